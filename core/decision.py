@@ -1,0 +1,31 @@
+"""What a router decided for one prompt, and why."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+__all__ = ["Decision"]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One routing decision.
+
+    Attributes:
+        model: name of the chosen model.
+        win_rate: strong model's win rate in [0, 1]; None where no router was asked (pass-through) or it failed.
+        threshold: strong iff win_rate >= threshold; None where none applied.
+        router: name of the router that was asked; None for pass-through.
+        reason: one word or phrase: "win_rate", "pass-through", "router failed: ...".
+        candidates: names of the models that were weighed, strongest first.
+    """
+
+    model: str
+    win_rate: float | None
+    threshold: float | None
+    router: str | None
+    reason: str
+    candidates: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The decision as JSON-ready types."""
+        return {**asdict(self), "candidates": list(self.candidates)}

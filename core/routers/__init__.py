@@ -1,0 +1,1 @@
+"""The router kinds that need nothing but NumPy."""

@@ -1,0 +1,70 @@
+"""Matrix-factorisation router, served as one dot product."""
+
+import math
+from typing import ClassVar
+
+import numpy as np
+
+from pointsman.core.arrays import AnyFloatArray, FloatArray
+from pointsman.core.checkpoint import Checkpoint
+from pointsman.core.embedding import Embedder
+from pointsman.core.errors import CheckpointError, EmbedderMismatchError
+from pointsman.core.mf import FoldedPair, MFWeights, fold_pair, folded_win_rates
+from pointsman.core.pair import ModelPair
+from pointsman.core.router import EmbeddingRouter
+
+__all__ = ["MFRouter", "load", "read_weights"]
+
+
+class MFRouter(EmbeddingRouter):
+    """win_rate = sigmoid(v . e + c) for the pair it was folded for."""
+
+    kind: ClassVar[str] = "mf"
+
+    def __init__(self, embed: Embedder, folded: FoldedPair) -> None:
+        super().__init__(embed)
+        self.folded = folded
+        self._vector32 = folded.vector.astype(np.float32)
+
+    def score(self, embeddings: AnyFloatArray) -> FloatArray:
+        return folded_win_rates(self.folded, embeddings)
+
+    def calculate_strong_win_rate(self, prompt: str) -> float:
+        logit = float(self.embed([prompt])[0] @ self._vector32) + self.folded.constant
+        return 1.0 / (1.0 + math.exp(-logit)) if logit >= 0 else 1.0 - 1.0 / (1.0 + math.exp(logit))
+
+
+def read_weights(checkpoint: Checkpoint) -> MFWeights:
+    """The weights of an `mf` checkpoint.
+
+    Raises:
+        CheckpointError: an array is missing or does not fit the models or the embedder.
+    """
+    try:
+        weights = MFWeights(
+            checkpoint.array("model_embeddings", ndim=2),
+            checkpoint.array("projection", ndim=2),
+            checkpoint.array("classifier", ndim=1),
+            checkpoint.array("projection_bias", ndim=1),
+        )
+    except ValueError as error:
+        raise CheckpointError(f"checkpoint {checkpoint.path}: {error}") from error
+    if len(weights.model_embeddings) != len(checkpoint.models):
+        raise CheckpointError(
+            f"checkpoint {checkpoint.path} names {len(checkpoint.models)} models "
+            f"but holds {len(weights.model_embeddings)} rows of model_embeddings"
+        )
+    if checkpoint.embedder is not None and weights.dim != checkpoint.embedder.dim:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.path} projects from dimension {weights.dim}, "
+            f"but its embedder has dimension {checkpoint.embedder.dim}"
+        )
+    return weights
+
+
+def load(checkpoint: Checkpoint, embed: Embedder | None, pair: ModelPair) -> MFRouter:
+    """The router of an `mf` checkpoint for a pair of its models."""
+    if embed is None:
+        raise EmbedderMismatchError(f"checkpoint {checkpoint.path} of kind 'mf' needs an embedder and names none")
+    folded = fold_pair(read_weights(checkpoint), checkpoint.row(pair.strong), checkpoint.row(pair.weak))
+    return MFRouter(embed, folded)

@@ -1,0 +1,169 @@
+"""Similarity-weighted ranking: ratings fitted anew for every prompt (Ong et al. 2024, section 3.1).
+
+Battles are weighted by the similarity of their prompt to the query, and tiers of models take the place of models:
+
+    win_rate = sigmoid(r_strong - r_weak),  r the weighted maximum-likelihood ratings of the tiers
+
+All that a query needs of the battles is the weighted win table of the tiers. Battles therefore lie sorted by who met
+whom with what outcome (a *segment*), and the table is one matrix-vector product, its weights, and one sum per segment.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from pointsman.core.activations import sigmoid
+from pointsman.core.arrays import AnyFloatArray, Float32Array, FloatArray, IntArray
+from pointsman.core.battles import Battles
+from pointsman.core.checkpoint import Checkpoint
+from pointsman.core.embedding import Embedder, check_embeddings
+from pointsman.core.errors import CheckpointError, EmbedderMismatchError, FitError
+from pointsman.core.pair import ModelPair
+from pointsman.core.ratings import fit_ratings, newton_ratings
+from pointsman.core.router import EmbeddingRouter
+from pointsman.core.similarity import similarity_weights, unit_rows
+
+__all__ = ["SWRankingRouter", "TierBattles", "fold_battles", "load"]
+
+_CHUNK = 64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TierBattles:
+    """Battles between tiers, sorted into segments of the same two tiers and outcome.
+
+    Attributes:
+        embeddings: prompt of each battle at unit norm, float32, shape (n_battles, dim).
+        starts: first battle of each segment, shape (n_segments,).
+        first, second: the tiers of each segment, first < second, shape (n_segments,).
+        outcome: share of the win that goes to `first`, shape (n_segments,).
+        n_tiers: number of tiers.
+    """
+
+    embeddings: Float32Array
+    starts: IntArray
+    first: IntArray
+    second: IntArray
+    outcome: FloatArray
+    n_tiers: int
+
+    def win_tables(self, weights: AnyFloatArray) -> FloatArray:
+        """Weighted wins of tier over tier, shape (n_queries, n_tiers, n_tiers).
+
+        Args:
+            weights: weight of each battle, shape (n_queries, n_battles).
+        """
+        mass = np.add.reduceat(weights, self.starts, axis=1, dtype=np.float64)
+        tables = np.zeros((len(weights), self.n_tiers, self.n_tiers))
+        rows = np.arange(len(weights))[:, None]
+        np.add.at(tables, (rows, self.first[None, :], self.second[None, :]), mass * self.outcome)
+        np.add.at(tables, (rows, self.second[None, :], self.first[None, :]), mass * (1.0 - self.outcome))
+        return tables
+
+
+def fold_battles(battles: Battles, embeddings: AnyFloatArray, tiers: IntArray) -> TierBattles:
+    """Battles between models as sorted battles between tiers; those inside one tier tell nothing and are dropped.
+
+    Args:
+        battles: weights must be 1: similarity is what weighs battles here.
+        embeddings: of each battle's prompt, shape (n_battles, dim).
+        tiers: of each model, shape (n_models,).
+
+    Raises:
+        ValueError: shapes do not match, or a weight is not 1.
+        FitError: no battle is left between different tiers.
+    """
+    if len(embeddings) != len(battles):
+        raise ValueError(f"{len(embeddings)} embeddings for {len(battles)} battles: wanted one per battle")
+    if (battles.weight != 1.0).any():
+        raise ValueError("sw_ranking weighs battles by similarity: their own weights must be 1")
+    a, b = tiers[battles.model_a], tiers[battles.model_b]
+    between = np.flatnonzero(a != b)
+    if not between.size:
+        raise FitError("all battles are inside one tier: use more tiers or more models")
+    a, b, outcome = a[between], b[between], battles.outcome[between]
+    first, second = np.minimum(a, b), np.maximum(a, b)
+    outcome = np.where(a < b, outcome, 1.0 - outcome)
+    order = np.lexsort((outcome, second, first))
+    keys = np.stack([first[order], second[order], outcome[order]])
+    starts = np.flatnonzero(np.concatenate(([True], (np.diff(keys, axis=1) != 0).any(axis=0))))
+    sorted_embeddings = unit_rows(np.asarray(embeddings, dtype=np.float32)[between[order]])
+    return TierBattles(
+        sorted_embeddings,
+        starts,
+        first[order][starts],
+        second[order][starts],
+        outcome[order][starts],
+        int(tiers.max()) + 1,
+    )
+
+
+class SWRankingRouter(EmbeddingRouter):
+    """Win rate of one tier over another from similarity-weighted ratings."""
+
+    kind: ClassVar[str] = "sw_ranking"
+
+    def __init__(self, embed: Embedder, battles: TierBattles, *, strong_tier: int, weak_tier: int) -> None:
+        super().__init__(embed)
+        self.battles = battles
+        self.strong_tier = strong_tier
+        self.weak_tier = weak_tier
+
+    @property
+    def blocking(self) -> bool:
+        return True
+
+    def score(self, embeddings: AnyFloatArray) -> FloatArray:
+        queries = unit_rows(np.asarray(check_embeddings(embeddings, self.battles.embeddings.shape[1]), np.float32))
+        chunks = [self._score_chunk(queries[i : i + _CHUNK]) for i in range(0, len(queries), _CHUNK)]
+        return np.concatenate(chunks) if chunks else np.zeros(0)
+
+    def _score_chunk(self, queries: Float32Array) -> FloatArray:
+        cosines = (self.battles.embeddings @ queries.T).T
+        tables = self.battles.win_tables(similarity_weights(cosines))
+        try:
+            ratings = newton_ratings(tables)
+        except FitError:  # a table is separable: rate one by one, where that is handled
+            ratings = np.stack([fit_ratings(table).ratings for table in tables])
+        return sigmoid(ratings[:, self.strong_tier] - ratings[:, self.weak_tier])
+
+
+def load(checkpoint: Checkpoint, embed: Embedder | None, pair: ModelPair) -> SWRankingRouter:
+    """The router of an `sw_ranking` checkpoint for a pair of its models.
+
+    Raises:
+        CheckpointError: arrays do not fit together, or both models are in one tier.
+    """
+    if embed is None:
+        raise EmbedderMismatchError(f"checkpoint {checkpoint.path} of kind 'sw_ranking' needs an embedder")
+    tiers = checkpoint.array("tiers", ndim=1)
+    battles = TierBattles(
+        checkpoint.array("embeddings", ndim=2),
+        checkpoint.array("segment_starts", ndim=1),
+        checkpoint.array("segment_first", ndim=1),
+        checkpoint.array("segment_second", ndim=1),
+        checkpoint.array("segment_outcome", ndim=1),
+        int(tiers.max(initial=0)) + 1,
+    )
+    _check(checkpoint, battles, tiers)
+    strong, weak = int(tiers[checkpoint.row(pair.strong)]), int(tiers[checkpoint.row(pair.weak)])
+    if strong == weak:
+        raise CheckpointError(f"{pair.strong!r} and {pair.weak!r} are both in tier {strong}: train with more tiers")
+    return SWRankingRouter(embed, battles, strong_tier=strong, weak_tier=weak)
+
+
+def _check(checkpoint: Checkpoint, battles: TierBattles, tiers: np.ndarray) -> None:
+    segments = (battles.starts, battles.first, battles.second, battles.outcome)
+    fits = (
+        len(tiers) == len(checkpoint.models)
+        and len({len(s) for s in segments}) == 1
+        and len(battles.starts) > 0
+        and battles.starts[0] == 0
+        and (np.diff(battles.starts) > 0).all()
+        and battles.starts[-1] < len(battles.embeddings)
+        and ((battles.first >= 0) & (battles.first < battles.second) & (battles.second < battles.n_tiers)).all()
+        and ((battles.outcome >= 0) & (battles.outcome <= 1)).all()
+    )
+    if not fits:
+        raise CheckpointError(f"checkpoint {checkpoint.path}: tiers and battle segments do not fit together")

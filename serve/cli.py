@@ -1,0 +1,50 @@
+"""The `pointsman` command: finds the subcommand and runs it, importing no other."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import version
+
+from pointsman.core.errors import PointsmanError
+
+__all__ = ["COMMANDS", "main"]
+
+COMMANDS = {
+    "serve": "answer OpenAI-compatible requests, each with the model that its prompt needs",
+    "route": "say which model should answer a prompt, and why",
+    "score": "win rates for a file of prompts",
+    "inspect": "what a checkpoint holds",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command line; returns 0, 1 (the run failed) or 2 (wrong usage)."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = _parser(words)
+    try:
+        args = parser.parse_args(words)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    try:
+        return int(args.run(args))
+    except (PointsmanError, ValueError, OSError) as error:
+        print(f"pointsman {args.command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"pointsman {args.command}: interrupted", file=sys.stderr)
+        return 1
+
+
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="pointsman", description="An LLM router that learns which model should answer.")
+    parser.add_argument("--version", action="version", version=f"pointsman {version('pointsman')}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    chosen = next((word for word in words if not word.startswith("-")), None)
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        if name == chosen:
+            module = import_module(f"pointsman.serve.commands.{name.replace('-', '_')}")
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
+    return parser

@@ -1,0 +1,62 @@
+"""From a router's name or checkpoint directory to a ready router."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pointsman.core.checkpoint import Checkpoint, read_checkpoint
+from pointsman.core.errors import ConfigError
+from pointsman.core.pair import ModelPair
+from pointsman.core.registry import build_router, known_kinds
+from pointsman.core.router import Router
+
+__all__ = ["load_checkpoint", "load_router"]
+
+_BUNDLED = ("mf",)
+
+
+def load_checkpoint(name: str, checkpoint: str | os.PathLike[str] | None = None) -> Checkpoint:
+    """The checkpoint of a router.
+
+    Args:
+        name: a router kind or any name of the user's; may itself be a checkpoint directory.
+        checkpoint: the directory; None takes the one bundled for kind `name`.
+
+    Raises:
+        ConfigError: there is no directory, and none is bundled under that name.
+        CheckpointError: the directory is no checkpoint.
+    """
+    if checkpoint is not None:
+        return read_checkpoint(checkpoint)
+    if name == "random":
+        return Checkpoint("random", ("strong", "weak"), ModelPair("strong", "weak"))
+    if name in _BUNDLED:
+        from pointsman.backends.assets import asset_path
+
+        return read_checkpoint(asset_path(name))
+    if Path(name).is_dir():
+        return read_checkpoint(name)
+    if name in known_kinds():
+        raise ConfigError(
+            f"router {name!r} has no bundled checkpoint: train one with `pointsman train` and name its directory, "
+            f"on the command line instead of {name!r} or as routers.{name}.checkpoint in the config file"
+        )
+    raise ConfigError(f"router {name!r} is neither a checkpoint directory nor a known kind ({', '.join(known_kinds())})")
+
+
+def load_router(checkpoint: Checkpoint, *, pair: ModelPair | None = None, embedder: Mapping[str, Any] | None = None) -> Router:
+    """The router of a checkpoint, with the embedder that the checkpoint names.
+
+    Args:
+        pair: models, as the checkpoint names them, whose win rate to predict; the checkpoint's own pair if None.
+        embedder: options for the embedder, e.g. {"base_url": ..., "api_key": ...}.
+
+    Raises:
+        CheckpointError, EmbedderMismatchError: the checkpoint is damaged or does not fit its embedder.
+    """
+    if checkpoint.embedder is None:
+        return build_router(checkpoint, pair=pair)
+    from pointsman.backends.embedders import resolve_embedder
+
+    return build_router(checkpoint, resolve_embedder(checkpoint.embedder.name, **(embedder or {})), pair=pair)

@@ -1,0 +1,1 @@
+"""Reading prompts, battles and outcomes from files and data sets."""

@@ -9,6 +9,8 @@ the number of models, not of battles. Two things can keep the maximum from exist
   difference of ratings means nothing (`component` tells the groups apart).
 * **separable**: inside a group, some models never lost to the others, and their rating would be infinite. The table
   is then shrunk: of every battle, the share `SHRINKAGE` counts as a tie.
+
+Wins that weigh less than 1e-9 of the heaviest entry of the table count as none.
 """
 
 from dataclasses import dataclass
@@ -26,6 +28,7 @@ SHRINKAGE = 1e-3
 _MAX_STEPS = 100
 _MAX_STEP_NATS = 4.0
 _TOLERANCE = 1e-10
+_NEGLIGIBLE = 1e-9
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,6 +67,7 @@ def fit_ratings(wins: FloatArray) -> RatingFit:
     if not (np.isfinite(wins).all() and (wins >= 0).all()):
         raise ValueError("wins contains a negative, NaN or infinite entry, wanted non-negative finite weights")
     np.fill_diagonal(wins, 0.0)
+    wins[wins < _NEGLIGIBLE * wins.max(initial=0.0)] = 0.0
     component = _components((wins + wins.T) > 0)
     separable = bool((_reachable(wins > 0) != (component[:, None] == component[None, :])).any())
     if separable:
@@ -86,32 +90,33 @@ def newton_ratings(wins: FloatArray) -> FloatArray:
     Each step is a Newton step, cut to 4 nats and halved until the likelihood does not fall.
 
     Args:
-        wins: shape (..., n_models, n_models), zero diagonal, every table connected and not separable.
+        wins: shape (..., n_models, n_models), zero diagonal, every table connected. A separable one ends about 23 nats
+            out, where its gradient vanishes; `fit_ratings` handles both.
 
     Returns:
         Shape (..., n_models).
 
     Raises:
-        FitError: a table did not converge in 100 steps; it is disconnected or separable.
+        FitError: a table did not converge in 100 steps.
     """
     wins = np.asarray(wins, dtype=np.float64)
-    n = wins.shape[-1]
     games = wins + np.swapaxes(wins, -1, -2)
     total = games.sum(axis=(-1, -2))[..., None]
     total = np.where(total > 0, total, 1.0)
     won, games = wins.sum(axis=-1) / total, games / total[..., None]
+    tolerance = _TOLERANCE * games.sum(axis=-1)
     ratings = np.zeros(wins.shape[:-1])
     likelihood = _log_likelihood(ratings, won, games)
     for _ in range(_MAX_STEPS):
         p = sigmoid(ratings[..., :, None] - ratings[..., None, :])
         gradient = won - (games * p).sum(axis=-1)
-        if np.abs(gradient).max(initial=0.0) < _TOLERANCE / max(n, 1):
+        if (np.abs(gradient) <= tolerance).all():
             return np.asarray(ratings - ratings.mean(axis=-1, keepdims=True))
         step = _newton_step(games * p * (1.0 - p), gradient)
         ratings, likelihood = _climb(ratings, step, likelihood, won, games)
     raise FitError(
-        f"ratings of {n} models did not converge in {_MAX_STEPS} steps: "
-        "the win table is disconnected or separable; use fit_ratings, which handles both"
+        f"ratings of {wins.shape[-1]} models did not converge in {_MAX_STEPS} steps: the win table is disconnected "
+        "or its weights differ by too many orders of magnitude"
     )
 
 
@@ -122,7 +127,10 @@ def _newton_step(curvature: FloatArray, gradient: FloatArray) -> FloatArray:
     laplacian = -curvature
     laplacian[..., np.arange(n), np.arange(n)] += diagonal
     pin = diagonal.mean(axis=-1)[..., None, None] / n
-    step = np.linalg.solve(laplacian + np.where(pin > 0, pin, 1.0), gradient[..., None])[..., 0]
+    try:
+        step = np.linalg.solve(laplacian + np.where(pin > 0, pin, 1.0), gradient[..., None])[..., 0]
+    except np.linalg.LinAlgError as error:
+        raise FitError(f"the win table of {n} models is disconnected, exactly or to rounding") from error
     largest = np.abs(step).max(axis=-1, keepdims=True)
     return np.asarray(step * np.minimum(1.0, _MAX_STEP_NATS / np.maximum(largest, 1e-300)))
 

@@ -1,0 +1,43 @@
+# `make serve` and `make test` do all the set-up they need, in .venv. Python 3.11 or newer is all that must be there.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+SOURCES := $(shell find core backends serve -name '*.py') pyproject.toml
+ARGS ?=
+
+.PHONY: serve test check bench clean
+
+serve: .venv/.base  ## Serve on http://127.0.0.1:6060; options in ARGS="--strong-model ... --weak-model ..."
+	$(BIN)/pointsman serve $(ARGS)
+
+test: .venv/.dev  ## All tests
+	$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/.dev build/typed  ## Lint, format and types (of an installed wheel)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	MYPYPATH=build/typed $(BIN)/mypy --follow-imports=silent -p pointsman.core -p pointsman.serve
+
+bench: .venv/.dev  ## All benchmarks, one after the other
+	set -e; for bench in benchmarks/bench_*.py; do $(BIN)/python -m benchmarks.$$(basename $$bench .py); done
+
+clean:
+	rm -rf .venv build dist *.egg-info
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit("Pointsman needs Python 3.11 or newer, this is " + sys.version) if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv .venv
+
+.venv/.base: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) -e .
+	touch $@
+
+.venv/.dev: .venv/.base
+	$(PIP) -e '.[jax,torch,onnx,litellm,openai,data,postgres,plot,distill,dev]'
+	touch $@
+
+build/typed: .venv/.dev $(SOURCES)
+	rm -rf build dist
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist . > /dev/null
+	$(PIP) --no-deps --target build/typed dist/*.whl
+	touch $@

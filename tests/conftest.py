@@ -1,0 +1,32 @@
+"""Fixtures that every test may use."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+
+settings.register_profile("pointsman", deadline=None, derandomize=True)
+settings.load_profile("pointsman")
+
+_SHARED = Path(__file__).parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real battles and outcomes."""
+    if not (_SHARED / "data").is_dir():
+        pytest.skip(f"no real data at {_SHARED / 'data'}")
+    return _SHARED / "data"
+
+
+@pytest.fixture(scope="session")
+def golden() -> dict[str, Any]:
+    """Reference numbers of the routing mathematics."""
+    return json.loads((Path(__file__).parent / "golden.json").read_text())

@@ -1,0 +1,58 @@
+"""Slow, obvious versions of what the core computes fast."""
+
+import itertools
+import math
+
+import numpy as np
+
+__all__ = ["best_partition_cost", "mf_win_rate", "rating_gradient", "sw_win_rate"]
+
+
+def mf_win_rate(P: np.ndarray, W: np.ndarray, w: np.ndarray, b: np.ndarray, e: np.ndarray, pair: tuple[int, int]) -> float:
+    """Win rate of one model over another on one prompt, term by term."""
+    logits = []
+    for model in pair:
+        norm = math.sqrt(sum(x * x for x in P[model]))
+        logit = 0.0
+        for k in range(len(w)):
+            projected = sum(W[k][j] * e[j] for j in range(len(e))) + b[k]
+            logit += w[k] * (P[model][k] / norm) * projected
+        logits.append(logit)
+    difference = logits[0] - logits[1]
+    return 1 / (1 + math.exp(-difference)) if difference >= 0 else math.exp(difference) / (1 + math.exp(difference))
+
+
+def rating_gradient(ratings: np.ndarray, wins: np.ndarray) -> np.ndarray:
+    """Gradient of the Bradley-Terry log-likelihood, battle by battle."""
+    gradient = np.zeros(len(ratings))
+    for i, j in itertools.permutations(range(len(ratings)), 2):
+        surprise = 1 - 1 / (1 + math.exp(-(ratings[i] - ratings[j])))
+        gradient[i] += wins[i, j] * surprise
+        gradient[j] -= wins[i, j] * surprise
+    return gradient
+
+
+def best_partition_cost(values: np.ndarray, n_groups: int) -> float:
+    """Least sum of population variances over all ways to cut sorted values into contiguous groups."""
+    ordered = sorted(values)
+    costs = []
+    for cuts in itertools.combinations(range(1, len(ordered)), n_groups - 1):
+        edges = [0, *cuts, len(ordered)]
+        costs.append(sum(float(np.var(ordered[a:b])) for a, b in itertools.pairwise(edges)))
+    return min(costs)
+
+
+def sw_win_rate(
+    embeddings: np.ndarray, first: np.ndarray, second: np.ndarray, outcome: np.ndarray, query: np.ndarray
+) -> np.ndarray:
+    """Similarity-weighted win table of tiers, one battle at a time."""
+    cosines = [float(e @ query / (np.linalg.norm(e) * np.linalg.norm(query))) for e in embeddings]
+    n = int(max(first.max(), second.max())) + 1
+    wins = np.zeros((n, n))
+    for cosine, a, b, share in zip(cosines, first, second, outcome, strict=True):
+        if a == b:
+            continue
+        weight = 10 * 10 ** (cosine / max(cosines))
+        wins[a, b] += weight * share
+        wins[b, a] += weight * (1 - share)
+    return wins

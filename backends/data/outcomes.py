@@ -1,0 +1,130 @@
+"""Outcome tables: how well each model did on each prompt, and the battles that follow from it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pointsman.backends.data.battle_sets import BattleReport, BattleSet, Finding
+from pointsman.backends.data.tables import Source, Table, read_table
+from pointsman.core.arrays import FloatArray, IntArray
+from pointsman.core.battles import Battles
+
+__all__ = ["Outcomes", "outcome_battles", "outcomes_from_table", "read_outcomes"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcomes:
+    """Scores of models on prompts; a model and a prompt meet at most once.
+
+    Attributes:
+        prompts, models: distinct names; `prompt` and `model` index into them.
+        prompt, model: shape (n_outcomes,), sorted by prompt, then model.
+        score: higher is better, comparable within a prompt only, shape (n_outcomes,).
+        report: what became of the rows.
+    """
+
+    prompts: tuple[str, ...]
+    models: tuple[str, ...]
+    prompt: IntArray
+    model: IntArray
+    score: FloatArray
+    report: BattleReport
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+
+def read_outcomes(source: Source) -> Outcomes:
+    """An outcome table from a file or data set with columns `prompt`, `model`, `score`; see `tables.read_table`."""
+    return outcomes_from_table(read_table(source, columns=("prompt", "model", "score")))
+
+
+def outcomes_from_table(table: Table) -> Outcomes:
+    """Outcomes from columns `prompt`, `model`, `score`.
+
+    Empty prompts are dropped; repeated outcomes of one model on one prompt are averaged; both are reported.
+
+    Raises:
+        DataError: a column is missing, or a value malformed; the message gives its row.
+    """
+    texts, names, score = table.texts("prompt"), table.texts("model"), table.numbers("score")
+    rows = np.arange(table.first_row, table.first_row + len(table))
+    kept = np.array([bool(text.strip()) for text in texts], dtype=bool)
+    report = BattleReport(table.source, len(table)).with_finding(
+        Finding.of_rows("empty prompt, dropped", rows[~kept])
+    )
+    prompts, prompt = _factorize([texts[i] for i in np.flatnonzero(kept)])
+    models, model = _factorize([names[i] for i in np.flatnonzero(kept)])
+    key, first, inverse, count = np.unique(
+        prompt * max(len(models), 1) + model, return_index=True, return_inverse=True, return_counts=True
+    )
+    repeated = np.setdiff1d(np.arange(len(prompt)), first)
+    report = report.with_finding(Finding.of_rows("model and prompt met again, averaged", rows[kept][repeated]))
+    mean = np.bincount(inverse, weights=score[kept], minlength=len(key)) / count
+    return Outcomes(prompts, models, key // max(len(models), 1), key % max(len(models), 1), mean, report)
+
+
+def outcome_battles(
+    outcomes: Outcomes,
+    *,
+    margin: float = 0.0,
+    max_per_prompt: int | None = None,
+    max_per_pair: int | None = None,
+    seed: int = 0,
+) -> BattleSet:
+    """Battles of all pairs of models that met on a prompt: the higher score wins, equal scores are a tie.
+
+    Args:
+        margin: scores that differ by no more than this are a tie.
+        max_per_prompt: keep at most so many battles of a prompt, chosen at random.
+        max_per_pair: keep at most so many battles of a pair of models, chosen at random.
+        seed: of the choice.
+
+    Raises:
+        ValueError: `margin` is negative, or a maximum is below 1.
+    """
+    if margin < 0 or min(max_per_prompt or 1, max_per_pair or 1) < 1:
+        limits = f"margin {margin}, max_per_prompt {max_per_prompt}, max_per_pair {max_per_pair}"
+        raise ValueError(f"{limits}: wanted a margin of at least 0 and maxima of at least 1")
+    first, second = _pairs(outcomes.prompt)
+    gap = outcomes.score[first] - outcomes.score[second]
+    outcome = np.where(np.abs(gap) <= margin, 0.5, (gap > 0).astype(float))
+    a, b, prompt = outcomes.model[first], outcomes.model[second], outcomes.prompt[first]
+    rng = np.random.default_rng(seed)
+    kept = np.arange(len(prompt))
+    pair = np.minimum(a, b) * len(outcomes.models) + np.maximum(a, b)
+    for limit, group in ((max_per_prompt, prompt), (max_per_pair, pair)):
+        if limit is not None:
+            kept = kept[_at_most(group[kept], limit, rng)]
+    report = outcomes.report.with_finding(Finding("battles made", len(prompt)))
+    report = report.with_finding(Finding("battles left out by the limits", len(prompt) - len(kept)))
+    battles = Battles(outcomes.models, a[kept], b[kept], outcome[kept], np.ones(len(kept)))
+    return BattleSet(battles, outcomes.prompts, prompt[kept], (report,))
+
+
+def _factorize(names: list[str]) -> tuple[tuple[str, ...], IntArray]:
+    number = {name: row for row, name in enumerate(dict.fromkeys(names))}
+    return tuple(number), np.array([number[name] for name in names], dtype=np.int64)
+
+
+def _pairs(group: IntArray) -> tuple[IntArray, IntArray]:
+    """All pairs (i, j), i < j, of rows of one group; groups are contiguous."""
+    starts = np.flatnonzero(np.diff(group, prepend=-1))
+    sizes = np.diff(starts, append=len(group))
+    first, second = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
+    for size in np.unique(sizes):
+        i, j = np.triu_indices(size, k=1)
+        of_size = starts[sizes == size][:, None]
+        first.append((of_size + i).ravel())
+        second.append((of_size + j).ravel())
+    a, b = np.concatenate(first), np.concatenate(second)
+    order = np.argsort(a, kind="stable")
+    return a[order], b[order]
+
+
+def _at_most(group: IntArray, limit: int, rng: np.random.Generator) -> IntArray:
+    """Rows that keep at most `limit` of every group, chosen at random, in order."""
+    order = np.lexsort((rng.random(len(group)), group))
+    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
+    rank = np.arange(len(group)) - np.repeat(starts, np.diff(starts, append=len(group)))
+    return np.sort(order[rank < limit])

@@ -51,4 +51,4 @@ def score_token_win_rates(logits: AnyFloatArray, *, score_threshold: int = 4) ->
         raise ValueError(f"logits have shape {logits.shape}, wanted (n_prompts, {N_SCORES}), lowest score first")
     if not 1 <= score_threshold <= N_SCORES:
         raise ValueError(f"score_threshold is {score_threshold}, wanted 1 to {N_SCORES}")
-    return np.clip(softmax(logits)[:, : score_threshold - 1].sum(axis=1), 0.0, 1.0)
+    return np.asarray(np.clip(softmax(logits)[:, : score_threshold - 1].sum(axis=1), 0.0, 1.0))

@@ -60,8 +60,9 @@ def win_table(battles: Battles) -> FloatArray:
     """
     n = len(battles.models)
     a, b = battles.model_a, battles.model_b
-    wins = np.bincount(a * n + b, weights=battles.weight * battles.outcome, minlength=n * n)
+    wins = np.zeros(n * n)
+    wins += np.bincount(a * n + b, weights=battles.weight * battles.outcome, minlength=n * n)
     wins += np.bincount(b * n + a, weights=battles.weight * (1.0 - battles.outcome), minlength=n * n)
-    wins = wins.reshape(n, n)
-    np.fill_diagonal(wins, 0.0)
-    return wins
+    table = wins.reshape(n, n)
+    np.fill_diagonal(table, 0.0)
+    return table

@@ -47,7 +47,9 @@ def build_router(checkpoint: Checkpoint, embed: Embedder | None = None, *, pair:
     load = _loader(checkpoint.kind)
     if checkpoint.embedder is not None:
         if embed is None:
-            raise EmbedderMismatchError(f"the checkpoint needs embedder {checkpoint.embedder.name!r} and none was given")
+            raise EmbedderMismatchError(
+                f"the checkpoint needs embedder {checkpoint.embedder.name!r} and none was given"
+            )
         check_identity(checkpoint.embedder, embed.identity)
         if checkpoint.canaries is None:
             raise CheckpointError(f"checkpoint {checkpoint.path} names an embedder but holds no canary embeddings")

@@ -10,7 +10,7 @@ __all__ = ["assign_tiers"]
 def assign_tiers(ratings: FloatArray, n_tiers: int) -> IntArray:
     """Tier of every model, 0 the strongest: contiguous groups with the least sum of population variances.
 
-    Solved exactly by dynamic programming over the sorted ratings; a group of one costs 0 (Ong et al. 2024, section 3.1).
+    Solved exactly by dynamic programming over sorted ratings; a group of one costs 0 (Ong et al. 2024, section 3.1).
 
     Args:
         ratings: finite, on any scale, shape (n_models,).

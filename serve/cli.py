@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="pointsman", description="An LLM router that learns which model should answer.")
+    parser = argparse.ArgumentParser(prog="pointsman", description="An LLM router that learns who should answer.")
     parser.add_argument("--version", action="version", version=f"pointsman {version('pointsman')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     chosen = next((word for word in words if not word.startswith("-")), None)

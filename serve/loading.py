@@ -42,10 +42,14 @@ def load_checkpoint(name: str, checkpoint: str | os.PathLike[str] | None = None)
             f"router {name!r} has no bundled checkpoint: train one with `pointsman train` and name its directory, "
             f"on the command line instead of {name!r} or as routers.{name}.checkpoint in the config file"
         )
-    raise ConfigError(f"router {name!r} is neither a checkpoint directory nor a known kind ({', '.join(known_kinds())})")
+    raise ConfigError(
+        f"router {name!r} is neither a checkpoint directory nor a known kind ({', '.join(known_kinds())})"
+    )
 
 
-def load_router(checkpoint: Checkpoint, *, pair: ModelPair | None = None, embedder: Mapping[str, Any] | None = None) -> Router:
+def load_router(
+    checkpoint: Checkpoint, *, pair: ModelPair | None = None, embedder: Mapping[str, Any] | None = None
+) -> Router:
     """The router of a checkpoint, with the embedder that the checkpoint names.
 
     Args:

@@ -8,7 +8,9 @@ import numpy as np
 __all__ = ["best_partition_cost", "mf_win_rate", "rating_gradient", "sw_win_rate"]
 
 
-def mf_win_rate(P: np.ndarray, W: np.ndarray, w: np.ndarray, b: np.ndarray, e: np.ndarray, pair: tuple[int, int]) -> float:
+def mf_win_rate(
+    P: np.ndarray, W: np.ndarray, w: np.ndarray, b: np.ndarray, e: np.ndarray, pair: tuple[int, int]
+) -> float:
     """Win rate of one model over another on one prompt, term by term."""
     logits = []
     for model in pair:

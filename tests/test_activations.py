@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
-from strategies import finite, logits
 
 from pointsman.core.activations import sigmoid, softmax
+
+from strategies import finite, logits
 
 
 @given(arrays(np.float64, 5, elements=finite(1e308)))

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import logits
 
 from pointsman.core.aggregation import score_token_win_rates, three_class_win_rates
+
+from strategies import logits
 
 
 def test_three_class_reference(golden):

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import battles
 
 from pointsman.core.battles import Battles, win_table
+
+from strategies import battles
 
 
 @given(battles(weights=st.floats(0, 8)))
@@ -47,6 +48,6 @@ def test_order_of_battles_is_irrelevant(b, random):
 )
 def test_bad_columns_name_the_row(column, value, words):
     """A value out of range is an error with the column, the value and the row."""
-    good = dict(models=("x", "y"), model_a=[0, 1], model_b=[1, 0], outcome=[1.0, 0.0], weight=[1.0, 1.0])
+    good = {"models": ("x", "y"), "model_a": [0, 1], "model_b": [1, 0], "outcome": [1.0, 0.0], "weight": [1.0, 1.0]}
     with pytest.raises(ValueError, match=words):
         Battles(**{**good, column: value})

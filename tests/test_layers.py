@@ -8,7 +8,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-HEAVY = {"torch", "jax", "flax", "optax", "transformers", "datasets", "pandas", "sklearn", "litellm", "onnxruntime", "scipy"}
+HEAVY = {
+    "torch",
+    "jax",
+    "flax",
+    "optax",
+    "transformers",
+    "datasets",
+    "pandas",
+    "sklearn",
+    "litellm",
+    "onnxruntime",
+    "scipy",
+}
 FRAMEWORKS = {"torch": {"torch", "transformers", "accelerate", "peft"}, "jax": {"jax", "flax", "optax"}}
 
 

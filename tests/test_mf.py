@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reference import mf_win_rate
-from strategies import mf_weights
 
 from pointsman.core.mf import MFWeights, fold_pair, folded_win_rates, model_logits, pair_win_rates
+
+from reference import mf_win_rate
+from strategies import mf_weights
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -80,7 +81,12 @@ def test_huge_embeddings_still_give_probabilities(weights, size):
 
 def test_misfits_are_named():
     """Shapes that do not fit, non-finite values and directionless models are errors that say so."""
-    good = dict(model_embeddings=np.eye(2), projection=np.ones((2, 3)), classifier=np.ones(2), projection_bias=np.ones(2))
+    good = {
+        "model_embeddings": np.eye(2),
+        "projection": np.ones((2, 3)),
+        "classifier": np.ones(2),
+        "projection_bias": np.ones(2),
+    }
     MFWeights(**good)
     with pytest.raises(ValueError, match="wanted \\(n_models, latent_dim\\)"):
         MFWeights(**{**good, "projection": np.ones((3, 3))})

@@ -19,9 +19,16 @@ def test_every_package_is_listed():
 
 def test_every_tested_version_satisfies_what_we_ask_for():
     """Each direct dependency, extras included, is pinned once in constraints.txt."""
-    names = {line.partition("==")[0].lower() for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line}
+    names = {
+        line.partition("==")[0].lower() for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line
+    }
     project = PROJECT["project"]
-    extras = [item for extra, items in project["optional-dependencies"].items() if extra not in {"all", "ray"} for item in items]
+    extras = [
+        item
+        for extra, items in project["optional-dependencies"].items()
+        if extra not in {"all", "ray"}
+        for item in items
+    ]
     for requirement in [*project["dependencies"], *extras]:
         name = requirement.split(">")[0].split("[")[0].split("<")[0].strip().lower()
         assert name in names, requirement

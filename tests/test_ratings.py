@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from reference import rating_gradient
-from strategies import battles, win_tables
 
 from pointsman.core.battles import Battles, win_table
 from pointsman.core.errors import FitError
 from pointsman.core.ratings import ELO_PER_NAT, elo, fit_ratings, newton_ratings
 from pointsman.core.tiers import assign_tiers
+
+from reference import rating_gradient
+from strategies import battles, win_tables
 
 
 def _golden_battles(case: dict) -> tuple[Battles, np.ndarray, np.ndarray]:

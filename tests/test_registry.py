@@ -17,6 +17,7 @@ from pointsman.core.registry import build_router, known_kinds
 from pointsman.core.routers.random import RandomRouter
 
 DIM = 8
+IDENTITY = EmbedderIdentity("hash", "1", DIM, True)
 
 
 class HashEmbedder:
@@ -24,7 +25,7 @@ class HashEmbedder:
 
     blocking = False
 
-    def __init__(self, identity: EmbedderIdentity = EmbedderIdentity("hash", "1", DIM, True), drift: float = 0.0) -> None:
+    def __init__(self, identity: EmbedderIdentity = IDENTITY, drift: float = 0.0) -> None:
         self.identity = identity
         self.drift = drift
 

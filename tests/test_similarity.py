@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
-from strategies import finite
 
 from pointsman.core.similarity import similarity_weights, unit_rows
+
+from strategies import finite
 
 
 @given(arrays(np.float64, (2, 6), elements=finite(1.0)))

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from reference import best_partition_cost
-from strategies import finite
 
 from pointsman.core.tiers import assign_tiers
+
+from reference import best_partition_cost
+from strategies import finite
 
 ratings = st.integers(1, 9).flatmap(lambda n: arrays(np.float64, n, elements=finite(1e3)))
 

@@ -1,0 +1,70 @@
+"""`pointsman inspect`: what a checkpoint holds."""
+
+import argparse
+import json
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pointsman.core.checkpoint import Checkpoint
+from pointsman.serve.loading import load_checkpoint
+
+__all__ = ["add_arguments", "describe", "run"]
+
+_SHARES = (0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the subcommand."""
+    parser.add_argument("checkpoint", help="checkpoint directory, or the name of a bundled router (mf)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Reads the checkpoint, checks its files, and prints what is in it."""
+    facts = describe(load_checkpoint(args.checkpoint))
+    if args.json:
+        print(json.dumps(facts, indent=2))
+        return 0
+    table = Table.grid(padding=(0, 2))
+    for name, value in facts.items():
+        if value not in (None, {}, []):
+            table.add_row(Text(name, style="bold"), Text(_text(value)))
+    Console(soft_wrap=True).print(table)
+    return 0
+
+
+def describe(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Everything but the numbers of the arrays, JSON-ready."""
+    calibration = checkpoint.calibration
+    return {
+        "kind": checkpoint.kind,
+        "path": str(checkpoint.path) if checkpoint.path else None,
+        "pair": {"strong": checkpoint.pair.strong, "weak": checkpoint.pair.weak},
+        "models": list(checkpoint.models),
+        "embedder": None
+        if checkpoint.embedder is None
+        else {field: getattr(checkpoint.embedder, field) for field in ("name", "revision", "dim", "normalized")},
+        "arrays": {name: f"{array.dtype} {list(array.shape)}" for name, array in sorted(checkpoint.arrays.items())},
+        "calibration": None
+        if calibration is None
+        else {
+            "source": calibration.source,
+            "n_prompts": calibration.n_prompts,
+            "thresholds": {f"{share:.0%} strong": round(calibration.threshold(share), 6) for share in _SHARES},
+        },
+        "options": dict(checkpoint.options),
+        "provenance": dict(checkpoint.provenance),
+        "metrics": dict(checkpoint.metrics),
+    }
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return "\n".join(f"{name}: {_text(item)}" for name, item in value.items())
+    if isinstance(value, list):
+        shown = ", ".join(map(_text, value[:12]))
+        return f"{shown}, ... ({len(value):,} in all)" if len(value) > 12 else shown
+    return str(value)

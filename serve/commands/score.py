@@ -1,0 +1,90 @@
+"""`pointsman score`: win rates for a file of prompts."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from time import perf_counter
+
+from pointsman.core.arrays import FloatArray
+from pointsman.core.errors import DataError
+from pointsman.core.pair import ModelPair
+from pointsman.core.router import EmbeddingRouter, Router
+from pointsman.serve.loading import load_checkpoint, load_router
+from pointsman.serve.progress import progress_bar
+
+__all__ = ["Timing", "add_arguments", "run", "timed_win_rates"]
+
+
+@dataclass
+class Timing:
+    """What a run of scoring did, and how long its parts took."""
+
+    n_prompts: int = 0
+    embedding_s: float = 0.0
+    scoring_s: float = 0.0
+    total_s: float = 0.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the subcommand."""
+    parser.add_argument("input", help="prompts: .parquet, .jsonl, .json, .csv or a Hugging Face dataset id")
+    parser.add_argument("-o", "--output", required=True, help="the input's columns and win_rate, format by its suffix")
+    parser.add_argument("--router", default="mf", help="router kind or checkpoint directory (default: mf)")
+    parser.add_argument("--prompt-column", default="prompt", help="column that holds the prompts (default: prompt)")
+    parser.add_argument("--strong", help="score for this model of the checkpoint as the strong one")
+    parser.add_argument("--weak", help="score for this model of the checkpoint as the weak one")
+    parser.add_argument("--json", action="store_true", help="print counts and times as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Scores the file batch by batch; memory does not grow with its length."""
+    from pointsman.backends.data.table_writer import TableWriter
+    from pointsman.backends.data.tables import count_rows, iter_batches
+
+    started = perf_counter()
+    checkpoint = load_checkpoint(args.router)
+    pair = ModelPair(args.strong or checkpoint.pair.strong, args.weak or checkpoint.pair.weak)
+    router = load_router(checkpoint, pair=pair)
+    timing = Timing()
+    with TableWriter(args.output) as output, progress_bar("prompts") as bar:
+        task = bar.add_task("Scoring", total=count_rows(args.input))
+        for table in iter_batches(args.input):
+            rates = timed_win_rates(router, table.texts(args.prompt_column), timing)
+            output.write(table.with_columns({"win_rate": rates.tolist()}))
+            bar.advance(task, len(table))
+        if not timing.n_prompts:
+            raise DataError(f"{args.input} holds no prompts: nothing was written")
+    timing.total_s = perf_counter() - started
+    _report(timing, args)
+    return 0
+
+
+def timed_win_rates(router: Router, prompts: Sequence[str], timing: Timing) -> FloatArray:
+    """Win rates of one batch, its times added to `timing`; embedding counts as scoring where a kind does not embed."""
+    started = perf_counter()
+    if isinstance(router, EmbeddingRouter):
+        embeddings = router.embed(prompts)
+        embedded = perf_counter()
+        timing.embedding_s += embedded - started
+        started = embedded
+        rates = router.score(embeddings)
+    else:
+        rates = router.win_rates(prompts)
+    timing.scoring_s += perf_counter() - started
+    timing.n_prompts += len(prompts)
+    return rates
+
+
+def _report(timing: Timing, args: argparse.Namespace) -> None:
+    if args.json:
+        print(json.dumps({"output": args.output, **asdict(timing)}))
+        return
+    rate = timing.n_prompts / max(timing.embedding_s + timing.scoring_s, 1e-9)
+    print(
+        f"{timing.n_prompts:,} prompts in {timing.total_s:.2f} s "
+        f"(embedding {timing.embedding_s:.3f} s, scoring {timing.scoring_s:.3f} s: {rate:,.0f} prompts/s)",
+        file=sys.stderr,
+    )
+    print(args.output)

@@ -1,0 +1,144 @@
+"""The default embedder: a tokenizer and a table of word vectors, offline and in microseconds."""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from pointsman.backends.assets import asset_path
+from pointsman.core.arrays import Float32Array
+from pointsman.core.embedding import EmbedderIdentity
+from pointsman.core.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+__all__ = ["META", "TABLE", "VOCABULARY", "StaticEmbedder", "content_hash", "cut"]
+
+META, TABLE, VOCABULARY = "embedder.json", "table.safetensors", "vocab.txt"
+_HEAD_CHARS = _TAIL_CHARS = 2048
+_CHUNK = 256
+
+
+class StaticEmbedder:
+    """Embedding of a text = sum of its tokens' vectors, scaled to unit norm.
+
+    Tokens are WordPieces of the lower-cased text; unknown ones have the zero vector. A text without a known token gives
+    the zero vector. Of a text longer than 4,096 characters the first and the last 2,048 count. Lone surrogates are
+    skipped. A text's embedding does not depend on the others it is embedded with. Calls are safe from several threads.
+    """
+
+    blocking = False
+
+    def __init__(self, folder: str | os.PathLike[str] | None = None) -> None:
+        """Loads a table.
+
+        Args:
+            folder: what `pointsman.backends.distill` wrote; None takes the bundled table.
+
+        Raises:
+            CheckpointError: a file is missing, damaged or does not fit the others.
+        """
+        # One text is far too little work for a thread pool, which would also make tokenizers warn after every fork.
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        path = asset_path("static") if folder is None else Path(folder)
+        meta = _read_meta(path)
+        self._rows, self._scales = _read_table(path, meta)
+        self._tokenizer = _build_tokenizer(path, len(self._rows))
+        self.identity = EmbedderIdentity("static", meta["revision"], self._rows.shape[1], normalized=True)
+
+    def __call__(self, texts: Sequence[str]) -> Float32Array:
+        """Embeddings of `texts`, shape (n_texts, dim), of unit norm or zero.
+
+        Raises:
+            ValueError: `texts` is a single string, or holds something else than strings.
+        """
+        if isinstance(texts, str):
+            raise ValueError("texts is a single string, wanted a sequence of strings")
+        out = np.empty((len(texts), self._rows.shape[1]), dtype=np.float32)
+        for start in range(0, len(texts), _CHUNK):
+            for row, encoding in enumerate(self._tokenize(texts[start : start + _CHUNK]), start):
+                out[row] = self._pool(encoding.ids)
+        return out
+
+    def _tokenize(self, texts: Sequence[str]) -> list[Any]:
+        texts = [cut(text) for text in texts]
+        try:
+            return self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        except TypeError:  # a lone surrogate has no UTF-8 form
+            texts = [text.encode("utf-8", "ignore").decode("utf-8") for text in texts]
+            return self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+
+    def _pool(self, ids: list[int]) -> Float32Array:
+        # einsum, not @: BLAS wakes its threads for a prompt of 50 words and then takes milliseconds.
+        total: Float32Array = np.einsum("i,ij->j", self._scales.take(ids), self._rows.take(ids, axis=0))
+        norm = math.sqrt(total @ total)
+        return total / norm if norm > 0.0 else total
+
+
+def cut(text: str) -> str:
+    """`text`, or its first and last 2,048 characters if it is longer than both.
+
+    Raises:
+        ValueError: it is not a string.
+    """
+    if not isinstance(text, str):
+        raise ValueError(f"a text is of type {type(text).__name__}, wanted a string")
+    if len(text) <= _HEAD_CHARS + _TAIL_CHARS:
+        return text
+    return f"{text[:_HEAD_CHARS]} {text[-_TAIL_CHARS:]}"
+
+
+def content_hash(folder: Path) -> str:
+    """First 16 hexadecimal digits of the SHA-256 of the vocabulary followed by the table."""
+    digest = hashlib.sha256()
+    for name in (VOCABULARY, TABLE):
+        digest.update((folder / name).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _read_meta(folder: Path) -> dict[str, Any]:
+    try:
+        meta = json.loads((folder / META).read_text(encoding="utf-8"))
+        found = content_hash(folder)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"no static embedder in {folder}: {error}; install Pointsman again") from error
+    if not isinstance(meta, dict) or meta.get("revision") != found:
+        raise CheckpointError(f"{folder}: the content hash is {found}, {META} wants another; install Pointsman again")
+    return meta
+
+
+def _read_table(folder: Path, meta: dict[str, Any]) -> tuple[np.ndarray, Float32Array]:
+    try:
+        table = load_file(folder / TABLE)
+        rows, scales = table["rows"], table["scales"]
+    except (OSError, SafetensorError, KeyError) as error:
+        raise CheckpointError(f"{folder / TABLE} is no table of a static embedder: {error!r}") from error
+    wanted = (meta.get("n_tokens"), meta.get("dim"))
+    if rows.shape != wanted or scales.shape != rows.shape[:1]:
+        raise CheckpointError(f"{folder / TABLE} has rows {rows.shape} and scales {scales.shape}, {META} says {wanted}")
+    if not np.isfinite(scales).all():
+        raise CheckpointError(f"{folder / TABLE}: the scales contain NaN or infinity")
+    return rows, scales
+
+
+def _build_tokenizer(folder: Path, n_tokens: int) -> "Tokenizer":
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+    tokens = (folder / VOCABULARY).read_text(encoding="utf-8").split("\n")[:-1]
+    vocabulary = {token: row for row, token in enumerate(tokens)}
+    if len(vocabulary) != n_tokens or len(tokens) != n_tokens:
+        raise CheckpointError(
+            f"{folder / VOCABULARY} has {len(vocabulary)} different tokens, the table has {n_tokens} rows"
+        )
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=tokens[0], max_input_chars_per_word=100))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return tokenizer

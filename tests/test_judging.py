@@ -18,7 +18,7 @@ PROMPTS = [f"question {i}" for i in range(12)]
 PRICES = {"big": Price(10.0, 30.0), "small": Price(1.0, 2.0), "judge": Price(5.0, 15.0)}
 
 
-class Death(Exception):
+class DeathError(Exception):
     """The process ends here."""
 
 
@@ -32,7 +32,7 @@ class World:
 
     async def ask(self, model: str, prompt: str) -> Reply:
         if len(self.paid) == self._die_after:
-            raise Death
+            raise DeathError
         self.paid.append(call_key(model, prompt, ""))
         self.running += 1
         self.most_running = max(self.running, self.most_running)
@@ -78,7 +78,7 @@ def test_a_killed_run_goes_on_without_paying_twice(tmp_path, die_after):
     """Whenever it dies, the second run makes only the calls that are missing and ends with the same battles."""
     wanted = _run(World(), tmp_path / "whole", _judging()).battles
     first, second = World(die_after=die_after), World()
-    with pytest.raises(Death):
+    with pytest.raises(DeathError):
         _run(first, tmp_path / "j", _judging(concurrency=1))
     recorded = {json.loads(line)["key"] for line in (tmp_path / "j").read_text().splitlines()}
     report = _run(second, tmp_path / "j", _judging())

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from pointsman.backends.assets import asset_path
+from pointsman.backends.embedders.word_pieces import WordPieces
 from pointsman.core.arrays import Float32Array
 from pointsman.core.embedding import EmbedderIdentity
 from pointsman.core.errors import CheckpointError
@@ -24,7 +25,6 @@ __all__ = ["META", "TABLE", "VOCABULARY", "StaticEmbedder", "content_hash", "cut
 
 META, TABLE, VOCABULARY = "embedder.json", "table.safetensors", "vocab.txt"
 _HEAD_CHARS = _TAIL_CHARS = 2048
-_CHUNK = 256
 
 
 class StaticEmbedder:
@@ -46,12 +46,10 @@ class StaticEmbedder:
         Raises:
             CheckpointError: a file is missing, damaged or does not fit the others.
         """
-        # One text is far too little work for a thread pool, which would also make tokenizers warn after every fork.
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         path = asset_path("static") if folder is None else Path(folder)
         meta = _read_meta(path)
         self._rows, self._scales = _read_table(path, meta)
-        self._tokenizer = _build_tokenizer(path, len(self._rows))
+        self._pieces = WordPieces(_build_tokenizer(path, len(self._rows)))
         self.identity = EmbedderIdentity("static", meta["revision"], self._rows.shape[1], normalized=True)
 
     def __call__(self, texts: Sequence[str]) -> Float32Array:
@@ -63,18 +61,15 @@ class StaticEmbedder:
         if isinstance(texts, str):
             raise ValueError("texts is a single string, wanted a sequence of strings")
         out = np.empty((len(texts), self._rows.shape[1]), dtype=np.float32)
-        for start in range(0, len(texts), _CHUNK):
-            for row, encoding in enumerate(self._tokenize(texts[start : start + _CHUNK]), start):
-                out[row] = self._pool(encoding.ids)
+        for row, text in enumerate(texts):
+            out[row] = self._pool(self._ids(cut(text)))
         return out
 
-    def _tokenize(self, texts: Sequence[str]) -> list[Any]:
-        texts = [cut(text) for text in texts]
+    def _ids(self, text: str) -> list[int]:
         try:
-            return self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+            return self._pieces.ids(text)
         except TypeError:  # a lone surrogate has no UTF-8 form
-            texts = [text.encode("utf-8", "ignore").decode("utf-8") for text in texts]
-            return self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+            return self._pieces.ids(text.encode("utf-8", "ignore").decode("utf-8"))
 
     def _pool(self, ids: list[int]) -> Float32Array:
         # einsum, not @: BLAS wakes its threads for a prompt of 50 words and then takes milliseconds.

@@ -1,4 +1,4 @@
-"""Thresholds from a budget of strong-model calls."""
+"""Thresholds from a budget of strong-model calls or of dollars."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from pointsman.core.arrays import FloatArray
 
-__all__ = ["Calibration", "calibrate_threshold", "strong_share"]
+__all__ = ["Calibration", "calibrate_threshold", "mean_cost_usd", "strong_share", "threshold_for_cost", "tie_mass"]
 
 _N_QUANTILES = 1001
 
@@ -35,6 +35,61 @@ def strong_share(win_rates: FloatArray, threshold: float) -> float:
         ValueError: `win_rates` is empty or leaves [0, 1].
     """
     return float((_check_win_rates(win_rates) >= threshold).mean())
+
+
+def tie_mass(win_rates: FloatArray, threshold: float) -> float:
+    """Share of prompts with win_rate == threshold: these all go to the strong model or, just above, none of them.
+
+    Raises:
+        ValueError: `win_rates` is empty or leaves [0, 1].
+    """
+    return float((_check_win_rates(win_rates) == threshold).mean())
+
+
+def mean_cost_usd(win_rates: FloatArray, threshold: float, *, strong_usd: FloatArray, weak_usd: FloatArray) -> float:
+    """Mean cost of a prompt in dollars at a threshold; see `threshold_for_cost`."""
+    rates = _check_win_rates(win_rates)
+    return float(np.where(rates >= threshold, strong_usd, weak_usd).mean())
+
+
+def threshold_for_cost(
+    win_rates: FloatArray, *, strong_usd: FloatArray, weak_usd: FloatArray, max_cost_usd: float
+) -> float:
+    """Threshold that sends as many prompts as a budget allows to the strong model.
+
+    The mean cost of these prompts stays within the budget, ties included: a tie that does not fit goes to the weak
+    model as a whole.
+
+    Args:
+        win_rates: in [0, 1], shape (n_prompts,).
+        strong_usd, weak_usd: cost of each prompt with each model in dollars, not negative, shape (n_prompts,).
+        max_cost_usd: mean cost of a prompt that must not be exceeded.
+
+    Raises:
+        ValueError: shapes differ, a value leaves its range, or the budget does not pay for the weak model alone.
+    """
+    rates = _check_win_rates(win_rates)
+    costs = [np.asarray(c, dtype=np.float64) for c in (strong_usd, weak_usd)]
+    if any(c.shape != rates.shape or not ((c >= 0) & np.isfinite(c)).all() for c in costs):
+        shapes = [c.shape for c in costs]
+        raise ValueError(f"costs have shapes {shapes}, wanted {rates.shape} finite dollars that are not negative")
+    order = np.argsort(-rates, kind="stable")
+    values = rates[order]
+    ends = np.flatnonzero(np.diff(values, append=-np.inf)) + 1
+    extra = np.cumsum((costs[0] - costs[1])[order])[ends - 1]
+    cost = costs[1].mean() + np.concatenate(([0.0], extra)) / rates.size
+    affordable = np.flatnonzero(cost <= max_cost_usd * (1.0 + 1e-12))
+    if not affordable.size:
+        raise ValueError(
+            f"max_cost_usd is {max_cost_usd:.6g} a prompt, but the cheapest threshold costs {cost.min():.6g}: "
+            "raise the budget or name a cheaper weak model"
+        )
+    n_ties = int(affordable[-1])
+    if n_ties:
+        return float(values[ends[n_ties - 1] - 1])
+    if values[0] == 1.0:
+        raise ValueError("the budget pays for no strong call, but win rates of 1 go there at every threshold in [0, 1]")
+    return float(np.nextafter(values[0], 1.0))
 
 
 @dataclass(frozen=True, slots=True)

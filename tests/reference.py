@@ -5,7 +5,15 @@ import math
 
 import numpy as np
 
-__all__ = ["best_partition_cost", "mf_win_rate", "rating_gradient", "sw_win_rate"]
+__all__ = [
+    "apgr_by_share",
+    "best_partition_cost",
+    "cpt_by_share",
+    "mf_win_rate",
+    "quality_by_share",
+    "rating_gradient",
+    "sw_win_rate",
+]
 
 
 def mf_win_rate(
@@ -58,3 +66,28 @@ def sw_win_rate(
         wins[a, b] += weight * share
         wins[b, a] += weight * (1 - share)
     return wins
+
+
+def quality_by_share(rates: np.ndarray, strong: np.ndarray, weak: np.ndarray) -> list[float]:
+    """Expected mean score after 0, 1, ..., n prompts went to strong, best win rate first, at random among equals."""
+    n = len(rates)
+    gains = [0.0]
+    for rate in sorted(set(rates), reverse=True):
+        tied = [float(strong[i] - weak[i]) for i in range(n) if rates[i] == rate]
+        gains += [sum(tied) / len(tied)] * len(tied)
+    return [(sum(weak) + total) / n for total in itertools.accumulate(gains)]
+
+
+def apgr_by_share(quality: list[float]) -> float:
+    """Mean of the gap recovered, by the trapezoid rule."""
+    recovered = [(q - quality[0]) / (quality[-1] - quality[0]) for q in quality]
+    return sum((a + b) / 2 for a, b in itertools.pairwise(recovered)) / (len(quality) - 1)
+
+
+def cpt_by_share(quality: list[float], part: float) -> float:
+    """Least share, on straight lines between the points, at which the part of the gap is recovered."""
+    n = len(quality) - 1
+    wanted = quality[0] + part * (quality[-1] - quality[0])
+    k = next(k for k in range(1, n + 1) if quality[k] >= wanted - 1e-9)
+    step = quality[k] - quality[k - 1]
+    return (k - 1 + min(1.0, (wanted - quality[k - 1]) / step)) / n

@@ -1,1 +1,21 @@
-"""The application: command line, controller, HTTP server, upstreams."""
+"""The application: command line, controller, HTTP server, upstreams.
+
+`Controller` and `create_app` are imported when first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pointsman.serve.app import create_app
+    from pointsman.serve.controller import Controller
+
+__all__ = ["Controller", "create_app"]
+
+_HOMES = {"Controller": "pointsman.serve.controller", "create_app": "pointsman.serve.app"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,83 @@
+"""The HTTP server as an ASGI application."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute, Route
+
+from pointsman.serve.config import Config
+from pointsman.serve.config_file import make_config
+from pointsman.serve.endpoints import ChatCompletions, Health, Models, RouteOnly
+from pointsman.serve.engine import Engine
+from pointsman.serve.errors import error_body
+
+__all__ = ["create_app"]
+
+_DECISION_HEADERS = [f"x-pointsman-{name}" for name in ("model", "router", "win-rate", "threshold", "reason")]
+
+
+def create_app(config: Config | None = None, *, engine: Engine | None = None) -> FastAPI:
+    """The application; its engine starts and closes with it.
+
+    Args:
+        config: what to serve; the bundled router before the stand-ins if None.
+        engine: an engine that was made already, instead of one made from `config`.
+
+    Raises:
+        ConfigError: a model or router cannot be resolved.
+        CheckpointError, EmbedderMismatchError: a router's checkpoint is damaged or does not fit.
+    """
+    engine = engine or Engine(config or make_config())
+    server = engine.config.server
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await engine.start()
+        try:
+            yield
+        finally:
+            await engine.close()
+
+    limit = server.max_body_bytes
+    routes: list[BaseRoute] = [
+        Route("/v1/chat/completions", ChatCompletions(engine, max_body_bytes=limit), methods=["POST"]),
+        Route("/v1/route", RouteOnly(engine, max_body_bytes=limit), methods=["POST"]),
+        Route("/v1/models", models := Models(engine), methods=["GET"]),
+        Route("/v1/models/{name:path}", models, methods=["GET"]),
+        Route("/health", Health(), methods=["GET"]),
+    ]
+    app = FastAPI(title="Pointsman", lifespan=lifespan, routes=routes, redirect_slashes=False, openapi_url=None)
+    app.state.engine = engine
+    app.add_exception_handler(HTTPException, _answer_http_error)
+    app.add_exception_handler(Exception, _answer_own_error)
+    if server.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(server.cors_origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=_DECISION_HEADERS,
+        )
+    return app
+
+
+async def _answer_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    phrase = HTTPStatus(error.status_code).phrase
+    message = f"{request.method} {request.url.path}: {phrase}"
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        message += "; there are POST /v1/chat/completions, POST /v1/route, GET /v1/models and GET /health"
+    if allowed := (error.headers or {}).get("Allow"):
+        message += f"; wanted {allowed}"
+    body = error_body(message, "invalid_request_error", code=phrase.lower().replace(" ", "_"))
+    return Response(body, error.status_code, dict(error.headers or {}), "application/json")
+
+
+async def _answer_own_error(request: Request, error: Exception) -> Response:
+    body = error_body("Pointsman failed to answer this; its log says why", "server_error", code="internal_error")
+    return Response(body, 500, media_type="application/json")

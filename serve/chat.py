@@ -1,0 +1,181 @@
+"""Reads a chat request: only `model`, `messages` and `stream` are looked at, everything else is the upstream's."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import orjson
+
+from pointsman.serve.errors import RequestError
+from pointsman.serve.model_field import AUTO
+
+__all__ = ["ChatRequest", "prompt_text", "read_chat", "read_object", "read_question"]
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """One request as it came.
+
+    Attributes:
+        body: the JSON as received; passed on byte by byte but for the model's name.
+        document: the same, parsed.
+        model: the `model` field.
+        stream: whether an event stream is wanted.
+        prompt: text of the last user turn; "" where it has none.
+    """
+
+    body: bytes
+    document: Mapping[str, Any]
+    model: str
+    stream: bool
+    prompt: str
+
+
+def read_chat(body: bytes) -> ChatRequest:
+    """The chat request in a JSON body.
+
+    Raises:
+        RequestError: 400, naming the parameter, its value and what was wanted.
+    """
+    document = read_object(body)
+    stream = document.get("stream")
+    if stream is not None and not isinstance(stream, bool):
+        raise RequestError(f"stream is {_shown(document, 'stream')}, wanted true or false", param="stream")
+    return ChatRequest(body, document, _model(document), bool(stream), prompt_text(document))
+
+
+def read_question(body: bytes) -> ChatRequest:
+    """The request for a decision in a JSON body: a chat request, or {"prompt": ...}; `model` may be left out.
+
+    Raises:
+        RequestError: 400, naming the parameter, its value and what was wanted.
+    """
+    document = read_object(body)
+    model = _model(document) if "model" in document else AUTO
+    if "prompt" not in document:
+        return ChatRequest(body, document, model, False, prompt_text(document))
+    if not isinstance(document["prompt"], str) or "messages" in document:
+        problem = "together with messages" if "messages" in document else _shown(document, "prompt")
+        raise RequestError(f"prompt is {problem}, wanted either prompt, a string, or messages", param="prompt")
+    return ChatRequest(body, document, model, False, _clean(document["prompt"]))
+
+
+def read_object(body: bytes) -> dict[str, Any]:
+    """The JSON object in a body.
+
+    Raises:
+        RequestError: 400 where it is no JSON, not UTF-8, nested too deeply, or another type than an object.
+    """
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        document = _read_leniently(body, error)
+    if not isinstance(document, dict):
+        raise RequestError(f"the body is a JSON {_json_type(document)}, wanted an object with model and messages")
+    return document
+
+
+def _model(document: Mapping[str, Any]) -> str:
+    model = document.get("model")
+    if not isinstance(model, str) or not model:
+        raise RequestError(
+            f"model is {_shown(document, 'model')}, wanted a string such as 'auto' or 'router-mf-0.5'; "
+            "GET /v1/models lists what there is",
+            param="model",
+        )
+    return model
+
+
+def prompt_text(document: Mapping[str, Any]) -> str:
+    """Text of the last user turn, its text parts joined by newlines; of the last turn where no turn is the user's.
+
+    Raises:
+        RequestError: 400 where `messages` is not a non-empty array of messages with roles.
+    """
+    messages = document.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise RequestError(
+            f"messages is {_shown(document, 'messages')}, wanted a non-empty array of messages such as "
+            '{"role": "user", "content": "Hello"}',
+            param="messages",
+        )
+    for i, message in enumerate(messages):
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+            raise RequestError(
+                f"messages[{i}] is {_brief(message)}, wanted an object with a role and a content",
+                param=f"messages[{i}]",
+            )
+    last = next((i for i in reversed(range(len(messages))) if messages[i]["role"] == "user"), len(messages) - 1)
+    return _content_text(messages[last].get("content"), f"messages[{last}].content")
+
+
+def _content_text(content: object, where: str) -> str:
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return _clean(content)
+    if not isinstance(content, list):
+        raise RequestError(f"{where} is {_brief(content)}, wanted a string or an array of parts", param=where)
+    return _clean("\n".join(_texts(content, where)))
+
+
+def _texts(parts: Sequence[object], where: str) -> list[str]:
+    texts = []
+    for i, part in enumerate(parts):
+        if not isinstance(part, dict) or not isinstance(part.get("type"), str):
+            raise RequestError(
+                f'{where}[{i}] is {_brief(part)}, wanted a part such as {{"type": "text", "text": "Hello"}}',
+                param=f"{where}[{i}]",
+            )
+        if part["type"] == "text":
+            if not isinstance(part.get("text"), str):
+                raise RequestError(
+                    f"{where}[{i}].text is {_brief(part.get('text'))}, wanted a string", param=f"{where}[{i}].text"
+                )
+            texts.append(part["text"])
+    return texts
+
+
+def _clean(text: str) -> str:
+    """`text` without lone surrogates, which JSON may carry and no tokenizer can read."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _read_leniently(body: bytes, error: orjson.JSONDecodeError) -> Any:
+    """What JSON's grammar allows and orjson does not: lone surrogates, numbers beyond double precision."""
+    try:
+        return json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+    except UnicodeDecodeError:
+        raise RequestError("the body is not valid UTF-8") from None
+    except RecursionError:
+        raise RequestError("the body is nested too deeply, wanted at most some hundred levels") from None
+    except ValueError:
+        raise RequestError(f"the body is not valid JSON: {error}") from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _shown(document: Mapping[str, Any], key: str) -> str:
+    return _brief(document[key]) if key in document else "missing"
+
+
+def _brief(value: object) -> str:
+    if isinstance(value, (dict, list)):
+        return f"an empty {_json_type(value)}" if not value else f"an {_json_type(value)} of {len(value)}"
+    text = repr(value) if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _json_type(value: object) -> str:
+    if isinstance(value, dict):
+        return "object"
+    if isinstance(value, list):
+        return "array"
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    return "string" if isinstance(value, str) else "number"

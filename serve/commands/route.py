@@ -1,0 +1,57 @@
+"""`pointsman route`: one decision."""
+
+import argparse
+import json
+
+from pointsman.core.decision import Decision
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the subcommand."""
+    parser.add_argument("prompt", help="the prompt to decide on")
+    parser.add_argument("--router", help="router kind or checkpoint directory (default: the config's first, or mf)")
+    setting = parser.add_mutually_exclusive_group()
+    setting.add_argument("--threshold", type=_fraction, help="strong iff win rate >= this (default: the router's)")
+    setting.add_argument("--strong-share", type=_fraction, help="share of prompts for the strong model")
+    parser.add_argument("--config", help="YAML file with routers and models")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the chosen model and why."""
+    decision = _decide(args)
+    if args.json:
+        print(json.dumps(decision.to_dict()))
+        return 0
+    sign = ">=" if decision.model == decision.candidates[0] else "<"
+    print(
+        f"{decision.model}: win rate {decision.win_rate:.4f} {sign} threshold {decision.threshold:.4f} "
+        f"(router {decision.router})"
+    )
+    return 0
+
+
+def _decide(args: argparse.Namespace) -> Decision:
+    from dataclasses import replace
+
+    from pointsman.core.pair import ModelPair
+    from pointsman.serve.config_file import make_config, read_values
+    from pointsman.serve.model_field import ModelField
+    from pointsman.serve.served import serve_router
+
+    values = read_values(args.config) if args.config else {}
+    config = make_config(values, routers=[args.router] if args.router else None, source=args.config or "command line")
+    name, router_config = next(iter(config.routers.items()))
+    served = serve_router(name, router_config)
+    threshold = served.threshold(ModelField(name, args.threshold, args.strong_share))
+    pair = ModelPair(config.strong or "strong", config.weak or "weak")
+    return replace(served.router.route(args.prompt, threshold, pair), router=name)
+
+
+def _fraction(text: str) -> float:
+    value = float(text)
+    if not 0.0 <= value <= 1.0:
+        raise argparse.ArgumentTypeError(f"{text} is outside [0, 1]")
+    return value

@@ -1,0 +1,83 @@
+"""`pointsman serve`: the HTTP server."""
+
+import argparse
+import json
+import socket
+import sys
+
+from pointsman.serve.config import Config, json_schema
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the subcommand; those that RouteLLM's server has are spelled and meant as there."""
+    parser.add_argument("--routers", nargs="+", metavar="ROUTER", help="routers, the default one first (default: mf)")
+    parser.add_argument("--strong-model", help="model for prompts that need it, e.g. gpt-4o or groq/<model>")
+    parser.add_argument("--weak-model", help="model for the others, e.g. ollama/llama3.1")
+    parser.add_argument("--config", help="YAML file; the flags take precedence")
+    parser.add_argument("--base-url", help="OpenAI-protocol URL for the models that the config file gives none")
+    parser.add_argument("--api-key", help="key for the models that the config file gives none, or env:NAME")
+    parser.add_argument("--host", help="address to bind (default: 127.0.0.1)")
+    parser.add_argument("--port", type=int, help="port to bind, 0 for a free one (default: 6060)")
+    parser.add_argument("--workers", type=int, default=1, help="processes (default: 1)")
+    parser.add_argument("--check", action="store_true", help="check configuration, keys and checkpoints, and exit")
+    parser.add_argument("--schema", action="store_true", help="print the JSON schema of the config file, and exit")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Loads everything, says what is served, and serves until it is told to stop."""
+    if args.schema:
+        print(json.dumps(json_schema(), indent=2))
+        return 0
+    if args.workers < 1:
+        print(f"pointsman serve: --workers is {args.workers}, wanted at least 1", file=sys.stderr)
+        return 2
+    from pointsman.serve.launch import LaunchOptions, build_engine, hand_over_key, run_server
+
+    hand_over_key(args.api_key)
+    options = LaunchOptions(
+        config=args.config,
+        routers=tuple(args.routers) if args.routers else None,
+        strong=args.strong_model,
+        weak=args.weak_model,
+        base_url=args.base_url,
+        host=args.host,
+        port=args.port,
+        workers=args.workers,
+    )
+    engine = build_engine(options)
+    if args.check:
+        print(f"ok: routers {', '.join(engine.routers)}; models {', '.join(engine.upstreams)}")
+        return 0
+    with _bind(engine.config) as listener:
+        _announce(engine.config, listener, routers=list(engine.routers))
+        run_server(engine, options, listener)
+    return 0
+
+
+def _bind(config: Config) -> socket.socket:
+    host, port = config.server.host, config.server.port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise OSError(f"cannot listen on {host} port {port}: {error.strerror}; choose another with --port") from error
+
+
+def _announce(config: Config, listener: socket.socket, *, routers: list[str]) -> None:
+    host, port = listener.getsockname()[:2]
+    url = f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"
+    lines = [f"Pointsman serves {url} with {', '.join(f'router-{name}' for name in routers)}"]
+    if config.strong is None:
+        lines += [
+            "No models are configured: two built-in stand-ins answer and say which one would have been asked.",
+            "Name yours with --strong-model and --weak-model, their keys in the environment.",
+        ]
+    else:
+        lines.append(f"strong: {config.strong}   weak: {config.weak}")
+    lines.append(
+        f"Try: curl {url}/chat/completions -H 'Content-Type: application/json' "
+        """-d '{"model": "auto", "messages": [{"role": "user", "content": "Hello"}]}'"""
+    )
+    print("\n".join(lines), file=sys.stderr, flush=True)

@@ -1,0 +1,132 @@
+"""From a YAML file, plain values or the command line's flags to a configuration.
+
+RouteLLM's layout, routers at the top level with `checkpoint_path`, is read as well.
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from pointsman.core.errors import ConfigError
+from pointsman.core.registry import known_kinds
+from pointsman.serve.config import Config
+
+__all__ = ["make_config", "read_values"]
+
+_ROUTELLM_KINDS = {"mf", "bert", "causal_llm", "sw_ranking", "random"}
+
+
+def make_config(
+    values: Mapping[str, Any] | None = None,
+    *,
+    routers: Sequence[str] | None = None,
+    strong: str | None = None,
+    weak: str | None = None,
+    source: str = "configuration",
+) -> Config:
+    """A configuration from plain values, in Pointsman's layout or RouteLLM's.
+
+    Args:
+        routers: names of the routers to take, the default one first; those that `values` do not describe are the
+            bundled ones or checkpoint directories of that name. All that `values` describe if None.
+        strong, weak: instead of those of `values`.
+        source: where the values come from, for the message.
+
+    Raises:
+        ConfigError: listing every unknown key, bad value and missing environment variable with its path.
+    """
+    chosen = {name: model for name, model in (("strong", strong), ("weak", weak)) if model is not None}
+    merged = {**_select(_from_routellm(values or {}), routers), **chosen}
+    problems = [f"{path}: environment variable {name} is not set" for path, name in _missing_variables(merged, "")]
+    try:
+        config = Config.model_validate(merged)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+        problems = [f"{_path(details['loc'])}: {_message(details)}" for details in found] + problems
+    if problems:
+        raise ConfigError("\n  ".join([f"{source} has {len(problems)} problem(s):", *problems]))
+    return config
+
+
+def read_values(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The values in a YAML file.
+
+    Raises:
+        ConfigError: the file cannot be read, is no YAML mapping, or gives a key twice.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"config file {path} cannot be read: {error}") from error
+    try:
+        values = yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(f"config file {path} is not valid YAML: {error}") from error
+    if not isinstance(values, dict) and values is not None:
+        raise ConfigError(f"config file {path} holds a {type(values).__name__}, wanted a mapping with models, routers")
+    return values or {}
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe loader that refuses a key given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
+                raise yaml.MarkedYAMLError(problem=f"key {key.value!r} is given twice", problem_mark=key.start_mark)
+            if isinstance(key.value, str):
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _from_routellm(values: Mapping[str, Any]) -> dict[str, Any]:
+    """RouteLLM's top-level routers moved under `routers`, their `checkpoint_path` renamed."""
+    kinds = set(known_kinds()) | _ROUTELLM_KINDS
+    moved = {key: values[key] for key in values if key in kinds}
+    if not moved:
+        return dict(values)
+    routers = {key: _rename_path(options) for key, options in moved.items()}
+    rest = {key: value for key, value in values.items() if key not in kinds}
+    return {**rest, "routers": {**routers, **(rest.get("routers") or {})}}
+
+
+def _rename_path(options: Any) -> Any:
+    if not isinstance(options, dict):
+        return options or {}
+    return {"checkpoint" if key == "checkpoint_path" else key: value for key, value in options.items()}
+
+
+def _select(values: dict[str, Any], routers: Sequence[str] | None) -> dict[str, Any]:
+    described = values.get("routers")
+    if isinstance(described, dict):
+        described = {name: {} if options is None else options for name, options in described.items()}
+        values = {**values, "routers": described}
+    if routers is None:
+        return values
+    described = described if isinstance(described, dict) else {}
+    return {**values, "routers": {name: described.get(name, {}) for name in routers}}
+
+
+def _missing_variables(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _missing_variables(inner, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, str) and value.startswith("env:") and not os.environ.get(value[4:], "").strip():
+        yield path, value[4:]
+
+
+def _path(location: Sequence[str | int]) -> str:
+    return ".".join(str(part) for part in location if part != "[key]") or "(top level)"
+
+
+def _message(details: Any) -> str:
+    if details["loc"] and details["loc"][-1] == "api_key":
+        return "is no env:NAME; keys are read from the environment and never stand in this file"
+    if details["type"] == "extra_forbidden":
+        return "is no known key"
+    return str(details["msg"]).removeprefix("Value error, ")

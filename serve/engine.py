@@ -1,0 +1,126 @@
+"""What server and controller share: the routers, the upstreams, and the line between them."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from pointsman.core.decision import Decision
+from pointsman.core.errors import ConfigError
+from pointsman.core.pair import ModelPair
+from pointsman.serve.config import Config, ModelConfig
+from pointsman.serve.exchange import Exchange
+from pointsman.serve.line import ChooseModel, ResolveModel, ScorePrompt, Step
+from pointsman.serve.providers import Target, resolve_target
+from pointsman.serve.secret import Secret
+from pointsman.serve.served import ServedRouter, serve_router
+from pointsman.serve.sse import ChatStream, PrimedStream, relay_events
+from pointsman.serve.upstreams.openai import OpenAIUpstream
+from pointsman.serve.upstreams.pool import ConnectionPool
+from pointsman.serve.upstreams.stand_in import STRONG_STAND_IN, WEAK_STAND_IN, StandIn
+from pointsman.serve.upstreams.upstream import Call, Reply, Upstream
+
+__all__ = ["Engine"]
+
+_ROUTER_THREADS = 8
+_CHAT_PATH = "/chat/completions"
+
+
+class Engine:
+    """Decides and answers. It lives in one event loop, between `start` and `close`.
+
+    Attributes:
+        routers: by name, the default one first.
+        upstreams: by model name, the strong one first, then the weak one.
+        pair: the strong and the weak model.
+        line: the steps to a decision.
+    """
+
+    def __init__(self, config: Config, *, base_url: str | None = None, api_key: Secret | None = None) -> None:
+        """Loads every router and resolves every model.
+
+        Args:
+            base_url, api_key: for the models that name none themselves.
+
+        Raises:
+            ConfigError: a model cannot be resolved; all such problems at once.
+            CheckpointError, EmbedderMismatchError: a router's checkpoint is damaged or does not fit.
+        """
+        self.config = config
+        self.pair = ModelPair(config.strong or STRONG_STAND_IN, config.weak or WEAK_STAND_IN)
+        self._pool = ConnectionPool()
+        self.upstreams = _build_upstreams(config, self.pair, self._pool, base_url=base_url, api_key=api_key)
+        self.routers: dict[str, ServedRouter] = {n: serve_router(n, r) for n, r in config.routers.items()}
+        self._executor = ThreadPoolExecutor(_ROUTER_THREADS, thread_name_prefix="pointsman-router")
+        self.line: tuple[Step, ...] = (
+            ResolveModel(self.routers, self.upstreams),
+            ScorePrompt(self.routers, self._executor, timeout_s=config.server.routing_timeout_s),
+            ChooseModel(self.pair),
+        )
+
+    @property
+    def uses_stand_ins(self) -> bool:
+        """Whether no models are configured, so that the stand-ins answer."""
+        return self.config.strong is None
+
+    async def start(self) -> None:
+        """Opens the connection pool and prepares the upstreams."""
+        await self._pool.start()
+        for upstream in self.upstreams.values():
+            await upstream.start()
+
+    async def close(self) -> None:
+        """Closes what `start` opened."""
+        await self._pool.close()
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    async def decide(self, exchange: Exchange) -> Decision:
+        """Takes an exchange down the line.
+
+        Raises:
+            RequestError: its model field is wrong.
+        """
+        for step in self.line:
+            await step(exchange)
+        if exchange.decision is None:
+            raise RuntimeError("the line ended without a decision: its last step must make one")
+        return exchange.decision
+
+    async def answer(self, exchange: Exchange, decision: Decision) -> Reply:
+        """Asks the chosen model. A stream's first event has arrived by the time this returns.
+
+        Raises:
+            UpstreamFailure: there was no usable answer.
+        """
+        request = exchange.request
+        call = Call(_CHAT_PATH, request.body, request.document, request.stream, decision, exchange.headers)
+        reply = await self.upstreams[decision.model].send(call)
+        if reply.chunks is None:
+            return reply
+        return replace(reply, chunks=await PrimedStream.open(relay_events(reply.chunks, ChatStream())))
+
+
+def _build_upstreams(
+    config: Config, pair: ModelPair, pool: ConnectionPool, *, base_url: str | None, api_key: Secret | None
+) -> dict[str, Upstream]:
+    upstreams: dict[str, Upstream] = {}
+    problems = []
+    if config.strong is None:
+        upstreams = {pair.strong: StandIn(pair.strong), pair.weak: StandIn(pair.weak)}
+    for name in dict.fromkeys([*filter(None, (config.strong, config.weak)), *config.models]):
+        model = config.models.get(name, ModelConfig())
+        try:
+            target = resolve_target(name, model, default_base_url=base_url, default_key=api_key)
+        except ConfigError as error:
+            problems.append(str(error))
+        else:
+            upstreams[name] = _build_upstream(target, model, pool)
+    if problems:
+        raise ConfigError("\n  ".join(["the models cannot be served:", *problems]))
+    return upstreams
+
+
+def _build_upstream(target: Target, model: ModelConfig, pool: ConnectionPool) -> Upstream:
+    if target.litellm:
+        from pointsman.serve.upstreams.litellm import LiteLLMUpstream
+
+        return LiteLLMUpstream(target, model.timeouts)
+    return OpenAIUpstream(target, pool, model.timeouts)

@@ -1,0 +1,62 @@
+"""What a request can be refused for, and what an upstream can fail with, in OpenAI's error shape."""
+
+import orjson
+
+from pointsman.core.errors import PointsmanError, UpstreamError
+
+__all__ = ["RequestError", "UpstreamFailure", "error_body"]
+
+
+class RequestError(PointsmanError, ValueError):
+    """A request that cannot be served as it is: the client's to mend.
+
+    Attributes:
+        status: HTTP status, 4xx.
+        type, param, code: OpenAI's fields of the same names.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 400,
+        type: str = "invalid_request_error",
+        param: str | None = None,
+        code: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.type = type
+        self.param = param
+        self.code = code
+
+    def body(self) -> bytes:
+        """The OpenAI-shaped answer."""
+        return error_body(str(self), self.type, param=self.param, code=self.code)
+
+
+class UpstreamFailure(UpstreamError):  # noqa: N818  (an UpstreamError that knows its HTTP status)
+    """A model's service gave no usable answer.
+
+    Attributes:
+        status: HTTP status for the client: 502, or 504 where time ran out.
+        code: one word for the kind of failure, e.g. "upstream_timeout".
+    """
+
+    def __init__(self, message: str, *, status: int = 502, code: str = "upstream_error") -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+    def body(self) -> bytes:
+        """The OpenAI-shaped answer."""
+        return error_body(str(self), "upstream_error", code=self.code)
+
+
+def error_body(message: str, type: str, *, param: str | None = None, code: str | None = None) -> bytes:
+    """JSON of one error as OpenAI's API words it."""
+    return orjson.dumps({"error": {"message": _printable(message), "type": type, "param": param, "code": code}})
+
+
+def _printable(message: str) -> str:
+    return message.encode("utf-8", "replace").decode("utf-8")

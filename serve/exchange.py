@@ -1,0 +1,33 @@
+"""One request on its way down the line: what is known of it so far."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pointsman.core.decision import Decision
+from pointsman.serve.chat import ChatRequest
+from pointsman.serve.model_field import ModelField
+
+__all__ = ["Exchange"]
+
+
+@dataclass(slots=True)
+class Exchange:
+    """Filled in by the steps of `line.py`, in their order.
+
+    Attributes:
+        request: as it came.
+        headers: the client's headers that are passed on.
+        field: what its `model` means.
+        win_rate: strong model's win rate in [0, 1]; None where no router was asked or it failed.
+        threshold: strong iff win_rate >= threshold; None where no router was asked.
+        reason: why the decision is as it is; "" until a step knows.
+        decision: the outcome.
+    """
+
+    request: ChatRequest
+    headers: Mapping[str, str] = field(default_factory=dict)
+    field: ModelField | None = None
+    win_rate: float | None = None
+    threshold: float | None = None
+    reason: str = ""
+    decision: Decision | None = None

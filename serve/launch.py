@@ -1,0 +1,108 @@
+"""From the options of `pointsman serve` to running processes.
+
+Worker processes build their own application from the same options, which reach them by environment variables; the
+key among them so that it stands in no argument list.
+"""
+
+import json
+import logging
+import os
+import socket
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+
+from pointsman.serve.app import create_app
+from pointsman.serve.config import Config
+from pointsman.serve.config_file import make_config, read_values
+from pointsman.serve.engine import Engine
+from pointsman.serve.secret import read_key
+
+__all__ = ["LaunchOptions", "build_engine", "create_worker_app", "hand_over_key", "run_server"]
+
+_OPTIONS_VARIABLE = "POINTSMAN_SERVE_OPTIONS"
+_KEY_VARIABLE = "POINTSMAN_SERVE_API_KEY"
+_FACTORY = "pointsman.serve.launch:create_worker_app"
+_SETTINGS: dict[str, Any] = {
+    "ws": "none",
+    "log_config": None,
+    "access_log": False,
+    "proxy_headers": False,
+    "server_header": False,
+    "timeout_keep_alive": 75,  # longer than clients keep an idle connection: they must not write to a closing one
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchOptions:
+    """What the command line says; None leaves it to the configuration file."""
+
+    config: str | None = None
+    routers: tuple[str, ...] | None = None
+    strong: str | None = None
+    weak: str | None = None
+    base_url: str | None = None
+    host: str | None = None
+    port: int | None = None
+    workers: int = 1
+
+    def read_config(self) -> Config:
+        """The configuration file with these options in place of its values.
+
+        Raises:
+            ConfigError: it is malformed.
+        """
+        values = read_values(self.config) if self.config else {}
+        flags = {name: value for name, value in (("host", self.host), ("port", self.port)) if value is not None}
+        if flags and isinstance(values.get("server", {}), dict):
+            values = {**values, "server": {**values.get("server", {}), **flags}}
+        source = f"config file {self.config}" if self.config else "command line"
+        return make_config(values, routers=self.routers, strong=self.strong, weak=self.weak, source=source)
+
+
+def hand_over_key(key: str | None) -> None:
+    """Puts a key from the command line where this process and its workers find it."""
+    if key:
+        os.environ[_KEY_VARIABLE] = read_key(key).value if key.startswith("env:") else key
+
+
+def build_engine(options: LaunchOptions) -> Engine:
+    """The engine that the options ask for.
+
+    Raises:
+        ConfigError, CheckpointError, EmbedderMismatchError: something is malformed, missing, or does not fit.
+    """
+    key = read_key(f"env:{_KEY_VARIABLE}") if os.environ.get(_KEY_VARIABLE) else None
+    return Engine(options.read_config(), base_url=options.base_url, api_key=key)
+
+
+def create_worker_app() -> FastAPI:
+    """The application of a worker process."""
+    _set_up_logging()
+    values = json.loads(os.environ[_OPTIONS_VARIABLE])
+    routers = values.pop("routers")
+    return create_app(engine=build_engine(LaunchOptions(routers=tuple(routers) if routers else None, **values)))
+
+
+def run_server(engine: Engine, options: LaunchOptions, listener: socket.socket) -> None:
+    """Serves on `listener` until SIGINT or SIGTERM.
+
+    Args:
+        engine: serves in this process where there is one worker; more workers make their own.
+    """
+    _set_up_logging()
+    if options.workers == 1:
+        config = uvicorn.Config(create_app(engine=engine), **_SETTINGS)
+        uvicorn.Server(config).run(sockets=[listener])
+        return
+    host, port = listener.getsockname()[:2]
+    listener.close()
+    os.environ[_OPTIONS_VARIABLE] = json.dumps(asdict(options))
+    uvicorn.run(_FACTORY, factory=True, host=host, port=port, workers=options.workers, **_SETTINGS)
+
+
+def _set_up_logging() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)

@@ -1,0 +1,104 @@
+"""The steps that a request passes on its way to a decision.
+
+Each fills in its part of the exchange; the engine runs them in order. A new consideration is a new step.
+"""
+
+import asyncio
+import logging
+import math
+from collections.abc import Collection, Mapping
+from concurrent.futures import Executor
+from typing import Protocol
+
+from pointsman.core.decision import Decision
+from pointsman.core.errors import PointsmanError
+from pointsman.core.pair import ModelPair
+from pointsman.core.router import Router
+from pointsman.serve.exchange import Exchange
+from pointsman.serve.model_field import parse_model_field
+from pointsman.serve.served import ServedRouter
+
+__all__ = ["ChooseModel", "ResolveModel", "ScorePrompt", "Step"]
+
+_LOG = logging.getLogger(__name__)
+_INLINE_CHARACTERS = 20_000  # a longer prompt takes milliseconds to tokenise: not on the event loop
+
+
+class Step(Protocol):
+    """One step of the line."""
+
+    async def __call__(self, exchange: Exchange) -> None: ...
+
+
+class ResolveModel:
+    """Reads the model field: which router with which threshold, or which model."""
+
+    def __init__(self, routers: Mapping[str, ServedRouter], models: Collection[str]) -> None:
+        self._routers = routers
+        self._models = models
+
+    async def __call__(self, exchange: Exchange) -> None:
+        field = parse_model_field(exchange.request.model, routers=self._routers, models=self._models)
+        exchange.field = field
+        if field.router is not None:
+            exchange.threshold = self._routers[field.router].threshold(field)
+
+
+class ScorePrompt:
+    """Asks the router for the win rate. One that fails, or takes too long, leaves none, and the reason."""
+
+    def __init__(self, routers: Mapping[str, ServedRouter], executor: Executor, *, timeout_s: float) -> None:
+        self._routers = routers
+        self._executor = executor
+        self._timeout_s = timeout_s
+
+    async def __call__(self, exchange: Exchange) -> None:
+        if exchange.field is None or exchange.field.router is None:
+            return
+        prompt = exchange.request.prompt
+        if not prompt:
+            exchange.reason = "the last user turn has no text"
+            return
+        router = self._routers[exchange.field.router].router
+        try:
+            exchange.win_rate = await self._score(router, prompt)
+            exchange.reason = "win_rate"
+        except TimeoutError:
+            exchange.reason = f"router failed: no win rate within {self._timeout_s:g} s"
+        except Exception as error:  # noqa: BLE001  (anyone's code; its failure must not fail the request)
+            _LOG.exception("router %s failed", exchange.field.router)
+            exchange.reason = f"router failed: {error if isinstance(error, PointsmanError) else type(error).__name__}"
+
+    async def _score(self, router: Router, prompt: str) -> float:
+        if router.blocking or len(prompt) > _INLINE_CHARACTERS:
+            loop = asyncio.get_running_loop()
+            async with asyncio.timeout(self._timeout_s):
+                win_rate = await loop.run_in_executor(self._executor, router.calculate_strong_win_rate, prompt)
+        else:
+            win_rate = router.calculate_strong_win_rate(prompt)
+        if not (math.isfinite(win_rate) and 0.0 <= win_rate <= 1.0):
+            raise PointsmanError(f"its win rate is {win_rate}, wanted a number in [0, 1]")
+        return win_rate
+
+
+class ChooseModel:
+    """Strong iff win_rate >= threshold; strong where there is no win rate."""
+
+    def __init__(self, pair: ModelPair) -> None:
+        self._pair = pair
+
+    async def __call__(self, exchange: Exchange) -> None:
+        field = exchange.field
+        if field is not None and field.model is not None:
+            exchange.decision = Decision(field.model, None, None, None, "pass-through", (field.model,))
+            return
+        win_rate, threshold = exchange.win_rate, exchange.threshold
+        strong = win_rate is None or threshold is None or win_rate >= threshold
+        exchange.decision = Decision(
+            model=self._pair.strong if strong else self._pair.weak,
+            win_rate=win_rate,
+            threshold=threshold,
+            router=field.router if field is not None else None,
+            reason=exchange.reason,
+            candidates=(self._pair.strong, self._pair.weak),
+        )

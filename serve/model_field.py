@@ -1,0 +1,89 @@
+"""The `model` field of a request: which router with which threshold, or which model itself.
+
+    router-<name>-<threshold>   strong iff win_rate >= threshold
+    router-<name>-<N>pct        the threshold that sends N % of the calibration prompts to the strong model
+    router-<name>               the router's default threshold
+    auto                        the first router at its default threshold
+    <model>                     that model, asked directly
+
+Names may contain hyphens: the longest configured router that fits is meant.
+"""
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from pointsman.serve.errors import RequestError
+
+__all__ = ["AUTO", "ROUTER_PREFIX", "ModelField", "parse_model_field"]
+
+AUTO = "auto"
+ROUTER_PREFIX = "router-"
+_NUMBER = re.compile(r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
+_PERCENT = re.compile(r"([0-9]+(?:\.[0-9]+)?)pct", re.ASCII)
+_FORMS = "router-<name>-<threshold>, router-<name>-<N>pct, router-<name>, auto, or a model's own id"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelField:
+    """What a request's `model` means. Either `router` or `model` is set.
+
+    Attributes:
+        router: name of the router to ask.
+        threshold: the threshold that was named.
+        strong_share: the share of prompts for the strong model that was named, in [0, 1].
+        model: name of the model that was named itself.
+    """
+
+    router: str | None = None
+    threshold: float | None = None
+    strong_share: float | None = None
+    model: str | None = None
+
+
+def parse_model_field(field: str, *, routers: Collection[str], models: Collection[str]) -> ModelField:
+    """The meaning of a `model` field.
+
+    Args:
+        routers: names of the configured routers, the default one first.
+        models: names of the configured models.
+
+    Raises:
+        RequestError: 404 for an unknown router or model, 400 for a malformed threshold; it lists what there is.
+    """
+    if field in models:
+        return ModelField(model=field)
+    if field == AUTO:
+        return ModelField(router=next(iter(routers)))
+    if not field.startswith(ROUTER_PREFIX):
+        raise _unknown(f"model {field!r} is not configured here", routers, models)
+    rest = field.removeprefix(ROUTER_PREFIX)
+    if rest in routers:
+        return ModelField(router=rest)
+    for name in sorted(routers, key=len, reverse=True):
+        if rest.startswith(name + "-"):
+            return _parse_setting(field, name, rest[len(name) + 1 :])
+    raise _unknown(f"model {field!r} names a router that is not configured here", routers, models)
+
+
+def _parse_setting(field: str, router: str, setting: str) -> ModelField:
+    if match := _PERCENT.fullmatch(setting):
+        if (percent := float(match[1])) <= 100.0:
+            return ModelField(router=router, strong_share=percent / 100.0)
+    elif _NUMBER.fullmatch(setting) and (threshold := float(setting)) <= 1.0:
+        return ModelField(router=router, threshold=threshold)
+    raise RequestError(
+        f"model {field!r} ends in {setting!r}: wanted a threshold from 0 to 1, as in router-{router}-0.5, "
+        f"or the percentage of prompts for the strong model, as in router-{router}-30pct",
+        param="model",
+        code="invalid_threshold",
+    )
+
+
+def _unknown(problem: str, routers: Collection[str], models: Collection[str]) -> RequestError:
+    return RequestError(
+        f"{problem}; wanted {_FORMS}; routers: {', '.join(routers)}; models: {', '.join(models)}",
+        status=404,
+        param="model",
+        code="model_not_found",
+    )

@@ -1,0 +1,224 @@
+"""Server-sent events: complete ones passed on byte by byte, broken streams never passed off as success."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from typing import Any, Self
+
+import orjson
+
+from pointsman.serve.errors import UpstreamFailure
+from pointsman.serve.upstreams.upstream import ByteStream
+
+__all__ = [
+    "DONE",
+    "MAX_EVENT_BYTES",
+    "ChatStream",
+    "EventBuffer",
+    "PrimedStream",
+    "error_event",
+    "event_data",
+    "relay_events",
+]
+
+DONE = b"data: [DONE]\n\n"
+MAX_EVENT_BYTES = 32 * 1024 * 1024
+_LINGER_S = 0.5  # how long an upstream may take to hang up after [DONE]
+_END = re.compile(rb"(?>\r\n|\n|\r){2,}")
+_LINE = re.compile(rb"\r\n|\n|\r")
+
+
+class EventBuffer:
+    """Cuts a byte stream after its last complete event."""
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+
+    def feed(self, chunk: bytes) -> bytes:
+        """The bytes that complete events, in order; the rest is held until its event is complete."""
+        if not self._held and chunk.endswith(b"\n\n"):
+            return chunk
+        searched = max(0, len(self._held) - 3)
+        self._held += chunk
+        end = 0
+        for match in _END.finditer(self._held, searched):
+            end = match.end()
+        if len(self._held) - end > MAX_EVENT_BYTES:
+            raise UpstreamFailure(f"the upstream sent an event of more than {MAX_EVENT_BYTES} bytes")
+        complete = bytes(self._held[:end])
+        del self._held[:end]
+        return complete
+
+    @property
+    def rest(self) -> bytes:
+        """What is held of an event that is not complete."""
+        return bytes(self._held)
+
+
+def event_data(events: bytes) -> list[bytes]:
+    """The data of complete events, its lines joined by newlines; events without data are left out."""
+    found = []
+    lines: list[bytes] = []
+    for line in [*_LINE.split(events), b""]:
+        if line.startswith(b"data:"):
+            lines.append(line[6:] if line[5:6] == b" " else line[5:])
+        elif not line and lines:
+            found.append(b"\n".join(lines))
+            lines = []
+    return found
+
+
+class ChatStream:
+    """What is known of a chat completion stream so far.
+
+    Attributes:
+        finished: a finish_reason has been seen: the answer is complete.
+        done: [DONE] has been seen.
+        failed: the upstream has reported an error in the stream.
+    """
+
+    def __init__(self) -> None:
+        self.finished = False
+        self.done = False
+        self.failed = False
+
+    def see(self, data: bytes) -> None:
+        """Takes note of one event's data.
+
+        Raises:
+            UpstreamFailure: the data is neither a JSON object nor [DONE].
+        """
+        if data.strip() == b"[DONE]":
+            self.done = True
+        elif data.strip():
+            chunk = _read(data)
+            self.failed = self.failed or bool(chunk.get("error"))
+            choices = chunk.get("choices")
+            if isinstance(choices, list) and any(isinstance(c, dict) and c.get("finish_reason") for c in choices):
+                self.finished = True
+
+
+async def relay_events(chunks: ByteStream, stream: ChatStream) -> AsyncGenerator[bytes, None]:
+    """Passes a stream on event by event, each as soon as it is complete and byte by byte as it came.
+
+    A stream that breaks (cut, stalled, malformed, ended before its answer was complete) ends with an error event and
+    without [DONE]. One that is complete but for a missing [DONE] gets it.
+
+    Raises:
+        UpstreamFailure: it broke before anything was passed on.
+    """
+    buffer, started = EventBuffer(), False
+    async with aclosing(chunks):
+        try:
+            while not stream.failed and (chunk := await _next(chunks, _LINGER_S if stream.done else None)) is not None:
+                events = buffer.feed(chunk)
+                for sane in _sane(events, stream):
+                    if stream.failed and not started:
+                        raise UpstreamFailure("the upstream answered with an error event", code="upstream_error")
+                    started = True
+                    yield sane
+            if not stream.failed:
+                for last in _finish(buffer.rest, stream):
+                    started = True
+                    yield last
+        except UpstreamFailure as failure:
+            if not started:
+                raise
+            if not stream.done:
+                yield error_event(failure)
+
+
+class PrimedStream:
+    """A relayed stream whose first event has already arrived."""
+
+    def __init__(self, first: bytes, rest: AsyncGenerator[bytes, None]) -> None:
+        self._first = first
+        self._rest = rest
+
+    @classmethod
+    async def open(cls, events: AsyncGenerator[bytes, None]) -> Self:
+        """Waits for the first event.
+
+        Raises:
+            UpstreamFailure: there is none.
+        """
+        return cls(await anext(events), events)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._first:
+            first, self._first = self._first, b""
+            return first
+        return await anext(self._rest)
+
+    async def aclose(self) -> None:
+        """Hangs up."""
+        await self._rest.aclose()
+
+
+def error_event(failure: UpstreamFailure) -> bytes:
+    """The event that ends a broken stream."""
+    return b"data: " + failure.body() + b"\n\n"
+
+
+async def _next(chunks: ByteStream, timeout_s: float | None) -> bytes | None:
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await chunks.__anext__()
+    except (StopAsyncIteration, TimeoutError):
+        return None
+
+
+def _sane(events: bytes, stream: ChatStream) -> Iterator[bytes]:
+    """`events` if all are well-formed; else those up to the first malformed one, and then its failure."""
+    start = 0
+    for end in _END.finditer(events):
+        try:
+            for data in event_data(events[start : end.end()]):
+                stream.see(data)
+        except UpstreamFailure:
+            if start:
+                yield events[:start]
+            raise
+        start = end.end()
+        if stream.failed:
+            break
+    if start:
+        yield events[:start]
+
+
+def _finish(rest: bytes, stream: ChatStream) -> Iterator[bytes]:
+    """What is still to be said when the upstream has hung up."""
+    try:
+        for data in event_data(rest):
+            stream.see(data)
+    except UpstreamFailure:
+        raise UpstreamFailure("the upstream ended its stream inside an event", code="upstream_cut") from None
+    if rest:
+        yield rest + b"\n\n" if rest.strip() else rest
+    if not stream.finished and not stream.done:
+        raise UpstreamFailure("the upstream ended its stream before the answer was complete", code="upstream_cut")
+    if not stream.done:
+        yield DONE
+
+
+def _read(data: bytes) -> dict[str, Any]:
+    try:
+        chunk = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        chunk = _read_leniently(data)
+    if not isinstance(chunk, dict):
+        raise UpstreamFailure("the upstream sent a stream event that is no JSON object", code="upstream_malformed")
+    return chunk
+
+
+def _read_leniently(data: bytes) -> Any:
+    """What some upstreams send and clients read, though it is no JSON: NaN, infinities, lone surrogates."""
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        raise UpstreamFailure("the upstream sent a stream event that is not JSON", code="upstream_malformed") from None

@@ -1,0 +1,76 @@
+"""What every upstream can do."""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from pointsman.core.decision import Decision
+
+__all__ = ["ByteStream", "Call", "Headers", "Reply", "Upstream"]
+
+Headers = tuple[tuple[bytes, bytes], ...]
+
+
+class ByteStream(Protocol):
+    """An asynchronous iterator of bytes that can be closed early."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    def __anext__(self) -> Awaitable[bytes]: ...
+
+    def aclose(self) -> Awaitable[None]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request to one model.
+
+    Attributes:
+        path: below the service's URL, e.g. "/chat/completions".
+        body: JSON as the client sent it; its `model` still is the client's.
+        document: the same, parsed.
+        stream: whether an event stream was asked for.
+        decision: why this model is asked.
+        headers: the client's headers that are passed on, e.g. traceparent.
+    """
+
+    path: str
+    body: bytes
+    document: Mapping[str, Any]
+    stream: bool
+    decision: Decision
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An upstream's answer: whole in `body`, or coming in `chunks`.
+
+    Closing `chunks` hangs up on the upstream. Iterating it raises `UpstreamFailure` where the stream breaks.
+    """
+
+    status: int
+    headers: Headers
+    body: bytes = b""
+    chunks: ByteStream | None = None
+
+
+class Upstream(ABC):
+    """One model, wherever it is served."""
+
+    @property
+    @abstractmethod
+    def provider(self) -> str:
+        """Who serves it, for the list of models."""
+
+    async def start(self) -> None:  # noqa: B027  (most upstreams have nothing to prepare)
+        """Prepares for the first call."""
+
+    @abstractmethod
+    async def send(self, call: Call) -> Reply:
+        """The answer; one with an error status is passed on as it is.
+
+        Raises:
+            UpstreamFailure: there was no usable answer.
+        """

@@ -1,0 +1,91 @@
+"""Between ASGI messages and bytes: reads bodies, sends answers and streams, notices clients that hang up."""
+
+import asyncio
+from collections.abc import Iterable
+from contextlib import suppress
+
+from starlette.types import Receive, Scope, Send
+
+from pointsman.serve.errors import RequestError
+from pointsman.serve.upstreams.upstream import ByteStream, Headers
+
+__all__ = ["ClientGone", "WhileConnected", "read_body", "send_body", "send_stream"]
+
+_DISCARD_BYTES = 64 * 1024 * 1024  # of a body that is too large, so that the client reads the answer before the end
+
+
+class ClientGone(Exception):  # noqa: N818  (no error: an event)
+    """The client hung up before its answer was complete."""
+
+
+async def read_body(scope: Scope, receive: Receive, *, max_bytes: int) -> bytes:
+    """The whole body of a request.
+
+    Raises:
+        RequestError: 413, it is longer than `max_bytes`.
+        ClientGone: the client hung up.
+    """
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientGone
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body", False) and len(body) <= max_bytes:
+        return body
+    pieces, size = [body], len(body)
+    while message.get("more_body", False):
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        size += len(message.get("body", b""))
+        if size <= max_bytes:
+            pieces.append(message.get("body", b""))
+        elif size > max_bytes + _DISCARD_BYTES:
+            break
+    if size > max_bytes:
+        raise RequestError(f"the body has more than {max_bytes} bytes, which is the limit here", status=413)
+    return b"".join(pieces)
+
+
+async def send_body(send: Send, status: int, body: bytes, headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Sends one whole answer."""
+    length = (b"content-length", str(len(body)).encode("ascii"))
+    await send({"type": "http.response.start", "status": status, "headers": [length, *headers]})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def send_stream(send: Send, status: int, chunks: ByteStream, headers: Headers) -> None:
+    """Sends a stream, each piece as it comes."""
+    await send({"type": "http.response.start", "status": status, "headers": list(headers)})
+    async for chunk in chunks:
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+class WhileConnected:
+    """Cancels its block when the client hangs up; the block then ends with `ClientGone`."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._gone = False
+
+    async def __aenter__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task(loop)
+        self._watcher = loop.create_task(self._watch())
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: object, traceback: object) -> None:
+        self._watcher.cancel()
+        if not self._gone or self._task is None:
+            return
+        self._task.uncancel()
+        if kind is None:
+            with suppress(asyncio.CancelledError):  # the block ended before the cancellation reached it
+                await asyncio.sleep(0)
+        raise ClientGone from None
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._gone = True
+        if self._task is not None:
+            self._task.cancel()

@@ -14,7 +14,10 @@ COMMANDS = {
     "serve": "answer OpenAI-compatible requests, each with the model that its prompt needs",
     "route": "say which model should answer a prompt, and why",
     "score": "win rates for a file of prompts",
+    "embed": "embeddings of a file of prompts, for training",
+    "evaluate": "how good routers are on stored outcomes, beside baselines, with intervals",
     "inspect": "what a checkpoint holds",
+    "judge": "battles between two models on your prompts, judged by a third",
 }
 
 

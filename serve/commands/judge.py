@@ -1,0 +1,138 @@
+"""`pointsman judge`: battles between two models on your prompts, judged by a third."""
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pointsman.core.errors import DataError
+from pointsman.serve.judging.budget import Price
+from pointsman.serve.judging.judge import Judging, JudgingReport, estimate_cost_usd, judge_prompts
+from pointsman.serve.progress import progress_bar
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the subcommand."""
+    parser.add_argument("input", help="prompts: .parquet, .jsonl, .json, .csv or a Hugging Face dataset id")
+    parser.add_argument("-o", "--output", required=True, help="battles, format by its suffix")
+    parser.add_argument("--model-a", required=True, help="model string, or a name under models of the config")
+    parser.add_argument("--model-b", required=True, help="the model to compare it with")
+    parser.add_argument("--judge", required=True, help="the model that compares their answers")
+    parser.add_argument("--config", help="YAML file that says where the models are")
+    parser.add_argument("--base-url", help="OpenAI-protocol URL for models that the config gives none")
+    parser.add_argument("--prompt-column", default="prompt", help="column that holds the prompts (default: prompt)")
+    parser.add_argument(
+        "--price", action="append", default=[], metavar="MODEL=IN,OUT", help="dollars per million tokens, repeatable"
+    )
+    parser.add_argument("--max-cost-usd", type=float, help="dollars that must not be exceeded; needs prices")
+    parser.add_argument("--max-tokens", type=int, default=1024, help="most tokens of one reply (default: 1024)")
+    parser.add_argument(
+        "--parameters", default="{}", help="further request parameters as JSON, e.g. '{\"temperature\": 0}'"
+    )
+    parser.add_argument("--concurrency", type=int, default=8, help="calls at once (default: 8)")
+    parser.add_argument("--requests-per-minute", type=float, help="calls started per minute at most")
+    parser.add_argument("--journal", help="file of paid calls, to go on after a stop (default: OUTPUT.journal)")
+    parser.add_argument("--estimate", action="store_true", help="print the estimated cost and stop")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Judges, or only estimates; exits 1 where the ceiling or a failure left prompts without battles."""
+    from pointsman.backends.data.tables import Table, read_table
+
+    judging, parameters = _read_judging(args)
+    prompts = list(dict.fromkeys(read_table(args.input, columns=[args.prompt_column]).texts(args.prompt_column)))
+    if not prompts:
+        raise DataError(f"{args.input} holds no prompts")
+    estimate = estimate_cost_usd(judging, prompts) if judging.prices else None
+    if estimate is not None:
+        print(f"{len(prompts):,} prompts will cost about ${estimate:.2f} at most", file=sys.stderr)
+    if args.estimate:
+        print(json.dumps({"n_prompts": len(prompts), "estimate_usd": estimate}))
+        return 0
+    report = asyncio.run(_judge(prompts, judging, parameters, args))
+    if report.battles:
+        from pointsman.backends.data.table_writer import write_table
+
+        write_table(Table({name: [row[name] for row in report.battles] for name in report.battles[0]}), args.output)
+    _print_report(report, len(prompts), args)
+    return 0 if report.n_prompts == len(prompts) else 1
+
+
+async def _judge(
+    prompts: Sequence[str], judging: Judging, parameters: dict[str, Any], args: argparse.Namespace
+) -> JudgingReport:
+    from pointsman.serve.config_file import read_values
+    from pointsman.serve.controller import Controller
+    from pointsman.serve.judging.ask import ControllerAsk
+    from pointsman.serve.judging.journal import Journal
+
+    values = dict(read_values(args.config)) if args.config else {}
+    models = {name: {} for name in (judging.model_a, judging.model_b, judging.judge)}
+    values["models"] = {**models, **(values.get("models") or {})}
+    path = Path(args.journal or f"{args.output}.journal")
+    with (
+        Controller(["random"], judging.model_a, judging.model_b, values, api_base=args.base_url) as controller,
+        Journal(path) as journal,
+        progress_bar("prompts") as bar,
+    ):
+        task = bar.add_task("Judging", total=len(prompts))
+        ask = ControllerAsk(controller, parameters)
+        return await judge_prompts(prompts, judging, ask, journal, on_prompt=lambda: bar.advance(task))
+
+
+def _read_judging(args: argparse.Namespace) -> tuple[Judging, dict[str, Any]]:
+    try:
+        further = json.loads(args.parameters)
+    except ValueError as error:
+        raise ValueError(f"--parameters is no JSON: {error}") from error
+    if not isinstance(further, dict):
+        raise ValueError(f"--parameters is {args.parameters}, wanted a JSON object")
+    parameters = {"max_tokens": args.max_tokens, **further}
+    judging = Judging(
+        args.model_a,
+        args.model_b,
+        args.judge,
+        prices=dict(map(_read_price, args.price)),
+        max_cost_usd=args.max_cost_usd,
+        max_tokens=args.max_tokens,
+        concurrency=args.concurrency,
+        requests_per_minute=args.requests_per_minute,
+        settings=json.dumps(parameters, sort_keys=True),
+    )
+    return judging, {name: value for name, value in parameters.items() if value is not None}
+
+
+def _read_price(text: str) -> tuple[str, Price]:
+    model, _, prices = text.rpartition("=")
+    try:
+        given, taken = map(float, prices.split(","))
+    except ValueError as error:
+        raise ValueError(f"--price is {text!r}, wanted MODEL=IN,OUT in dollars per million tokens") from error
+    return model, Price(given, taken)
+
+
+def _print_report(report: JudgingReport, n_prompts: int, args: argparse.Namespace) -> None:
+    facts = {name: value for name, value in asdict(report).items() if name != "battles"}
+    facts |= {"n_battles": len(report.battles), "output": args.output if report.battles else None}
+    if args.json:
+        print(json.dumps(facts))
+        return
+    print(
+        f"{report.n_prompts:,} of {n_prompts:,} prompts judged in both orders: {report.n_calls:,} calls made, "
+        f"{report.n_from_journal:,} from the journal, {report.n_refused:,} refused, "
+        f"{report.n_unparsable:,} verdicts unreadable, {report.n_failed:,} prompts failed, ${report.spent_usd:.4f}",
+        file=sys.stderr,
+    )
+    for failure in report.failures:
+        print(f"  {failure}", file=sys.stderr)
+    if report.stopped:
+        print("Stopped at the ceiling of --max-cost-usd; raise it to go on from the journal.", file=sys.stderr)
+    if report.battles:
+        print(args.output)

@@ -74,7 +74,7 @@ async def _judge(
     from pointsman.serve.judging.journal import Journal
 
     values = dict(read_values(args.config)) if args.config else {}
-    models = {name: {} for name in (judging.model_a, judging.model_b, judging.judge)}
+    models: dict[str, Any] = {name: {} for name in (judging.model_a, judging.model_b, judging.judge)}
     values["models"] = {**models, **(values.get("models") or {})}
     path = Path(args.journal or f"{args.output}.journal")
     with (

@@ -1,0 +1,168 @@
+"""One figure of an evaluation: quality against strong share, quality against dollars, and reliability."""
+
+import io
+import os
+from itertools import cycle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pointsman.backends.evaluation.figures import LENGTH, ORACLE, RANDOM, Evaluation, RouterFigures
+from pointsman.core.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["draw"]
+
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito: told apart by everyone
+_QUIET, _FAINT, _INK = "#767676", "#d9d9d9", "#222222"
+_MARKS = {"50": ("o", 0.5), "80": ("s", 0.8)}
+_STYLE = {
+    "font.size": 14,
+    "axes.titlesize": 16,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.edgecolor": _QUIET,
+    "axes.labelcolor": _INK,
+    "text.color": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "pointsman",
+}
+
+
+def draw(evaluation: Evaluation, path: str | os.PathLike[str] | None = None) -> str | None:
+    """Draws the figure to a file, its format by the suffix, or gives it as SVG text if there is no path.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+        OSError: the file cannot be written.
+    """
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError("matplotlib", "plot") from error
+    with matplotlib.rc_context(_STYLE):
+        figure = _figure(Figure, evaluation)
+        if path is not None:
+            figure.savefig(path, dpi=150, metadata={"Date": None} if str(path).endswith(".svg") else None)
+            return None
+        text = io.StringIO()
+        figure.savefig(text, format="svg", metadata={"Date": None})
+        return text.getvalue()
+
+
+def _figure(make: "type[Figure]", evaluation: Evaluation) -> "Figure":
+    routers = [row for row in evaluation.rows if not row.baseline]
+    colors = dict(zip([row.name for row in routers], cycle(_COLORS), strict=False))
+    with_cost = evaluation.strong_usd is not None
+    with_reliability = any(row.reliability for row in routers)
+    widths = [1.35, *([1.1] if with_cost else []), *([1.0] if with_reliability else [])]
+    figure = make(figsize=(1.0 + 5.2 * sum(widths) / 1.1, 6.4), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.15, h_pad=0.12)
+    axes = iter(np.atleast_1d(figure.subplots(1, len(widths), width_ratios=widths)))
+    shares = next(axes)
+    _share_panel(shares, evaluation, routers, colors)
+    if with_cost:
+        _cost_panel(next(axes), evaluation, routers, colors)
+    if with_reliability:
+        _reliability_panel(next(axes), routers, colors)
+    handles, labels = shares.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 5), frameon=False)
+    title = f"{Path(evaluation.source).name}, {evaluation.n_prompts:,} prompts: "
+    title += f"{evaluation.strong_model} (strong) or {evaluation.weak_model} (weak)"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=14, color=_QUIET)
+    return figure
+
+
+def _share_panel(axes: "Axes", evaluation: Evaluation, routers: list[RouterFigures], colors: dict[str, str]) -> None:
+    weak, strong = evaluation.weak.value or 0.0, evaluation.strong.value or 0.0
+    grid = 100.0 * np.array(evaluation.rows[0].curve["share"])
+    chance = weak + (strong - weak) * grid / 100.0
+    band = np.array(evaluation.random_band)
+    axes.fill_between(grid, chance - band, chance + band, color=_FAINT, lw=0, label=f"{RANDOM}, 95 %")
+    for row in evaluation.rows:
+        line: dict[str, Any] = {"color": _QUIET, "lw": 2.0}
+        if row.name == LENGTH:
+            axes.plot(grid, row.curve["quality"], ls="--", label=LENGTH, **line)
+        elif row.name == ORACLE:
+            axes.plot(grid, row.curve["quality"], ls=":", label=ORACLE, **line)
+    for row in routers:
+        color = colors[row.name]
+        axes.fill_between(grid, row.curve["low"], row.curve["high"], color=color, alpha=0.13, lw=0)
+        axes.plot(grid, row.curve["quality"], color=color, lw=3.0, label=_label(row))
+    if evaluation.gap is not None:
+        _cpt_marks(axes, evaluation, routers, colors)
+    for level, text in ((strong, f"strong {strong:.3g}"), (weak, f"weak {weak:.3g}")):
+        axes.axhline(level, color=_INK, lw=1.0, zorder=0)
+        _beside(axes, level, text, _INK)
+    best = next(max(row.curve["quality"]) for row in evaluation.rows if row.name == ORACLE)
+    room = max(abs(strong - weak), 1e-3)
+    drawn = [value for row in routers for value in (min(row.curve["low"]), max(row.curve["high"]))]
+    axes.set_ylim(min([weak, *drawn]) - 0.12 * room, min(best, max([strong, *drawn]) + 0.45 * room) + 0.05 * room)
+    axes.set(title="Quality against strong calls", xlabel="prompts sent to the strong model (%)", ylabel="mean score")
+    axes.set_xlim(0, 100)
+
+
+def _cpt_marks(axes: "Axes", evaluation: Evaluation, routers: list[RouterFigures], colors: dict[str, str]) -> None:
+    weak, gap = evaluation.weak.value or 0.0, evaluation.gap or 0.0
+    for name, (marker, part) in _MARKS.items():
+        level = weak + part * gap
+        axes.axhline(level, color=_FAINT, lw=1.2, zorder=0)
+        _beside(axes, level, f"{name} % of gap", _QUIET)
+        for row in routers:
+            share = row.cpt[name].value
+            if share is not None:
+                axes.plot(100 * share, level, marker, ms=11, mec="white", mew=1.8, color=colors[row.name], zorder=5)
+    axes.plot([], [], "o", color=_QUIET, ms=10, label="CPT50")
+    axes.plot([], [], "s", color=_QUIET, ms=10, label="CPT80")
+
+
+def _beside(axes: "Axes", level: float, text: str, color: str) -> None:
+    """Writes a text to the right of the axes, at the height of a level."""
+    axes.annotate(text, (100, level), xytext=(6, 0), textcoords="offset points", va="center", fontsize=13, color=color)
+
+
+def _cost_panel(axes: "Axes", evaluation: Evaluation, routers: list[RouterFigures], colors: dict[str, str]) -> None:
+    for row in evaluation.rows:
+        quiet = {LENGTH: "--", ORACLE: ":"}.get(row.name)
+        if quiet:
+            axes.plot(row.curve["usd"], row.curve["quality"], ls=quiet, color=_QUIET, lw=2.0)
+    for row in routers:
+        axes.plot(row.curve["usd"], row.curve["quality"], color=colors[row.name], lw=3.0)
+    ends = (
+        (evaluation.weak_usd, evaluation.weak, "weak", (14, -4)),
+        (evaluation.strong_usd, evaluation.strong, "strong", (2, 12)),
+    )
+    for usd, quality, name, place in ends:
+        axes.plot(usd, quality.value, "D", color=_INK, ms=10, zorder=5, clip_on=False)
+        axes.annotate(name, (usd, quality.value), xytext=place, textcoords="offset points", fontsize=13)
+    axes.set(title="Quality against cost", xlabel="US dollars per thousand prompts", ylabel="mean score")
+    axes.margins(0.06)
+
+
+def _reliability_panel(axes: "Axes", routers: list[RouterFigures], colors: dict[str, str]) -> None:
+    axes.plot([0, 1], [0, 1], color=_QUIET, lw=1.5, ls=":")
+    axes.annotate("calibrated", (0.02, 0.02), rotation=45, rotation_mode="anchor", xytext=(6, 4),
+                  textcoords="offset points", color=_QUIET, fontsize=12, transform_rotates_text=True)  # fmt: skip
+    for row in routers:
+        if row.reliability:
+            bins = row.reliability
+            axes.errorbar(
+                bins["win_rate"], bins["outcome"], yerr=1.96 * np.array(bins["outcome_error"]), color=colors[row.name],
+                marker="o", ms=6, lw=1.8, elinewidth=1.2, label=f"{row.name}: ECE {row.ece:.3f}",
+            )  # fmt: skip
+    axes.set(xlim=(0, 1), ylim=(0, 1), title="Reliability", xlabel="win rate predicted", ylabel="outcome (a tie is ½)")
+    axes.set_aspect("equal", adjustable="box", anchor="N")
+    axes.legend(frameon=False, loc="upper left", fontsize=13, handlelength=1.2)
+
+
+def _label(row: RouterFigures) -> str:
+    return f"{row.name}: APGR {row.apgr.value:.3f}" if row.apgr.value is not None else row.name

@@ -15,6 +15,7 @@ COMMANDS = {
     "route": "say which model should answer a prompt, and why",
     "score": "win rates for a file of prompts",
     "embed": "embeddings of a file of prompts, for training",
+    "calibrate": "from win rates to a threshold: by strong share, by cost, or with a guarantee on quality",
     "evaluate": "how good routers are on stored outcomes, beside baselines, with intervals",
     "inspect": "what a checkpoint holds",
     "judge": "battles between two models on your prompts, judged by a third",

@@ -64,7 +64,7 @@ def test_a_text_has_the_same_embedding_alone_and_in_a_batch(texts):
 
 
 def test_many_texts_are_embedded_in_order():
-    """More texts than one internal batch come out in the order they went in."""
+    """Many texts come out in the order they went in."""
     texts = [f"question number {i}" for i in range(600)]
     np.testing.assert_array_equal(EMBED(texts)[[0, 255, 256, 599]], EMBED([texts[i] for i in (0, 255, 256, 599)]))
 
@@ -209,5 +209,5 @@ def test_the_name_resolves_and_its_options_are_checked(folder):
     with pytest.raises(ConfigError, match="'static' has no option 'base_url'"):
         resolve_embedder("static", base_url="http://x")
     for name in ("nope", "", "static/x"):
-        with pytest.raises(ConfigError, match="unknown; possible are static"):
+        with pytest.raises(ConfigError, match="unknown; possible are static, openai"):
             resolve_embedder(name)

@@ -1,6 +1,7 @@
 """Embedders by name."""
 
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 from pointsman.core.embedding import Embedder
@@ -13,29 +14,50 @@ def resolve_embedder(name: str, **options: Any) -> Embedder:
     """The embedder of that name.
 
     Args:
-        name: "static" (bundled, offline).
-        options: settings of the embedder, by keyword; "static" takes `folder`.
+        name: "static" (bundled, offline); "openai/<model>" (OpenAI or, with `base_url`, any compatible service);
+            "sentence-transformers/<model>" (a folder, or a name on the Hugging Face hub).
+        options: settings of the embedder: `folder` of "static"; those of `OpenAIOptions`; those of `SentenceEmbedder`.
 
     Raises:
-        ConfigError: the name or an option is unknown.
+        ConfigError: the name or an option is unknown, or a setting points at nothing.
         MissingExtraError: the embedder needs an extra that is not installed.
     """
-    if name not in _FAMILIES:
-        raise ConfigError(f"embedder {name!r} is unknown; possible are {', '.join(_FAMILIES)}")
-    return _FAMILIES[name](name, options)
+    family, slash, model = name.partition("/")
+    if family not in _FAMILIES or bool(model) != (family != "static") or (slash and not model):
+        raise ConfigError(f"embedder {name!r} is unknown; possible are {', '.join(_FORMS)}")
+    return _FAMILIES[family](model, options)
 
 
-def _static(name: str, options: dict[str, Any]) -> Embedder:
+def _static(_model: str, options: dict[str, Any]) -> Embedder:
     from pointsman.backends.embedders.static import StaticEmbedder
 
-    _only(name, options, {"folder"})
+    _check_options("static", options, ["folder"])
     return StaticEmbedder(**options)
 
 
-def _only(name: str, options: dict[str, Any], allowed: set[str]) -> None:
-    unknown = sorted(set(options) - allowed)
+def _openai(model: str, options: dict[str, Any]) -> Embedder:
+    from pointsman.backends.embedders.openai import OpenAIEmbedder, OpenAIOptions
+
+    _check_options(f"openai/{model}", options, [field.name for field in fields(OpenAIOptions)])
+    return OpenAIEmbedder(model, OpenAIOptions(**options))
+
+
+def _sentence_transformers(model: str, options: dict[str, Any]) -> Embedder:
+    from pointsman.backends.torch.sentence_embedder import SentenceEmbedder
+
+    _check_options(f"sentence-transformers/{model}", options, ["batch_size", "device", "folder"])
+    return SentenceEmbedder(model, **options)
+
+
+def _check_options(name: str, options: dict[str, Any], allowed: list[str]) -> None:
+    unknown = sorted(set(options) - set(allowed))
     if unknown:
         raise ConfigError(f"embedder {name!r} has no option {unknown[0]!r}; it takes {', '.join(sorted(allowed))}")
 
 
-_FAMILIES: dict[str, Callable[[str, dict[str, Any]], Embedder]] = {"static": _static}
+_FAMILIES: dict[str, Callable[[str, dict[str, Any]], Embedder]] = {
+    "static": _static,
+    "openai": _openai,
+    "sentence-transformers": _sentence_transformers,
+}
+_FORMS = ("static", "openai/<model>", "sentence-transformers/<name or folder>")

@@ -1,0 +1,158 @@
+"""Embeddings by a sentence-transformers model, run with transformers."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pointsman.core.arrays import Float32Array
+from pointsman.core.embedding import EmbedderIdentity
+from pointsman.core.errors import ConfigError, MissingExtraError
+
+try:
+    import torch
+    import transformers
+except ImportError as error:
+    raise MissingExtraError("torch (with transformers)", "torch") from error
+
+__all__ = ["SentenceEmbedder"]
+
+_FILES = ["*.json", "*.txt", "*.model", "*.safetensors", "1_Pooling/*"]
+_MODULES = ("Transformer", "Pooling", "Normalize")
+
+
+class SentenceEmbedder:
+    """Embedding of a text = mean of the last hidden states over its tokens (or the first one's), scaled to unit norm.
+
+    The pooling, the longest input and lower-casing are the model's own, as its sentence-transformers files say.
+    """
+
+    blocking = True
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        folder: str | os.PathLike[str] | None = None,
+        device: str = "cpu",
+        batch_size: int = 32,
+    ) -> None:
+        """Loads a model.
+
+        Args:
+            name: a folder, a name on the Hugging Face hub ("BAAI/bge-small-en"), or one without owner for the
+                sentence-transformers organisation ("all-MiniLM-L6-v2").
+            folder: where the files of `name` lie here; None takes `name` itself or the hub's files.
+            device: where torch computes, e.g. "cpu" or "cuda".
+            batch_size: texts in one forward pass.
+
+        Raises:
+            ConfigError: there is no such model, it has no safetensors weights, or modules that are not supported.
+        """
+        path = Path(folder) if folder is not None else _locate(name)
+        self._first_token, self._max_tokens, self._lower = _read_settings(path)
+        self._device, self._batch_size = torch.device(device), batch_size
+        revision = _weights_hash(path)
+        try:
+            self._tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
+            model = transformers.AutoModel.from_pretrained(path, local_files_only=True, dtype=torch.float32)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"sentence-transformers model {path} cannot be loaded: {error}") from error
+        self._model = model.eval().to(self._device)
+        dim = int(model.config.hidden_size)
+        self.identity = EmbedderIdentity(f"sentence-transformers/{name}", revision, dim, normalized=True)
+
+    def __call__(self, texts: Sequence[str]) -> Float32Array:
+        """Embeddings of `texts` in their order, shape (n_texts, dim), of unit norm.
+
+        Raises:
+            ValueError: `texts` is a single string.
+        """
+        if isinstance(texts, str):
+            raise ValueError("texts is a single string, wanted a sequence of strings")
+        order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
+        out = np.empty((len(texts), self.identity.dim), dtype=np.float32)
+        for start in range(0, len(order), self._batch_size):
+            rows = order[start : start + self._batch_size]
+            out[rows] = self._forward([_encodable(texts[row]) for row in rows])
+        return out
+
+    def _forward(self, texts: list[str]) -> Float32Array:
+        if self._lower:
+            texts = [text.lower() for text in texts]
+        inputs = self._tokenizer(
+            texts, padding=True, truncation=True, max_length=self._max_tokens, return_tensors="pt"
+        ).to(self._device)
+        with torch.inference_mode():
+            hidden = self._model(**inputs).last_hidden_state
+            if self._first_token:
+                pooled = hidden[:, 0]
+            else:
+                mask = inputs["attention_mask"][..., None].to(hidden.dtype)
+                pooled = (hidden * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
+            return np.asarray(torch.nn.functional.normalize(pooled).float().cpu().numpy())
+
+
+def _locate(name: str) -> Path:
+    """Folder of the model's files, fetched from the hub where they are not here yet."""
+    if Path(name).is_dir():
+        return Path(name)
+    import huggingface_hub
+
+    repository = name if "/" in name else f"sentence-transformers/{name}"
+    try:
+        return Path(huggingface_hub.snapshot_download(repository, allow_patterns=_FILES))
+    except (OSError, ValueError) as error:  # the hub's errors derive from these
+        raise ConfigError(
+            f"sentence-transformers model {name!r} is no folder, and {repository} cannot be had from the hub: {error}"
+        ) from error
+
+
+def _read_settings(folder: Path) -> tuple[bool, int, bool]:
+    """Whether the first token stands for the text, the longest input in tokens, and whether it is lower-cased."""
+    for module in _read_json(folder / "modules.json", []):
+        kind = str(module.get("type", "")).rpartition(".")[2]
+        if kind not in _MODULES:
+            raise ConfigError(f"sentence-transformers model {folder} has module {kind!r}, wanted {', '.join(_MODULES)}")
+    pooling = {key for key, on in _read_json(folder / "1_Pooling" / "config.json", {}).items() if on is True}
+    modes = {key.removeprefix("pooling_mode_") for key in pooling if key.startswith("pooling_mode_")} or {"mean_tokens"}
+    if modes not in ({"mean_tokens"}, {"cls_token"}):
+        raise ConfigError(
+            f"sentence-transformers model {folder} pools by {sorted(modes)}, wanted mean_tokens or cls_token"
+        )
+    settings = _read_json(folder / "sentence_bert_config.json", {})
+    longest = settings.get("max_seq_length") or _read_json(folder / "config.json", {}).get(
+        "max_position_embeddings", 512
+    )
+    return modes == {"cls_token"}, int(longest), bool(settings.get("do_lower_case"))
+
+
+def _read_json(path: Path, default: Any) -> Any:
+    if not path.is_file():
+        return default
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{path} is not valid JSON: {error}") from error
+
+
+def _weights_hash(folder: Path) -> str:
+    """First 16 hexadecimal digits of the SHA-256 of all safetensors files, by name."""
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise ConfigError(
+            f"sentence-transformers model {folder} has no *.safetensors weights; pickled ones are not read"
+        )
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as content:
+            digest.update(hashlib.file_digest(content, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "ignore").decode("utf-8")

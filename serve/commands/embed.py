@@ -1,0 +1,76 @@
+"""`pointsman embed`: embeddings of a file of prompts."""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from pointsman.core.errors import ConfigError
+from pointsman.serve.progress import progress_bar
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the subcommand."""
+    parser.add_argument("input", help="prompts: .parquet, .jsonl, .json, .csv or a Hugging Face dataset id")
+    parser.add_argument("-o", "--output", required=True, help="the .npy file; its record goes beside it as .json")
+    parser.add_argument(
+        "--embedder",
+        default="static",
+        help="static, openai/<model> or sentence-transformers/<name or folder> (default: static)",
+    )
+    parser.add_argument("--prompt-column", default="prompt", help="column that holds the prompts (default: prompt)")
+    parser.add_argument("--base-url", help="address of an OpenAI-compatible service, for openai/<model>")
+    parser.add_argument("--api-key", help="env:NAME of the variable with the key (default: env:OPENAI_API_KEY)")
+    parser.add_argument("--dim", type=int, help="shorten embeddings to this length, for openai/<model>")
+    parser.add_argument("--max-tokens", type=int, help="longest text the model takes, for openai/<model>")
+    parser.add_argument("--concurrency", type=int, help="calls under way at once, for openai/<model>")
+    parser.add_argument("--cache", help="SQLite file of embeddings already paid for, for openai/<model>")
+    parser.add_argument("--device", help="where torch computes, for sentence-transformers")
+    parser.add_argument("--json", action="store_true", help="print the record and times as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Embeds the file batch by batch, going on where a killed run stopped."""
+    from pointsman.backends.embedders import resolve_embedder
+    from pointsman.backends.embedders.files import embed_table
+
+    embed = resolve_embedder(args.embedder, **_options(args))
+    started = perf_counter()
+    with progress_bar("prompts") as bar:
+        task = bar.add_task("Embedding", total=None)
+        record = embed_table(
+            args.input,
+            args.output,
+            embed,
+            column=args.prompt_column,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    wall_s = perf_counter() - started
+    identity = record.identity
+    if args.json:
+        facts = {"output": args.output, "n_prompts": record.n_prompts, "embedder": identity.name, "dim": identity.dim}
+        print(json.dumps({**facts, "fingerprint": record.fingerprint, "wall_s": wall_s}))
+        return 0
+    print(f"{record.n_prompts:,} prompts x {identity.dim} by {identity.name} in {wall_s:.2f} s", file=sys.stderr)
+    print(args.output)
+    return 0
+
+
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    """The embedder's options that were given; a service's embeddings are kept, since they cost money."""
+    names = ("base_url", "api_key", "dim", "max_tokens", "concurrency", "cache", "device")
+    options = {name: value for name in names if (value := getattr(args, name)) is not None}
+    if not str(options.get("api_key", "env:")).startswith("env:"):
+        raise ConfigError("--api-key is a key itself, which other users of this machine can see; give env:NAME instead")
+    if args.embedder.startswith("openai/"):
+        options.setdefault("cache", _default_cache())
+    return options
+
+
+def _default_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pointsman" / "embeddings.sqlite3"

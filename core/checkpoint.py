@@ -50,6 +50,8 @@ class Checkpoint:
         options: JSON-ready settings of the kind, e.g. {"score_threshold": 4}.
         provenance: JSON-ready record of data, licences, recipe and versions.
         metrics: JSON-ready figures measured at training time.
+        thresholds: JSON-ready thresholds by the rule that gave them, each with its data and its assumptions.
+        probability_map: JSON-ready map from win rates to calibrated probabilities; None if none was fitted.
         path: directory it was read from, where further files lie; None if it was made in memory.
     """
 
@@ -63,6 +65,8 @@ class Checkpoint:
     options: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    thresholds: Mapping[str, Any] = field(default_factory=dict)
+    probability_map: Mapping[str, Any] | None = None
     path: Path | None = None
 
     def array(self, name: str, *, ndim: int) -> np.ndarray:
@@ -125,6 +129,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
             options=meta["options"],
             provenance=meta["provenance"],
             metrics=meta["metrics"],
+            thresholds=meta.get("thresholds", {}),
+            probability_map=meta.get("probability_map"),
             path=folder,
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -180,6 +186,8 @@ def _write_files(checkpoint: Checkpoint, folder: Path, files: Mapping[str, Path]
         "options": dict(checkpoint.options),
         "provenance": dict(checkpoint.provenance),
         "metrics": dict(checkpoint.metrics),
+        **({"thresholds": dict(checkpoint.thresholds)} if checkpoint.thresholds else {}),
+        **({"probability_map": dict(checkpoint.probability_map)} if checkpoint.probability_map else {}),
         "files": {p.relative_to(folder).as_posix(): _sha256(p) for p in written},
     }
     (folder / _META).write_text(json.dumps(meta, indent=1, allow_nan=False) + "\n", encoding="utf-8")

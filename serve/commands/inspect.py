@@ -55,6 +55,8 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
             "n_prompts": calibration.n_prompts,
             "thresholds": {f"{share:.0%} strong": round(calibration.threshold(share), 6) for share in _SHARES},
         },
+        "thresholds": dict(checkpoint.thresholds),
+        "probability_map": None if checkpoint.probability_map is None else dict(checkpoint.probability_map),
         "options": dict(checkpoint.options),
         "provenance": dict(checkpoint.provenance),
         "metrics": dict(checkpoint.metrics),

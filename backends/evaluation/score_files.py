@@ -1,0 +1,128 @@
+"""Win rates, and labels where there are some, streamed from a table: what `calibrate` works on."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pointsman.backends.data.tables import Source, Table, iter_batches
+from pointsman.backends.evaluation.outcome_pairs import scores
+from pointsman.core.arrays import FloatArray
+from pointsman.core.errors import DataError
+
+__all__ = ["ScoredPrompts", "read_scored_prompts"]
+
+_SAMPLE = 64
+_NUMBERS = ("input_tokens", "output_tokens", "strong_usd", "weak_usd")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoredPrompts:
+    """Win rates of a sample of prompts.
+
+    Attributes:
+        source: where they come from.
+        win_rates: shape (n_prompts,).
+        fingerprint: SHA-256 over prompts, win rates and labels in order.
+        strong, weak: scores, shape (n_prompts,); None without labels.
+        numbers: `input_tokens`, `output_tokens`, `strong_usd`, `weak_usd`, as far as the table has them.
+        prompt_ids: 64-bit hash of each prompt, shape (n_prompts,); None where the table has no prompts.
+        sample: the first prompts and their win rates.
+    """
+
+    source: str
+    win_rates: FloatArray
+    fingerprint: str
+    strong: FloatArray | None
+    weak: FloatArray | None
+    numbers: dict[str, FloatArray]
+    prompt_ids: np.ndarray | None
+    sample: tuple[tuple[str, float], ...]
+
+    @property
+    def n_repeated(self) -> int:
+        """Rows whose prompt occurred before."""
+        return 0 if self.prompt_ids is None else self.prompt_ids.size - np.unique(self.prompt_ids).size
+
+    def distinct(self) -> "ScoredPrompts":
+        """The first row of every prompt: a repeated prompt is no second observation."""
+        if self.prompt_ids is None or not self.n_repeated:
+            return self
+        rows = np.sort(np.unique(self.prompt_ids, return_index=True)[1])
+        return replace(
+            self,
+            win_rates=self.win_rates[rows],
+            strong=None if self.strong is None else self.strong[rows],
+            weak=None if self.weak is None else self.weak[rows],
+            numbers={name: values[rows] for name, values in self.numbers.items()},
+            prompt_ids=self.prompt_ids[rows],
+        )
+
+
+def read_scored_prompts(
+    source: Source,
+    *,
+    win_rates: Callable[[Sequence[str]], FloatArray] | None = None,
+    labels: tuple[str, str] | None = None,
+    on_rows: Callable[[int], None] = lambda n: None,
+) -> ScoredPrompts:
+    """Reads a table batch by batch; memory grows by a few numbers per prompt.
+
+    Args:
+        win_rates: computes the win rates from the prompts; column `win_rate` is read if None.
+        labels: columns of the strong and the weak model's scores; None reads no labels.
+        on_rows: called with the number of rows of every batch that is done.
+
+    Raises:
+        DataError: the table is empty or malformed, lacks a column, or a win rate leaves [0, 1].
+    """
+    parts: dict[str, list[np.ndarray]] = {}
+    digest = hashlib.sha256()
+    sample: list[tuple[str, float]] = []
+    for table in iter_batches(source):
+        prompts = table.texts("prompt") if win_rates is not None or "prompt" in table.columns else None
+        rates = _rates(table) if win_rates is None or prompts is None else win_rates(prompts)
+        columns = {"win_rate": rates}
+        if labels is not None:
+            columns |= {"strong": scores(table, labels[0]), "weak": scores(table, labels[1])}
+        columns |= {name: table.numbers(name) for name in _NUMBERS if name in table.columns}
+        if prompts is not None:
+            columns["prompt_id"] = _ids(prompts)
+            sample += list(zip(prompts, rates.tolist(), strict=True))[: max(0, _SAMPLE - len(sample))]
+        for name, values in columns.items():
+            parts.setdefault(name, []).append(values)
+            digest.update(np.ascontiguousarray(values).tobytes())
+        on_rows(len(table))
+    if not parts:
+        raise DataError(f"{source} holds no rows: there is nothing to calibrate on")
+    whole = {name: np.concatenate(values) for name, values in parts.items()}
+    return ScoredPrompts(
+        source=str(source),
+        win_rates=whole["win_rate"],
+        fingerprint=digest.hexdigest(),
+        strong=whole.get("strong"),
+        weak=whole.get("weak"),
+        numbers={name: whole[name] for name in _NUMBERS if name in whole},
+        prompt_ids=whole.get("prompt_id"),
+        sample=tuple(sample),
+    )
+
+
+def _rates(table: Table) -> FloatArray:
+    if "win_rate" not in table.columns:
+        raise DataError(
+            f"{table.source} has no column 'win_rate'; its columns are {', '.join(table.columns)}: "
+            "make one with `pointsman score`, or name a router with --router"
+        )
+    rates = table.numbers("win_rate")
+    bad = np.flatnonzero(~((rates >= 0) & (rates <= 1)))
+    if bad.size:
+        where = f"{table.source}, row {table.first_row + bad[0]}"
+        raise DataError(f"{where}: win_rate is {rates[bad[0]]}, wanted a number in [0, 1]")
+    return rates
+
+
+def _ids(prompts: Sequence[str]) -> np.ndarray:
+    digests = (hashlib.blake2b(p.encode("utf-8", "surrogatepass"), digest_size=8).digest() for p in prompts)
+    return np.frombuffer(b"".join(digests), dtype=np.int64)

@@ -10,24 +10,29 @@ __all__ = ["N_SCORES", "score_token_win_rates", "three_class_win_rates"]
 N_SCORES = 5
 
 
-def three_class_win_rates(logits: AnyFloatArray) -> FloatArray:
-    """P(strong wins) from logits over (strong wins, tie, weak wins).
+def three_class_win_rates(logits: AnyFloatArray, *, tie_share: float = 0.0) -> FloatArray:
+    """Strong model's win rate from logits over (strong wins, tie, weak wins).
 
-    win_rate = 1 - (p_tie + p_weak), which is p_strong (Ong et al. 2024, BERT classifier).
+    win_rate = p_strong + tie_share p_tie. With tie_share 0 it is 1 - (p_tie + p_weak), the reference (Ong et al. 2024,
+    BERT classifier); with 0.5, a tie being half a win each, it orders prompts by p_strong - p_weak, the expected gain.
 
     Args:
         logits: shape (n_prompts, 3), in nats.
+        tie_share: share of a tie that counts as a win of strong, in [0, 1].
 
     Returns:
         Win rates in [0, 1], shape (n_prompts,).
 
     Raises:
-        ValueError: the shape is another, or a logit is not finite.
+        ValueError: the shape is another, a logit is not finite, or `tie_share` leaves [0, 1].
     """
     logits = np.asarray(logits)
     if logits.ndim != 2 or logits.shape[1] != 3:
         raise ValueError(f"logits have shape {logits.shape}, wanted (n_prompts, 3): strong wins, tie, weak wins")
-    return np.asarray(softmax(logits)[:, 0])
+    if not 0.0 <= tie_share <= 1.0:
+        raise ValueError(f"tie_share is {tie_share}, wanted a number in [0, 1]")
+    p = softmax(logits)
+    return np.clip(p[:, 0] + tie_share * p[:, 1], 0.0, 1.0)
 
 
 def score_token_win_rates(logits: AnyFloatArray, *, score_threshold: int = 4) -> FloatArray:

@@ -1,0 +1,1 @@
+"""Routers that ask a model behind an OpenAI-compatible endpoint."""

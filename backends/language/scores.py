@@ -1,0 +1,80 @@
+"""Routers that ask a language model how well the weak model would do, from 1 to 5."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from pointsman.core.arrays import FloatArray
+from pointsman.core.decision import Decision
+from pointsman.core.errors import PointsmanError
+from pointsman.core.pair import ModelPair
+from pointsman.core.router import Router
+
+__all__ = ["SCORE_TOKENS", "TEMPLATE", "Readings", "ScoreRouter", "split_template"]
+
+SCORE_TOKENS = ("[[1]]", "[[2]]", "[[3]]", "[[4]]", "[[5]]")
+TEMPLATE = (
+    "A small language model will answer the request below. How good will its answer be, from 1 (useless) to 5 (as good "
+    "as that of a far larger model)?\n\nRequest:\n{prompt}\n\nScore: "
+)
+_SLOT = "{prompt}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Readings:
+    """What a model said about some prompts.
+
+    Attributes:
+        win_rates: in [0, 1], shape (n_prompts,); 1 where the model gave no valid score.
+        reasons: why there was none; None where there was one.
+    """
+
+    win_rates: FloatArray
+    reasons: tuple[str | None, ...]
+
+
+class ScoreRouter(Router):
+    """win_rate = probability of a score below `score_threshold`; 1 (strong) where the model gives no valid score."""
+
+    @abstractmethod
+    def readings(self, prompts: Sequence[str]) -> Readings:
+        """Win rates with the reasons for those that are no reading but the fallback to strong."""
+
+    def win_rates(self, prompts: Sequence[str]) -> FloatArray:
+        return self.readings(prompts).win_rates
+
+    def route(self, prompt: str, threshold: float, pair: ModelPair) -> Decision:
+        """The model of `pair` for this prompt; strong, with a reason, where the router fails.
+
+        Raises:
+            ValueError: `threshold` leaves [0, 1].
+        """
+        decision = Decision(
+            model=pair.strong,
+            win_rate=None,
+            threshold=threshold,
+            router=self.kind,
+            reason="win_rate",
+            candidates=(pair.strong, pair.weak),
+        )
+        if not 0.0 <= threshold <= 1.0:
+            raise ValueError(f"threshold is {threshold}, wanted a number in [0, 1]")
+        try:
+            found = self.readings([prompt])
+        except PointsmanError as error:
+            return replace(decision, reason=f"router failed: {error}")
+        win_rate, reason = float(found.win_rates[0]), found.reasons[0]
+        model = pair.strong if win_rate >= threshold else pair.weak
+        return replace(decision, model=model, win_rate=win_rate, reason=reason or "win_rate")
+
+
+def split_template(template: str) -> tuple[str, str]:
+    """What a template puts before and after the prompt.
+
+    Raises:
+        ValueError: "{prompt}" does not occur exactly once.
+    """
+    before, *after = template.split(_SLOT)
+    if len(after) != 1:
+        raise ValueError(f"the template holds {_SLOT!r} {len(after)} times, wanted once: {template!r:.200}")
+    return before, after[0]

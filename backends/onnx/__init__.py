@@ -1,0 +1,1 @@
+"""Inference with onnxruntime, and what prepares a graph for it."""

@@ -1,0 +1,61 @@
+"""Three-class graphs, run by onnxruntime."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pointsman.core.arrays import Float32Array, IntArray
+from pointsman.core.errors import CheckpointError, MissingExtraError
+
+__all__ = ["INPUTS", "N_CLASSES", "OUTPUT", "Graph", "open_graph"]
+
+INPUTS, OUTPUT, N_CLASSES = ("input_ids", "attention_mask"), "logits", 3
+
+
+class Graph:
+    """Logits from token ids and attention mask. Safe to call from several threads; releases the interpreter lock."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self._dtypes = {i.name: np.int32 if "int32" in i.type else np.int64 for i in session.get_inputs()}
+
+    def __call__(self, ids: IntArray, mask: IntArray) -> Float32Array:
+        """Logits, float32, shape (n, 3)."""
+        arrays = dict(zip(INPUTS, (ids, mask), strict=True))
+        feed = {name: arrays[name].astype(dtype, copy=False) for name, dtype in self._dtypes.items()}
+        return np.asarray(self._session.run([OUTPUT], feed)[0])
+
+
+def open_graph(path: str | os.PathLike[str], *, threads: int | None = None) -> Graph:
+    """A graph ready to run on the CPU.
+
+    Args:
+        threads: that one call may use; all cores if None.
+
+    Raises:
+        CheckpointError: the file is damaged, or its inputs and output are others.
+        MissingExtraError: onnxruntime is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingExtraError("onnxruntime", "onnx") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    options.inter_op_num_threads = 1
+    # Waiting threads would otherwise spin, and take the cores from the server beside them.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        session = onnxruntime.InferenceSession(Path(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise CheckpointError(f"{path} is no graph that onnxruntime can run: {error}") from error
+    inputs = {i.name for i in session.get_inputs()}
+    outputs = {o.name: o.shape for o in session.get_outputs()}
+    if inputs != set(INPUTS) or list(outputs) != [OUTPUT] or outputs[OUTPUT][-1] != N_CLASSES:
+        raise CheckpointError(
+            f"{path} has inputs {sorted(inputs)} and outputs {outputs}, wanted {', '.join(INPUTS)} and "
+            f"{OUTPUT} with {N_CLASSES} columns: strong wins, tie, weak wins; export it again"
+        )
+    return Graph(session)

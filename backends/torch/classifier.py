@@ -1,0 +1,144 @@
+"""A transformer that reads a prompt and answers with three logits."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pointsman.backends.language.bert import Forward
+from pointsman.core.arrays import Float32Array, IntArray
+from pointsman.core.checkpoint import Checkpoint
+from pointsman.core.errors import CheckpointError, FitError, MissingExtraError
+
+try:
+    import torch
+    import transformers
+    from torch import nn
+except ImportError as error:
+    raise MissingExtraError("torch (with transformers)", "torch") from error
+
+__all__ = ["ENCODER_FILES", "POOLINGS", "PromptClassifier", "new_classifier", "open_classifier", "torch_forward"]
+
+POOLINGS = ("mean", "model")
+ENCODER_FILES = ("config.json", "model.safetensors")
+_N_CLASSES = 3
+
+
+class PromptClassifier(nn.Module):
+    """Logits over (strong wins, tie, weak wins) from token ids and attention mask, shape (n, 3).
+
+    With pooling "mean" the logits are a linear map of the mean of the last hidden states over all tokens, which suits
+    sentence encoders; with "model" they are what the base's own `AutoModelForSequenceClassification` says.
+
+    Attributes:
+        base: an `AutoModel` for "mean", else an `AutoModelForSequenceClassification`.
+        head: the linear map for "mean", else None.
+    """
+
+    def __init__(self, base: Any, head: nn.Linear | None, *, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.base = base
+        self.head = head
+        self.dropout = nn.Dropout(dropout)
+
+    def pooled(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Mean of the last hidden states over all tokens, shape (n, dim); for pooling "mean"."""
+        hidden = self.base(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        mask = attention_mask[..., None].to(hidden.dtype)
+        return (hidden * mask).sum(1) / mask.sum(1)
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        if self.head is None:
+            logits: torch.Tensor = self.base(input_ids=input_ids, attention_mask=attention_mask).logits
+            return logits
+        return self.head(self.dropout(self.pooled(input_ids, attention_mask)))
+
+    def encoder_layers(self) -> nn.ModuleList:
+        """The transformer's layers, first to last.
+
+        Raises:
+            FitError: the base keeps its layers in no single list.
+        """
+        config = self.base.config
+        for module in self.base.modules():
+            if isinstance(module, nn.ModuleList) and len(module) == config.num_hidden_layers:
+                return module
+        raise FitError(f"cannot tell the layers of a {config.model_type!r} model apart: train with freeze_layers 0")
+
+
+def new_classifier(
+    base: str | os.PathLike[str], *, pooling: str = "mean", layers: int | None = None, dropout: float = 0.1
+) -> PromptClassifier:
+    """A classifier on a base model, its head still to be trained.
+
+    A classification head that the base brings along and that has another number of classes is replaced.
+
+    Args:
+        base: folder or Hub id.
+        layers: keep so many of the first layers; all if None.
+
+    Raises:
+        ValueError: `pooling` is unknown, or the base has fewer layers.
+        FitError: there is no such base, or it is no encoder that transformers knows.
+    """
+    if pooling not in POOLINGS:
+        raise ValueError(f"pooling is {pooling!r}, wanted one of {', '.join(POOLINGS)}")
+    try:
+        config = transformers.AutoConfig.from_pretrained(base)
+        depth = config.num_hidden_layers
+        if layers is not None and not 1 <= layers <= depth:
+            raise ValueError(f"layers is {layers}, wanted 1 to {depth}, the depth of {base}")
+        config.num_hidden_layers = layers or depth
+        config.num_labels = _N_CLASSES
+        auto = transformers.AutoModel if pooling == "mean" else transformers.AutoModelForSequenceClassification
+        model = auto.from_pretrained(
+            base, config=config, ignore_mismatched_sizes=pooling == "model", dtype=torch.float32
+        )
+    except OSError as error:
+        raise FitError(f"base model {base} cannot be loaded: {error}; name a folder or a Hub id") from error
+    if pooling == "model":
+        return PromptClassifier(model, None)
+    head = nn.Linear(config.hidden_size, _N_CLASSES)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    return PromptClassifier(model, head, dropout=dropout)
+
+
+def torch_forward(model: PromptClassifier) -> Forward:
+    """The model's forward pass from arrays to arrays, on the CPU."""
+    model.eval()
+
+    def forward(ids: IntArray, mask: IntArray) -> Float32Array:
+        with torch.inference_mode():
+            return np.asarray(model(torch.from_numpy(ids), torch.from_numpy(mask)).float().numpy())
+
+    return forward
+
+
+def open_classifier(checkpoint: Checkpoint, *, pooling: str) -> Forward:
+    """Forward pass of a checkpoint's own weights, on the CPU.
+
+    Raises:
+        CheckpointError: a file is missing, or the model has another number of labels.
+    """
+    folder = checkpoint.path or Path()
+    for name in ENCODER_FILES:
+        if not (folder / name).is_file():
+            raise CheckpointError(f"checkpoint {folder} has neither a graph nor {name}: export it again")
+    if pooling == "model":
+        model = transformers.AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
+        if model.config.num_labels != _N_CLASSES:
+            raise CheckpointError(
+                f"the model in {folder} has {model.config.num_labels} labels, wanted {_N_CLASSES}: "
+                "strong wins, tie, weak wins"
+            )
+        return torch_forward(PromptClassifier(model, None))
+    weight, bias = checkpoint.array("head_weight", ndim=2), checkpoint.array("head_bias", ndim=1)
+    base = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32)
+    wanted = (_N_CLASSES, base.config.hidden_size)
+    if weight.shape != wanted or bias.shape != wanted[:1]:
+        raise CheckpointError(f"the head in {folder} has shape {weight.shape}, wanted {wanted}; export it again")
+    head = nn.Linear(base.config.hidden_size, _N_CLASSES)
+    head.load_state_dict({"weight": torch.from_numpy(weight), "bias": torch.from_numpy(bias)})
+    return torch_forward(PromptClassifier(base, head))

@@ -1,0 +1,213 @@
+"""One fine-tuning loop for every model here: warm-up, early stopping, mixed precision, several processes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from pointsman.core.arrays import IntArray
+from pointsman.core.errors import FitError, MissingExtraError
+
+try:
+    import accelerate
+    import torch
+    from torch import nn
+except ImportError as error:
+    raise MissingExtraError("torch (with accelerate)", "torch") from error
+
+__all__ = ["Epoch", "FineTuning", "Progress", "finetune", "mixed_precision"]
+
+
+@dataclass(frozen=True, slots=True)
+class FineTuning:
+    """Settings of one fine-tuning run.
+
+    Attributes:
+        epochs: passes over the examples; 0 leaves the model as it is.
+        lr: peak step size of AdamW for the base model.
+        head_lr: peak step size for what was added to it; `lr` if None.
+        batch_size: examples per step and process.
+        warmup: share of the steps over which the step size rises from 0; it then falls to 0 evenly.
+        weight_decay: of matrices; biases and norms have none.
+        clip: largest norm of the gradient.
+        patience: stop after so many epochs without a lower validation loss; None never stops early.
+        precision: "auto" takes bf16 (or fp16) where the device has it.
+        seed: of order, dropout and new weights.
+
+    Raises:
+        ValueError: a value leaves its range.
+    """
+
+    epochs: int = 4
+    lr: float = 5e-5
+    head_lr: float | None = None
+    batch_size: int = 32
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    patience: int | None = 2
+    precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, low in (("epochs", 0), ("batch_size", 1), ("weight_decay", 0), ("patience", 1)):
+            value = getattr(self, name)
+            if value is not None and not value >= low:
+                raise ValueError(f"{name} is {value}, wanted at least {low}")
+        for name in ("lr", "head_lr", "clip"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} is {value}, wanted a positive number")
+        if not 0.0 <= self.warmup < 1.0:
+            raise ValueError(f"warmup is {self.warmup}, wanted a share in [0, 1)")
+        if self.precision not in ("auto", "no", "bf16", "fp16"):
+            raise ValueError(f"precision is {self.precision!r}, wanted auto, no, bf16 or fp16")
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """Figures of one epoch.
+
+    Attributes:
+        number: counted from 1.
+        train_loss: mean over the steps of this process, in nats per example.
+        validation_loss: after the epoch, in nats per example; None without validation examples.
+    """
+
+    number: int
+    train_loss: float
+    validation_loss: float | None
+
+
+Progress: TypeAlias = Callable[[str], None]
+Loss: TypeAlias = Callable[[nn.Module, IntArray, torch.device], torch.Tensor]
+
+
+def finetune(
+    model: nn.Module,
+    loss: Loss,
+    lengths: Sequence[int],
+    settings: FineTuning,
+    *,
+    validation: IntArray,
+    head: Sequence[nn.Parameter] = (),
+    progress: Progress | None = None,
+) -> tuple[Epoch, ...]:
+    """Trains `model` in place and leaves it, on the CPU, with the weights of its best epoch.
+
+    Under `torchrun` or `accelerate launch` every process takes its share of the batches; each computes the whole
+    validation loss, so that all stop together.
+
+    Args:
+        loss: sum of the losses of some examples, given the model, their row numbers and the device.
+        lengths: tokens of each example: batches are made of similar ones, in random order.
+        validation: rows that are kept out of training; may be empty.
+        head: parameters trained at `head_lr`.
+
+    Raises:
+        FitError: there is nothing to train on, or the loss is no longer finite.
+    """
+    train = np.setdiff1d(np.arange(len(lengths)), validation)
+    if not train.size:
+        raise FitError(f"{len(lengths)} examples leave none to train on beside {len(validation)} for validation")
+    accelerator = accelerate.Accelerator(mixed_precision=mixed_precision(settings.precision))
+    torch.manual_seed(settings.seed)
+    optimizer = _optimizer(model, head, settings)
+    n_steps = max(1, settings.epochs * _n_steps(train.size, settings.batch_size, accelerator.num_processes))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, n_steps, settings.warmup))
+    prepared, stepper = accelerator.prepare(model, optimizer)
+    rng = np.random.default_rng(settings.seed)
+    history: list[Epoch] = []
+    best: tuple[float, dict[str, torch.Tensor]] | None = None
+    for number in range(1, settings.epochs + 1):
+        prepared.train()
+        total, seen = 0.0, 0
+        batches = _shuffled_batches(train, lengths, settings.batch_size, rng)
+        world, rank = accelerator.num_processes, accelerator.process_index
+        for rows in batches[rank : len(batches) - len(batches) % world : world]:
+            value = loss(prepared, rows, accelerator.device)
+            if not torch.isfinite(value):
+                raise FitError(f"the loss is {float(value)} in epoch {number}: lower lr (now {settings.lr})")
+            accelerator.backward(value / len(rows))
+            accelerator.clip_grad_norm_(model.parameters(), settings.clip)
+            stepper.step()
+            schedule.step()
+            stepper.zero_grad()
+            total, seen = total + float(value.detach()), seen + len(rows)
+        held = _mean_loss(prepared, loss, validation, settings.batch_size, accelerator.device)
+        history.append(Epoch(number, total / seen, held))
+        if progress is not None and accelerator.is_main_process:
+            progress(f"epoch {number}/{settings.epochs}: loss {total / seen:.4f}" + _shown(held))
+        if held is not None and (best is None or held < best[0]):
+            best = held, {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+        if settings.patience is not None and _stalled(history, settings.patience):
+            break
+    model.to("cpu")
+    if best is not None:
+        model.load_state_dict(best[1])
+    model.eval()
+    return tuple(history)
+
+
+def mixed_precision(wanted: str) -> str:
+    """What "auto" means on this machine: bf16 or fp16 on a GPU, full precision on a CPU."""
+    if wanted != "auto":
+        return wanted
+    if not torch.cuda.is_available():
+        return "no"
+    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+
+
+def _optimizer(model: nn.Module, head: Sequence[nn.Parameter], settings: FineTuning) -> torch.optim.Optimizer:
+    added = {id(parameter) for parameter in head}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            lr = (settings.head_lr or settings.lr) if id(parameter) in added else settings.lr
+            decay = settings.weight_decay if parameter.ndim >= 2 else 0.0
+            groups.setdefault((lr, decay), []).append(parameter)
+    if not groups:
+        raise FitError("no parameter is left to train: freeze fewer layers")
+    listed: list[dict[str, Any]] = [
+        {"params": params, "lr": lr, "weight_decay": decay} for (lr, decay), params in groups.items()
+    ]
+    return torch.optim.AdamW(listed)
+
+
+def _rate(step: int, n_steps: int, warmup: float) -> float:
+    rising = (step + 1) / max(warmup * n_steps, 1.0)
+    falling = (n_steps - step) / max((1.0 - warmup) * n_steps, 1.0)
+    return max(0.0, min(1.0, rising, falling))
+
+
+def _n_steps(n_examples: int, batch_size: int, n_processes: int) -> int:
+    return max(1, -(-n_examples // batch_size) // n_processes)
+
+
+def _shuffled_batches(
+    rows: IntArray, lengths: Sequence[int], batch_size: int, rng: np.random.Generator
+) -> list[IntArray]:
+    """Batches of similar length in random order; random breadth keeps the same examples from always meeting."""
+    blurred = np.array([lengths[i] for i in rows]) * rng.uniform(0.9, 1.1, len(rows))
+    order = rows[np.argsort(blurred)]
+    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def _mean_loss(model: nn.Module, loss: Loss, rows: IntArray, batch_size: int, device: torch.device) -> float | None:
+    if not len(rows):
+        return None
+    model.eval()
+    with torch.inference_mode():
+        chunks = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
+        return sum(float(loss(model, chunk, device)) for chunk in chunks) / len(rows)
+
+
+def _stalled(history: Sequence[Epoch], patience: int) -> bool:
+    losses = [epoch.validation_loss for epoch in history if epoch.validation_loss is not None]
+    return bool(losses) and len(losses) - 1 - int(np.argmin(losses)) >= patience
+
+
+def _shown(held: float | None) -> str:
+    return "" if held is None else f", validation {held:.4f}"

@@ -1,0 +1,1 @@
+"""Training in JAX, Flax and optax."""

@@ -1,0 +1,144 @@
+"""Makes the bundled default router: `python -m pointsman.backends.jax.default_router ../shared/data`.
+
+Battles of many public sources, all under permissive licences, train one matrix factorisation over the static
+embedder. Its pair is no pair of models but of classes. In every source the best-rated models count as "strong", those
+in the middle of the field as "weak", and what the one class wins of the other on a prompt is one more battle, under
+these names. It tells where a frontier model beats a middling one, whichever the two are.
+
+Folds 0 to 5 of every source train, folds 6 and 7 validate. Benchmarks' own labels (routellm_*_dev) are not read.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pointsman.backends.assets import asset_path
+from pointsman.backends.data.battle_files import read_battles
+from pointsman.backends.data.battle_sets import BattleSet, concatenate
+from pointsman.backends.data.tables import read_table
+from pointsman.backends.embedders import resolve_embedder
+from pointsman.backends.export import calibrated, export_checkpoint, package_versions
+from pointsman.backends.jax.mf_router import flax_win_rates, mf_checkpoint
+from pointsman.backends.jax.mf_training import train_mf
+from pointsman.backends.training.examples import Examples, rating_baseline
+from pointsman.backends.training.history import Epoch
+from pointsman.backends.training.mf_recipe import FAST
+from pointsman.backends.training.model_groups import group_battles, rank_group
+from pointsman.core.embedding import CANARIES
+from pointsman.core.pair import ModelPair
+
+__all__ = ["RECIPE", "SOURCES", "main"]
+
+SOURCES = {
+    "battles_arena_hard": ("huangcb01/lookahead-routing", "MIT"),
+    "battles_pandalm": ("WeOpenML/PandaLM", "Apache-2.0"),
+    "battles_qlora_oasst": ("artidoro/qlora", "MIT"),
+    "battles_vicuna80": ("bcdnlp/PRD and i-Eval/FairEval", "MIT"),
+    "outcomes_eq_bench": ("EQ-bench/EQ-Bench", "MIT"),
+    "outcomes_llmrouter_example": ("ulab-uiuc/LLMRouter", "MIT"),
+    "outcomes_lookahead": ("huangcb01/lookahead-routing", "MIT"),
+    "outcomes_mmlu_pro": ("TIGER-AI-Lab/MMLU-Pro", "Apache-2.0"),
+    "outcomes_paretobandit": ("ParetoBandit/ParetoBandit", "Apache-2.0"),
+    "outcomes_reasoning_gym": ("open-thought/reasoning-gym-eval", "Apache-2.0"),
+    "outcomes_zeroeval": ("WildEval/ZeroEval", "Apache-2.0"),
+}
+RECIPE = replace(FAST, alpha=0.03, bias=True, ties="half", epochs=10)
+_PAIR = ModelPair("strong", "weak")
+_STRONG_RANKS, _WEAK_RANKS = (0.0, 0.15), (0.35, 0.65)
+_N_TRAINING_FOLDS, _N_FOLDS = 6, 8
+_MAX_PER_PROMPT = 10
+_GROUP_WEIGHT = 10.0
+_N_CALIBRATION_PROMPTS = 500
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Trains, checks and writes the checkpoint."""
+    parser = argparse.ArgumentParser(prog="pointsman.backends.jax.default_router")
+    parser.add_argument("data", type=Path, help="folder of the parquet files")
+    parser.add_argument("-o", "--output", type=Path, default=asset_path("mf"), help="checkpoint to write")
+    args = parser.parse_args(argv)
+    parts = [_source(args.data / f"{name}.parquet") for name in SOURCES]
+    together = concatenate([*(train for train, _ in parts), *(held for _, held in parts)])
+    embed = resolve_embedder("static")
+    examples = Examples(together, embed(together.prompts))
+    is_training = np.arange(len(together)) < sum(len(train) for train, _ in parts)
+    train, validation = examples.take(is_training), examples.take(~is_training)
+    result = train_mf(train, validation, RECIPE, on_epoch=_tell)
+    checkpoint = mf_checkpoint(
+        result,
+        together.battles.models,
+        _PAIR,
+        embedder=embed.identity,
+        canaries=embed(CANARIES),
+        provenance=_provenance(len(train), len(validation)),
+        metrics={
+            "best_epoch": {**asdict(result.best), "seconds": None},
+            "always_better_rated": asdict(rating_baseline(train.battle_set, validation.battle_set)),
+        },
+    )
+    sample = embed(_calibration_prompts(parts))
+    mix = f"up to {_N_CALIBRATION_PROMPTS} prompts of each training source, {len(sample)} in all"
+    checkpoint = calibrated(checkpoint, sample, source=mix)
+    expected = flax_win_rates(result, sample, checkpoint.row(_PAIR.strong), checkpoint.row(_PAIR.weak))
+    export_checkpoint(checkpoint, args.output, sample=sample, expected=expected)
+    print(f"wrote {args.output}", file=sys.stderr)  # noqa: T201 - a script
+    return 0
+
+
+def _source(path: Path) -> tuple[BattleSet, BattleSet]:
+    """Training and validation battles of one source, those between its two classes of models among them."""
+    table = read_table(path, columns=("prompt", "fold"))
+    fold_of = dict(zip(table.texts("prompt"), table.numbers("fold"), strict=True))
+    every = read_battles(path)
+    some = read_battles(path, max_per_prompt=_MAX_PER_PROMPT) if path.name.startswith("outcomes_") else every
+    train = _folds(every, fold_of, 0, _N_TRAINING_FOLDS)
+    strong = rank_group(train, *_STRONG_RANKS)
+    weak = [name for name in rank_group(train, *_WEAK_RANKS) if name not in strong]
+    classes = group_battles(every, strong, weak, names=(_PAIR.strong, _PAIR.weak))
+    b = classes.battles
+    heavy = replace(classes, battles=replace(b, weight=np.full(len(b), _GROUP_WEIGHT)))
+    both = concatenate([some, heavy])
+    return _folds(both, fold_of, 0, _N_TRAINING_FOLDS), _folds(both, fold_of, _N_TRAINING_FOLDS, _N_FOLDS)
+
+
+def _folds(battle_set: BattleSet, fold_of: Mapping[str, float], first: int, end: int) -> BattleSet:
+    fold = np.array([fold_of[prompt] for prompt in battle_set.prompts])[battle_set.prompt]
+    return battle_set.take((fold >= first) & (fold < end)).with_used_prompts()
+
+
+def _calibration_prompts(parts: Sequence[tuple[BattleSet, BattleSet]]) -> list[str]:
+    """An equal number of prompts of every source, as far as it has them, evenly spaced."""
+    chosen = []
+    for train, held in parts:
+        prompts = (*train.prompts, *held.prompts)
+        rows = np.linspace(0, len(prompts) - 1, min(_N_CALIBRATION_PROMPTS, len(prompts)), dtype=np.int64)
+        chosen.extend(prompts[row] for row in rows)
+    return chosen
+
+
+def _provenance(n_training: int, n_validation: int) -> dict[str, Any]:
+    return {
+        "sources": {name: {"origin": origin, "licence": licence} for name, (origin, licence) in SOURCES.items()},
+        "folds": "0 to 5 train, 6 and 7 validate",
+        "n_battles": {"training": n_training, "validation": n_validation},
+        "pair": f"classes of models by rating within each source: ranks {_STRONG_RANKS} against {_WEAK_RANKS}",
+        "recipe": asdict(RECIPE),
+        "versions": package_versions("jax", "flax", "optax"),
+    }
+
+
+def _tell(epoch: Epoch) -> None:
+    print(  # noqa: T201 - a script
+        f"epoch {epoch.number}: loss {epoch.train_loss:.4f}, validation {epoch.validation_loss:.4f}, "
+        f"accuracy {epoch.validation_accuracy:.4f}, {epoch.seconds:.1f} s",
+        file=sys.stderr,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""`pointsman evaluate`, as a user runs it."""
+
+import json
+
+import numpy as np
+import pytest
+
+from pointsman.serve.cli import main
+
+
+@pytest.fixture
+def outcomes(tmp_path):
+    """A table with win rates of its own."""
+    rng = np.random.default_rng(0)
+    rows = [
+        {"prompt": f"{k} " + "y" * int(rng.integers(300)), "strong": 1, "weak": int(rng.random() < 0.6),
+         "mine": round(float(rng.random()), 3), "domain": "ab"[k % 2]}
+        for k in range(120)
+    ]  # fmt: skip
+    path = tmp_path / "outcomes.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_the_result_alone_is_on_stdout(outcomes, capsys):
+    """The text names every router and baseline, and both models."""
+    words = ["evaluate", str(outcomes), "--routers", "column:mine", "random", "--replicates", "40", "--deciles"]
+    assert main(words) == 0
+    streams = capsys.readouterr()
+    for name in (
+        "mine",
+        "random",
+        "prompt length",
+        "random order",
+        "oracle",
+        "always strong",
+        "always weak",
+        "11 points",
+    ):
+        assert name in streams.out
+    assert streams.err == ""
+
+
+def test_json_holds_every_figure(outcomes, tmp_path, capsys):
+    """One JSON object with intervals, curves and groups; figure and page are written beside it."""
+    figure, page = tmp_path / "f.svg", tmp_path / "r.html"
+    words = [
+        "evaluate",
+        str(outcomes),
+        "--routers",
+        "column:mine",
+        "--replicates",
+        "40",
+        "--json",
+        "--cost-usd",
+        "5",
+        "1",
+    ]
+    assert main([*words, "--figure", str(figure), "--html", str(page), "--holdout"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    names = [row["name"] for row in found["rows"]]
+    assert names == ["mine", "neighbours, other prompts", "neighbours, other groups", "prompt length", "oracle"]
+    assert found["rows"][0]["apgr"]["low"] < found["rows"][0]["apgr"]["value"] < found["rows"][0]["apgr"]["high"]
+    assert found["strong_usd"] == pytest.approx(5.0) and found["n_groups"] == 2
+    assert "<svg" in figure.read_text() and "<svg" in page.read_text()
+
+
+def test_routers_of_one_name_are_told_apart(outcomes, capsys):
+    """The same router twice gives two rows."""
+    assert main(["evaluate", str(outcomes), "--routers", "random", "random", "--replicates", "5", "--json"]) == 0
+    assert [row["name"] for row in json.loads(capsys.readouterr().out)["rows"]][:2] == ["random", "random 2"]
+
+
+def test_a_journal_makes_a_second_run_the_same(outcomes, tmp_path, capsys):
+    """A random router gives other win rates every time; from the journal it gives the same."""
+    words = ["evaluate", str(outcomes), "--routers", "random", "--replicates", "5", "--json"]
+    words += ["--journal", str(tmp_path / "j.jsonl")]
+    assert main(words) == main(words) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--routers", "column:yours"], "no column 'yours'; its columns are prompt, strong, weak"),
+        (["--routers", "nope"], "'nope' is neither a checkpoint directory nor a known kind"),
+        (["--routers", "random", "--strong", "gpt"], "no column 'gpt'"),
+        (["--routers", "random", "--group", "topic"], "no column 'topic'"),
+        (["--routers", "random", "--share", "2"], "--share is 2.0, wanted numbers in [0, 1]"),
+        (["--routers", "random", "--figure", "f.bmp"], "--figure is f.bmp, wanted a file ending in"),
+        (["--routers", "random", "--replicates", "0"], "--replicates is 0"),
+        (["--routers", "random", "--scale", "1", "0"], "wanted a lower and a higher number"),
+        (["--routers", "random", "--cost-usd", "-1", "0"], "dollars that are not negative"),
+        (["--routers", "column:mine", "--benchmark", "mmlu"], "needs a table of outcomes, not --benchmark"),
+    ],
+)
+def test_a_failed_run_exits_1_and_says_why(words, message, outcomes, capsys):
+    """What went wrong is on stderr; stdout is empty."""
+    assert main(["evaluate", str(outcomes), *words]) == 1
+    streams = capsys.readouterr()
+    assert message in streams.err and streams.out == ""
+
+
+def test_wrong_usage_exits_2(outcomes, capsys):
+    """An unknown benchmark or option is wrong usage."""
+    assert main(["evaluate", str(outcomes), "--benchmark", "arc"]) == 2
+    assert main(["evaluate"]) == 2
+    assert capsys.readouterr().out == ""

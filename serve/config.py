@@ -11,6 +11,7 @@ routers:
 server: {host: 127.0.0.1, port: 6060}
 """
 
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -25,10 +26,11 @@ __all__ = [
     "ServerConfig",
     "TimeoutConfig",
     "json_schema",
+    "name_problems",
 ]
 
 KeyReference = Annotated[str, Field(pattern=r"^env:[A-Za-z_][A-Za-z0-9_]*$", description="env:NAME of a variable")]
-Url = Annotated[str, Field(pattern=r"^https?://[^\s/?#]+[^\s?#]*$", description="http(s) URL up to and with /v1")]
+Url = Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$", description="http(s) URL up to and with /v1")]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Seconds = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 Name = Annotated[str, Field(min_length=1, pattern=r"^\S+$")]
@@ -132,20 +134,23 @@ class Config(_Part):
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:
-        problems = []
-        if not self.routers:
-            problems.append("routers is empty, wanted at least one, e.g. routers: {mf: {}}")
-        if (self.strong is None) != (self.weak is None):
-            given, missing = ("strong", "weak") if self.weak is None else ("weak", "strong")
-            problems.append(f"{given} is given and {missing} is not, wanted both (or neither, for the stand-ins)")
-        if self.strong is not None and self.strong == self.weak:
-            problems.append(f"strong and weak are both {self.strong!r}, wanted two different models")
-        for name in {*self.models, *filter(None, (self.strong, self.weak))}:
-            if name == AUTO or name.startswith(ROUTER_PREFIX):
-                problems.append(f"models.{name}: {AUTO!r} and names that begin with {ROUTER_PREFIX!r} mean routers")
-        if problems:
+        if problems := list(name_problems(self.strong, self.weak, self.models)):
             raise ValueError("; ".join(problems))
+        if not self.routers:
+            raise ValueError("routers is empty, wanted at least one, e.g. routers: {mf: {}}")
         return self
+
+
+def name_problems(strong: object, weak: object, models: Iterable[object]) -> Iterator[str]:
+    """What is wrong with the names of the models, whatever else is."""
+    if (strong is None) != (weak is None):
+        given, missing = ("strong", "weak") if weak is None else ("weak", "strong")
+        yield f"{given} is given and {missing} is not, wanted both (or neither, for the stand-ins)"
+    if strong is not None and strong == weak:
+        yield f"strong and weak are both {strong!r}, wanted two different models"
+    for name in dict.fromkeys([strong, weak, *models]):
+        if isinstance(name, str) and (name == AUTO or name.startswith(ROUTER_PREFIX)):
+            yield f"models.{name}: {AUTO!r} and names that begin with {ROUTER_PREFIX!r} mean routers"
 
 
 def json_schema() -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from pointsman.core.errors import ConfigError
 from pointsman.core.registry import known_kinds
-from pointsman.serve.config import Config
+from pointsman.serve.config import Config, name_problems
 
 __all__ = ["make_config", "read_values"]
 
@@ -47,6 +47,8 @@ def make_config(
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
         problems = [f"{_path(details['loc'])}: {_message(details)}" for details in found] + problems
+        if found[0]["loc"]:  # then the names, which are looked at last, were not looked at
+            problems += _name_problems(merged)
     if problems:
         raise ConfigError("\n  ".join([f"{source} has {len(problems)} problem(s):", *problems]))
     return config
@@ -86,13 +88,14 @@ class _Loader(yaml.SafeLoader):
 
 def _from_routellm(values: Mapping[str, Any]) -> dict[str, Any]:
     """RouteLLM's top-level routers moved under `routers`, their `checkpoint_path` renamed."""
-    kinds = set(known_kinds()) | _ROUTELLM_KINDS
-    moved = {key: values[key] for key in values if key in kinds}
+    others = [key for key in values if key not in Config.model_fields]
+    moved = {key: values[key] for key in others if key in _ROUTELLM_KINDS or key in known_kinds()}
     if not moved:
         return dict(values)
     routers = {key: _rename_path(options) for key, options in moved.items()}
-    rest = {key: value for key, value in values.items() if key not in kinds}
-    return {**rest, "routers": {**routers, **(rest.get("routers") or {})}}
+    rest = {key: value for key, value in values.items() if key not in moved}
+    described = rest.get("routers")
+    return {**rest, "routers": {**routers, **described} if isinstance(described, dict) else described or routers}
 
 
 def _rename_path(options: Any) -> Any:
@@ -118,6 +121,13 @@ def _missing_variables(value: Any, path: str) -> Iterator[tuple[str, str]]:
             yield from _missing_variables(inner, f"{path}.{key}" if path else str(key))
     elif isinstance(value, str) and value.startswith("env:") and not os.environ.get(value[4:], "").strip():
         yield path, value[4:]
+
+
+def _name_problems(values: Mapping[str, Any]) -> Iterator[str]:
+    models = values.get("models")
+    strong, weak = (values.get(role) if isinstance(values.get(role), str) else None for role in ("strong", "weak"))
+    for problem in name_problems(strong, weak, models if isinstance(models, dict) else ()):
+        yield f"(top level): {problem}"
 
 
 def _path(location: Sequence[str | int]) -> str:

@@ -69,6 +69,8 @@ class Engine:
 
     async def close(self) -> None:
         """Closes what `start` opened."""
+        for upstream in self.upstreams.values():
+            await upstream.close()
         await self._pool.close()
         self._executor.shutdown(wait=False, cancel_futures=True)
 

@@ -153,7 +153,7 @@ def resolve_target(
     if slash and provider is None:
         raise ConfigError(
             f"model {name!r}: {prefix!r} is no known provider; wanted one of {', '.join(sorted(_PROVIDERS))}, "
-            f"one of LiteLLM's ({', '.join(sorted(_LITELLM_PREFIXES))}), or a base_url"
+            "one of LiteLLM's (anthropic, azure, bedrock, vertex_ai, ...), or a base_url"
         )
     provider = provider or _PROVIDERS["openai"]
     return Target(name, rest if slash else string, _base_url(name, provider), key or _provider_key(name, provider))

@@ -26,6 +26,7 @@ __all__ = [
 DONE = b"data: [DONE]\n\n"
 MAX_EVENT_BYTES = 32 * 1024 * 1024
 _LINGER_S = 0.5  # how long an upstream may take to hang up after [DONE]
+_MAX_MESSAGE = 500
 _END = re.compile(rb"(?>\r\n|\n|\r){2,}")
 _LINE = re.compile(rb"\r\n|\n|\r")
 
@@ -76,10 +77,11 @@ class ChatStream:
     Attributes:
         finished: a finish_reason has been seen: the answer is complete.
         done: [DONE] has been seen.
-        failed: the upstream has reported an error in the stream.
+        failed: the upstream has reported an error in the midst of the stream.
     """
 
     def __init__(self) -> None:
+        self._begun = False
         self.finished = False
         self.done = False
         self.failed = False
@@ -88,13 +90,17 @@ class ChatStream:
         """Takes note of one event's data.
 
         Raises:
-            UpstreamFailure: the data is neither a JSON object nor [DONE].
+            UpstreamFailure: the data is neither a JSON object nor [DONE], or is an error and the first there is.
         """
         if data.strip() == b"[DONE]":
             self.done = True
         elif data.strip():
             chunk = _read(data)
-            self.failed = self.failed or bool(chunk.get("error"))
+            if chunk.get("error"):
+                if not self._begun:
+                    raise UpstreamFailure(f"the upstream answered with an error: {_error_message(chunk['error'])}")
+                self.failed = True
+            self._begun = True
             choices = chunk.get("choices")
             if isinstance(choices, list) and any(isinstance(c, dict) and c.get("finish_reason") for c in choices):
                 self.finished = True
@@ -115,8 +121,6 @@ async def relay_events(chunks: ByteStream, stream: ChatStream) -> AsyncGenerator
             while not stream.failed and (chunk := await _next(chunks, _LINGER_S if stream.done else None)) is not None:
                 events = buffer.feed(chunk)
                 for sane in _sane(events, stream):
-                    if stream.failed and not started:
-                        raise UpstreamFailure("the upstream answered with an error event", code="upstream_error")
                     started = True
                     yield sane
             if not stream.failed:
@@ -214,6 +218,11 @@ def _read(data: bytes) -> dict[str, Any]:
     if not isinstance(chunk, dict):
         raise UpstreamFailure("the upstream sent a stream event that is no JSON object", code="upstream_malformed")
     return chunk
+
+
+def _error_message(error: object) -> str:
+    message = error.get("message") if isinstance(error, dict) else error
+    return str(message)[:_MAX_MESSAGE]
 
 
 def _read_leniently(data: bytes) -> Any:

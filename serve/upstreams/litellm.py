@@ -74,6 +74,9 @@ class LiteLLMUpstream(Upstream):
     async def start(self) -> None:
         self._litellm = await asyncio.to_thread(require_litellm)
 
+    async def close(self) -> None:
+        await self._litellm.close_litellm_async_clients()
+
     async def send(self, call: Call) -> Reply:
         answer = await self._ask(call)
         if isinstance(answer, Reply):
@@ -101,7 +104,7 @@ class LiteLLMUpstream(Upstream):
             raise self._failure("could not be reached in time", status=504) from error
         except self._litellm.exceptions.APIConnectionError as error:
             raise self._failure("could not be reached") from error
-        except self._litellm.exceptions.OpenAIError as error:
+        except self._litellm.openai.OpenAIError as error:
             return self._error_reply(error)
 
     def _error_reply(self, error: Any) -> Reply:
@@ -121,7 +124,7 @@ class LiteLLMUpstream(Upstream):
                 yield b"data: " + chunk.model_dump_json(exclude_none=True, warnings=False).encode() + b"\n\n"
         except TimeoutError as error:
             raise self._failure("stopped in the middle of its answer", status=504) from error
-        except self._litellm.exceptions.OpenAIError as error:
+        except self._litellm.openai.OpenAIError as error:
             raise self._failure(f"broke off its answer: {type(error).__name__}") from error
         finally:
             await answer.aclose()

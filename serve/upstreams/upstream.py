@@ -67,6 +67,9 @@ class Upstream(ABC):
     async def start(self) -> None:  # noqa: B027  (most upstreams have nothing to prepare)
         """Prepares for the first call."""
 
+    async def close(self) -> None:  # noqa: B027  (nor to give up)
+        """Gives up what `start` and the calls opened."""
+
     @abstractmethod
     async def send(self, call: Call) -> Reply:
         """The answer; one with an error status is passed on as it is.

@@ -1,0 +1,111 @@
+"""From model strings to services."""
+
+import pytest
+
+from pointsman.core.errors import ConfigError
+from pointsman.serve.config import ModelConfig
+from pointsman.serve.providers import resolve_target
+from pointsman.serve.secret import Secret
+
+VARIABLES = ["OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_API_BASE", "GROQ_API_KEY", "GROQ_API_BASE", "OLLAMA_API_BASE"]
+VARIABLES += ["HOSTED_VLLM_API_BASE", "HOSTED_VLLM_API_KEY", "MY_KEY"]
+
+
+@pytest.fixture(autouse=True)
+def no_keys(monkeypatch):
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+def resolve(name, *, base_url=None, key=None, **config):
+    return resolve_target(name, ModelConfig(**config), default_base_url=base_url, default_key=key)
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "model"),
+    [
+        ("gpt-4o", "https://api.openai.com/v1", "gpt-4o"),
+        ("openai/gpt-4o", "https://api.openai.com/v1", "gpt-4o"),
+        ("groq/llama-3.1-8b-instant", "https://api.groq.com/openai/v1", "llama-3.1-8b-instant"),
+    ],
+)
+def test_a_prefix_names_a_service_and_its_key(monkeypatch, name, url, model):
+    """Known services are asked directly, with the key from the variable that their users set; no prefix is OpenAI."""
+    monkeypatch.setenv("OPENAI_API_KEY", "o")
+    monkeypatch.setenv("GROQ_API_KEY", "g")
+    target = resolve(name)
+    assert (target.name, target.base_url, target.upstream_model, target.litellm) == (name, url, model, False)
+    assert target.api_key.value == ("g" if name.startswith("groq") else "o")
+
+
+def test_local_services_need_no_key(monkeypatch):
+    """Ollama has a default URL, vLLM needs one; neither needs a key."""
+    target = resolve("ollama/llama3.1")
+    assert (target.base_url, target.api_key, target.upstream_model) == ("http://localhost:11434/v1", None, "llama3.1")
+    monkeypatch.setenv("OLLAMA_API_BASE", "http://gpu:11434/")
+    assert resolve("ollama/llama3.1").base_url == "http://gpu:11434/v1"
+    with pytest.raises(ConfigError, match="HOSTED_VLLM_API_BASE"):
+        resolve("hosted_vllm/meta-llama/Llama-3-8B")
+    monkeypatch.setenv("HOSTED_VLLM_API_BASE", "http://gpu:8000/v1/")
+    target = resolve("hosted_vllm/meta-llama/Llama-3-8B")
+    assert (target.base_url, target.upstream_model) == ("http://gpu:8000/v1", "meta-llama/Llama-3-8B")
+
+
+def test_a_url_is_asked_in_openais_protocol(monkeypatch):
+    """With a URL no provider is guessed, and no other service's key is sent there."""
+    monkeypatch.setenv("OPENAI_API_KEY", "not for strangers")
+    target = resolve("org/some-model", base_url="http://proxy/v1/", key=Secret("flag", "k"))
+    assert (target.base_url, target.upstream_model, target.api_key.value) == ("http://proxy/v1", "org/some-model", "k")
+    assert resolve("openai/x", base_url="http://proxy/v1").upstream_model == "x"
+    assert resolve("openai/x", base_url="http://proxy/v1").api_key is None
+    assert resolve("big", base_url="http://proxy/v1", model="openai/x").upstream_model == "x"
+    own = resolve_target(
+        "big", ModelConfig(base_url="http://own/v1", model="openai/x"), default_base_url="http://other"
+    )
+    assert (own.base_url, own.upstream_model) == ("http://own/v1", "openai/x")
+
+
+def test_keys_of_the_configuration_come_first(monkeypatch):
+    """api_key: env:NAME beats the key of the command line, which beats the provider's variable."""
+    monkeypatch.setenv("OPENAI_API_KEY", "third")
+    monkeypatch.setenv("MY_KEY", "first")
+    second = Secret("flag", "second")
+    assert resolve("gpt-4o", key=second, api_key="env:MY_KEY").api_key.value == "first"
+    assert resolve("gpt-4o", key=second).api_key.value == "second"
+    assert resolve("gpt-4o").api_key.value == "third"
+
+
+def test_what_speaks_another_protocol_goes_through_litellm():
+    """Anthropic, Bedrock and their like keep their prefix, which LiteLLM reads; so does what is configured so."""
+    for name in ("anthropic/claude-sonnet-4", "bedrock/anthropic.claude", "azure/deployment"):
+        target = resolve(name)
+        assert (target.litellm, target.upstream_model, target.base_url) == (True, name, None)
+    assert resolve("x", model="openai/gpt-4o", provider="litellm").litellm
+    assert not resolve("anthropic/claude", base_url="http://proxy/v1").litellm
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "problem"),
+    [
+        ("gpt-4o", {}, "OPENAI_API_KEY"),
+        ("gpt-4o", {"api_key": "env:MY_KEY"}, "MY_KEY is not set"),
+        ("together_ai/x", {}, "TOGETHERAI_API_KEY or TOGETHER_API_KEY"),
+        ("meta-llama/Llama", {}, "no known provider"),
+    ],
+)
+def test_what_is_missing_is_named(monkeypatch, name, config, problem):
+    """An unknown prefix or a missing key says where it was looked for."""
+    monkeypatch.delenv("TOGETHERAI_API_KEY", raising=False)
+    monkeypatch.delenv("TOGETHER_API_KEY", raising=False)
+    with pytest.raises(ConfigError, match=problem):
+        resolve(name, **config)
+
+
+def test_a_key_does_not_show_itself(monkeypatch):
+    """Neither the repr of a target nor the message about a malformed key holds the key."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    assert "sk-secret" not in repr(resolve("gpt-4o"))
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret\nx")
+    with pytest.raises(ConfigError) as caught:
+        resolve("gpt-4o")
+    assert "sk-secret" not in str(caught.value)

@@ -1,0 +1,150 @@
+"""The serve and route commands as users run them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+from pointsman.serve.cli import main
+
+HELLO = [{"role": "user", "content": "What is the capital of France?"}]
+HEAVY = ["torch", "jax", "flax", "transformers", "datasets", "pandas", "sklearn", "litellm"]
+
+
+@contextmanager
+def serving(*flags, **variables):
+    """A server process on a free port, given as (process, url, what it says about itself)."""
+    run = "from pointsman.serve.cli import main; raise SystemExit(main())"
+    command = [sys.executable, "-c", run, "serve", "--port", "0", *flags]
+    environment = {**os.environ, **variables}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    said = []
+    try:
+        for line in process.stderr:
+            said.append(line)
+            if line.startswith("Try: curl"):
+                break
+        url = next(word for word in "".join(said).split() if word.startswith("http://")).removesuffix("/v1")
+        yield process, url, "".join(said)
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+
+
+def wait_for(url, timeout_s=20.0):
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        try:
+            return httpx.get(f"{url}/health")
+        except httpx.TransportError:
+            time.sleep(0.02)
+    raise AssertionError(f"no answer from {url} within {timeout_s} s")
+
+
+def test_a_newcomer_is_served_without_key_or_model():
+    """With no option the default router decides, and the stand-ins say so; a signal ends the server with success."""
+    with serving() as (process, url, said):
+        assert wait_for(url).status_code == 200
+        assert "No models are configured" in said
+        response = httpx.post(f"{url}/v1/chat/completions", json={"model": "auto", "messages": HELLO})
+        assert response.headers["x-pointsman-router"] == "mf"
+        assert "built-in stand-in" in response.json()["choices"][0]["message"]["content"]
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=20)
+    assert process.returncode in (0, -signal.SIGTERM)
+
+
+def test_several_workers_serve_one_port():
+    """Worker processes get the same options, and the key without its standing in an argument list."""
+    flags = ["--routers", "random", "--strong-model", "a", "--weak-model", "b", "--base-url", "http://127.0.0.1:9/v1"]
+    with serving(*flags, "--api-key", "env:SOME_KEY", "--workers", "2", SOME_KEY="sk-worker") as (_, url, said):
+        assert wait_for(url).status_code == 200
+        assert "strong: a   weak: b" in said
+        names = [model["id"] for model in httpx.get(f"{url}/v1/models").json()["data"]]
+        assert names == ["auto", "router-random", "a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "problem"),
+    [
+        (["--strong-model", "gpt-4o"], "weak"),
+        (["--strong-model", "gpt-4o", "--weak-model", "gpt-4o-mini"], "OPENAI_API_KEY"),
+        (["--routers", "nope"], "nope"),
+        (["--routers", "bert"], "no bundled checkpoint"),
+        (["--config", "/nowhere.yaml"], "/nowhere.yaml"),
+        (["--api-key", "env:NOT_SET_ANYWHERE"], "NOT_SET_ANYWHERE"),
+    ],
+)
+def test_what_cannot_be_served_is_refused_at_start(flags, problem, capsys, monkeypatch):
+    """The reason is one message on stderr and the exit status 1; nothing listens."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    assert main(["serve", "--check", *flags]) == 1
+    captured = capsys.readouterr()
+    assert problem in captured.err
+    assert captured.out == ""
+
+
+def test_a_bad_checkpoint_is_refused_at_start(tmp_path, capsys):
+    """A damaged checkpoint is named with its defect."""
+    (tmp_path / "pointsman.json").write_text("{")
+    assert main(["serve", "--check", "--routers", str(tmp_path)]) == 1
+    assert "not valid JSON" in capsys.readouterr().err
+
+
+def test_wrong_usage_exits_with_2(capsys):
+    """Unknown flags and impossible values are usage errors."""
+    assert main(["serve", "--nope"]) == 2
+    assert main(["serve", "--workers", "0"]) == 2
+    assert main(["route", "Hi", "--threshold", "1.5"]) == 2
+    assert main(["route", "Hi", "--threshold", "0.5", "--strong-share", "0.5"]) == 2
+    capsys.readouterr()
+
+
+def test_a_taken_port_says_so(capsys):
+    """The message names address, port and the flag to change it."""
+    with serving("--routers", "random") as (_, url, _said):
+        port = url.rpartition(":")[2]
+        assert main(["serve", "--routers", "random", "--port", port]) == 1
+        assert f"cannot listen on 127.0.0.1 port {port}" in capsys.readouterr().err
+
+
+def test_check_and_schema_print_their_result_alone(capsys):
+    """--check says ok; --schema prints a JSON schema."""
+    assert main(["serve", "--check", "--routers", "mf", "random"]) == 0
+    assert capsys.readouterr().out == "ok: routers mf, random; models stand-in-strong, stand-in-weak\n"
+    assert main(["serve", "--schema"]) == 0
+    assert json.loads(capsys.readouterr().out)["title"] == "Config"
+
+
+def test_route_prints_one_decision(capsys):
+    """The chosen model and why, or the same as JSON; thresholds and shares are taken."""
+    assert main(["route", "Prove it.", "--router", "random", "--threshold", "0"]) == 0
+    assert capsys.readouterr().out.startswith("strong: win rate 0.")
+    assert main(["route", "Prove it.", "--strong-share", "0", "--json"]) == 0
+    decision = json.loads(capsys.readouterr().out)
+    assert decision["router"] == "mf"
+    assert decision["candidates"] == ["strong", "weak"]
+    assert main(["route", "Prove it.", "--router", "mf", "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["win_rate"] == decision["win_rate"]
+
+
+def test_serving_loads_no_framework():
+    """After a request to the default router none of the heavy packages is loaded."""
+    code = f"""
+import sys
+from starlette.testclient import TestClient
+from pointsman.serve import create_app
+with TestClient(create_app()) as client:
+    body = {{"model": "auto", "messages": {HELLO!r}}}
+    assert client.post("/v1/chat/completions", json=body).status_code == 200
+print([name for name in {HEAVY!r} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[]"

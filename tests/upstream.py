@@ -1,0 +1,141 @@
+"""A real local upstream that speaks OpenAI's protocol, and a server to put before it.
+
+`LocalServer` runs any ASGI application with uvicorn in a thread, on a free loopback port. `Upstream` is an application
+that records what it is sent and answers as OpenAI would; requests pick another behaviour by the model they ask for.
+"""
+
+import asyncio
+import json
+import socket
+import threading
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+__all__ = ["LocalServer", "Received", "Upstream"]
+
+WORDS = ["The ", "capital ", "is ", "Paris", "."]
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One request as it arrived."""
+
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def document(self) -> dict[str, Any]:
+        return json.loads(self.body)
+
+
+@dataclass
+class Upstream:
+    """Answers chat completions and remembers what it was asked.
+
+    Attributes:
+        received: requests, oldest first.
+        cancelled: how many streams were hung up on before their end.
+        delay_s: before the first byte.
+        pause_s: between the chunks of a stream.
+    """
+
+    received: list[Received] = field(default_factory=list)
+    cancelled: int = 0
+    delay_s: float = 0.0
+    pause_s: float = 0.0
+
+    def app(self) -> Starlette:
+        """The ASGI application."""
+        return Starlette(routes=[Route("/v1/chat/completions", self._chat, methods=["POST"])])
+
+    @property
+    def last(self) -> Received:
+        return self.received[-1]
+
+    async def _chat(self, request: Request) -> Response:
+        self.received.append(Received(request.url.path, dict(request.headers), await request.body()))
+        document = self.last.document
+        await asyncio.sleep(self.delay_s)
+        status = document["model"].removeprefix("status-")
+        if status.isdigit():
+            error = {"message": f"no: {request.headers.get('authorization')}", "type": "t", "param": None, "code": "c"}
+            return JSONResponse({"error": error}, int(status), {"Retry-After": "7"})
+        if document["model"] == "html":
+            return Response("<html>maintenance</html>", 503, media_type="text/html")
+        if document["model"] == "html-200":
+            return Response("<html>login</html>", 200, media_type="text/html")
+        if document["model"] == "error-200":
+            return JSONResponse({"error": {"message": "overloaded"}})
+        envelope = {"id": "chatcmpl-1", "created": 1, "model": document["model"]}
+        if document.get("stream"):
+            return StreamingResponse(self._stream(document, envelope), media_type="text/event-stream")
+        choice = {
+            "index": 0,
+            "message": _message(document),
+            "finish_reason": "tool_calls" if "tools" in document else "stop",
+        }
+        usage = {"prompt_tokens": 9, "completion_tokens": 5, "total_tokens": 14}
+        return JSONResponse(
+            {**envelope, "object": "chat.completion", "choices": [choice], "usage": usage},
+            headers={"x-request-id": "req-1"},
+        )
+
+    async def _stream(self, document: dict[str, Any], envelope: dict[str, Any]) -> AsyncIterator[bytes]:
+        envelope = {**envelope, "object": "chat.completion.chunk"}
+        finished = False
+        try:
+            for delta in [{"role": "assistant"}, *({"content": word} for word in WORDS)]:
+                yield _event({**envelope, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
+                await asyncio.sleep(self.pause_s)
+            yield _event({**envelope, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+            yield b"data: [DONE]\n\n"
+            finished = True
+        finally:
+            self.cancelled += not finished
+
+
+def _message(document: dict[str, Any]) -> dict[str, Any]:
+    if "tools" not in document:
+        return {"role": "assistant", "content": "".join(WORDS)}
+    name = document["tools"][0]["function"]["name"]
+    call = {"id": "call_1", "type": "function", "function": {"name": name, "arguments": '{"city": "Paris"}'}}
+    return {"role": "assistant", "content": None, "tool_calls": [call]}
+
+
+def _event(value: dict[str, Any]) -> bytes:
+    return b"data: " + json.dumps(value).encode() + b"\n\n"
+
+
+class LocalServer:
+    """An ASGI application on a free loopback port, until its `with` block ends."""
+
+    def __init__(self, app: Any) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        config = uvicorn.Config(app, log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=2)
+        self.server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self._listener]})
+
+    @property
+    def port(self) -> int:
+        return int(self._listener.getsockname()[1])
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.should_exit = True
+        self._thread.join()
+        self._listener.close()

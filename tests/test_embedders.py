@@ -2,10 +2,11 @@
 
 import asyncio
 import hashlib
+import json
 import multiprocessing
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from pointsman.backends.embedders.openai import OpenAIEmbedder, OpenAIOptions, c
 from pointsman.backends.embedders.service import retry_after_s, vectors_of
 from pointsman.core.embedding import CANARIES, check_identity
 from pointsman.core.errors import ConfigError, EmbedderMismatchError, PointsmanError, UpstreamError
+from pointsman.serve.cli import main
 
 DIM = 4
 KEY = "sk-very-secret"
@@ -41,7 +43,9 @@ class Service:
     def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
+        self.answered: list[str] = []
         self.failures: list[web.Response | None] = []
+        self.fail_after: int | None = None
         self.delay_s = 0.0
         self.running = self.most_running = 0
         self.url = ""
@@ -67,6 +71,9 @@ class Service:
                 request.transport.close()
             else:
                 return failure
+        if self.fail_after is not None and len(self.requests) > self.fail_after:
+            return refusal(400)
+        self.answered += body["input"]
         dim = body.get("dimensions", DIM)
         data = [{"index": i, "embedding": (3 * expected(t, dim)).tolist()} for i, t in enumerate(body["input"])]
         return web.json_response({"object": "list", "data": data[::-1], "model": body["model"]})
@@ -341,6 +348,39 @@ def test_keys_go_only_where_they_belong(service, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY")
     with pytest.raises(ConfigError, match="OPENAI_API_KEY is not set"):
         resolve_embedder("openai/text-embedding-3-small")
+
+
+def test_closing_ends_what_is_under_way(service):
+    """A call that is still waiting when the embedder is closed is cancelled, quietly and at once."""
+    service.delay_s = 0.5
+    embed = embedder(service)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(embed, ["a"])
+        while not service.requests:
+            time.sleep(0.01)
+        started = time.perf_counter()
+        embed.close()
+        with pytest.raises(CancelledError):
+            waiting.result()
+    assert time.perf_counter() - started < 0.4
+
+
+def test_the_embed_command_uses_a_service_and_keeps_what_it_paid_for(service, tmp_path, monkeypatch, capsys):
+    """`pointsman embed` through a service: a run that fails half-way and is repeated asks for no text twice."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    prompts = [f"prompt {i}" for i in range(3000)]
+    table, output = tmp_path / "prompts.jsonl", tmp_path / "out.npy"
+    table.write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in prompts))
+    service.fail_after = 20
+    command = ["embed", str(table), "-o", str(output), "--embedder", "openai/any-model", "--base-url", service.url]
+    assert main(command) == 1
+    assert "status 400" in capsys.readouterr().err
+    service.fail_after = None
+    assert main(command) == 0
+    np.testing.assert_allclose(np.load(output), [expected(prompt) for prompt in prompts], atol=1e-6)
+    answered = [text for text in service.answered if text not in CANARIES]
+    assert sorted(answered) == sorted(prompts)
+    assert (tmp_path / "caches" / "pointsman" / "embeddings.sqlite3").is_file()
 
 
 @pytest.mark.parametrize(

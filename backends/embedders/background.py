@@ -29,11 +29,24 @@ class BackgroundLoop:
                 self._thread.start()
             return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
-    def close(self) -> None:
-        """Stops the thread; a later `submit` starts another."""
+    def close(self, last: Coroutine[Any, Any, None] | None = None) -> None:
+        """Cancels what is under way, runs `last` if something was ever submitted, and stops the thread.
+
+        A later `submit` starts another.
+        """
         with self._lock:
             loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
         if loop is not None and thread is not None:
+            asyncio.run_coroutine_threadsafe(_finish(last), loop).result()
             loop.call_soon_threadsafe(loop.stop)
             thread.join()
             loop.close()
+
+
+async def _finish(last: Coroutine[Any, Any, None] | None) -> None:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    if last is not None:
+        await last

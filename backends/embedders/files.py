@@ -85,7 +85,7 @@ def embed_table(
             for table in iter_batches(source, columns=[column], batch_rows=batch_rows):
                 texts = table.texts(column)[max(0, done + 1 - table.first_row) :]
                 if texts:
-                    file.write(np.ascontiguousarray(check_embeddings(embed(texts), record.identity.dim), "<f4"))
+                    file.write(check_embeddings(embed(texts), record.identity.dim).astype("<f4").tobytes())
                     done += len(texts)
                     if progress is not None:
                         progress(done, record.n_prompts)

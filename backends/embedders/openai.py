@@ -126,10 +126,8 @@ class OpenAIEmbedder:
     def close(self) -> None:
         """Closes the connections, the background thread and the cache. Done at the end of the process in any case."""
         atexit.unregister(self.close)
-        if self._session is not None:
-            self._background.submit(self._session.close()).result()
-            self._session = self._slots = None
-        self._background.close()
+        self._background.close(self._session.close() if self._session is not None else None)
+        self._session = self._slots = None
         if self._cache is not None:
             self._cache.close()
 
@@ -150,16 +148,15 @@ class OpenAIEmbedder:
         short = [cut_to_bytes(text, self._options.max_tokens) for text in texts]
         wanted = list(dict.fromkeys(text for text in short if text.strip()))
         vectors = self._cache.get(wanted) if self._cache else {}
+        failed = asyncio.Event()
         batches = self._batches([text for text in wanted if text not in vectors])
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._call(batch)) for batch in batches]
-        except ExceptionGroup as failures:
-            raise failures.exceptions[0] from None
-        for task in tasks:
-            vectors.update(task.result())
+        answers = await asyncio.gather(*(self._call(batch, failed) for batch in batches), return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+            vectors.update(answer)
         if self._dim is None and not vectors:
-            await self._call(list(CANARIES[:1]))
+            await self._call(list(CANARIES[:1]), failed)
         for vector in vectors.values():
             self._check_dim(len(vector))
         out = np.zeros((len(texts), self._dim or 0), dtype=np.float32)
@@ -168,10 +165,17 @@ class OpenAIEmbedder:
                 out[row] = vectors[text]
         return out
 
-    async def _call(self, texts: list[str]) -> dict[str, Float32Array]:
+    async def _call(self, texts: list[str], failed: asyncio.Event) -> dict[str, Float32Array]:
+        """Vectors of a batch. After a failure no call is begun, but those under way are waited for: they are paid."""
         session, slots = self._connect()
         async with slots:
-            vectors = await self._service.embed(session, texts)
+            if failed.is_set():
+                return {}
+            try:
+                vectors = await self._service.embed(session, texts)
+            except UpstreamError:
+                failed.set()
+                raise
         self._check_dim(vectors.shape[1])
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         vectors /= np.where(norms > 0, norms, 1.0)

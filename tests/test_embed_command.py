@@ -100,6 +100,19 @@ def test_other_prompts_or_another_embedder_start_anew(table, tmp_path):
     assert read_embeddings(output)[0].shape == (1, 256)
 
 
+def test_a_table_that_changes_meanwhile_is_refused(table, tmp_path):
+    """Rows that vanish between the two readings are an error, and no output is written."""
+
+    class Cutting(Failing):
+        def __call__(self, texts: Sequence[str]) -> Float32Array:
+            table.write_text("".join(table.read_text().splitlines(keepends=True)[:7]))
+            return super().__call__(texts)
+
+    with pytest.raises(DataError, match="changed while it was read: 7 prompts, before 25"):
+        embed_table(table, tmp_path / "out.npy", Cutting())
+    assert not (tmp_path / "out.npy").exists()
+
+
 def test_the_old_file_stays_until_the_new_one_is_complete(table, tmp_path):
     """A run that fails leaves the earlier output and record as they were."""
     output = tmp_path / "out.npy"

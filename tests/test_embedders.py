@@ -391,6 +391,7 @@ def test_the_embed_command_uses_a_service_and_keeps_what_it_paid_for(service, tm
         ("sentence-transformers", {}, "unknown; possible are"),
         ("openai/m", {"folder": "x"}, "no option 'folder'; it takes api_key"),
         ("openai/m", {"base_url": "localhost"}, "base_url is 'localhost'"),
+        ("openai/m", {"base_url": "http://user:password@x"}, "base_url holds credentials"),
         ("openai/m", {"base_url": "http://x", "batch_size": 0}, "batch_size is 0"),
         ("openai/m@8", {"base_url": "http://x", "dim": 9}, "option dim 9, wanted 8"),
     ],
@@ -433,6 +434,14 @@ def test_a_sentence_transformers_folder_gives_the_models_own_embeddings(minilm):
         with torch.no_grad():
             mean = model(**encoded).last_hidden_state[0].mean(0).numpy()
         np.testing.assert_allclose(embedding, mean / np.linalg.norm(mean), atol=1e-5)
+
+
+def test_threads_share_a_sentence_transformers_embedder(minilm):
+    """Calls from several threads at once give what one thread gives."""
+    texts = [f"{canary} {i}" for i in range(3) for canary in CANARIES]
+    with ThreadPoolExecutor(4) as pool:
+        embeddings = np.concatenate(list(pool.map(minilm, ([text] for text in texts))))
+    np.testing.assert_allclose(embeddings, minilm(texts), atol=1e-5)
 
 
 def test_a_sentence_transformers_embedder_is_known_by_its_weights(minilm, tmp_path):

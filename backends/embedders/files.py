@@ -17,8 +17,8 @@ import numpy as np
 
 from pointsman.backends.data.tables import Source, iter_batches
 from pointsman.core.arrays import Float32Array
-from pointsman.core.embedding import CANARIES, Embedder, EmbedderIdentity, check_embeddings
-from pointsman.core.errors import DataError
+from pointsman.core.embedding import CANARIES, Embedder, EmbedderIdentity, check_canaries, check_embeddings
+from pointsman.core.errors import DataError, EmbedderMismatchError
 
 __all__ = ["EmbeddingRecord", "embed_table", "prompts_fingerprint", "read_embeddings"]
 
@@ -69,7 +69,8 @@ def embed_table(
         progress: told the number of prompts done and of all, after each batch.
 
     Raises:
-        DataError: the table is malformed or empty, `output` has another suffix, or its record would replace `source`.
+        DataError: the table is malformed, empty or changes meanwhile, `output` has another suffix, or its record would
+            replace `source`.
     """
     target = Path(output)
     if target.suffix != ".npy":
@@ -90,6 +91,10 @@ def embed_table(
                     if progress is not None:
                         progress(done, record.n_prompts)
             os.fsync(file.fileno())
+        if done != record.n_prompts:
+            raise DataError(
+                f"{source} changed while it was read: {done:,} prompts, before {record.n_prompts:,}; run again"
+            )
     _publish(target)
     return read_embeddings(target)[1]
 
@@ -134,7 +139,8 @@ def _rows_done(target: Path, record: EmbeddingRecord) -> int:
     """Whole rows that an earlier run left behind for the same prompts and embedder."""
     try:
         earlier = _read_record(target.with_suffix(".partial.json"))
-    except DataError:
+        check_canaries(earlier.canaries, record.canaries, record.identity.name)
+    except (DataError, EmbedderMismatchError):
         return 0
     if (earlier.identity, earlier.fingerprint) != (record.identity, record.fingerprint):
         return 0

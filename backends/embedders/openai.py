@@ -60,6 +60,8 @@ class OpenAIOptions:
                 raise ConfigError(f"embedder option {name} is {value!r}, wanted a positive integer")
         if not self.base_url.startswith(("http://", "https://")):
             raise ConfigError(f"embedder option base_url is {self.base_url!r}, wanted an http:// or https:// address")
+        if any(mark in self.base_url for mark in "@?#"):  # the address appears in messages, its secrets must not
+            raise ConfigError("embedder option base_url holds credentials or a query; give the key as option api_key")
 
 
 class OpenAIEmbedder:

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ class SentenceEmbedder:
     """Embedding of a text = mean of the last hidden states over its tokens (or the first one's), scaled to unit norm.
 
     The pooling, the longest input and lower-casing are the model's own, as its sentence-transformers files say.
+    Calls are safe from several threads.
     """
 
     blocking = True
@@ -62,6 +64,7 @@ class SentenceEmbedder:
             model = transformers.AutoModel.from_pretrained(path, local_files_only=True, dtype=torch.float32)
         except (OSError, ValueError) as error:
             raise ConfigError(f"sentence-transformers model {path} cannot be loaded: {error}") from error
+        self._lock = Lock()
         self._model = model.eval().to(self._device)
         dim = int(model.config.hidden_size)
         self.identity = EmbedderIdentity(f"sentence-transformers/{name}", revision, dim, normalized=True)
@@ -84,9 +87,10 @@ class SentenceEmbedder:
     def _forward(self, texts: list[str]) -> Float32Array:
         if self._lower:
             texts = [text.lower() for text in texts]
-        inputs = self._tokenizer(
-            texts, padding=True, truncation=True, max_length=self._max_tokens, return_tensors="pt"
-        ).to(self._device)
+        with self._lock:  # a fast tokenizer is set up anew by every call and refuses to be while another thread uses it
+            inputs = self._tokenizer(
+                texts, padding=True, truncation=True, max_length=self._max_tokens, return_tensors="pt"
+            ).to(self._device)
         with torch.inference_mode():
             hidden = self._model(**inputs).last_hidden_state
             if self._first_token:

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pointsman.backends.assets import asset_path
-from pointsman.backends.distill import quantize_rows
+from pointsman.backends.distill import quantize_rows, write_table
 from pointsman.backends.embedders import resolve_embedder
 from pointsman.backends.embedders.static import META, TABLE, VOCABULARY, StaticEmbedder, cut
 from pointsman.core.embedding import CANARIES, check_embeddings
@@ -136,6 +136,16 @@ def test_quantisation_is_off_by_half_a_step_at_most(n_rows, dim, seed):
     rows, scales = quantize_rows(vectors)
     assert rows.dtype == np.int8
     assert np.all(np.abs(vectors - rows * scales[:, None]) <= scales[:, None] * 0.5001)
+
+
+def test_what_the_script_writes_is_what_the_embedder_reads(tmp_path):
+    """A table of one's own words loads, and each word has its vector's direction."""
+    pytest.importorskip("model2vec", reason="model2vec is not installed")
+    vectors = np.array([[0, 0], [3, 4], [-1, 0]], dtype=np.float32)
+    write_table(tmp_path / "own", ["[UNK]", "hello", "world"], vectors, source="a test", licence="Apache-2.0")
+    embed = resolve_embedder("static", folder=tmp_path / "own")
+    np.testing.assert_allclose(embed(["Hello", "WORLD", "else"]), [[0.6, 0.8], [-1, 0], [0, 0]], atol=0.01)
+    assert embed.identity.revision != EMBED.identity.revision
 
 
 def test_the_asset_is_small():

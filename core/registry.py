@@ -21,6 +21,7 @@ ENTRY_POINT_GROUP = "pointsman.routers"
 Loader: TypeAlias = Callable[[Checkpoint, Embedder | None, ModelPair], Router]
 
 _BUILT_IN = {
+    "knn": "pointsman.core.routers.knn:load",
     "mf": "pointsman.core.routers.mf:load",
     "sw_ranking": "pointsman.core.routers.sw_ranking:load",
     "random": "pointsman.core.routers.random:load",

@@ -1,6 +1,7 @@
 """Outcome tables: how well each model did on each prompt, and the battles that follow from it."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -8,8 +9,9 @@ from pointsman.backends.data.battle_sets import BattleReport, BattleSet, Finding
 from pointsman.backends.data.tables import Source, Table, read_table
 from pointsman.core.arrays import FloatArray, IntArray
 from pointsman.core.battles import Battles
+from pointsman.core.errors import DataError
 
-__all__ = ["Outcomes", "outcome_battles", "outcomes_from_table", "read_outcomes"]
+__all__ = ["Outcomes", "merge_outcomes", "outcome_battles", "outcomes_from_table", "read_outcomes"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,7 +22,7 @@ class Outcomes:
         prompts, models: distinct names; `prompt` and `model` index into them.
         prompt, model: shape (n_outcomes,), sorted by prompt, then model.
         score: higher is better, comparable within a prompt only, shape (n_outcomes,).
-        report: what became of the rows.
+        reports: what became of the rows, one per source.
     """
 
     prompts: tuple[str, ...]
@@ -28,7 +30,7 @@ class Outcomes:
     prompt: IntArray
     model: IntArray
     score: FloatArray
-    report: BattleReport
+    reports: tuple[BattleReport, ...] = ()
 
     def __len__(self) -> int:
         return len(self.score)
@@ -50,18 +52,28 @@ def outcomes_from_table(table: Table) -> Outcomes:
     texts, names, score = table.texts("prompt"), table.texts("model"), table.numbers("score")
     rows = np.arange(table.first_row, table.first_row + len(table))
     kept = np.array([bool(text.strip()) for text in texts], dtype=bool)
-    report = BattleReport(table.source, len(table)).with_finding(
-        Finding.of_rows("empty prompt, dropped", rows[~kept])
-    )
-    prompts, prompt = _factorize([texts[i] for i in np.flatnonzero(kept)])
-    models, model = _factorize([names[i] for i in np.flatnonzero(kept)])
-    key, first, inverse, count = np.unique(
-        prompt * max(len(models), 1) + model, return_index=True, return_inverse=True, return_counts=True
-    )
-    repeated = np.setdiff1d(np.arange(len(prompt)), first)
-    report = report.with_finding(Finding.of_rows("model and prompt met again, averaged", rows[kept][repeated]))
-    mean = np.bincount(inverse, weights=score[kept], minlength=len(key)) / count
-    return Outcomes(prompts, models, key // max(len(models), 1), key % max(len(models), 1), mean, report)
+    report = BattleReport(table.source, len(table)).with_finding(Finding.of_rows("empty prompt, dropped", rows[~kept]))
+    chosen = np.flatnonzero(kept)
+    prompts, prompt = _factorize([texts[i] for i in chosen])
+    models, model = _factorize([names[i] for i in chosen])
+    found, repeated = _averaged(prompts, models, prompt, model, score[kept])
+    again = Finding.of_rows("model and prompt met again, averaged", rows[kept][repeated])
+    return replace(found, reports=(report.with_finding(again),))
+
+
+def merge_outcomes(tables: Sequence[Outcomes]) -> Outcomes:
+    """Several tables as one. Models of one name are one model, equal prompts one prompt; what meets again is averaged.
+
+    Raises:
+        DataError: there is no outcome at all.
+    """
+    reports = tuple(report for table in tables for report in table.reports)
+    if not sum(map(len, tables)):
+        raise DataError("no outcomes are left\n" + "\n".join(map(str, reports)))
+    prompts, prompt = _factorize([table.prompts[i] for table in tables for i in table.prompt])
+    models, model = _factorize([table.models[i] for table in tables for i in table.model])
+    score = np.concatenate([table.score for table in tables])
+    return replace(_averaged(prompts, models, prompt, model, score)[0], reports=reports)
 
 
 def outcome_battles(
@@ -96,15 +108,28 @@ def outcome_battles(
     for limit, group in ((max_per_prompt, prompt), (max_per_pair, pair)):
         if limit is not None:
             kept = kept[_at_most(group[kept], limit, rng)]
-    report = outcomes.report.with_finding(Finding("battles made", len(prompt)))
+    *earlier, report = outcomes.reports or (BattleReport("outcomes", len(outcomes)),)
+    report = report.with_finding(Finding("battles made", len(prompt)))
     report = report.with_finding(Finding("battles left out by the limits", len(prompt) - len(kept)))
     battles = Battles(outcomes.models, a[kept], b[kept], outcome[kept], np.ones(len(kept)))
-    return BattleSet(battles, outcomes.prompts, prompt[kept], (report,))
+    return BattleSet(battles, outcomes.prompts, prompt[kept], (*earlier, report))
 
 
 def _factorize(names: list[str]) -> tuple[tuple[str, ...], IntArray]:
     number = {name: row for row, name in enumerate(dict.fromkeys(names))}
     return tuple(number), np.array([number[name] for name in names], dtype=np.int64)
+
+
+def _averaged(
+    prompts: tuple[str, ...], models: tuple[str, ...], prompt: IntArray, model: IntArray, score: FloatArray
+) -> tuple[Outcomes, IntArray]:
+    """Outcomes with one score per prompt and model, sorted, and the rows that repeat an earlier one."""
+    n_models = max(len(models), 1)
+    key, first, inverse, count = np.unique(
+        prompt * n_models + model, return_index=True, return_inverse=True, return_counts=True
+    )
+    mean = np.bincount(inverse, weights=score, minlength=len(key)) / count
+    return Outcomes(prompts, models, key // n_models, key % n_models, mean), np.setdiff1d(np.arange(len(prompt)), first)
 
 
 def _pairs(group: IntArray) -> tuple[IntArray, IntArray]:

@@ -8,7 +8,7 @@ All that a query needs of the battles is the weighted win table of the tiers. Ba
 whom with what outcome (a *segment*), and the table is one matrix-vector product, its weights, and one sum per segment.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -24,7 +24,7 @@ from pointsman.core.ratings import fit_ratings, newton_ratings
 from pointsman.core.router import EmbeddingRouter
 from pointsman.core.similarity import similarity_weights, unit_rows
 
-__all__ = ["SWRankingRouter", "TierBattles", "fold_battles", "load"]
+__all__ = ["SWRankingRouter", "TierBattles", "fold_battles", "load", "score_queries"]
 
 _CHUNK = 64
 
@@ -34,7 +34,7 @@ class TierBattles:
     """Battles between tiers, sorted into segments of the same two tiers and outcome.
 
     Attributes:
-        embeddings: prompt of each battle at unit norm, float32, shape (n_battles, dim).
+        embeddings: prompt of each battle at unit norm, or the reduction of such, float32, shape (n_battles, dim).
         starts: first battle of each segment, shape (n_segments,).
         first, second: the tiers of each segment, first < second, shape (n_segments,).
         outcome: share of the win that goes to `first`, shape (n_segments,).
@@ -60,6 +60,14 @@ class TierBattles:
         np.add.at(tables, (rows, self.first[None, :], self.second[None, :]), mass * self.outcome)
         np.add.at(tables, (rows, self.second[None, :], self.first[None, :]), mass * (1.0 - self.outcome))
         return tables
+
+    def reduced(self, reduction: Float32Array) -> "TierBattles":
+        """The battles with embeddings of fewer dimensions, which keep the inner products of the full ones nearly.
+
+        Args:
+            reduction: orthonormal columns, shape (dim, reduced_dim).
+        """
+        return replace(self, embeddings=self.embeddings @ reduction)
 
 
 def fold_battles(battles: Battles, embeddings: AnyFloatArray, tiers: IntArray) -> TierBattles:
@@ -100,33 +108,55 @@ def fold_battles(battles: Battles, embeddings: AnyFloatArray, tiers: IntArray) -
 
 
 class SWRankingRouter(EmbeddingRouter):
-    """Win rate of one tier over another from similarity-weighted ratings."""
+    """Win rate of one tier over another from similarity-weighted ratings.
+
+    With a `reduction`, shape (dim, reduced_dim), queries are reduced like the battles' embeddings were.
+    """
 
     kind: ClassVar[str] = "sw_ranking"
 
-    def __init__(self, embed: Embedder, battles: TierBattles, *, strong_tier: int, weak_tier: int) -> None:
+    def __init__(
+        self,
+        embed: Embedder,
+        battles: TierBattles,
+        *,
+        strong_tier: int,
+        weak_tier: int,
+        reduction: Float32Array | None = None,
+    ) -> None:
         super().__init__(embed)
         self.battles = battles
         self.strong_tier = strong_tier
         self.weak_tier = weak_tier
+        self.reduction = reduction
 
     @property
     def blocking(self) -> bool:
         return True
 
     def score(self, embeddings: AnyFloatArray) -> FloatArray:
-        queries = unit_rows(np.asarray(check_embeddings(embeddings, self.battles.embeddings.shape[1]), np.float32))
-        chunks = [self._score_chunk(queries[i : i + _CHUNK]) for i in range(0, len(queries), _CHUNK)]
-        return np.concatenate(chunks) if chunks else np.zeros(0)
+        dim = self.battles.embeddings.shape[1] if self.reduction is None else len(self.reduction)
+        queries = unit_rows(np.asarray(check_embeddings(embeddings, dim), np.float32))
+        if self.reduction is not None:
+            queries = queries @ self.reduction
+        return score_queries(self.battles, queries, self.strong_tier, self.weak_tier)
 
-    def _score_chunk(self, queries: Float32Array) -> FloatArray:
-        cosines = (self.battles.embeddings @ queries.T).T
-        tables = self.battles.win_tables(similarity_weights(cosines))
-        try:
-            ratings = newton_ratings(tables)
-        except FitError:  # a table is separable: rate one by one, where that is handled
-            ratings = np.stack([fit_ratings(table).ratings for table in tables])
-        return sigmoid(ratings[:, self.strong_tier] - ratings[:, self.weak_tier])
+
+def score_queries(battles: TierBattles, queries: AnyFloatArray, strong_tier: int, weak_tier: int) -> FloatArray:
+    """Win rates of `strong_tier` over `weak_tier` on queries of unit norm, reduced like the battles, (n_queries,)."""
+    chunks = [_ratings(battles, queries[i : i + _CHUNK]) for i in range(0, len(queries), _CHUNK)]
+    ratings = np.concatenate(chunks) if chunks else np.zeros((0, battles.n_tiers))
+    return sigmoid(ratings[:, strong_tier] - ratings[:, weak_tier])
+
+
+def _ratings(battles: TierBattles, queries: AnyFloatArray) -> FloatArray:
+    """Ratings of the tiers for each query, in nats, shape (n_queries, n_tiers)."""
+    cosines = np.ascontiguousarray((battles.embeddings @ queries.T).T)
+    tables = battles.win_tables(similarity_weights(cosines))
+    try:
+        return newton_ratings(tables)
+    except FitError:  # a table is separable: rate one by one, where that is handled
+        return np.stack([fit_ratings(table).ratings for table in tables])
 
 
 def load(checkpoint: Checkpoint, embed: Embedder | None, pair: ModelPair) -> SWRankingRouter:
@@ -150,7 +180,8 @@ def load(checkpoint: Checkpoint, embed: Embedder | None, pair: ModelPair) -> SWR
     strong, weak = int(tiers[checkpoint.row(pair.strong)]), int(tiers[checkpoint.row(pair.weak)])
     if strong == weak:
         raise CheckpointError(f"{pair.strong!r} and {pair.weak!r} are both in tier {strong}: train with more tiers")
-    return SWRankingRouter(embed, battles, strong_tier=strong, weak_tier=weak)
+    reduction = checkpoint.array("reduction", ndim=2) if "reduction" in checkpoint.arrays else None
+    return SWRankingRouter(embed, battles, strong_tier=strong, weak_tier=weak, reduction=reduction)
 
 
 def _check(checkpoint: Checkpoint, battles: TierBattles, tiers: np.ndarray) -> None:
@@ -164,6 +195,11 @@ def _check(checkpoint: Checkpoint, battles: TierBattles, tiers: np.ndarray) -> N
         and battles.starts[-1] < len(battles.embeddings)
         and ((battles.first >= 0) & (battles.first < battles.second) & (battles.second < battles.n_tiers)).all()
         and ((battles.outcome >= 0) & (battles.outcome <= 1)).all()
+        and ("reduction" not in checkpoint.arrays or _reduces(checkpoint, battles))
     )
     if not fits:
         raise CheckpointError(f"checkpoint {checkpoint.path}: tiers and battle segments do not fit together")
+
+
+def _reduces(checkpoint: Checkpoint, battles: TierBattles) -> bool:
+    return bool(checkpoint.array("reduction", ndim=2).shape[1] == battles.embeddings.shape[1])

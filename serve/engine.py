@@ -4,19 +4,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from pointsman.core.decision import Decision
-from pointsman.core.errors import ConfigError
 from pointsman.core.pair import ModelPair
-from pointsman.serve.config import Config, ModelConfig
+from pointsman.serve.config import Config
 from pointsman.serve.exchange import Exchange
 from pointsman.serve.line import ChooseModel, ResolveModel, ScorePrompt, Step
-from pointsman.serve.providers import Target, resolve_target
 from pointsman.serve.secret import Secret
 from pointsman.serve.served import ServedRouter, serve_router
 from pointsman.serve.sse import ChatStream, PrimedStream, relay_events
-from pointsman.serve.upstreams.openai import OpenAIUpstream
-from pointsman.serve.upstreams.pool import ConnectionPool
-from pointsman.serve.upstreams.stand_in import STRONG_STAND_IN, WEAK_STAND_IN, StandIn
-from pointsman.serve.upstreams.upstream import Call, Reply, Upstream
+from pointsman.serve.upstreams.build import build_upstreams
+from pointsman.serve.upstreams.stand_in import STRONG_STAND_IN, WEAK_STAND_IN
+from pointsman.serve.upstreams.upstream import Call, Reply
 
 __all__ = ["Engine"]
 
@@ -46,24 +43,17 @@ class Engine:
         """
         self.config = config
         self.pair = ModelPair(config.strong or STRONG_STAND_IN, config.weak or WEAK_STAND_IN)
-        self._pool = ConnectionPool()
-        self.upstreams = _build_upstreams(config, self.pair, self._pool, base_url=base_url, api_key=api_key)
+        self.upstreams = build_upstreams(config, self.pair, base_url=base_url, api_key=api_key)
         self.routers: dict[str, ServedRouter] = {n: serve_router(n, r) for n, r in config.routers.items()}
-        self._executor = ThreadPoolExecutor(_ROUTER_THREADS, thread_name_prefix="pointsman-router")
+        threads = ThreadPoolExecutor(_ROUTER_THREADS, thread_name_prefix="pointsman-router")
         self.line: tuple[Step, ...] = (
             ResolveModel(self.routers, self.upstreams),
-            ScorePrompt(self.routers, self._executor, timeout_s=config.server.routing_timeout_s),
+            ScorePrompt(self.routers, threads, timeout_s=config.server.routing_timeout_s),
             ChooseModel(self.pair),
         )
 
-    @property
-    def uses_stand_ins(self) -> bool:
-        """Whether no models are configured, so that the stand-ins answer."""
-        return self.config.strong is None
-
     async def start(self) -> None:
-        """Opens the connection pool and prepares the upstreams."""
-        await self._pool.start()
+        """Prepares the upstreams."""
         for upstream in self.upstreams.values():
             await upstream.start()
 
@@ -71,8 +61,6 @@ class Engine:
         """Closes what `start` opened."""
         for upstream in self.upstreams.values():
             await upstream.close()
-        await self._pool.close()
-        self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def decide(self, exchange: Exchange) -> Decision:
         """Takes an exchange down the line.
@@ -98,31 +86,3 @@ class Engine:
         if reply.chunks is None:
             return reply
         return replace(reply, chunks=await PrimedStream.open(relay_events(reply.chunks, ChatStream())))
-
-
-def _build_upstreams(
-    config: Config, pair: ModelPair, pool: ConnectionPool, *, base_url: str | None, api_key: Secret | None
-) -> dict[str, Upstream]:
-    upstreams: dict[str, Upstream] = {}
-    problems = []
-    if config.strong is None:
-        upstreams = {pair.strong: StandIn(pair.strong), pair.weak: StandIn(pair.weak)}
-    for name in dict.fromkeys([*filter(None, (config.strong, config.weak)), *config.models]):
-        model = config.models.get(name, ModelConfig())
-        try:
-            target = resolve_target(name, model, default_base_url=base_url, default_key=api_key)
-        except ConfigError as error:
-            problems.append(str(error))
-        else:
-            upstreams[name] = _build_upstream(target, model, pool)
-    if problems:
-        raise ConfigError("\n  ".join(["the models cannot be served:", *problems]))
-    return upstreams
-
-
-def _build_upstream(target: Target, model: ModelConfig, pool: ConnectionPool) -> Upstream:
-    if target.litellm:
-        from pointsman.serve.upstreams.litellm import LiteLLMUpstream
-
-        return LiteLLMUpstream(target, model.timeouts)
-    return OpenAIUpstream(target, pool, model.timeouts)

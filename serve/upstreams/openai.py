@@ -38,6 +38,12 @@ class OpenAIUpstream(Upstream):
     def provider(self) -> str:
         return "openai"
 
+    async def start(self) -> None:
+        await self._pool.start()
+
+    async def close(self) -> None:
+        await self._pool.close()
+
     async def send(self, call: Call) -> Reply:
         deadline = asyncio.get_running_loop().time() + self._timeouts.total_s
         response = await self._post(call)

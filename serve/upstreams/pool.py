@@ -28,7 +28,9 @@ class ConnectionPool:
         return self._session
 
     async def start(self) -> None:
-        """Opens the session; connections are made when first needed."""
+        """Opens the session unless it is open; connections are made when first needed."""
+        if self._session is not None:
+            return
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_S, ttl_dns_cache=60),
             timeout=aiohttp.ClientTimeout(total=None),

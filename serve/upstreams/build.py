@@ -1,0 +1,56 @@
+"""From the configured models to their upstreams; the client libraries are imported where one is needed."""
+
+from pointsman.core.errors import ConfigError
+from pointsman.core.pair import ModelPair
+from pointsman.serve.config import Config, ModelConfig, TimeoutConfig
+from pointsman.serve.providers import Target, resolve_target
+from pointsman.serve.secret import Secret
+from pointsman.serve.upstreams.stand_in import StandIn
+from pointsman.serve.upstreams.upstream import Upstream
+
+__all__ = ["build_upstreams"]
+
+
+def build_upstreams(
+    config: Config, pair: ModelPair, *, base_url: str | None, api_key: Secret | None
+) -> dict[str, Upstream]:
+    """The upstreams by model name, the strong one first, then the weak one; the stand-ins where none is configured.
+
+    Args:
+        base_url, api_key: for the models that name none themselves.
+
+    Raises:
+        ConfigError: listing every model that cannot be resolved.
+    """
+    stand_ins = () if config.strong else (pair.strong, pair.weak)
+    built: dict[str, Upstream] = {name: StandIn(name) for name in stand_ins}
+    targets = _targets(config, base_url, api_key)
+    direct = [target for target in targets if not target.litellm]
+    if direct:
+        from pointsman.serve.upstreams.openai import OpenAIUpstream
+        from pointsman.serve.upstreams.pool import ConnectionPool
+
+        pool = ConnectionPool()
+        built |= {target.name: OpenAIUpstream(target, pool, _timeouts(config, target)) for target in direct}
+    if len(direct) < len(targets):
+        from pointsman.serve.upstreams.litellm import LiteLLMUpstream
+
+        built |= {t.name: LiteLLMUpstream(t, _timeouts(config, t)) for t in targets if t.litellm}
+    return {name: built[name] for name in dict.fromkeys((pair.strong, pair.weak, *built))}
+
+
+def _targets(config: Config, base_url: str | None, api_key: Secret | None) -> list[Target]:
+    targets, problems = [], []
+    for name in dict.fromkeys([*filter(None, (config.strong, config.weak)), *config.models]):
+        model = config.models.get(name, ModelConfig())
+        try:
+            targets.append(resolve_target(name, model, default_base_url=base_url, default_key=api_key))
+        except ConfigError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigError("\n  ".join(["the models cannot be served:", *problems]))
+    return targets
+
+
+def _timeouts(config: Config, target: Target) -> TimeoutConfig:
+    return config.models.get(target.name, ModelConfig()).timeouts

@@ -64,7 +64,7 @@ def neighbour_shares(neighbours: Neighbours, embeddings: AnyFloatArray) -> Float
         ValueError: `embeddings` have another dimension or are not finite.
     """
     dim = neighbours.embeddings.shape[1]
-    queries = unit_rows(np.asarray(check_embeddings(embeddings, dim), dtype=np.float32))
+    queries = np.asarray(unit_rows(np.asarray(check_embeddings(embeddings, dim))), dtype=np.float32)
     chunks = [
         _weighted_mean(neighbours, neighbours.embeddings @ queries[start : start + _CHUNK].T)
         for start in range(0, len(queries), _CHUNK)
@@ -112,7 +112,7 @@ def win_shares(scores: FloatArray, strong: IntArray, weak: IntArray, *, margin: 
     return np.asarray(np.where(n_pairs > 0, total / np.maximum(n_pairs, 1.0), np.nan))
 
 
-def _weighted_mean(neighbours: Neighbours, cosines: Float32Array) -> FloatArray:
+def _weighted_mean(neighbours: Neighbours, cosines: AnyFloatArray) -> FloatArray:
     """Weighted mean share over the k highest cosines of each column of (n_prompts, n_queries)."""
     by_query = np.ascontiguousarray(cosines.T)
     k = min(neighbours.k, by_query.shape[1])

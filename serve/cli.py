@@ -17,6 +17,7 @@ COMMANDS = {
     "embed": "embeddings of a file of prompts, for training",
     "calibrate": "from win rates to a threshold: by strong share, by cost, or with a guarantee on quality",
     "evaluate": "how good routers are on stored outcomes, beside baselines, with intervals",
+    "train": "a router from your own battles or outcomes",
     "inspect": "what a checkpoint holds",
     "judge": "battles between two models on your prompts, judged by a third",
 }

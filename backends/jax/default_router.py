@@ -47,7 +47,7 @@ SOURCES = {
     "outcomes_reasoning_gym": ("open-thought/reasoning-gym-eval", "Apache-2.0"),
     "outcomes_zeroeval": ("WildEval/ZeroEval", "Apache-2.0"),
 }
-RECIPE = replace(FAST, alpha=0.03, bias=True, ties="half", epochs=10)
+RECIPE = replace(FAST, alpha=0.03, ties="half", epochs=10)
 _PAIR = ModelPair("strong", "weak")
 _STRONG_RANKS, _WEAK_RANKS = (0.0, 0.15), (0.35, 0.65)
 _N_TRAINING_FOLDS, _N_FOLDS = 6, 8

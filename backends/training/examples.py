@@ -11,7 +11,7 @@ from pointsman.core.battles import win_table
 from pointsman.core.errors import DataError
 from pointsman.core.ratings import fit_ratings
 
-__all__ = ["Baseline", "Examples", "rating_baseline", "split"]
+__all__ = ["Baseline", "Examples", "rating_baseline", "score_logits", "split"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,10 +88,10 @@ def split(examples: Examples, *, validation_fraction: float, seed: int = 0) -> t
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """Loss (nats per battle) and accuracy of a predictor that ignores the prompt."""
+    """Loss (nats per battle) and accuracy of predictions; accuracy is None where no battle has a winner."""
 
     loss: float
-    accuracy: float
+    accuracy: float | None
 
 
 def rating_baseline(train: BattleSet, validation: BattleSet) -> Baseline:
@@ -112,5 +112,5 @@ def score_logits(logits: FloatArray, battle_set: BattleSet) -> Baseline:
     won = outcome != 0.5
     right = np.where(logits == 0, 0.5, (logits > 0) == (outcome > 0.5))
     total, decided = weight.sum(), weight[won].sum()
-    accuracy = float(weight[won] @ right[won] / decided) if decided else float("nan")
+    accuracy = float(weight[won] @ right[won] / decided) if decided else None
     return Baseline(float(weight @ loss / total), accuracy)

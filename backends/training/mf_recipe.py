@@ -60,4 +60,6 @@ class MFRecipe:
 
 
 REFERENCE = MFRecipe()
-FAST = MFRecipe(noise="expected", lr=3e-3, schedule="cosine", batch_size=1024, epochs=30, patience=5)
+FAST = MFRecipe(
+    noise="expected", lr=3e-3, schedule="cosine", batch_size=1024, epochs=30, patience=5, bias=True
+)

@@ -1,0 +1,27 @@
+"""`pointsman train KIND`: from battles or outcomes to a checkpoint."""
+
+import argparse
+from importlib import import_module
+
+__all__ = ["TRAINERS", "add_arguments", "run"]
+
+TRAINERS = {
+    "mf": "matrix factorisation, from battles between any number of models",
+    "sw-ranking": "similarity-weighted ranking, from battles",
+    "knn": "nearest neighbours, from outcome tables",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """One subcommand per kind, each from its module in `serve.commands.training`."""
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND")
+    for kind, summary in TRAINERS.items():
+        trainer = kinds.add_parser(kind, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        module = import_module(f"pointsman.serve.commands.training.{kind.replace('-', '_')}")
+        module.add_arguments(trainer)
+        trainer.set_defaults(train=module.run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Trains the kind that was asked for."""
+    return int(args.train(args))

@@ -1,0 +1,105 @@
+"""What all trainers on embeddings ask for: data, the pair of models, embeddings, an output."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pointsman.core.checkpoint import Checkpoint
+from pointsman.serve.progress import progress_bar
+
+if TYPE_CHECKING:
+    from pointsman.backends.data.battle_sets import BattleReport, BattleSet
+    from pointsman.backends.training.embeddings import PromptEmbeddings
+
+__all__ = [
+    "add_battle_arguments",
+    "add_common_arguments",
+    "listed_prompts",
+    "load_embeddings",
+    "read_battle_sources",
+    "tell",
+    "tell_result",
+]
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Data, pair, embeddings and output."""
+    parser.add_argument("data", nargs="+", help=".parquet, .jsonl, .json, .csv or Hugging Face dataset ids")
+    parser.add_argument("-o", "--output", required=True, help="checkpoint directory to write")
+    for side in ("strong", "weak"):
+        parser.add_argument(
+            f"--{side}", nargs="+", default=[], metavar="MODEL", help=f"the {side} model; several make a group"
+        )
+    parser.add_argument(
+        "--embedder",
+        default="static",
+        help="embeds the prompts now: static, openai/<model>, sentence-transformers/<name>",
+    )
+    parser.add_argument("--embeddings", metavar="FILE", help="embeddings that `pointsman embed` made, instead")
+    parser.add_argument("--embedded", metavar="FILE", help="the table they were made from (default: the data itself)")
+    parser.add_argument("--list-prompts", metavar="FILE", help="write the prompts that need embeddings, and stop")
+    parser.add_argument("--seed", type=int, default=0, help="of every random choice (default: 0)")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+
+
+def add_battle_arguments(parser: argparse.ArgumentParser, *, min_chars: int) -> None:
+    """How data become battles."""
+    parser.add_argument("--min-chars", type=int, default=min_chars, help=f"drop shorter prompts (default: {min_chars})")
+    parser.add_argument("--margin", type=float, default=0.0, help="scores this close are a tie (default: 0)")
+    parser.add_argument("--max-per-prompt", type=int, help="battles kept of a prompt of an outcome table")
+    parser.add_argument("--max-per-pair", type=int, help="battles kept of a pair of models of an outcome table")
+
+
+def read_battle_sources(args: argparse.Namespace) -> "BattleSet":
+    """All sources as one battle set; what was left out is told on stderr by `tell`."""
+    from pointsman.backends.data.battle_files import read_battles
+    from pointsman.backends.data.battle_sets import concatenate
+
+    limits = {"margin": args.margin, "max_per_prompt": args.max_per_prompt, "max_per_pair": args.max_per_pair}
+    return concatenate(
+        [read_battles(source, min_chars=args.min_chars, seed=args.seed, **limits) for source in args.data]
+    )
+
+
+def listed_prompts(args: argparse.Namespace, prompts: Sequence[str]) -> bool:
+    """Whether only the prompts were asked for; they are then written."""
+    if args.list_prompts is None:
+        return False
+    from pointsman.backends.data.table_writer import write_table
+    from pointsman.backends.data.tables import Table
+
+    write_table(Table({"prompt": prompts}), args.list_prompts)
+    print(args.list_prompts)
+    return True
+
+
+def load_embeddings(args: argparse.Namespace, prompts: Sequence[str]) -> "PromptEmbeddings":
+    """Embeddings of the prompts, in their order: made now, or from the file that was named."""
+    from pointsman.backends.training.embeddings import embed_prompts, stored_embeddings
+
+    if args.embeddings is not None:
+        return stored_embeddings(prompts, args.embeddings, args.embedded or args.data[0])
+    from pointsman.backends.embedders import resolve_embedder
+
+    embed = resolve_embedder(args.embedder)
+    with progress_bar("prompts") as bar:
+        task = bar.add_task("Embedding", total=len(prompts))
+        return embed_prompts(prompts, embed, progress=lambda done: bar.update(task, completed=done))
+
+
+def tell(reports: Sequence["BattleReport"], notes: Sequence[str]) -> None:
+    """What became of the rows, and what is odd about the models."""
+    for line in (*map(str, reports), *(f"note: {note}" for note in notes)):
+        print(line, file=sys.stderr)
+
+
+def tell_result(args: argparse.Namespace, checkpoint: Checkpoint, facts: dict[str, Any]) -> int:
+    """The checkpoint's path, or the figures as JSON."""
+    if args.json:
+        pair = {"strong": checkpoint.pair.strong, "weak": checkpoint.pair.weak}
+        print(json.dumps({"output": args.output, "kind": checkpoint.kind, "pair": pair, **facts}))
+    else:
+        print(args.output)
+    return 0

@@ -1,0 +1,42 @@
+"""`pointsman train knn`."""
+
+import argparse
+
+from pointsman.serve.commands.training.inputs import (
+    add_common_arguments,
+    listed_prompts,
+    load_embeddings,
+    tell,
+    tell_result,
+)
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the trainer."""
+    add_common_arguments(parser)
+    parser.add_argument("-k", type=int, default=100, help="neighbours that count (default: 100)")
+    parser.add_argument("--temperature", type=float, default=0.1, help="of their weights (default: 0.1)")
+    parser.add_argument("--margin", type=float, default=0.0, help="scores this close are a tie (default: 0)")
+    parser.add_argument("--dtype", choices=("float16", "float32"), default="float16", help="of stored embeddings")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Reads outcome tables, embeds their prompts, calibrates on left-out prompts and writes the checkpoint."""
+    from pointsman.backends.data.outcomes import merge_outcomes, read_outcomes
+    from pointsman.backends.export import calibrated, export_checkpoint
+    from pointsman.backends.training.knn import KNNRecipe, fit_knn
+    from pointsman.backends.training.provenance import calibration_sample, provenance
+
+    outcomes = merge_outcomes([read_outcomes(source) for source in args.data])
+    tell(outcomes.reports, ())
+    if listed_prompts(args, outcomes.prompts):
+        return 0
+    embeddings = load_embeddings(args, outcomes.prompts)
+    recipe = KNNRecipe(args.k, args.temperature, args.margin, args.dtype, args.seed)
+    checkpoint = fit_knn(outcomes, embeddings, args.strong, args.weak, recipe)
+    sample, source = calibration_sample(embeddings.values, outcomes.reports, args.seed)
+    checkpoint = calibrated(provenance(checkpoint, outcomes.reports, recipe), sample, source=source)
+    export_checkpoint(checkpoint, args.output, sample=sample, expected=None)
+    return tell_result(args, checkpoint, {"metrics": dict(checkpoint.metrics)})

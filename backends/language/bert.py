@@ -7,6 +7,7 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
+from pointsman.backends.language.folders import folder_for_pair
 from pointsman.backends.language.tokens import PromptTokenizer, chunks_by_length, encoder_frame, pad, read_tokenizer
 from pointsman.core.aggregation import three_class_win_rates
 from pointsman.core.arrays import AnyFloatArray, FloatArray, IntArray
@@ -110,23 +111,16 @@ def load(checkpoint: Checkpoint, embed: Embedder | None, pair: ModelPair) -> Ber
         CheckpointError: the checkpoint was trained for another pair, or a file is missing or does not fit.
         MissingExtraError: onnxruntime (or torch, where there is no graph) is not installed.
     """
-    if checkpoint.path is None:
-        raise CheckpointError("a bert checkpoint needs its folder: read it with read_checkpoint")
-    if pair != checkpoint.pair:
-        raise CheckpointError(
-            f"checkpoint {checkpoint.path} knows the pair {checkpoint.pair.strong!r} and {checkpoint.pair.weak!r} only, "
-            f"not {pair.strong!r} and {pair.weak!r}; train one for that pair"
-        )
+    folder = folder_for_pair(checkpoint, pair)
     settings = BertSettings.from_options(checkpoint.options)
-    return BertRouter(_forward(checkpoint, settings), prompt_tokenizer(checkpoint.path, settings), settings)
+    return BertRouter(_forward(checkpoint, folder, settings), prompt_tokenizer(folder, settings), settings)
 
 
-def _forward(checkpoint: Checkpoint, settings: BertSettings) -> Forward:
-    assert checkpoint.path is not None
-    if (checkpoint.path / GRAPH).is_file():
+def _forward(checkpoint: Checkpoint, folder: Path, settings: BertSettings) -> Forward:
+    if (folder / GRAPH).is_file():
         from pointsman.backends.onnx.graph import open_graph
 
-        return open_graph(checkpoint.path / GRAPH)
+        return open_graph(folder / GRAPH)
     from pointsman.backends.torch.classifier import open_classifier
 
-    return open_classifier(checkpoint, pooling=settings.pooling)
+    return open_classifier(checkpoint, folder, pooling=settings.pooling)

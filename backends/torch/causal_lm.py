@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from pointsman.backends.language.folders import folder_for_pair
 from pointsman.backends.language.scores import SCORE_TOKENS, Readings, ScoreRouter, split_template
 from pointsman.backends.language.tokens import PromptTokenizer, chunks_by_length, pad, read_tokenizer
 from pointsman.core.aggregation import score_token_win_rates
@@ -170,19 +171,13 @@ def load(checkpoint: Checkpoint, embed: Embedder | None, pair: ModelPair) -> Cau
     Raises:
         CheckpointError: it was trained for another pair, or a file is missing or does not fit.
     """
-    if checkpoint.path is None:
-        raise CheckpointError("a causal_llm checkpoint needs its folder: read it with read_checkpoint")
-    if pair != checkpoint.pair:
-        raise CheckpointError(
-            f"checkpoint {checkpoint.path} knows the pair {checkpoint.pair.strong!r} and {checkpoint.pair.weak!r} only, "
-            f"not {pair.strong!r} and {pair.weak!r}; train one for that pair"
-        )
+    folder = folder_for_pair(checkpoint, pair)
     settings = CausalLMSettings.from_options(checkpoint.options)
     try:
-        tokenize = framed_tokenizer(read_tokenizer(checkpoint.path / TOKENIZER), settings)
+        tokenize = framed_tokenizer(read_tokenizer(folder / TOKENIZER), settings)
     except ValueError as error:
-        raise CheckpointError(f"{checkpoint.path}: {error}") from error
-    return CausalLMRouter(_read_model(checkpoint.path), tokenize, settings)
+        raise CheckpointError(f"{folder}: {error}") from error
+    return CausalLMRouter(_read_model(folder), tokenize, settings)
 
 
 def _read_model(folder: Path) -> Any:

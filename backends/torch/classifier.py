@@ -116,13 +116,12 @@ def torch_forward(model: PromptClassifier) -> Forward:
     return forward
 
 
-def open_classifier(checkpoint: Checkpoint, *, pooling: str) -> Forward:
+def open_classifier(checkpoint: Checkpoint, folder: Path, *, pooling: str) -> Forward:
     """Forward pass of a checkpoint's own weights, on the CPU.
 
     Raises:
         CheckpointError: a file is missing, or the model has another number of labels.
     """
-    folder = checkpoint.path or Path()
     for name in ENCODER_FILES:
         if not (folder / name).is_file():
             raise CheckpointError(f"checkpoint {folder} has neither a graph nor {name}: export it again")

@@ -109,36 +109,30 @@ def finetune(
         FitError: there is nothing to train on, or the loss is no longer finite.
     """
     train = np.setdiff1d(np.arange(len(lengths)), validation)
-    if not train.size:
-        raise FitError(f"{len(lengths)} examples leave none to train on beside {len(validation)} for validation")
     accelerator = accelerate.Accelerator(mixed_precision=mixed_precision(settings.precision))
+    n_steps = -(-train.size // settings.batch_size) // accelerator.num_processes
+    if not n_steps:
+        raise FitError(
+            f"{train.size} examples to train on (and {validation.size} for validation) are less than a batch for each "
+            f"of {accelerator.num_processes} processes: give more"
+        )
     torch.manual_seed(settings.seed)
     optimizer = _optimizer(model, head, settings)
-    n_steps = max(1, settings.epochs * _n_steps(train.size, settings.batch_size, accelerator.num_processes))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, n_steps, settings.warmup))
-    prepared, stepper = accelerator.prepare(model, optimizer)
+    total = max(1, settings.epochs * n_steps)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, total, settings.warmup))
+    run = _Run(accelerator, *accelerator.prepare(model, optimizer), schedule, loss, settings)
     rng = np.random.default_rng(settings.seed)
     history: list[Epoch] = []
     best: tuple[float, dict[str, torch.Tensor]] | None = None
     for number in range(1, settings.epochs + 1):
-        prepared.train()
-        total, seen = 0.0, 0
-        batches = _shuffled_batches(train, lengths, settings.batch_size, rng)
-        world, rank = accelerator.num_processes, accelerator.process_index
-        for rows in batches[rank : len(batches) - len(batches) % world : world]:
-            value = loss(prepared, rows, accelerator.device)
-            if not torch.isfinite(value):
-                raise FitError(f"the loss is {float(value)} in epoch {number}: lower lr (now {settings.lr})")
-            accelerator.backward(value / len(rows))
-            accelerator.clip_grad_norm_(model.parameters(), settings.clip)
-            stepper.step()
-            schedule.step()
-            stepper.zero_grad()
-            total, seen = total + float(value.detach()), seen + len(rows)
-        held = _mean_loss(prepared, loss, validation, settings.batch_size, accelerator.device)
-        history.append(Epoch(number, total / seen, held))
+        train_loss = run.epoch(
+            _shuffled_batches(train, lengths, settings.batch_size, rng)[: n_steps * run.world], number
+        )
+        history.append(Epoch(number, train_loss, run.mean_loss(validation)))
+        held = history[-1].validation_loss
         if progress is not None and accelerator.is_main_process:
-            progress(f"epoch {number}/{settings.epochs}: loss {total / seen:.4f}" + _shown(held))
+            shown = "" if held is None else f", validation {held:.4f}"
+            progress(f"epoch {number}/{settings.epochs}: loss {train_loss:.4f}{shown}")
         if held is not None and (best is None or held < best[0]):
             best = held, {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
         if settings.patience is not None and _stalled(history, settings.patience):
@@ -148,6 +142,46 @@ def finetune(
         model.load_state_dict(best[1])
     model.eval()
     return tuple(history)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Run:
+    accelerator: accelerate.Accelerator
+    model: nn.Module
+    optimizer: Any
+    schedule: Any
+    loss: Loss
+    settings: FineTuning
+
+    @property
+    def world(self) -> int:
+        return int(self.accelerator.num_processes)
+
+    def epoch(self, batches: Sequence[IntArray], number: int) -> float:
+        """One step on each batch of this process; the mean loss in nats per example."""
+        self.model.train()
+        total, seen = 0.0, 0
+        for rows in batches[self.accelerator.process_index :: self.world]:
+            value = self.loss(self.model, rows, self.accelerator.device)
+            if not torch.isfinite(value):
+                raise FitError(f"the loss is {float(value)} in epoch {number}: lower lr (now {self.settings.lr})")
+            self.accelerator.backward(value / len(rows))
+            self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+            self.optimizer.step()
+            self.schedule.step()
+            self.optimizer.zero_grad()
+            total, seen = total + float(value.detach()), seen + len(rows)
+        return total / seen
+
+    def mean_loss(self, rows: IntArray) -> float | None:
+        """Mean loss of some examples in nats, nothing learned; None where there are none."""
+        if not rows.size:
+            return None
+        self.model.eval()
+        size = self.settings.batch_size
+        chunks = [rows[start : start + size] for start in range(0, rows.size, size)]
+        with torch.inference_mode():
+            return sum(float(self.loss(self.model, chunk, self.accelerator.device)) for chunk in chunks) / rows.size
 
 
 def mixed_precision(wanted: str) -> str:
@@ -181,10 +215,6 @@ def _rate(step: int, n_steps: int, warmup: float) -> float:
     return max(0.0, min(1.0, rising, falling))
 
 
-def _n_steps(n_examples: int, batch_size: int, n_processes: int) -> int:
-    return max(1, -(-n_examples // batch_size) // n_processes)
-
-
 def _shuffled_batches(
     rows: IntArray, lengths: Sequence[int], batch_size: int, rng: np.random.Generator
 ) -> list[IntArray]:
@@ -195,19 +225,6 @@ def _shuffled_batches(
     return [batches[i] for i in rng.permutation(len(batches))]
 
 
-def _mean_loss(model: nn.Module, loss: Loss, rows: IntArray, batch_size: int, device: torch.device) -> float | None:
-    if not len(rows):
-        return None
-    model.eval()
-    with torch.inference_mode():
-        chunks = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
-        return sum(float(loss(model, chunk, device)) for chunk in chunks) / len(rows)
-
-
 def _stalled(history: Sequence[Epoch], patience: int) -> bool:
     losses = [epoch.validation_loss for epoch in history if epoch.validation_loss is not None]
     return bool(losses) and len(losses) - 1 - int(np.argmin(losses)) >= patience
-
-
-def _shown(held: float | None) -> str:
-    return "" if held is None else f", validation {held:.4f}"

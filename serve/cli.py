@@ -18,6 +18,7 @@ COMMANDS = {
     "calibrate": "from win rates to a threshold: by strong share, by cost, or with a guarantee on quality",
     "evaluate": "how good routers are on stored outcomes, beside baselines, with intervals",
     "train": "a router from your own battles or outcomes",
+    "import-routellm": "RouteLLM's matrix factorisation as a checkpoint of Pointsman",
     "inspect": "what a checkpoint holds",
     "judge": "battles between two models on your prompts, judged by a third",
 }

@@ -3,9 +3,9 @@
     python -m benchmarks.bench_guarantee [--draws 1000]
 
 Populations whose risk is known: MMLU outcomes of ../shared/data with prompt length as the router, and a synthetic
-table. Every draw takes labels from the population with replacement, sets a threshold by each method, and looks up its true
-loss. The naive threshold is the highest whose measured loss meets the bound. Hoeffding and Hoeffding-Bentkus work on
-(1 + loss) / 2; betting is the test of Waudby-Smith and Ramdas; all walk the same sequence of thresholds.
+table. Every draw takes labels from the population with replacement, sets a threshold by each method, and looks up its
+true loss. The naive threshold is the highest whose measured loss meets the bound. Hoeffding and Hoeffding-Bentkus work
+on (1 + loss) / 2; betting is the test of Waudby-Smith and Ramdas; all walk the same sequence of thresholds.
 """
 
 import argparse

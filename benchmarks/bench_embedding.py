@@ -21,7 +21,7 @@ import numpy as np
 
 _SHARED = Path(__file__).parents[2] / "shared" / "data"
 _N_PROMPTS = 2000
-_N_SLOW = 200
+_N_SLOW = 100
 _LOADING = """
 import time
 import numpy
@@ -114,7 +114,7 @@ def _measure(name: str, embed: Callable[[list[str]], Any], prompts: list[str], l
     }
     if loading is not None:
         command = [sys.executable, "-c", _LOADING.format(code=loading)]
-        runs = [subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() for _ in range(3)]
+        runs = [subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() for _ in range(2)]
         row["load_ms"], row["resident_mb"] = (round(min(float(run[i]) for run in runs), 1) for i in (0, 1))
     return row
 

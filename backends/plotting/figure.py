@@ -19,6 +19,9 @@ __all__ = ["draw"]
 
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito: told apart by everyone
 _QUIET, _FAINT, _INK = "#767676", "#d9d9d9", "#222222"
+_LEGEND_COLUMNS = (2, 3, 4)  # by number of panels
+_N_OTHER_ENTRIES = 5
+_MAX_BANDS = 3  # more would be mud: the best router's band alone
 _MARKS = {"50": ("o", 0.5), "80": ("s", 0.8)}
 _STYLE = {
     "font.size": 14,
@@ -65,7 +68,8 @@ def _figure(make: "type[Figure]", evaluation: Evaluation) -> "Figure":
     with_cost = evaluation.strong_usd is not None
     with_reliability = any(row.reliability for row in routers)
     widths = [1.35, *([1.1] if with_cost else []), *([1.0] if with_reliability else [])]
-    figure = make(figsize=(1.0 + 5.2 * sum(widths) / 1.1, 6.4), layout="constrained")
+    n_legend_rows = -(-(len(routers) + _N_OTHER_ENTRIES) // _LEGEND_COLUMNS[len(widths) - 1])
+    figure = make(figsize=(1.0 + 5.2 * sum(widths) / 1.1, 5.4 + 0.33 * n_legend_rows), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.15, h_pad=0.12)
     axes = iter(np.atleast_1d(figure.subplots(1, len(widths), width_ratios=widths)))
     shares = next(axes)
@@ -74,12 +78,20 @@ def _figure(make: "type[Figure]", evaluation: Evaluation) -> "Figure":
         _cost_panel(next(axes), evaluation, routers, colors)
     if with_reliability:
         _reliability_panel(next(axes), routers, colors)
-    handles, labels = shares.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 5), frameon=False)
-    title = f"{Path(evaluation.source).name}, {evaluation.n_prompts:,} prompts: "
-    title += f"{evaluation.strong_model} (strong) or {evaluation.weak_model} (weak)"
+    _legend(figure, shares, routers, _LEGEND_COLUMNS[len(widths) - 1])
+    title = f"{Path(evaluation.source).name}: {evaluation.n_prompts:,} prompts"
+    if (evaluation.strong_model, evaluation.weak_model) != ("strong", "weak"):
+        title += f", {evaluation.strong_model} (strong) or {evaluation.weak_model} (weak)"
     figure.suptitle(title, x=0.01, ha="left", fontsize=14, color=_QUIET)
     return figure
+
+
+def _legend(figure: "Figure", axes: "Axes", routers: list[RouterFigures], n_columns: int) -> None:
+    """One legend below all panels, routers first."""
+    first = {_label(row) for row in routers}
+    entries = sorted(zip(*axes.get_legend_handles_labels(), strict=True), key=lambda entry: entry[1] not in first)
+    handles, labels = zip(*entries, strict=True)
+    figure.legend(handles, labels, loc="outside lower center", ncols=n_columns, frameon=False)
 
 
 def _share_panel(axes: "Axes", evaluation: Evaluation, routers: list[RouterFigures], colors: dict[str, str]) -> None:
@@ -87,6 +99,7 @@ def _share_panel(axes: "Axes", evaluation: Evaluation, routers: list[RouterFigur
     grid = 100.0 * np.array(evaluation.rows[0].curve["share"])
     chance = weak + (strong - weak) * grid / 100.0
     band = np.array(evaluation.random_band)
+    banded = sorted(routers, key=lambda row: row.apgr.value or 0.0)[-1:] if len(routers) > _MAX_BANDS else routers
     axes.fill_between(grid, chance - band, chance + band, color=_FAINT, lw=0, label=f"{RANDOM}, 95 %")
     for row in evaluation.rows:
         line: dict[str, Any] = {"color": _QUIET, "lw": 2.0}
@@ -96,7 +109,8 @@ def _share_panel(axes: "Axes", evaluation: Evaluation, routers: list[RouterFigur
             axes.plot(grid, row.curve["quality"], ls=":", label=ORACLE, **line)
     for row in routers:
         color = colors[row.name]
-        axes.fill_between(grid, row.curve["low"], row.curve["high"], color=color, alpha=0.13, lw=0)
+        if row in banded:
+            axes.fill_between(grid, row.curve["low"], row.curve["high"], color=color, alpha=0.15, lw=0)
         axes.plot(grid, row.curve["quality"], color=color, lw=3.0, label=_label(row))
     if evaluation.gap is not None:
         _cpt_marks(axes, evaluation, routers, colors)
@@ -149,20 +163,23 @@ def _cost_panel(axes: "Axes", evaluation: Evaluation, routers: list[RouterFigure
 
 
 def _reliability_panel(axes: "Axes", routers: list[RouterFigures], colors: dict[str, str]) -> None:
-    axes.plot([0, 1], [0, 1], color=_QUIET, lw=1.5, ls=":")
-    axes.annotate("calibrated", (0.02, 0.02), rotation=45, rotation_mode="anchor", xytext=(6, 4),
-                  textcoords="offset points", color=_QUIET, fontsize=12, transform_rotates_text=True)  # fmt: skip
     for row in routers:
         if row.reliability:
             bins = row.reliability
-            axes.errorbar(
-                bins["win_rate"], bins["outcome"], yerr=1.96 * np.array(bins["outcome_error"]), color=colors[row.name],
-                marker="o", ms=6, lw=1.8, elinewidth=1.2, label=f"{row.name}: ECE {row.ece:.3f}",
-            )  # fmt: skip
-    axes.set(xlim=(0, 1), ylim=(0, 1), title="Reliability", xlabel="win rate predicted", ylabel="outcome (a tie is ½)")
+            errors = 1.96 * np.array(bins["outcome_error"])
+            line = {"color": colors[row.name], "marker": "o", "ms": 5, "lw": 1.8, "elinewidth": 1.2}
+            axes.errorbar(bins["win_rate"], bins["outcome"], yerr=errors, **line)
+    ends = np.array([*axes.get_xlim(), *axes.get_ylim()])
+    low, high = max(0.0, np.floor(10 * ends.min()) / 10), min(1.0, np.ceil(10 * ends.max()) / 10)
+    axes.plot([low, high], [low, high], color=_QUIET, lw=1.5, ls=":", zorder=0)
+    axes.annotate("calibrated", (low, low), rotation=45, rotation_mode="anchor", xytext=(14, 18),
+                  textcoords="offset points", color=_QUIET, fontsize=12, transform_rotates_text=True)  # fmt: skip
+    axes.set(xlim=(low, high), ylim=(low, high), title="Reliability")
+    axes.set(xlabel="win rate predicted", ylabel="outcome (a tie is ½)")
     axes.set_aspect("equal", adjustable="box", anchor="N")
-    axes.legend(frameon=False, loc="upper left", fontsize=13, handlelength=1.2)
 
 
 def _label(row: RouterFigures) -> str:
-    return f"{row.name}: APGR {row.apgr.value:.3f}" if row.apgr.value is not None else row.name
+    figures = [f"APGR {row.apgr.value:.3f}"] if row.apgr.value is not None else []
+    figures += [f"ECE {row.ece:.3f}"] if row.ece is not None else []
+    return f"{row.name}: {', '.join(figures)}" if figures else row.name

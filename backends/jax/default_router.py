@@ -1,9 +1,9 @@
 """Makes the bundled default router: `python -m pointsman.backends.jax.default_router ../shared/data`.
 
 Battles of many public sources, all under permissive licences, train one matrix factorisation over the static
-embedder. Its pair is no pair of models but of classes. In every source the best-rated models count as "strong", those
-in the middle of the field as "weak", and what the one class wins of the other on a prompt is one more battle, under
-these names. It tells where a frontier model beats a middling one, whichever the two are.
+embedder. Its pair is no pair of models but of classes. In every source the best-rated third of the models counts as
+"strong", the lower half as "weak", and what the one class wins of the other on a prompt is one more battle, under these
+names. It tells where better models pay off, whichever the two are. What is peculiar to a source is averaged away.
 
 Folds 0 to 5 of every source train, folds 6 and 7 validate. Benchmarks' own labels (routellm_*_dev) are not read.
 """
@@ -29,6 +29,8 @@ from pointsman.backends.training.examples import Examples, rating_baseline
 from pointsman.backends.training.history import Epoch
 from pointsman.backends.training.mf_recipe import FAST
 from pointsman.backends.training.model_groups import group_battles, rank_group
+from pointsman.backends.training.source_effects import add_sources, average_sources, equal_shares
+from pointsman.core.arrays import IntArray
 from pointsman.core.embedding import CANARIES
 from pointsman.core.pair import ModelPair
 
@@ -49,7 +51,7 @@ SOURCES = {
 }
 RECIPE = replace(FAST, alpha=0.03, ties="half", epochs=10)
 _PAIR = ModelPair("strong", "weak")
-_STRONG_RANKS, _WEAK_RANKS = (0.0, 0.15), (0.35, 0.65)
+_STRONG_RANKS, _WEAK_RANKS = (0.0, 0.3), (0.5, 1.0)
 _N_TRAINING_FOLDS, _N_FOLDS = 6, 8
 _MAX_PER_PROMPT = 10
 _GROUP_WEIGHT = 10.0
@@ -65,12 +67,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parts = [_source(args.data / f"{name}.parquet") for name in SOURCES]
     together = concatenate([*(train for train, _ in parts), *(held for _, held in parts)])
     embed = resolve_embedder("static")
-    examples = Examples(together, embed(together.prompts))
+    examples = Examples(together, add_sources(embed(together.prompts), _source_numbers(parts, together), len(parts)))
     is_training = np.arange(len(together)) < sum(len(train) for train, _ in parts)
     train, validation = examples.take(is_training), examples.take(~is_training)
     result = train_mf(train, validation, RECIPE, on_epoch=_tell)
+    shares = equal_shares(len(parts))
     checkpoint = mf_checkpoint(
-        result,
+        replace(result, weights=average_sources(result.weights, shares)),
         together.battles.models,
         _PAIR,
         embedder=embed.identity,
@@ -84,7 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     sample = embed(_calibration_prompts(parts))
     mix = f"up to {_N_CALIBRATION_PROMPTS} prompts of each training source, {len(sample)} in all"
     checkpoint = calibrated(checkpoint, sample, source=mix)
-    expected = flax_win_rates(result, sample, checkpoint.row(_PAIR.strong), checkpoint.row(_PAIR.weak))
+    rows = checkpoint.row(_PAIR.strong), checkpoint.row(_PAIR.weak)
+    expected = flax_win_rates(result, add_sources(sample, shares, len(parts)), *rows)
     export_checkpoint(checkpoint, args.output, sample=sample, expected=expected)
     print(f"wrote {args.output}", file=sys.stderr)  # noqa: T201 - a script
     return 0
@@ -104,6 +108,15 @@ def _source(path: Path) -> tuple[BattleSet, BattleSet]:
     heavy = replace(classes, battles=replace(b, weight=np.full(len(b), _GROUP_WEIGHT)))
     both = concatenate([some, heavy])
     return _folds(both, fold_of, 0, _N_TRAINING_FOLDS), _folds(both, fold_of, _N_TRAINING_FOLDS, _N_FOLDS)
+
+
+def _source_numbers(parts: Sequence[tuple[BattleSet, BattleSet]], together: BattleSet) -> IntArray:
+    """Number of the source of every prompt; of the first one that has it."""
+    number: dict[str, int] = {}
+    for i, sets in enumerate(parts):
+        for prompt in (*sets[0].prompts, *sets[1].prompts):
+            number.setdefault(prompt, i)
+    return np.array([number[prompt] for prompt in together.prompts], dtype=np.int64)
 
 
 def _folds(battle_set: BattleSet, fold_of: Mapping[str, float], first: int, end: int) -> BattleSet:
@@ -127,6 +140,7 @@ def _provenance(n_training: int, n_validation: int) -> dict[str, Any]:
         "folds": "0 to 5 train, 6 and 7 validate",
         "n_battles": {"training": n_training, "validation": n_validation},
         "pair": f"classes of models by rating within each source: ranks {_STRONG_RANKS} against {_WEAK_RANKS}",
+        "sources_averaged": "one indicator input per source while training, equal shares of all afterwards",
         "recipe": asdict(RECIPE),
         "versions": package_versions("jax", "flax", "optax"),
     }

@@ -41,7 +41,7 @@ import pointsman.serve.commands.serve, pointsman.serve.launch, uvicorn.protocols
 from pointsman.serve import create_app
 app = create_app()
 app.state.engine.routers["mf"].router.calculate_strong_win_rate("A prompt.")
-print(" ".join(sorted({name.partition(".")[0] for name in sys.modules} - sys.stdlib_module_names)))
+print(" ".join(sorted({name.partition(".")[0] for name in sys.modules} - sys.stdlib_module_names - {"pointsman"})))
 """
 
 
@@ -127,7 +127,8 @@ def _serve_many() -> tuple[float, float]:
 
 def _packages() -> list[str]:
     command = [sys.executable, "-c", _MODULES]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    names = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    return [name for name in names if not name.startswith("_")]
 
 
 def _decision_row(name: str, times_us: list[float]) -> dict[str, Any]:

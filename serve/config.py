@@ -19,9 +19,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pointsman.serve.model_field import AUTO, ROUTER_PREFIX
 
 __all__ = [
+    "BreakerConfig",
     "Config",
     "ModelConfig",
     "PairConfig",
+    "RetryConfig",
     "RouterConfig",
     "ServerConfig",
     "TimeoutConfig",
@@ -94,6 +96,27 @@ class TimeoutConfig(_Part):
     total_s: Seconds = 900.0
 
 
+class RetryConfig(_Part):
+    """When an upstream is asked again before the client has seen anything of an answer.
+
+    Attributes:
+        attempts: how often, after the first time; 0 for never.
+        base_s: longest pause before the second try; it doubles from try to try.
+        max_s: longest pause of all. An upstream that asks for a longer one is not asked again.
+    """
+
+    attempts: Annotated[int, Field(ge=0, le=10)] = 2
+    base_s: Seconds = 0.5
+    max_s: Seconds = 8.0
+
+
+class BreakerConfig(_Part):
+    """When an upstream is left alone: after `failures` in a row, for `open_s` seconds."""
+
+    failures: Annotated[int, Field(ge=1)] = 5
+    open_s: Seconds = 15.0
+
+
 class ModelConfig(_Part):
     """One model and where it is asked.
 
@@ -104,6 +127,8 @@ class ModelConfig(_Part):
         api_key: env:NAME; from the model string's provider if None and no `base_url` is given.
         provider: openai (its protocol, passed through) or litellm; from the model string if None.
         timeouts: how long to wait for its upstream.
+        retry: how often to ask it again.
+        breaker: when to leave it alone.
     """
 
     model: Name | None = None
@@ -111,6 +136,8 @@ class ModelConfig(_Part):
     api_key: KeyReference | None = None
     provider: Literal["openai", "litellm"] | None = None
     timeouts: TimeoutConfig = TimeoutConfig()
+    retry: RetryConfig = RetryConfig()
+    breaker: BreakerConfig = BreakerConfig()
 
 
 class ServerConfig(_Part):
@@ -124,10 +151,20 @@ class ServerConfig(_Part):
 
 
 class Config(_Part):
-    """Everything that a server or controller is made from."""
+    """Everything that a server or controller is made from.
+
+    Attributes:
+        strong, weak: the two models between which prompts are routed; the built-in stand-ins if None.
+        models: these and others, by the names that requests may give.
+        routers: by name, the default one first.
+        fallback: who answers a routed request whose model fails: the strong model for the weak one (to_strong), each
+            for the other (both), or nobody (none).
+        server: the HTTP server.
+    """
 
     strong: Name | None = None
     weak: Name | None = None
+    fallback: Literal["to_strong", "both", "none"] = "to_strong"
     models: dict[Name, ModelConfig] = Field(default_factory=dict)
     routers: dict[Name, RouterConfig] = Field(default_factory=lambda: {"mf": RouterConfig()})
     server: ServerConfig = ServerConfig()

@@ -185,7 +185,7 @@ class Controller:
         return Exchange(read_chat(body))
 
     async def _ask(self, exchange: Exchange) -> Reply:
-        return await self.engine.answer(exchange, await self.engine.decide(exchange))
+        return (await self.engine.answer(exchange, await self.engine.decide(exchange))).reply
 
     def _iterate(self, chunks: ByteStream) -> Iterator[Answer]:
         loop = self._background()

@@ -2,13 +2,14 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 from starlette.types import Receive, Scope, Send
 
 from pointsman.core.decision import Decision
+from pointsman.serve.attempts import Answered
 from pointsman.serve.chat import read_chat, read_question
 from pointsman.serve.engine import Engine
 from pointsman.serve.errors import RequestError, UpstreamFailure
@@ -33,31 +34,21 @@ class ChatCompletions:
         self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers: Headers = ()
+        decision: Decision | None = None
         try:
             body = await read_body(scope, receive, max_bytes=self._max_body_bytes)
             exchange = Exchange(read_chat(body), _passed_on(scope))
             async with WhileConnected(receive):
                 decision = await self._engine.decide(exchange)
-                headers = decision_headers(decision)
-                await self._answer(exchange, decision, headers, send)
+                await _send_answered(send, decision, await self._engine.answer(exchange, decision))
         except RequestError as error:
-            await _refuse(send, error, headers)
+            await _refuse(send, error)
         except UpstreamFailure as failure:
             _LOG.warning("%s", failure)
+            headers = decision_headers(decision, trail=failure.trail) if decision is not None else ()
             await send_body(send, failure.status, failure.body(), (JSON, *headers))
         except ClientGone:
             _LOG.debug("a client hung up before its answer was complete")
-
-    async def _answer(self, exchange: Exchange, decision: Decision, headers: Headers, send: Send) -> None:
-        reply = await self._engine.answer(exchange, decision)
-        if reply.chunks is None:
-            await send_body(send, reply.status, reply.body, (*reply.headers, *headers))
-            return
-        try:
-            await send_stream(send, reply.status, reply.chunks, (*reply.headers, *headers))
-        finally:
-            await reply.chunks.aclose()
 
 
 class RouteOnly:
@@ -72,7 +63,7 @@ class RouteOnly:
             body = await read_body(scope, receive, max_bytes=self._max_body_bytes)
             decision = await self._engine.decide(Exchange(read_question(body)))
         except RequestError as error:
-            await _refuse(send, error, ())
+            await _refuse(send, error)
         except ClientGone:
             _LOG.debug("a client hung up before its decision")
         else:
@@ -99,7 +90,7 @@ class Models:
             await send_body(send, 200, orjson.dumps(self._cards[name]), (JSON,))
         else:
             message = f"model {name!r} is not configured here; there are {', '.join(self._cards)}"
-            await _refuse(send, RequestError(message, status=404, param="model", code="model_not_found"), ())
+            await _refuse(send, RequestError(message, status=404, param="model", code="model_not_found"))
 
 
 class Health:
@@ -109,21 +100,43 @@ class Health:
         await send_body(send, 200, b'{"status":"ok"}', (JSON,))
 
 
-def decision_headers(decision: Decision) -> Headers:
-    """The x-pointsman-* headers that tell a client what was decided and why."""
-    headers = [(b"x-pointsman-model", _header(decision.model)), (b"x-pointsman-reason", _header(decision.reason))]
+def decision_headers(decision: Decision, *, model: str | None = None, trail: Sequence[str] = ()) -> Headers:
+    """The x-pointsman-* headers that tell a client what was decided and why.
+
+    Args:
+        model: who answered, where that is known.
+        trail: every try that was made; told where there was more than one.
+    """
+    headers = [
+        (b"x-pointsman-model", _header(model or decision.model)),
+        (b"x-pointsman-reason", _header(decision.reason)),
+    ]
     if decision.router is not None:
         headers.append((b"x-pointsman-router", _header(decision.router)))
     if decision.win_rate is not None:
         headers.append((b"x-pointsman-win-rate", b"%.6f" % decision.win_rate))
     if decision.threshold is not None:
         headers.append((b"x-pointsman-threshold", b"%.6f" % decision.threshold))
+    if len(trail) > 1:
+        headers.append((b"x-pointsman-chain", _header(", ".join(trail))))
     return tuple(headers)
 
 
-async def _refuse(send: Send, error: RequestError, headers: Headers) -> None:
+async def _send_answered(send: Send, decision: Decision, answered: Answered) -> None:
+    reply = answered.reply
+    headers = (*reply.headers, *decision_headers(decision, model=answered.model, trail=answered.trail))
+    if reply.chunks is None:
+        await send_body(send, reply.status, reply.body, headers)
+        return
+    try:
+        await send_stream(send, reply.status, reply.chunks, headers)
+    finally:
+        await reply.chunks.aclose()
+
+
+async def _refuse(send: Send, error: RequestError) -> None:
     closing: Headers = ((b"connection", b"close"),) if error.status == 413 else ()
-    await send_body(send, error.status, error.body(), (JSON, *closing, *headers))
+    await send_body(send, error.status, error.body(), (JSON, *closing))
 
 
 def _passed_on(scope: Scope) -> Mapping[str, str]:

@@ -1,19 +1,19 @@
 """What server and controller share: the routers, the upstreams, and the line between them."""
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 from pointsman.core.decision import Decision
 from pointsman.core.pair import ModelPair
-from pointsman.serve.config import Config
+from pointsman.serve.attempts import Answered, Attempts, Line
+from pointsman.serve.breaker import Breaker
+from pointsman.serve.config import Config, ModelConfig
 from pointsman.serve.exchange import Exchange
 from pointsman.serve.line import ChooseModel, ResolveModel, ScorePrompt, Step
 from pointsman.serve.secret import Secret
 from pointsman.serve.served import ServedRouter, serve_router
-from pointsman.serve.sse import ChatStream, PrimedStream, relay_events
 from pointsman.serve.upstreams.build import build_upstreams
 from pointsman.serve.upstreams.stand_in import STRONG_STAND_IN, WEAK_STAND_IN
-from pointsman.serve.upstreams.upstream import Call, Reply
+from pointsman.serve.upstreams.upstream import Call, Upstream
 
 __all__ = ["Engine"]
 
@@ -27,6 +27,7 @@ class Engine:
     Attributes:
         routers: by name, the default one first.
         upstreams: by model name, the strong one first, then the weak one.
+        lines: the same with their retries and breakers.
         pair: the strong and the weak model.
         line: the steps to a decision.
     """
@@ -45,6 +46,8 @@ class Engine:
         self.pair = ModelPair(config.strong or STRONG_STAND_IN, config.weak or WEAK_STAND_IN)
         self.upstreams = build_upstreams(config, self.pair, base_url=base_url, api_key=api_key)
         self.routers: dict[str, ServedRouter] = {n: serve_router(n, r) for n, r in config.routers.items()}
+        self.lines = {name: _line(config, name, upstream) for name, upstream in self.upstreams.items()}
+        self._attempts = Attempts(self.lines)
         threads = ThreadPoolExecutor(_ROUTER_THREADS, thread_name_prefix="pointsman-router")
         self.line: tuple[Step, ...] = (
             ResolveModel(self.routers, self.upstreams),
@@ -74,15 +77,26 @@ class Engine:
             raise RuntimeError("the line ended without a decision: its last step must make one")
         return exchange.decision
 
-    async def answer(self, exchange: Exchange, decision: Decision) -> Reply:
-        """Asks the chosen model. A stream's first event has arrived by the time this returns.
+    async def answer(self, exchange: Exchange, decision: Decision) -> Answered:
+        """Asks the chosen model, and the other one if it fails. A stream's first event has arrived by then.
 
         Raises:
-            UpstreamFailure: there was no usable answer.
+            UpstreamFailure: there was no answer.
         """
         request = exchange.request
         call = Call(_CHAT_PATH, request.body, request.document, request.stream, decision, exchange.headers)
-        reply = await self.upstreams[decision.model].send(call)
-        if reply.chunks is None:
-            return reply
-        return replace(reply, chunks=await PrimedStream.open(relay_events(reply.chunks, ChatStream())))
+        return await self._attempts.ask(call, self._candidates(decision))
+
+    def _candidates(self, decision: Decision) -> list[str]:
+        """The chosen model and who may answer in its place: nobody for a model that the request names itself."""
+        other = {self.pair.weak: self.pair.strong}
+        if self.config.fallback == "both":
+            other[self.pair.strong] = self.pair.weak
+        if decision.router is None or self.config.fallback == "none" or decision.model not in other:
+            return [decision.model]
+        return [decision.model, other[decision.model]]
+
+
+def _line(config: Config, name: str, upstream: Upstream) -> Line:
+    model = config.models.get(name, ModelConfig())
+    return Line(upstream, model.retry, Breaker(failures=model.breaker.failures, open_s=model.breaker.open_s))

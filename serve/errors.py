@@ -41,12 +41,14 @@ class UpstreamFailure(UpstreamError):  # noqa: N818  (an UpstreamError that know
     Attributes:
         status: HTTP status for the client: 502, or 504 where time ran out.
         code: one word for the kind of failure, e.g. "upstream_timeout".
+        trail: every try that was made, in order.
     """
 
     def __init__(self, message: str, *, status: int = 502, code: str = "upstream_error") -> None:
         super().__init__(message)
         self.status = status
         self.code = code
+        self.trail: tuple[str, ...] = ()
 
     def body(self) -> bytes:
         """The OpenAI-shaped answer."""

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from typing import Any, Self
 
@@ -77,7 +77,7 @@ class ChatStream:
     Attributes:
         finished: a finish_reason has been seen: the answer is complete.
         done: [DONE] has been seen.
-        failed: the upstream has reported an error in the midst of the stream.
+        failed: the stream broke, or the upstream reported an error in its midst.
     """
 
     def __init__(self) -> None:
@@ -106,11 +106,16 @@ class ChatStream:
                 self.finished = True
 
 
-async def relay_events(chunks: ByteStream, stream: ChatStream) -> AsyncGenerator[bytes, None]:
+async def relay_events(
+    chunks: ByteStream, stream: ChatStream, *, on_break: Callable[[], None] | None = None
+) -> AsyncGenerator[bytes, None]:
     """Passes a stream on event by event, each as soon as it is complete and byte by byte as it came.
 
     A stream that breaks (cut, stalled, malformed, ended before its answer was complete) ends with an error event and
     without [DONE]. One that is complete but for a missing [DONE] gets it.
+
+    Args:
+        on_break: called where the stream breaks after something was passed on.
 
     Raises:
         UpstreamFailure: it broke before anything was passed on.
@@ -131,6 +136,9 @@ async def relay_events(chunks: ByteStream, stream: ChatStream) -> AsyncGenerator
             if not started:
                 raise
             if not stream.done:
+                stream.failed = True
+                if on_break is not None:
+                    on_break()
                 yield error_event(failure)
 
 

@@ -152,7 +152,9 @@ def test_a_closed_controller_opens_again(controller):
 
 def test_an_upstreams_error_is_raised_with_its_status(upstream):
     """The exception carries the status that a client of the server would see, and the upstream's message."""
-    with Controller(["random"], "status-429", "html-200", api_base=upstream.url, api_key="sk-1") as controller:
+    models = {name: {"retry": {"attempts": 0}} for name in ("status-429", "html-200")}
+    values = {"strong": "status-429", "weak": "html-200", "models": models, "routers": {"random": {}}}
+    with Controller(config=values, api_base=upstream.url, api_key="sk-1") as controller:
         with pytest.raises(UpstreamFailure, match=r"no: Bearer \[redacted\]") as caught:
             controller.completion(model="status-429", messages=HELLO)
         assert caught.value.status == 429

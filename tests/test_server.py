@@ -30,12 +30,13 @@ def server(upstream) -> Iterator[LocalServer]:
     """Pointsman before the upstream, with the models that the upstream misbehaves for, too."""
     with LocalServer(upstream.app()) as up, pytest.MonkeyPatch.context() as patch:
         patch.setenv("TEST_UPSTREAM_KEY", KEY)
-        service = {"base_url": f"{up.url}/v1", "api_key": "env:TEST_UPSTREAM_KEY"}
+        patient = {"retry": {"attempts": 0}, "breaker": {"failures": 1000}}
+        service = {"base_url": f"{up.url}/v1", "api_key": "env:TEST_UPSTREAM_KEY", **patient}
         special = ["html", "html-200", "error-200", *(f"status-{n}" for n in (400, 401, 404, 429, 500, 503))]
         models = {
             "big": {**service, "model": "vendor/big-1"},
             "small": {**service, "model": "small-1", "timeouts": {"first_byte_s": 0.5, "between_chunks_s": 0.5}},
-            "unreachable": {"base_url": f"http://127.0.0.1:{_closed_port()}/v1"},
+            "unreachable": {"base_url": f"http://127.0.0.1:{_closed_port()}/v1", **patient},
             **dict.fromkeys(special, service),
         }
         values = {

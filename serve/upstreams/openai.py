@@ -29,6 +29,7 @@ class OpenAIUpstream(Upstream):
         self._target = target
         self._pool = pool
         self._timeouts = timeouts
+        self._too_late = f"sent no answer within {timeouts.first_byte_s:g} s"
         self._client_timeout = aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect_s)
         self._headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", "User-Agent": "pointsman"}
         if target.api_key is not None:
@@ -45,12 +46,12 @@ class OpenAIUpstream(Upstream):
         await self._pool.close()
 
     async def send(self, call: Call) -> Reply:
-        deadline = asyncio.get_running_loop().time() + self._timeouts.total_s
+        started = asyncio.get_running_loop().time()
         response = await self._post(call)
         try:
             if call.stream and response.status < 300 and _may_stream(response):
-                return Reply(response.status, _kept_headers(response), chunks=self._pieces(response, deadline))
-            body = b"".join([piece async for piece in self._pieces(response, deadline)])
+                return Reply(response.status, _kept_headers(response), chunks=self._pieces(response, started))
+            body = b"".join([piece async for piece in self._pieces(response, started)])
             return self._whole(response, body, stream=call.stream)
         except BaseException:
             response.close()
@@ -71,24 +72,25 @@ class OpenAIUpstream(Upstream):
         except TimeoutError as error:
             if isinstance(error, aiohttp.ClientError):
                 raise self._failure("could not be reached in time", status=504, code="upstream_timeout") from error
-            raise self._failure(
-                f"sent no answer within {self._timeouts.first_byte_s:g} s", status=504, code="upstream_timeout"
-            ) from error
+            raise self._failure(self._too_late, status=504, code="upstream_timeout") from error
         except (aiohttp.ClientError, OSError) as error:
             raise self._failure(f"could not be reached: {_brief(error)}", code="upstream_unreachable") from error
 
-    async def _pieces(self, response: aiohttp.ClientResponse, deadline: float) -> AsyncGenerator[bytes, None]:
+    async def _pieces(self, response: aiohttp.ClientResponse, started: float) -> AsyncGenerator[bytes, None]:
         """The answer as it comes in; closing it early hangs up."""
         now = asyncio.get_running_loop().time
+        wait_until, missed = started + self._timeouts.first_byte_s, self._too_late
         try:
             while True:
-                async with asyncio.timeout_at(min(now() + self._timeouts.between_chunks_s, deadline)):
+                async with asyncio.timeout_at(min(wait_until, started + self._timeouts.total_s)):
                     piece = await response.content.readany()
                 if not piece:
                     return
+                missed = "stopped in the middle of its answer"
                 yield piece
+                wait_until = now() + self._timeouts.between_chunks_s
         except TimeoutError as error:
-            raise self._failure("stopped in the middle of its answer", status=504, code="upstream_timeout") from error
+            raise self._failure(missed, status=504, code="upstream_timeout") from error
         except (aiohttp.ClientError, OSError) as error:
             raise self._failure(f"broke off its answer: {_brief(error)}", code="upstream_cut") from error
         finally:

@@ -1,0 +1,131 @@
+"""Asks a model until there is an answer: again after a pause, and then the other model.
+
+All of it happens before the first byte of an answer has reached the client. What is the client's fault is passed on.
+"""
+
+import asyncio
+import itertools
+import logging
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from pointsman.serve.breaker import Breaker
+from pointsman.serve.config import RetryConfig
+from pointsman.serve.errors import UpstreamFailure
+from pointsman.serve.retry import is_retried, is_upstreams_fault, retry_delay_s
+from pointsman.serve.sse import ChatStream, PrimedStream, relay_events
+from pointsman.serve.upstreams.upstream import Call, Reply, Upstream
+
+__all__ = ["Answered", "Attempts", "Line"]
+
+_LOG = logging.getLogger(__name__)
+_FINAL = frozenset({"upstream_timeout", "upstream_unavailable"})  # waited for long enough, or left alone
+_TOO_MANY = 429
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One model's upstream with what is remembered of it.
+
+    Attributes:
+        upstream: where it is asked.
+        retry: how often to ask again, and after how long.
+        breaker: whether to ask at all.
+    """
+
+    upstream: Upstream
+    retry: RetryConfig
+    breaker: Breaker
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What came of it.
+
+    Attributes:
+        reply: the answer; of the last model asked where none was good.
+        model: who gave it.
+        trail: every try in order, e.g. ("small 503", "small upstream_timeout", "big 200").
+        stream: what becomes known of the answer's event stream; None for a whole answer.
+    """
+
+    reply: Reply
+    model: str
+    trail: tuple[str, ...]
+    stream: ChatStream | None = None
+
+
+class Attempts:
+    """Asks models, one after the other."""
+
+    def __init__(self, lines: Mapping[str, Line]) -> None:
+        self._lines = lines
+        self._rng = random.Random()
+
+    async def ask(self, call: Call, models: Sequence[str]) -> Answered:
+        """The first good answer of `models`; an answer that refuses the request for the client's fault is good.
+
+        Raises:
+            UpstreamFailure: the last model gave no answer at all.
+        """
+        trail: list[str] = []
+        for model in models[:-1]:
+            try:
+                answered = await self._ask_model(call, model, trail)
+            except UpstreamFailure as failure:
+                _LOG.warning("%s; asking %s", failure, models[-1])
+            else:
+                if not is_upstreams_fault(answered.reply.status):
+                    return answered
+        return await self._ask_model(call, models[-1], trail)
+
+    async def _ask_model(self, call: Call, model: str, trail: list[str]) -> Answered:
+        retry = self._lines[model].retry
+        for attempt in itertools.count():
+            try:
+                answered = await self._try(call, model, trail)
+            except UpstreamFailure as failure:
+                failure.trail = tuple(trail)
+                delay_s = None if failure.code in _FINAL else retry_delay_s(retry, attempt, None, self._rng)
+                if delay_s is None:
+                    raise
+            else:
+                reply = answered.reply
+                delay_s = retry_delay_s(retry, attempt, reply, self._rng) if is_retried(reply.status) else None
+                if delay_s is None:
+                    return answered
+            await asyncio.sleep(delay_s)
+        raise AssertionError("unreachable: the loop has no end")
+
+    async def _try(self, call: Call, model: str, trail: list[str]) -> Answered:
+        line = self._lines[model]
+        if not line.breaker.allow():
+            trail.append(f"{model} skipped")
+            raise UpstreamFailure(
+                f"model {model!r} failed too often in a row; it is asked again in {line.breaker.retry_after_s():.0f} s",
+                status=503,
+                code="upstream_unavailable",
+            )
+        try:
+            answered = await _send(line, call, model)
+        except UpstreamFailure as failure:
+            trail.append(f"{model} {failure.code}")
+            line.breaker.fail()
+            raise
+        status = answered.reply.status
+        trail.append(f"{model} {status}")
+        if status >= 500:
+            line.breaker.fail()
+        elif status != _TOO_MANY:
+            line.breaker.succeed()
+        return replace(answered, trail=tuple(trail))
+
+
+async def _send(line: Line, call: Call, model: str) -> Answered:
+    reply = await line.upstream.send(call)
+    if reply.chunks is None:
+        return Answered(reply, model, ())
+    stream = ChatStream()
+    events = await PrimedStream.open(relay_events(reply.chunks, stream, on_break=line.breaker.fail))
+    return Answered(replace(reply, chunks=events), model, (), stream)

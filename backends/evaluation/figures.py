@@ -1,16 +1,16 @@
 """Every figure of every router on one table of outcomes, with intervals and baselines."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from pointsman.backends.evaluation.groups import Groups, group_figures
 from pointsman.backends.evaluation.outcome_pairs import PairOutcomes
 from pointsman.core.arrays import FloatArray
 from pointsman.core.bootstrap import CPT_LEVELS, Replicates, bootstrap_curves, interval
-from pointsman.core.controls import oracle_curve, random_apgr, random_band, shuffled_apgr, within_group_curve
+from pointsman.core.controls import oracle_curve, random_apgr, random_band
 from pointsman.core.metrics import (
     QualityCurve,
     apgr,
@@ -30,7 +30,6 @@ __all__ = [
     "RANDOM",
     "Estimate",
     "Evaluation",
-    "Groups",
     "Options",
     "RouterFigures",
     "evaluate_routers",
@@ -39,7 +38,6 @@ __all__ = [
 LENGTH, RANDOM, ORACLE = "prompt length", "random order", "oracle"
 GRID = np.linspace(0.0, 1.0, 101)
 _RECOVERED = (0.5, 0.8, 0.95)
-_MIN_GROUP = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,27 +64,6 @@ class Estimate:
     value: float | None
     low: float | None = None
     high: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Groups:
-    """What a router's APGR comes from.
-
-    Attributes:
-        recognised: APGR that is left when outcomes are shuffled within groups: what knowing the group is worth.
-        judged: APGR minus `recognised`: what is judged inside groups.
-        p_value: two-sided, that shuffling within groups would give a `judged` as far from 0.
-        within: APGR where every group sends the same share of its prompts to the strong model.
-        by_group: number of prompts and APGR of each group (None without a gap, or with fewer than 20 prompts).
-        without_group: APGR on all prompts but those of one group.
-    """
-
-    recognised: float
-    judged: float
-    p_value: float
-    within: float | None
-    by_group: dict[str, dict[str, float | None]]
-    without_group: dict[str, float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +218,7 @@ def _row(
             "outcome_error": bins.outcome_error.tolist(),
             "n_prompts": bins.n_prompts.tolist(),
         },
-        groups=_groups(rates, outcomes),
+        groups=group_figures(rates, outcomes),
         notes=constant,
     )
 
@@ -299,33 +276,6 @@ def _thousand(usd: FloatArray | None) -> float | None:
 def _estimate(value: float | None, replicates: FloatArray) -> Estimate:
     ends = interval(replicates) if value is not None else None
     return Estimate(value) if ends is None else Estimate(value, ends.low, ends.high)
-
-
-def _groups(rates: FloatArray, outcomes: PairOutcomes) -> Groups | None:
-    if outcomes.group is None:
-        return None
-    strong, weak = outcomes.strong, outcomes.weak
-    names, number = np.unique(outcomes.group, return_inverse=True)
-    whole, shuffled = apgr(quality_curve(rates, strong, weak)), shuffled_apgr(rates, strong, weak, number)
-    if whole is None or shuffled is None or names.size < 2:
-        return None
-    by_group: dict[str, dict[str, float | None]] = {}
-    without: dict[str, float | None] = {}
-    for k, name in enumerate(names.tolist()):
-        rows = number == k
-        n = int(rows.sum())
-        curve = quality_curve(rates[rows], strong[rows], weak[rows])
-        by_group[name] = {"n_prompts": n, "apgr": apgr(curve) if n >= _MIN_GROUP else None}
-        without[name] = apgr(quality_curve(rates[~rows], strong[~rows], weak[~rows]))
-    judged = whole - shuffled.mean
-    return Groups(
-        recognised=shuffled.mean,
-        judged=judged,
-        p_value=math.erfc(abs(judged) / shuffled.deviation / math.sqrt(2.0)) if shuffled.deviation > 0 else 1.0,
-        within=apgr(within_group_curve(rates, strong, weak, number)),
-        by_group=by_group,
-        without_group=without,
-    )
 
 
 def _gap_notes(curve: QualityCurve, found: Replicates) -> tuple[str, ...]:

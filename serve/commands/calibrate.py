@@ -3,7 +3,9 @@
 import argparse
 import json
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,14 +100,14 @@ def _read(args: argparse.Namespace) -> "ScoredPrompts":
     from pointsman.backends.evaluation.score_files import read_scored_prompts
 
     labels = (args.strong, args.weak) if args.max_loss is not None or args.probability else None
-    win_rates = None
+    win_rates: Callable[[Sequence[str]], FloatArray] | None = None
     if args.router is not None:
         checkpoint = load_checkpoint(args.router)
         router = load_router(checkpoint)
         win_rates = router.win_rates
         if args.journal:
             journal, key = WinRateJournal(args.journal), router_key(checkpoint, checkpoint.pair)
-            win_rates = lambda prompts: journal.win_rates(router, prompts, key=key)  # noqa: E731
+            win_rates = partial(journal.win_rates, router, key=key)
     with progress_bar("prompts") as bar:
         task = bar.add_task("Reading" if win_rates is None else "Scoring", total=count_rows(args.input))
         return read_scored_prompts(
@@ -259,7 +261,7 @@ def _text(result: dict[str, Any]) -> str:
     lines = [f"threshold {result['threshold']:.6g}", *_explained(result)]
     if "probability" in result:
         p = result["probability"]
-        lines.append(f"ECE {p['ece_before']:.4f} before, {p['ece_after']:.4f} after the {p['method']} map (cross-fitted)")
+        lines.append(f"ECE {p['ece_before']:.4f}, after the {p['method']} map {p['ece_after']:.4f} (cross-fitted)")
     if "checkpoint" in result:
         lines.append(f"written to {result['checkpoint']}")
     return "\n".join([*lines, f"holds as long as {result['assumption']}"])

@@ -42,10 +42,11 @@ def _imports(path: Path, *, top_level_only: bool = False) -> set[str]:
 
 
 def _import_time(tree: ast.AST) -> list[ast.AST]:
-    """Nodes that run when the module is imported: all but those inside functions."""
+    """Nodes that run when the module is imported: all but those inside functions and `if TYPE_CHECKING`."""
     found: list[ast.AST] = []
     for node in ast.iter_child_nodes(tree):
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        skipped = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        if not skipped and not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             found += [node, *_import_time(node)]
     return found
 

@@ -337,7 +337,7 @@ def test_the_identity_resolves_to_the_same_embedder(service):
 
 def test_keys_go_only_where_they_belong(service, monkeypatch):
     """OPENAI_API_KEY goes to OpenAI alone unless another address is given it by name; a missing key is said at once."""
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_API_KEY", f"{KEY}\n")
     with embedder(service) as embed:
         embed(["a"])
     with embedder(service, api_key="env:OPENAI_API_KEY") as embed:

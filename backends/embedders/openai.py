@@ -244,7 +244,7 @@ def _api_key(option: str | None, base_url: str) -> str | None:
     if not option.startswith("env:"):
         return option
     name = option.removeprefix("env:")
-    key = os.environ.get(name)
+    key = os.environ.get(name, "").strip()
     if not key:
         raise ConfigError(f"environment variable {name} is not set; it must hold the key of {base_url}")
     return key

@@ -15,7 +15,7 @@ from pointsman.core.metrics import ROUNDING, Ranking, check_outcomes, rank
 __all__ = ["CPT_LEVELS", "Interval", "Replicates", "bootstrap_curves", "interval"]
 
 CPT_LEVELS = (0.2, 0.5, 0.8)
-_CHUNK = 32
+_CHUNK_COUNTS = 500_000  # counts held at once: a few megabytes, whatever the number of prompts
 _MAX_UNDEFINED = 0.01
 
 
@@ -71,8 +71,9 @@ def bootstrap_curves(
     rankings = [rank(rates) for rates in win_rates]
     n = strong.size
     parts: list[list[Replicates]] = [[] for _ in rankings]
-    for first in range(0, n_replicates, _CHUNK):
-        counts = _draw(rng, n, min(_CHUNK, n_replicates - first))
+    chunk = max(1, _CHUNK_COUNTS // n)
+    for first in range(0, n_replicates, chunk):
+        counts = _draw(rng, n, min(chunk, n_replicates - first))
         quality_weak = counts @ weak / n
         for part, ranking in zip(parts, rankings, strict=True):
             part.append(_figures(counts, ranking, strong - weak, quality_weak, np.asarray(shares, dtype=np.float64)))

@@ -149,6 +149,14 @@ def test_a_new_checkpoint_is_made_from_the_router(tmp_path, capsys):
     assert read_checkpoint(new).kind == "random" and read_checkpoint(new).thresholds
 
 
+def test_a_run_that_was_cut_short_uses_what_it_had(tmp_path, capsys):
+    """Win rates in the journal are not computed again: a random router gives the same threshold twice."""
+    words = [write(tmp_path / "p.jsonl", prompt=list("abcdefg")), "--router", "random", "--strong-share", "0.5"]
+    words += ["--journal", str(tmp_path / "journal.jsonl")]
+    first = calibrate(capsys, *words)
+    assert calibrate(capsys, *words) == first
+
+
 def test_win_rates_of_another_router_are_refused(tmp_path, capsys):
     """A threshold on one router's scale is not written into another's checkpoint."""
     table = write(tmp_path / "s.jsonl", prompt=["a", "b"], win_rate=[0.123, 0.9])

@@ -16,7 +16,7 @@ from pointsman.backends.evaluation.routellm import PAIR, read_benchmark
 from pointsman.backends.evaluation.text import as_text
 from pointsman.backends.plotting.figure import draw
 from pointsman.core.errors import DataError
-from pointsman.core.metrics import apgr, quality_curve
+from pointsman.core.metrics import apgr, pgr, quality_curve
 from pointsman.core.pair import ModelPair
 from pointsman.core.router import Router
 from pointsman.core.routers.random import RandomRouter
@@ -194,6 +194,7 @@ def test_figures_are_those_of_the_curve():
     row = evaluate_routers(outcomes, {"r": rates}, FEW).rows[0]
     assert row.apgr.value == apgr(quality_curve(rates, outcomes.strong, outcomes.weak))
     assert row.apgr.low < row.apgr.value < row.apgr.high
+    assert row.pgr["0.3"] == pytest.approx(pgr(quality_curve(rates, outcomes.strong, outcomes.weak), 0.3))
     assert row.curve["quality"][30] == pytest.approx(row.quality["0.3"].value)
     assert row.curve["low"][30] <= row.curve["quality"][30] <= row.curve["high"][30]
 

@@ -18,6 +18,7 @@ from pointsman.core.metrics import (
     cpt,
     deciles,
     gap,
+    pgr,
     quality_at,
     quality_curve,
     share_for_quality,
@@ -74,6 +75,8 @@ class RouterFigures:
         curve: quality and its 95 % band (and dollars, where known) at strong shares 0, 0.01, ..., 1.
         reliability: bins of win rate against outcome; None for rows that are no probabilities.
         deciles: APGR and CPT from the 11 points at shares 0, 0.1, ..., 1.
+        quality, pgr: by strong share.
+        usd: by quality, or by part of the gap.
         versus_length: APGR minus that of prompt length, paired.
     """
 
@@ -83,6 +86,7 @@ class RouterFigures:
     auc: Estimate
     cpt: dict[str, Estimate]
     quality: dict[str, Estimate]
+    pgr: dict[str, float | None]
     usd: dict[str, float | None]
     versus_length: Estimate | None
     ece: float | None
@@ -240,6 +244,7 @@ def _figures(name: str, curve: QualityCurve, costs: QualityCurve | None, options
         auc=Estimate(auc(curve)),
         cpt={f"{100 * x:g}": Estimate(cpt(curve, x)) for x in CPT_LEVELS},
         quality={f"{share:g}": Estimate(quality_at(curve, share)) for share in options.shares},
+        pgr={f"{share:g}": pgr(curve, share) for share in options.shares},
         usd={} if costs is None else {key: _usd_at(curve, costs, level) for key, level in levels.items()},
         versus_length=None,
         ece=None,

@@ -15,7 +15,7 @@ from pointsman.core.metrics import ROUNDING, Ranking, check_outcomes, rank
 __all__ = ["CPT_LEVELS", "Interval", "Replicates", "bootstrap_curves", "interval"]
 
 CPT_LEVELS = (0.2, 0.5, 0.8)
-_CHUNK_COUNTS = 500_000  # counts held at once: a few megabytes, whatever the number of prompts
+_CHUNK_COUNTS = 60_000  # counts held at once: they stay in the cache
 _MAX_UNDEFINED = 0.01
 
 

@@ -22,8 +22,8 @@ from pointsman.backends.torch.causal_lm_training import CausalLMRecipe, LoRA, tr
 from pointsman.backends.torch.finetuning import FineTuning  # noqa: E402
 
 _PAIR = ModelPair("big", "small")
-_EASY = "add two three what is name color of the sky please tell me cat dog tree red blue".split()
-_HARD = "prove derive integrate theorem topology manifold entropy".split()
+_EASY = ["add", "two", "three", "what", "is", "name", "the", "sky", "please", "tell", "me", "cat", "dog", "red", "blue"]
+_HARD = ["prove", "derive", "integrate", "theorem", "topology", "manifold", "entropy"]
 _TEMPLATE = "Request: {prompt}\nScore: "
 
 

@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +63,8 @@ def export_bert(
         checkpoint = _checkpoint(trained, pair, folder, head=keep_weights)
         settings = BertSettings.from_options(checkpoint.options)
         wanted = BertRouter(torch_forward(trained.model), trained.tokenize, settings).win_rates(compared)
-        figures = {**(metrics or {}), "graph_difference": _difference(checkpoint, compared, wanted)}
+        history = [asdict(epoch) for epoch in trained.history]
+        figures = {**(metrics or {}), "history": history, "graph_difference": _difference(checkpoint, compared, wanted)}
         if not figures["graph_difference"] <= PARITY_TOLERANCE:
             raise FitError(
                 f"the exported graph's win rates differ from PyTorch's by {figures['graph_difference']:.2e}, "

@@ -1,5 +1,6 @@
 """Prompts with how much better the strong model did than the weak one: what language-model routers learn from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,11 +9,20 @@ from pointsman.backends.data.battle_files import read_battles
 from pointsman.backends.data.battle_sets import BattleSet
 from pointsman.backends.data.outcomes import Outcomes, read_outcomes
 from pointsman.backends.data.tables import Source, iter_batches, read_table
-from pointsman.core.arrays import FloatArray
+from pointsman.core.aggregation import N_SCORES
+from pointsman.core.arrays import FloatArray, IntArray
 from pointsman.core.errors import DataError
 from pointsman.core.pair import ModelPair
 
-__all__ = ["PairExamples", "from_battles", "from_outcomes", "read_pair_examples"]
+__all__ = [
+    "PairExamples",
+    "from_battles",
+    "from_outcomes",
+    "held_out_rows",
+    "merge_examples",
+    "read_judge_scores",
+    "read_pair_examples",
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,6 +111,45 @@ def read_pair_examples(source: Source, pair: ModelPair) -> PairExamples:
     if {"prompt", "model", "score"} <= names and "model_a" not in names:
         return from_outcomes(read_outcomes(source), pair)
     return from_battles(read_battles(source), pair)
+
+
+def read_judge_scores(source: Source) -> tuple[tuple[str, ...], IntArray]:
+    """Prompts and a judge's scores of the weak model's answers, from columns `prompt, score`; scores are 1 to 5.
+
+    Raises:
+        DataError: a column is missing, or a score is another; the message gives its row.
+    """
+    table = read_table(source, columns=("prompt", "score"))
+    scores = table.numbers("score")
+    bad = np.flatnonzero(~np.isin(scores, np.arange(1, N_SCORES + 1)))
+    if bad.size:
+        raise DataError(
+            f"{table.source}, row {table.first_row + bad[0]}: score is {scores[bad[0]]} ({bad.size} such rows), "
+            f"wanted a judge's 1 to {N_SCORES}"
+        )
+    return tuple(table.texts("prompt")), scores.astype(np.int64)
+
+
+def merge_examples(parts: Sequence[PairExamples]) -> PairExamples:
+    """Several sources as one; groups are kept where all tell them."""
+    groups = [group for part in parts for group in part.groups or ()]
+    prompts = tuple(prompt for part in parts for prompt in part.prompts)
+    differences = np.concatenate([part.difference for part in parts])
+    return PairExamples(prompts, differences, tuple(groups) if len(groups) == len(prompts) else None)
+
+
+def held_out_rows(prompts: Sequence[str], share: float, *, seed: int) -> IntArray:
+    """Rows of about `share` of the distinct prompts, chosen at random; equal prompts stay together.
+
+    Raises:
+        ValueError: `share` is not in [0, 1).
+    """
+    if not 0.0 <= share < 1.0:
+        raise ValueError(f"share is {share}, wanted a number in [0, 1)")
+    distinct = sorted(set(prompts))
+    chosen = np.random.default_rng(seed).permutation(len(distinct))[: round(share * len(distinct))]
+    held = {distinct[i] for i in chosen}
+    return np.flatnonzero([prompt in held for prompt in prompts])
 
 
 def _from_scores(source: Source, *, fold: bool) -> PairExamples:

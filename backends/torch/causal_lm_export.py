@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ def export_causal_lm(
                 "versions": package_versions("torch", "transformers"),
                 **(provenance or {}),
             },
-            metrics=dict(metrics or {}),
+            metrics={**(metrics or {}), "history": [asdict(epoch) for epoch in trained.history]},
             path=folder,
         )
         expected = CausalLMRouter(trained.model, trained.tokenize, trained.settings).win_rates(compared)

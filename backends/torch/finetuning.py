@@ -16,7 +16,7 @@ try:
 except ImportError as error:
     raise MissingExtraError("torch (with accelerate)", "torch") from error
 
-__all__ = ["Epoch", "FineTuning", "Progress", "finetune", "mixed_precision"]
+__all__ = ["Epoch", "FineTuning", "Progress", "finetune", "is_main_process", "mixed_precision"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +182,11 @@ class _Run:
         chunks = [rows[start : start + size] for start in range(0, rows.size, size)]
         with torch.inference_mode():
             return sum(float(self.loss(self.model, chunk, self.accelerator.device)) for chunk in chunks) / rows.size
+
+
+def is_main_process() -> bool:
+    """Whether this process writes results: the only one, or the first of several that train together."""
+    return bool(accelerate.PartialState().is_main_process)
 
 
 def mixed_precision(wanted: str) -> str:

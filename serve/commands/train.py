@@ -9,6 +9,8 @@ TRAINERS = {
     "mf": "matrix factorisation, from battles between any number of models",
     "sw-ranking": "similarity-weighted ranking, from battles",
     "knn": "nearest neighbours, from outcome tables",
+    "bert": "a fine-tuned encoder, from outcomes or battles of one pair of models",
+    "causal-lm": "a fine-tuned causal language model, from outcomes, battles or judged prompts",
 }
 
 

@@ -1,0 +1,71 @@
+"""What the trainers of language models ask for: data, the pair of models, the base model, the loop."""
+
+import argparse
+import sys
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pointsman.core.errors import DataError
+from pointsman.core.pair import ModelPair
+
+if TYPE_CHECKING:
+    from pointsman.backends.language.examples import PairExamples
+
+__all__ = ["add_language_arguments", "given", "read_examples", "say"]
+
+_T = TypeVar("_T")
+
+
+def add_language_arguments(parser: argparse.ArgumentParser, *, base: str) -> None:
+    """Data, pair, base model, loop and output."""
+    parser.add_argument("data", nargs="+", help=".parquet, .jsonl, .json, .csv or Hugging Face dataset ids")
+    parser.add_argument("-o", "--output", required=True, help="checkpoint directory to write")
+    parser.add_argument("--strong", required=True, metavar="MODEL", help="the strong model")
+    parser.add_argument("--weak", required=True, metavar="MODEL", help="the weak model")
+    parser.add_argument("--base", help=base)
+    parser.add_argument("--folds", nargs="+", metavar="FOLD", help="learn from these values of column fold alone")
+    parser.add_argument("--max-examples", type=int, help="learn from so many rows, chosen at random")
+    parser.add_argument("--validation", type=float, default=0.1, help="share of prompts that decide when to stop")
+    parser.add_argument("--max-length", type=int, help="tokens read of a prompt (default: what the base can)")
+    parser.add_argument("--truncation", choices=("head_tail", "head"), help="what is kept of a longer prompt")
+    parser.add_argument("--epochs", type=int, help="passes over the examples, at most")
+    parser.add_argument("--lr", type=float, help="peak step size")
+    parser.add_argument("--batch-size", type=int, help="examples per step and process")
+    parser.add_argument("--patience", type=int, help="epochs without progress before it stops")
+    parser.add_argument("--precision", choices=("auto", "no", "bf16", "fp16"), help="auto: what the device has")
+    parser.add_argument("--seed", type=int, default=0, help="of every random choice (default: 0)")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+
+
+def read_examples(args: argparse.Namespace) -> "PairExamples":
+    """All sources as examples of the pair: of the folds that were named, no more than were asked for.
+
+    Raises:
+        DataError: the data does not tell folds, or has none of them.
+    """
+    import numpy as np
+
+    from pointsman.backends.language.examples import merge_examples, read_pair_examples
+
+    pair = ModelPair(args.strong, args.weak)
+    found = merge_examples([read_pair_examples(source, pair) for source in args.data])
+    if args.folds is not None:
+        if found.groups is None:
+            raise DataError("--folds needs data with columns prompt, strong, weak and fold")
+        found = found.take(np.flatnonzero([str(group) in args.folds for group in found.groups]))
+    if args.max_examples is not None and args.max_examples < len(found):
+        found = found.take(np.sort(np.random.default_rng(args.seed).permutation(len(found))[: args.max_examples]))
+    say(f"{len(found):,} examples of {pair.strong} against {pair.weak}")
+    return found
+
+
+def given(defaults: _T, args: argparse.Namespace, **more: Any) -> _T:
+    """Settings (a dataclass) with the arguments that were given, and `more`, in place of the defaults."""
+    names = [field.name for field in fields(defaults)]  # type: ignore[arg-type]
+    chosen = {name: value for name in names if (value := getattr(args, name, None)) is not None}
+    return replace(defaults, **{**chosen, **more})  # type: ignore[type-var]
+
+
+def say(line: str) -> None:
+    """Progress, on stderr."""
+    print(line, file=sys.stderr, flush=True)

@@ -12,13 +12,16 @@ from starlette.routing import BaseRoute, Route
 
 from pointsman.serve.config import Config
 from pointsman.serve.config_file import make_config
-from pointsman.serve.endpoints import ChatCompletions, Health, Models, RouteOnly
+from pointsman.serve.endpoints import ChatCompletions, Health, MetricsText, Models, Ready, RouteOnly
 from pointsman.serve.engine import Engine
 from pointsman.serve.errors import error_body
+from pointsman.serve.logs import log_request
+from pointsman.serve.metrics import Metrics
 
 __all__ = ["create_app"]
 
-_DECISION_HEADERS = [f"x-pointsman-{name}" for name in ("model", "router", "win-rate", "threshold", "reason")]
+_PATHS = "POST /v1/chat/completions and /v1/route, GET /v1/models, /health, /ready and /metrics"
+_HEADERS = ("model", "router", "win-rate", "threshold", "reason", "chain", "request-id")
 
 
 def create_app(config: Config | None = None, *, engine: Engine | None = None) -> FastAPI:
@@ -43,13 +46,17 @@ def create_app(config: Config | None = None, *, engine: Engine | None = None) ->
         finally:
             await engine.close()
 
-    limit = server.max_body_bytes
+    limit, metrics = server.max_body_bytes, Metrics(engine.lines)
+    observers = (log_request,) if server.log_requests else ()
+    chat = ChatCompletions(engine, max_body_bytes=limit, metrics=metrics, observers=observers)
     routes: list[BaseRoute] = [
-        Route("/v1/chat/completions", ChatCompletions(engine, max_body_bytes=limit), methods=["POST"]),
+        Route("/v1/chat/completions", chat, methods=["POST"]),
         Route("/v1/route", RouteOnly(engine, max_body_bytes=limit), methods=["POST"]),
         Route("/v1/models", models := Models(engine), methods=["GET"]),
         Route("/v1/models/{name:path}", models, methods=["GET"]),
         Route("/health", Health(), methods=["GET"]),
+        Route("/ready", Ready(engine), methods=["GET"]),
+        Route("/metrics", MetricsText(metrics), methods=["GET"]),
     ]
     app = FastAPI(title="Pointsman", lifespan=lifespan, routes=routes, redirect_slashes=False, openapi_url=None)
     app.state.engine = engine
@@ -61,7 +68,7 @@ def create_app(config: Config | None = None, *, engine: Engine | None = None) ->
             allow_origins=list(server.cors_origins),
             allow_methods=["GET", "POST"],
             allow_headers=["*"],
-            expose_headers=_DECISION_HEADERS,
+            expose_headers=[f"x-pointsman-{name}" for name in _HEADERS],
         )
     return app
 
@@ -71,7 +78,7 @@ async def _answer_http_error(request: Request, error: Exception) -> Response:
     phrase = HTTPStatus(error.status_code).phrase
     message = f"{request.method} {request.url.path}: {phrase}"
     if error.status_code == HTTPStatus.NOT_FOUND:
-        message += "; there are POST /v1/chat/completions, POST /v1/route, GET /v1/models and GET /health"
+        message += f"; there are {_PATHS}"
     if allowed := (error.headers or {}).get("Allow"):
         message += f"; wanted {allowed}"
     body = error_body(message, "invalid_request_error", code=phrase.lower().replace(" ", "_"))

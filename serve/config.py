@@ -141,13 +141,25 @@ class ModelConfig(_Part):
 
 
 class ServerConfig(_Part):
-    """The HTTP server and its limits."""
+    """The HTTP server and its limits.
+
+    Attributes:
+        max_body_bytes: of a request.
+        routing_timeout_s: for a decision; the strong model answers where it takes longer.
+        drain_timeout_s: for the requests that are being served when the server is told to stop.
+        cors_origins: origins whose pages may ask from a browser.
+        log: json lines, text, or auto: text where stderr is a terminal.
+        log_requests: one line per request.
+    """
 
     host: Name = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 6060
     max_body_bytes: Annotated[int, Field(gt=0)] = 32 * 1024 * 1024
     routing_timeout_s: Seconds = 2.0
+    drain_timeout_s: Seconds = 60.0
     cors_origins: Annotated[tuple[Name, ...], Field(strict=False)] = ()
+    log: Literal["auto", "json", "text"] = "auto"
+    log_requests: bool = True
 
 
 class Config(_Part):

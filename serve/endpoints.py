@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from time import perf_counter
 from typing import Any
 
 import orjson
@@ -14,11 +15,13 @@ from pointsman.serve.chat import read_chat, read_question
 from pointsman.serve.engine import Engine
 from pointsman.serve.errors import RequestError, UpstreamFailure
 from pointsman.serve.exchange import Exchange
+from pointsman.serve.metrics import CONTENT_TYPE, Metrics
 from pointsman.serve.model_field import AUTO, ROUTER_PREFIX
+from pointsman.serve.record import Observer, Record, request_id
 from pointsman.serve.upstreams.upstream import Headers
 from pointsman.serve.wire import ClientGone, WhileConnected, read_body, send_body, send_stream
 
-__all__ = ["JSON", "ChatCompletions", "Health", "Models", "RouteOnly", "decision_headers"]
+__all__ = ["JSON", "ChatCompletions", "Health", "MetricsText", "Models", "Ready", "RouteOnly", "decision_headers"]
 
 JSON = (b"content-type", b"application/json")
 _LOG = logging.getLogger(__name__)
@@ -29,26 +32,48 @@ _MAX_HEADER = 300
 class ChatCompletions:
     """POST /v1/chat/completions."""
 
-    def __init__(self, engine: Engine, *, max_body_bytes: int) -> None:
+    def __init__(
+        self, engine: Engine, *, max_body_bytes: int, metrics: Metrics, observers: Sequence[Observer] = ()
+    ) -> None:
         self._engine = engine
         self._max_body_bytes = max_body_bytes
+        self._metrics = metrics
+        self._observers: tuple[Observer, ...] = (metrics, *observers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        decision: Decision | None = None
+        record = Record(request_id(scope), scope["path"])
+        self._metrics.begin()
         try:
-            body = await read_body(scope, receive, max_bytes=self._max_body_bytes)
-            exchange = Exchange(read_chat(body), _passed_on(scope))
-            async with WhileConnected(receive):
-                decision = await self._engine.decide(exchange)
-                await _send_answered(send, decision, await self._engine.answer(exchange, decision))
+            await self._serve(record, scope, receive, send)
         except RequestError as error:
-            await _refuse(send, error)
+            record.outcome, record.status = "refused", error.status
+            await _refuse(send, error, _record_headers(record))
         except UpstreamFailure as failure:
-            _LOG.warning("%s", failure)
-            headers = decision_headers(decision, trail=failure.trail) if decision is not None else ()
-            await send_body(send, failure.status, failure.body(), (JSON, *headers))
+            _LOG.warning("request %s: %s", record.id, failure)
+            record.outcome, record.status, record.trail = "failed", failure.status, failure.trail
+            await send_body(send, failure.status, failure.body(), (JSON, *_record_headers(record)))
         except ClientGone:
-            _LOG.debug("a client hung up before its answer was complete")
+            record.outcome = "gone"
+        finally:
+            record.ended_at = perf_counter()
+            for observe in self._observers:
+                observe(record)
+
+    async def _serve(self, record: Record, scope: Scope, receive: Receive, send: Send) -> None:
+        body = await read_body(scope, receive, max_bytes=self._max_body_bytes)
+        exchange = Exchange(read_chat(body), _passed_on(scope))
+        record.stream = exchange.request.stream
+        async with WhileConnected(receive):
+            before = perf_counter()
+            record.decision = await self._engine.decide(exchange)
+            record.decided_at = perf_counter()
+            record.routing_s = record.decided_at - before
+            answered = await self._engine.answer(exchange, record.decision)
+            record.answered_at = perf_counter()
+            record.model, record.trail, record.status = answered.model, answered.trail, answered.reply.status
+            await _send_answered(send, answered, _record_headers(record))
+        broken = answered.stream is not None and answered.stream.failed
+        record.outcome = "broken" if broken else "answered" if record.status < 400 else "failed"
 
 
 class RouteOnly:
@@ -100,12 +125,35 @@ class Health:
         await send_body(send, 200, b'{"status":"ok"}', (JSON,))
 
 
-def decision_headers(decision: Decision, *, model: str | None = None, trail: Sequence[str] = ()) -> Headers:
+class Ready:
+    """GET /ready: a routed request could be answered now; 503 while every model of the pair is left alone."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        pair = (self._engine.pair.strong, self._engine.pair.weak)
+        closed = [name for name in pair if not self._engine.lines[name].breaker.is_open]
+        states = {name: "up" if name in closed else "left alone after failures" for name in pair}
+        body = orjson.dumps({"status": "ready" if closed else "not ready", "models": states})
+        await send_body(send, 200 if closed else 503, body, (JSON,))
+
+
+class MetricsText:
+    """GET /metrics, for Prometheus."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send_body(send, 200, self._metrics.text(), ((b"content-type", CONTENT_TYPE),))
+
+
+def decision_headers(decision: Decision, *, model: str | None = None) -> Headers:
     """The x-pointsman-* headers that tell a client what was decided and why.
 
     Args:
         model: who answered, where that is known.
-        trail: every try that was made; told where there was more than one.
     """
     headers = [
         (b"x-pointsman-model", _header(model or decision.model)),
@@ -117,14 +165,21 @@ def decision_headers(decision: Decision, *, model: str | None = None, trail: Seq
         headers.append((b"x-pointsman-win-rate", b"%.6f" % decision.win_rate))
     if decision.threshold is not None:
         headers.append((b"x-pointsman-threshold", b"%.6f" % decision.threshold))
-    if len(trail) > 1:
-        headers.append((b"x-pointsman-chain", _header(", ".join(trail))))
     return tuple(headers)
 
 
-async def _send_answered(send: Send, decision: Decision, answered: Answered) -> None:
+def _record_headers(record: Record) -> Headers:
+    headers: Headers = ((b"x-pointsman-request-id", record.id.encode("ascii")),)
+    if record.decision is not None:
+        headers = (*headers, *decision_headers(record.decision, model=record.model))
+    if len(record.trail) > 1:
+        headers = (*headers, (b"x-pointsman-chain", _header(", ".join(record.trail))))
+    return headers
+
+
+async def _send_answered(send: Send, answered: Answered, headers: Headers) -> None:
     reply = answered.reply
-    headers = (*reply.headers, *decision_headers(decision, model=answered.model, trail=answered.trail))
+    headers = (*reply.headers, *headers)
     if reply.chunks is None:
         await send_body(send, reply.status, reply.body, headers)
         return
@@ -134,9 +189,9 @@ async def _send_answered(send: Send, decision: Decision, answered: Answered) -> 
         await reply.chunks.aclose()
 
 
-async def _refuse(send: Send, error: RequestError) -> None:
+async def _refuse(send: Send, error: RequestError, headers: Headers = ()) -> None:
     closing: Headers = ((b"connection", b"close"),) if error.status == 413 else ()
-    await send_body(send, error.status, error.body(), (JSON, *closing))
+    await send_body(send, error.status, error.body(), (JSON, *closing, *headers))
 
 
 def _passed_on(scope: Scope) -> Mapping[str, str]:

@@ -5,9 +5,10 @@ key among them so that it stands in no argument list.
 """
 
 import json
-import logging
+import math
 import os
 import socket
+import tempfile
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from pointsman.serve.app import create_app
 from pointsman.serve.config import Config
 from pointsman.serve.config_file import make_config, read_values
 from pointsman.serve.engine import Engine
+from pointsman.serve.logs import set_up_logging
 from pointsman.serve.secret import read_key
 
 __all__ = ["LaunchOptions", "build_engine", "create_worker_app", "hand_over_key", "run_server"]
@@ -80,10 +82,11 @@ def build_engine(options: LaunchOptions) -> Engine:
 
 def create_worker_app() -> FastAPI:
     """The application of a worker process."""
-    _set_up_logging()
     values = json.loads(os.environ[_OPTIONS_VARIABLE])
     routers = values.pop("routers")
-    return create_app(engine=build_engine(LaunchOptions(routers=tuple(routers) if routers else None, **values)))
+    engine = build_engine(LaunchOptions(routers=tuple(routers) if routers else None, **values))
+    set_up_logging(engine.config.server.log)
+    return create_app(engine=engine)
 
 
 def run_server(engine: Engine, options: LaunchOptions, listener: socket.socket) -> None:
@@ -92,17 +95,15 @@ def run_server(engine: Engine, options: LaunchOptions, listener: socket.socket) 
     Args:
         engine: serves in this process where there is one worker; more workers make their own.
     """
-    _set_up_logging()
+    set_up_logging(engine.config.server.log)
+    settings = {**_SETTINGS, "timeout_graceful_shutdown": math.ceil(engine.config.server.drain_timeout_s)}
     if options.workers == 1:
-        config = uvicorn.Config(create_app(engine=engine), **_SETTINGS)
+        config = uvicorn.Config(create_app(engine=engine), **settings)
         uvicorn.Server(config).run(sockets=[listener])
         return
     host, port = listener.getsockname()[:2]
     listener.close()
     os.environ[_OPTIONS_VARIABLE] = json.dumps(asdict(options))
-    uvicorn.run(_FACTORY, factory=True, host=host, port=port, workers=options.workers, **_SETTINGS)
-
-
-def _set_up_logging() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    with tempfile.TemporaryDirectory(prefix="pointsman-metrics-") as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        uvicorn.run(_FACTORY, factory=True, host=host, port=port, workers=options.workers, **settings)

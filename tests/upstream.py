@@ -42,13 +42,13 @@ class Upstream:
 
     Attributes:
         received: requests, oldest first.
-        cancelled: how many streams were hung up on before their end.
+        cancelled: the places in `received` of the streams that were hung up on before their end.
         delay_s: before the first byte.
         pause_s: between the chunks of a stream.
     """
 
     received: list[Received] = field(default_factory=list)
-    cancelled: int = 0
+    cancelled: list[int] = field(default_factory=list)
     delay_s: float = 0.0
     pause_s: float = 0.0
 
@@ -90,7 +90,7 @@ class Upstream:
 
     async def _stream(self, document: dict[str, Any], envelope: dict[str, Any]) -> AsyncIterator[bytes]:
         envelope = {**envelope, "object": "chat.completion.chunk"}
-        finished = False
+        place, finished = len(self.received) - 1, False
         try:
             for delta in [{"role": "assistant"}, *({"content": word} for word in WORDS)]:
                 yield _event({**envelope, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
@@ -99,7 +99,8 @@ class Upstream:
             yield b"data: [DONE]\n\n"
             finished = True
         finally:
-            self.cancelled += not finished
+            if not finished:
+                self.cancelled.append(place)
 
 
 def _message(document: dict[str, Any]) -> dict[str, Any]:

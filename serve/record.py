@@ -1,0 +1,74 @@
+"""What happened to one request: filled in while it is served, then shown to every observer."""
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import TypeAlias
+
+from starlette.types import Scope
+
+from pointsman.core.decision import Decision
+
+__all__ = ["Observer", "Record", "request_id"]
+
+_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+
+
+@dataclass(slots=True)
+class Record:
+    """One request.
+
+    Attributes:
+        id: the client's X-Request-Id where it is well-formed, else a new one.
+        path: where it was sent.
+        outcome: "answered", "refused" (the client's fault), "failed" (no answer from upstream), "broken" (a stream that
+            ended in an error), "gone" (the client hung up), "crashed" (a defect of our own).
+        status: HTTP status of the answer; 0 where none was sent.
+        stream: whether an event stream was asked for.
+        decision: None where the request was refused before.
+        model: who answered; None where nobody did.
+        trail: every try that was made, in order.
+        started_at: when its head had been read, on the `perf_counter` clock in seconds, like the next three.
+        decided_at, answered_at, ended_at: when the decision was made, when the first byte of the answer had come, and
+            when the last was passed on; None for what did not happen.
+        routing_s: how long the decision took.
+    """
+
+    id: str
+    path: str
+    outcome: str = "crashed"
+    status: int = 0
+    stream: bool = False
+    decision: Decision | None = None
+    model: str | None = None
+    trail: tuple[str, ...] = ()
+    started_at: float = field(default_factory=perf_counter)
+    routing_s: float | None = None
+    decided_at: float | None = None
+    answered_at: float | None = None
+    ended_at: float | None = None
+
+    @property
+    def total_s(self) -> float:
+        """From the head of the request to the end of its answer."""
+        return (self.ended_at or perf_counter()) - self.started_at
+
+    @property
+    def upstream_s(self) -> float | None:
+        """From the decision to the first byte of the answer, all tries and pauses included."""
+        if self.decided_at is None or self.answered_at is None:
+            return None
+        return self.answered_at - self.decided_at
+
+
+Observer: TypeAlias = Callable[[Record], None]
+
+
+def request_id(scope: Scope) -> str:
+    """The client's X-Request-Id where it is well-formed, else a new one."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _ID.fullmatch(value):
+            return str(value.decode("ascii"))
+    return os.urandom(12).hex()

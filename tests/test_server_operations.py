@@ -1,0 +1,203 @@
+"""What those who run the server see: readiness, metrics, logs, and a shutdown that loses nothing."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from pointsman.serve import create_app
+from pointsman.serve.config_file import make_config
+
+from upstream import LocalServer, Upstream
+
+HELLO = [{"role": "user", "content": "A secret prompt"}]
+STRONG, WEAK = "router-random-0", "router-random-1"
+
+
+@pytest.fixture
+def upstream():
+    made = Upstream()
+    with LocalServer(made.app()) as server:
+        made.url = f"{server.url}/v1"
+        yield made
+
+
+@pytest.fixture
+def config(upstream):
+    model = {"base_url": upstream.url, "retry": {"attempts": 0}, "breaker": {"failures": 1, "open_s": 30}}
+    models = {"big": {**model, "model": "big-1"}, "small": {**model, "model": "small-1"}, "status-500": model}
+    return {"strong": "big", "weak": "small", "models": models, "routers": {"random": {}}}
+
+
+@pytest.fixture
+def front(config):
+    with LocalServer(create_app(make_config(config))) as server:
+        yield server
+
+
+def ask(front, model=STRONG, **more):
+    headers = more.pop("headers", {})
+    body = {"model": model, "messages": HELLO, **more}
+    return httpx.post(f"{front.url}/v1/chat/completions", json=body, headers=headers)
+
+
+def metric(front, name, **labels):
+    """The value of one sample in GET /metrics; 0 where there is none."""
+    for line in httpx.get(f"{front.url}/metrics").text.splitlines():
+        match = re.fullmatch(rf"{name}(?:{{(.*)}})? (\S+)", line)
+        if match and all(f'{key}="{value}"' in (match[1] or "") for key, value in labels.items()):
+            return float(match[2])
+    return 0.0
+
+
+def test_metrics_count_what_happened(front):
+    """Requests, decisions, tries, times and breakers are there after a few requests of each kind."""
+    for model in (STRONG, STRONG, WEAK, "nope", "status-500"):
+        ask(front, model)
+    ask(front, STRONG, stream=True)
+    assert metric(front, "pointsman_requests_total", outcome="answered", status="200") == 4
+    assert metric(front, "pointsman_requests_total", outcome="refused", status="404") == 1
+    assert metric(front, "pointsman_requests_total", outcome="failed", status="500") == 1
+    assert metric(front, "pointsman_decisions_total", router="random", model="big", reason="win_rate") == 3
+    assert metric(front, "pointsman_decisions_total", router="random", model="small", reason="win_rate") == 1
+    assert metric(front, "pointsman_decisions_total", router="", model="status-500", reason="pass-through") == 1
+    assert metric(front, "pointsman_upstream_tries_total", model="status-500", result="500") == 1
+    assert metric(front, "pointsman_win_rate_count", router="random") == 4
+    assert metric(front, "pointsman_overhead_seconds_count") == 5
+    assert 0 < metric(front, "pointsman_routing_seconds_sum") < 1
+    assert metric(front, "pointsman_breaker_open", model="status-500") == 1
+    assert metric(front, "pointsman_breaker_open", model="big") == 0
+    assert metric(front, "pointsman_requests_in_flight") == 0
+
+
+def test_ready_is_whether_a_routed_request_could_be_answered(upstream, config):
+    """One model down is no reason to take the server out; both are."""
+    config["models"]["big"]["model"] = "status-500"
+    with LocalServer(create_app(make_config(config))) as front:
+        assert httpx.get(f"{front.url}/ready").json()["models"] == {"big": "up", "small": "up"}
+        ask(front, "big")
+        ready = httpx.get(f"{front.url}/ready")
+        assert (ready.status_code, ready.json()["models"]["big"]) == (200, "left alone after failures")
+    config["models"]["small"]["model"] = "status-500"
+    with LocalServer(create_app(make_config(config))) as front:
+        ask(front, "big")
+        ask(front, "small")
+        assert httpx.get(f"{front.url}/ready").status_code == 503
+        assert httpx.get(f"{front.url}/health").status_code == 200
+
+
+def test_requests_are_logged_without_their_content(front, caplog):
+    """One line per request, with its id, decision and times, and nothing of prompts or answers."""
+    caplog.set_level("INFO", "pointsman.requests")
+    response = ask(front, headers={"X-Request-Id": "abc-123"})
+    assert response.headers["x-pointsman-request-id"] == "abc-123"
+    assert len(ask(front, headers={"X-Request-Id": "not well formed"}).headers["x-pointsman-request-id"]) == 24
+    fields = [record.fields for record in caplog.records if record.name == "pointsman.requests"]
+    assert len(fields) == 2
+    assert fields[0]["request_id"] == "abc-123"
+    assert (fields[0]["model"], fields[0]["router"], fields[0]["outcome"]) == ("big", "random", "answered")
+    assert 0 < fields[0]["routing_ms"] < fields[0]["total_ms"]
+    assert "secret" not in caplog.text
+
+
+def serve(tmp_path, config, *flags, stderr):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config))
+    run = "from pointsman.serve.cli import main; raise SystemExit(main())"
+    command = [sys.executable, "-c", run, "serve", "--config", str(path), "--port", "0", *flags]
+    process = subprocess.Popen(command, stderr=stderr, text=True, env=os.environ)
+    for line in process.stderr:
+        if line.startswith("Pointsman serves"):
+            url = line.split()[2].removesuffix("/v1")
+        if line.startswith("Try: curl"):
+            break
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            httpx.get(f"{url}/health")
+            return process, url
+        except httpx.TransportError:
+            time.sleep(0.05)
+    raise AssertionError("the server did not start")
+
+
+def test_sigterm_lets_streams_finish(tmp_path, upstream, config):
+    """A stream that runs when the server is told to stop reaches its end; new connections are refused."""
+    upstream.pause_s = 0.3
+    config["server"] = {"log": "json"}
+    process, url = serve(tmp_path, config, stderr=subprocess.PIPE)
+    seen = []
+
+    def read():
+        body = {"model": STRONG, "messages": HELLO, "stream": True}
+        with httpx.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=20) as response:
+            seen.extend(response.iter_lines())
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    while not upstream.received:
+        time.sleep(0.02)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    with pytest.raises(httpx.TransportError):
+        httpx.get(f"{url}/health")
+    reader.join(timeout=20)
+    _, errors = process.communicate(timeout=20)
+    assert "data: [DONE]" in seen
+    logged = [json.loads(line) for line in errors.splitlines() if line.startswith("{")]
+    assert [entry["outcome"] for entry in logged if entry["logger"] == "pointsman.requests"] == ["answered"]
+
+
+def test_worker_processes_share_their_metrics(tmp_path, config):
+    """Whichever process answers GET /metrics tells of all of them."""
+    process, url = serve(tmp_path, config, "--workers", "2", stderr=subprocess.PIPE)
+    try:
+        for _ in range(12):
+            httpx.post(f"{url}/v1/chat/completions", json={"model": STRONG, "messages": HELLO})
+        text = httpx.get(f"{url}/metrics").text
+        counts = re.findall(r'pointsman_requests_total{.*outcome="answered".*} (\S+)', text)
+        assert sum(map(float, counts)) == 12
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+
+
+def test_clients_that_hang_up_leave_nothing_behind(upstream, config):
+    """After a thousand of them no request is in flight, no task and no descriptor is left, and the server answers."""
+    upstream.pause_s = 0.2
+    with LocalServer(create_app(make_config(config))) as front:
+        descriptors = len(list(Path("/proc/self/fd").iterdir()))
+        body = json.dumps({"model": STRONG, "messages": HELLO, "stream": True}).encode()
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        for start in range(0, 1000, 50):
+            _hang_up_on(front.port, head + body, 50, wait_s=0.05 if start % 100 else 0.0)
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            if metric(front, "pointsman_requests_in_flight") == 0 and len(front.server.server_state.tasks) <= 1:
+                break
+            time.sleep(0.1)
+        assert metric(front, "pointsman_requests_in_flight") == 0
+        assert metric(front, "pointsman_requests_total", outcome="crashed") == 0
+        upstream.pause_s = 0.0
+        assert ask(front).status_code == 200
+        time.sleep(0.5)
+        assert len(list(Path("/proc/self/fd").iterdir())) < descriptors + 30
+
+
+def _hang_up_on(port, request, n, *, wait_s):
+    connections = [socket.create_connection(("127.0.0.1", port)) for _ in range(n)]
+    for connection in connections:
+        connection.sendall(request)
+    time.sleep(wait_s)
+    for connection in connections:
+        connection.close()

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from html import escape
+from pathlib import Path
 
 from pointsman.backends.evaluation.figures import Evaluation
 from pointsman.backends.evaluation.text import cells, group_cells, point_cells
@@ -26,7 +27,7 @@ tr.baseline td {{ color: #767676; }}
 <h1>{title}</h1>
 <p class="facts">{facts}</p>
 {figure}
-<h2>Order</h2>
+<h2>How well they order prompts</h2>
 <div class="scroll">{main}</div>
 <p class="how">APGR: average performance gap recovered; random order has 0.5. CPT50: least share of strong calls that
 recovers half of the gap between the models. Brackets are 95 % bootstrap intervals over prompts, paired between routers.
@@ -51,7 +52,7 @@ def as_html(evaluation: Evaluation, figure: str | None, *, deciles: bool = False
     groups = group_cells(e)
     notes = [*e.notes, *(f"{row.name}: {note}" for row in e.rows for note in row.notes)]
     return _PAGE.format(
-        title=escape(f"Routers on {e.source}"),
+        title=escape(f"Routers on {Path(e.source).name}"),
         facts=escape(
             f"{e.n_prompts:,} prompts. Always {e.strong_model} (strong): {e.strong.value:.4f}. "
             f"Always {e.weak_model} (weak): {e.weak.value:.4f}."

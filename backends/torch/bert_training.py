@@ -97,7 +97,7 @@ def train_bert(
     recipe: BertRecipe,
     *,
     base: str | os.PathLike[str] | None = None,
-    validation: Sequence[int] = (),
+    validation: Sequence[int] | IntArray = (),
     progress: Progress | None = None,
 ) -> TrainedBert:
     """Fine-tunes a classifier of (strong wins, tie, weak wins).

@@ -151,7 +151,7 @@ def score_token_ids(tokenize: PromptTokenizer) -> tuple[int, ...]:
             f"the tokenizer lacks the score tokens {', '.join(missing)}: it is not the one that the model was trained "
             "with; copy the whole checkpoint again, or train with `pointsman train causal-lm`, which adds them"
         )
-    return tuple(ids)
+    return tuple(id_ for id_ in ids if id_ is not None)
 
 
 def framed_tokenizer(tokenizer: Any, settings: CausalLMSettings) -> PromptTokenizer:

@@ -41,7 +41,7 @@ class LoRA:
     """
 
     rank: int = 16
-    alpha: float = 32.0
+    alpha: int = 32
     dropout: float = 0.05
 
     def __post_init__(self) -> None:
@@ -99,7 +99,7 @@ def train_causal_lm(
     recipe: CausalLMRecipe,
     *,
     base: str | os.PathLike[str],
-    validation: Sequence[int] = (),
+    validation: Sequence[int] | IntArray = (),
     progress: Progress | None = None,
 ) -> TrainedCausalLM:
     """Teaches a causal language model to follow the template with the score token of the prompt.

@@ -1,6 +1,8 @@
 """A transformer that reads a prompt and answers with three logits."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -92,9 +94,10 @@ def new_classifier(
         config.num_hidden_layers = layers or depth
         config.num_labels = _N_CLASSES
         auto = transformers.AutoModel if pooling == "mean" else transformers.AutoModelForSequenceClassification
-        model = auto.from_pretrained(
-            base, config=config, ignore_mismatched_sizes=pooling == "model", dtype=torch.float32
-        )
+        with _quiet():  # what it reports, layers left out and a head replaced, is what was asked for
+            model = auto.from_pretrained(
+                base, config=config, ignore_mismatched_sizes=pooling == "model", dtype=torch.float32
+            )
     except OSError as error:
         raise FitError(f"base model {base} cannot be loaded: {error}; name a folder or a Hub id") from error
     if pooling == "model":
@@ -103,6 +106,16 @@ def new_classifier(
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
     return PromptClassifier(model, head, dropout=dropout)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    before = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers.logging.set_verbosity(before)
 
 
 def torch_forward(model: PromptClassifier) -> Forward:

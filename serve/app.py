@@ -1,6 +1,6 @@
 """The HTTP server as an ASGI application."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 
@@ -9,12 +9,15 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp
 
+from pointsman.serve.access import RequireKey
 from pointsman.serve.config import Config
 from pointsman.serve.config_file import make_config
 from pointsman.serve.endpoints import ChatCompletions, Health, MetricsText, Models, Ready, RouteOnly
 from pointsman.serve.engine import Engine
 from pointsman.serve.errors import error_body
+from pointsman.serve.keys import KeyRing
 from pointsman.serve.logs import log_request
 from pointsman.serve.metrics import Metrics
 
@@ -49,10 +52,12 @@ def create_app(config: Config | None = None, *, engine: Engine | None = None) ->
     limit, metrics = server.max_body_bytes, Metrics(engine.lines)
     observers = (log_request,) if server.log_requests else ()
     chat = ChatCompletions(engine, max_body_bytes=limit, metrics=metrics, observers=observers)
+    guard = _guard(server.keys_file)
+    models = guard(Models(engine))
     routes: list[BaseRoute] = [
-        Route("/v1/chat/completions", chat, methods=["POST"]),
-        Route("/v1/route", RouteOnly(engine, max_body_bytes=limit), methods=["POST"]),
-        Route("/v1/models", models := Models(engine), methods=["GET"]),
+        Route("/v1/chat/completions", guard(chat), methods=["POST"]),
+        Route("/v1/route", guard(RouteOnly(engine, max_body_bytes=limit)), methods=["POST"]),
+        Route("/v1/models", models, methods=["GET"]),
         Route("/v1/models/{name:path}", models, methods=["GET"]),
         Route("/health", Health(), methods=["GET"]),
         Route("/ready", Ready(engine), methods=["GET"]),
@@ -71,6 +76,14 @@ def create_app(config: Config | None = None, *, engine: Engine | None = None) ->
             expose_headers=[f"x-pointsman-{name}" for name in _HEADERS],
         )
     return app
+
+
+def _guard(keys_file: str | None) -> Callable[[ASGIApp], ASGIApp]:
+    """What asks for a key before an endpoint; nothing where no key file is configured."""
+    if keys_file is None:
+        return lambda app: app
+    keys = KeyRing(keys_file)
+    return lambda app: RequireKey(app, keys)
 
 
 async def _answer_http_error(request: Request, error: Exception) -> Response:

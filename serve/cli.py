@@ -20,6 +20,7 @@ COMMANDS = {
     "train": "a router from your own battles or outcomes",
     "import-routellm": "RouteLLM's matrix factorisation as a checkpoint of Pointsman",
     "inspect": "what a checkpoint holds",
+    "keys": "make, list and revoke access keys of the server",
     "judge": "battles between two models on your prompts, judged by a third",
 }
 

@@ -148,6 +148,7 @@ class ServerConfig(_Part):
         routing_timeout_s: for a decision; the strong model answers where it takes longer.
         drain_timeout_s: for the requests that are being served when the server is told to stop.
         cors_origins: origins whose pages may ask from a browser.
+        keys_file: access keys, made by `pointsman keys`; without it everyone who reaches the server may ask.
         log: json lines, text, or auto: text where stderr is a terminal.
         log_requests: one line per request.
     """
@@ -158,6 +159,7 @@ class ServerConfig(_Part):
     routing_timeout_s: Seconds = 2.0
     drain_timeout_s: Seconds = 60.0
     cors_origins: Annotated[tuple[Name, ...], Field(strict=False)] = ()
+    keys_file: str | None = None
     log: Literal["auto", "json", "text"] = "auto"
     log_requests: bool = True
 

@@ -10,6 +10,7 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from pointsman.core.decision import Decision
+from pointsman.serve.access import check_model
 from pointsman.serve.attempts import Answered
 from pointsman.serve.chat import read_chat, read_question
 from pointsman.serve.engine import Engine
@@ -63,6 +64,7 @@ class ChatCompletions:
         body = await read_body(scope, receive, max_bytes=self._max_body_bytes)
         exchange = Exchange(read_chat(body), _passed_on(scope))
         record.stream = exchange.request.stream
+        check_model(scope, exchange.request.model)
         async with WhileConnected(receive):
             before = perf_counter()
             record.decision = await self._engine.decide(exchange)
@@ -86,7 +88,9 @@ class RouteOnly:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             body = await read_body(scope, receive, max_bytes=self._max_body_bytes)
-            decision = await self._engine.decide(Exchange(read_question(body)))
+            question = read_question(body)
+            check_model(scope, question.model)
+            decision = await self._engine.decide(Exchange(question))
         except RequestError as error:
             await _refuse(send, error)
         except ClientGone:

@@ -21,6 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", help="address to bind (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, help="port to bind, 0 for a free one (default: 6060)")
     parser.add_argument("--workers", type=int, default=1, help="processes (default: 1)")
+    parser.add_argument(
+        "--no-keys", action="store_true", help="let everyone ask who reaches an address beyond loopback"
+    )
     parser.add_argument("--check", action="store_true", help="check configuration, keys and checkpoints, and exit")
     parser.add_argument("--schema", action="store_true", help="print the JSON schema of the config file, and exit")
 
@@ -47,6 +50,9 @@ def run(args: argparse.Namespace) -> int:
         workers=args.workers,
     )
     engine = build_engine(options)
+    if problem := _exposure(engine.config, allowed=args.no_keys):
+        print(f"pointsman serve: {problem}", file=sys.stderr)
+        return 2
     if args.check:
         print(f"ok: routers {', '.join(engine.routers)}; models {', '.join(engine.upstreams)}")
         return 0
@@ -54,6 +60,17 @@ def run(args: argparse.Namespace) -> int:
         _announce(engine.config, listener, routers=list(engine.routers))
         run_server(engine, options, listener)
     return 0
+
+
+def _exposure(config: Config, *, allowed: bool) -> str | None:
+    """What is wrong with serving at this address without keys; None if nothing is."""
+    host = config.server.host
+    if allowed or config.server.keys_file is not None or host in ("127.0.0.1", "::1", "localhost"):
+        return None
+    return (
+        f"at {host} everyone who reaches it could spend your keys: make access keys with `pointsman keys create NAME` "
+        "and name their file as server.keys_file in the config file, or say --no-keys"
+    )
 
 
 def _bind(config: Config) -> socket.socket:

@@ -1,0 +1,72 @@
+"""Lets in who has a key, and as often as the key allows."""
+
+import time
+from collections.abc import Callable
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from pointsman.serve.errors import RequestError
+from pointsman.serve.keys import AccessKey, KeyRing
+from pointsman.serve.wire import send_body
+
+__all__ = ["RequireKey", "check_model"]
+
+_JSON = (b"content-type", b"application/json")
+_SCOPE_KEY = "pointsman.key"
+
+
+class RequireKey:
+    """Wraps an ASGI application: without a valid key 401, beyond its rate 429."""
+
+    def __init__(self, app: ASGIApp, keys: KeyRing, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._app = app
+        self._keys = keys
+        self._clock = clock
+        self._buckets: dict[str, tuple[float, float]] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        key = self._keys.find(_presented(scope))
+        if key is None:
+            message = "no valid key was given, wanted one as `Authorization: Bearer pm-...`"
+            error = RequestError(message, status=401, type="authentication_error", code="invalid_api_key")
+            await send_body(send, error.status, error.body(), (_JSON, (b"www-authenticate", b"Bearer")))
+            return
+        wait_s = self._wait_s(key)
+        if wait_s > 0:
+            message = f"key {key.id} may ask {key.requests_per_minute} times a minute"
+            error = RequestError(message, status=429, type="rate_limit_error", code="rate_limit_exceeded")
+            await send_body(send, error.status, error.body(), (_JSON, (b"retry-after", b"%d" % (wait_s + 1))))
+            return
+        scope[_SCOPE_KEY] = key
+        await self._app(scope, receive, send)
+
+    def _wait_s(self, key: AccessKey) -> float:
+        """Seconds until the key may ask again; 0 if now, which is then counted. A minute's worth may come at once."""
+        if key.requests_per_minute is None:
+            return 0.0
+        now, capacity = self._clock(), float(key.requests_per_minute)
+        left, before = self._buckets.get(key.id, (capacity, now))
+        left = min(capacity, left + (now - before) * capacity / 60.0)
+        if left < 1.0:
+            self._buckets[key.id] = (left, now)
+            return (1.0 - left) * 60.0 / capacity
+        self._buckets[key.id] = (left - 1.0, now)
+        return 0.0
+
+
+def check_model(scope: Scope, model: str) -> None:
+    """Raises `RequestError` (403) where the request's key does not allow its model field."""
+    key: AccessKey | None = scope.get(_SCOPE_KEY)
+    if key is not None and not key.allows(model):
+        allowed = ", ".join(key.models or ())
+        message = f"key {key.id} does not allow model {model!r}; it allows {allowed}"
+        raise RequestError(message, status=403, type="permission_error", param="model", code="model_not_allowed")
+
+
+def _presented(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"authorization" and value[:7].lower() == b"bearer ":
+            return str(value[7:].strip().decode("latin-1"))
+        if name == b"x-api-key":
+            return str(value.decode("latin-1"))
+    return ""

@@ -1,0 +1,145 @@
+"""Access keys: who may ask, for which models, how often. Only their hashes are stored.
+
+A key reads pm-<id>-<secret>. The secret has 256 random bits, so one round of SHA-256 is enough to store it safely.
+"""
+
+import hashlib
+import hmac
+import json
+import logging
+import os
+import secrets
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from pointsman.core.errors import ConfigError
+
+__all__ = ["AccessKey", "KeyRing", "new_key", "read_keys", "revoke_key", "write_keys"]
+
+_LOG = logging.getLogger(__name__)
+_PREFIX = "pm"
+_RECHECK_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class AccessKey:
+    """One key.
+
+    Attributes:
+        id: names it; not secret.
+        name: whose it is.
+        sha256: of the whole key, in hexadecimal.
+        created: seconds since 1970.
+        models: patterns of the model fields that it may ask for, e.g. ("router-mf*", "auto"); all if None.
+        requests_per_minute: limit; none if None.
+        tier: label for policies; none if None.
+    """
+
+    id: str
+    name: str
+    sha256: str
+    created: int
+    models: tuple[str, ...] | None = None
+    requests_per_minute: int | None = None
+    tier: str | None = None
+
+    def allows(self, model: str) -> bool:
+        """Whether it may ask for a model field."""
+        return self.models is None or any(fnmatchcase(model, pattern) for pattern in self.models)
+
+
+def new_key(
+    name: str, *, models: tuple[str, ...] | None = None, requests_per_minute: int | None = None, tier: str | None = None
+) -> tuple[AccessKey, str]:
+    """A new key as it is stored, and as its owner gets to see it, once.
+
+    Raises:
+        ValueError: `requests_per_minute` is not positive.
+    """
+    if requests_per_minute is not None and requests_per_minute < 1:
+        raise ValueError(f"requests_per_minute is {requests_per_minute}, wanted at least 1")
+    key_id = secrets.token_hex(4)
+    text = f"{_PREFIX}-{key_id}-{secrets.token_urlsafe(32)}"
+    return AccessKey(key_id, name, _digest(text), int(time.time()), models, requests_per_minute, tier), text
+
+
+def read_keys(path: str | os.PathLike[str]) -> dict[str, AccessKey]:
+    """The keys of a file, by id.
+
+    Raises:
+        ConfigError: it cannot be read or is no key file.
+    """
+    try:
+        entries = json.loads(Path(path).read_text(encoding="utf-8"))["keys"]
+        keys = [AccessKey(**{**entry, "models": _patterns(entry.get("models"))}) for entry in entries]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"key file {path} cannot be read: {error}; make one with `pointsman keys create`") from error
+    return {key.id: key for key in keys}
+
+
+def write_keys(path: str | os.PathLike[str], keys: Mapping[str, AccessKey]) -> None:
+    """Replaces a key file at once; only its owner may read it."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, staging = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump({"keys": [asdict(key) for key in keys.values()]}, file, indent=1)
+    Path(staging).replace(target)
+
+
+def revoke_key(keys: Mapping[str, AccessKey], key_id: str) -> dict[str, AccessKey]:
+    """The keys without one of them.
+
+    Raises:
+        ConfigError: there is none of that id.
+    """
+    if key_id not in keys:
+        raise ConfigError(f"there is no key {key_id!r}; there are {', '.join(keys) or 'none'}")
+    return {other: key for other, key in keys.items() if other != key_id}
+
+
+class KeyRing:
+    """The keys of a file, read again when it changes: a key that was revoked is refused within a second."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Reads the file.
+
+        Raises:
+            ConfigError: it cannot be read or is no key file.
+        """
+        self._path = Path(path)
+        self._keys = read_keys(path)
+        self._stamp = self._path.stat().st_mtime_ns
+        self._checked_at = time.monotonic()
+
+    def find(self, text: str) -> AccessKey | None:
+        """The key that `text` is; None if it is none. Takes the same time for every wrong secret."""
+        self._refresh()
+        parts = text.split("-", 2)
+        key = self._keys.get(parts[1]) if len(parts) == 3 else None
+        expected = key.sha256 if key is not None else _digest("")
+        return key if hmac.compare_digest(_digest(text), expected) else None
+
+    def _refresh(self) -> None:
+        now = time.monotonic()
+        if now - self._checked_at < _RECHECK_S:
+            return
+        self._checked_at = now
+        try:
+            stamp = self._path.stat().st_mtime_ns
+            if stamp != self._stamp:
+                self._keys, self._stamp = read_keys(self._path), stamp
+        except (OSError, ConfigError) as error:
+            _LOG.error("%s; the keys stay as they were", error)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _patterns(models: list[str] | None) -> tuple[str, ...] | None:
+    return None if models is None else tuple(models)

@@ -1,0 +1,153 @@
+"""Access keys: who is let in, for what, and how often."""
+
+import json
+import time
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pointsman.core.errors import ConfigError
+from pointsman.serve import create_app
+from pointsman.serve.cli import main
+from pointsman.serve.config_file import make_config
+from pointsman.serve.keys import AccessKey, KeyRing, new_key, read_keys, write_keys
+
+from upstream import LocalServer
+
+BODY = {"model": "auto", "messages": [{"role": "user", "content": "Hello"}]}
+
+
+def bearer(text):
+    return {"Authorization": f"Bearer {text}"}
+
+
+@pytest.fixture
+def keys_file(tmp_path):
+    path = tmp_path / "keys.json"
+    write_keys(path, {})
+    return path
+
+
+def add(path, **options):
+    key, text = new_key("someone", **options)
+    write_keys(path, {**read_keys(path), key.id: key})
+    return key, text
+
+
+@pytest.fixture
+def front(keys_file):
+    """A server that asks for keys; make them first."""
+    made = []
+
+    def start():
+        config = make_config({"routers": {"random": {}}, "server": {"keys_file": str(keys_file)}})
+        server = LocalServer(create_app(config)).__enter__()
+        made.append(server)
+        return server
+
+    yield start
+    for server in made:
+        server.__exit__()
+
+
+def test_without_a_valid_key_nobody_is_let_in(front, keys_file):
+    """No key, a wrong one and one with a wrong secret are 401s in OpenAI's shape; health needs none."""
+    key, text = add(keys_file)
+    url = front().url
+    assert httpx.post(f"{url}/v1/chat/completions", json=BODY, headers=bearer(text)).status_code == 200
+    assert httpx.get(f"{url}/v1/models", headers={"x-api-key": text}).status_code == 200
+    for wrong in ({}, bearer("x"), bearer(text + "x"), bearer(f"pm-{key.id}-"), bearer(key.sha256), bearer("pm--")):
+        for method, path in (("POST", "/v1/chat/completions"), ("POST", "/v1/route"), ("GET", "/v1/models")):
+            response = httpx.request(method, url + path, headers=wrong)
+            assert (response.status_code, response.json()["error"]["code"]) == (401, "invalid_api_key")
+    assert httpx.get(f"{url}/health").status_code == 200
+
+
+def test_a_key_may_be_bound_to_models(front, keys_file):
+    """Patterns of model fields are allowed, all others a 403 that lists them."""
+    _, text = add(keys_file, models=("router-random-*", "stand-in-weak"))
+    url = front().url
+    for model, status in (("router-random-0.5", 200), ("stand-in-weak", 200), ("auto", 403), ("stand-in-strong", 403)):
+        response = httpx.post(f"{url}/v1/chat/completions", json={**BODY, "model": model}, headers=bearer(text))
+        assert response.status_code == status
+        decided = httpx.post(f"{url}/v1/route", json={"prompt": "x", "model": model}, headers=bearer(text))
+        assert decided.status_code == status
+    assert "router-random-*, stand-in-weak" in decided.json()["error"]["message"]
+
+
+def test_a_key_may_be_bound_to_a_rate(front, keys_file):
+    """Beyond it the answer is a 429 that says when to come back; other keys are not held up."""
+    _, slow = add(keys_file, requests_per_minute=2)
+    _, other = add(keys_file)
+    url = front().url
+    codes = [httpx.get(f"{url}/v1/models", headers=bearer(slow)).status_code for _ in range(3)]
+    assert codes == [200, 200, 429]
+    refused = httpx.get(f"{url}/v1/models", headers=bearer(slow))
+    assert 0 < int(refused.headers["retry-after"]) <= 30
+    assert httpx.get(f"{url}/v1/models", headers=bearer(other)).status_code == 200
+
+
+def test_a_revoked_key_is_refused_by_the_running_server(front, keys_file, capsys):
+    """Keys are made, listed and revoked on the command line; the file holds no secret."""
+    assert main(["keys", "create", "alice", "--file", str(keys_file), "--tier", "paid", "--models", "auto"]) == 0
+    text = capsys.readouterr().out.strip()
+    assert text not in keys_file.read_text()
+    assert text.rpartition("-")[2] not in keys_file.read_text()
+    assert keys_file.stat().st_mode & 0o077 == 0
+    assert main(["keys", "list", "--file", str(keys_file), "--json"]) == 0
+    (listed,) = json.loads(capsys.readouterr().out)
+    assert (listed["name"], listed["tier"], listed["models"]) == ("alice", "paid", "auto")
+    url = front().url
+    assert httpx.get(f"{url}/v1/models", headers=bearer(text)).status_code == 200
+    assert main(["keys", "revoke", listed["id"], "--file", str(keys_file)]) == 0
+    time.sleep(1.1)
+    assert httpx.get(f"{url}/v1/models", headers=bearer(text)).status_code == 401
+    assert main(["keys", "revoke", listed["id"], "--file", str(keys_file)]) == 1
+    assert listed["id"] in capsys.readouterr().err
+
+
+def test_a_key_file_that_breaks_while_serving_changes_nothing(front, keys_file, monkeypatch):
+    """The keys that were read last stay valid; nobody is locked out or let in by accident."""
+    monkeypatch.setattr("pointsman.serve.keys._RECHECK_S", 0.0)
+    _, text = add(keys_file)
+    url = front().url
+    for broken in (lambda: keys_file.write_text("{"), keys_file.unlink):
+        broken()
+        assert httpx.get(f"{url}/v1/models", headers=bearer(text)).status_code == 200
+        assert httpx.get(f"{url}/v1/models").status_code == 401
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"keys": [{}]}', '{"keys": 5}'])
+def test_a_malformed_key_file_is_refused(tmp_path, content):
+    """A file that is no key file never starts a server."""
+    (tmp_path / "keys.json").write_text(content)
+    with pytest.raises(ConfigError, match="pointsman keys create"):
+        KeyRing(tmp_path / "keys.json")
+
+
+def test_beyond_loopback_keys_are_needed(capsys):
+    """Binding elsewhere without keys is a usage error that says what to do; saying so is enough."""
+    assert main(["serve", "--routers", "random", "--host", "0.0.0.0", "--check"]) == 2
+    assert "--no-keys" in capsys.readouterr().err
+    assert main(["serve", "--routers", "random", "--host", "0.0.0.0", "--no-keys", "--check"]) == 0
+    capsys.readouterr()
+
+
+@given(st.text(max_size=60))
+def test_no_text_but_the_key_is_the_key(text):
+    """Whatever is presented, only the key itself is let in."""
+    ring = KeyRing.__new__(KeyRing)
+    key, right = new_key("someone")
+    ring._keys, ring._checked_at = {key.id: key}, float("inf")
+    assert ring.find(right) == key
+    assert ring.find(text) is None
+    assert ring.find(f"pm-{key.id}-{text}") is None
+
+
+def test_a_key_shows_no_secret():
+    """What is stored of a key does not tell the key."""
+    key, text = new_key("someone")
+    assert text not in repr(key)
+    assert isinstance(key, AccessKey)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any, ClassVar
 
 import numpy as np
@@ -97,6 +98,7 @@ class CausalLMRouter(ScoreRouter):
         self.settings = settings
         self.batch_size = batch_size
         self._scores = score_token_ids(tokenize)
+        self._turn = Lock()  # one pass at a time takes the whole device
 
     def readings(self, prompts: Sequence[str]) -> Readings:
         rows = self.tokenize(prompts)
@@ -114,7 +116,7 @@ class CausalLMRouter(ScoreRouter):
     def _read(self, rows: Sequence[Sequence[int]]) -> tuple[Float32Array, IntArray]:
         ids, mask = pad(rows, self.settings.pad_id)
         device = self.model.device
-        with torch.inference_mode():
+        with self._turn, torch.inference_mode():
             logits = answer_logits(self.model, torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device))
         return logits[:, list(self._scores)].float().cpu().numpy(), logits.argmax(dim=1).cpu().numpy()
 

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -119,11 +120,12 @@ def _quiet() -> Iterator[None]:
 
 
 def torch_forward(model: PromptClassifier) -> Forward:
-    """The model's forward pass from arrays to arrays, on the CPU."""
+    """The model's forward pass from arrays to arrays, on the CPU, one call at a time on all cores."""
     model.eval()
+    turn = Lock()
 
     def forward(ids: IntArray, mask: IntArray) -> Float32Array:
-        with torch.inference_mode():
+        with turn, torch.inference_mode():
             return np.asarray(model(torch.from_numpy(ids), torch.from_numpy(mask)).float().numpy())
 
     return forward

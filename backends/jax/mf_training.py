@@ -1,7 +1,7 @@
 """Training a matrix-factorisation router: one compiled program per epoch."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -97,7 +97,7 @@ def train_mf(
 
 
 class _Run:
-    """Data, model and compiled programs of one training run."""
+    """Data, model and settings of one training run."""
 
     def __init__(self, train: Examples, validation: Examples | None, recipe: MFRecipe, mesh: Mesh | None) -> None:
         self.recipe = recipe
@@ -111,23 +111,22 @@ class _Run:
             rngs=nnx.Rngs(params=_key(recipe, 0)),
         )
         self.graph, self._params = nnx.split(model)
-        self._optimizer = _optimizer(recipe, _n_steps(len(train), recipe))
         self._mesh = mesh
-        epoch = partial(_epoch, graph=self.graph, optimizer=self._optimizer, recipe=recipe, mesh=mesh)
-        self._epoch = jax.jit(epoch, donate_argnums=(0, 1))
-        self._evaluate = jax.jit(partial(_evaluate, graph=self.graph))
 
     def initial_state(self) -> TrainingState:
-        return TrainingState(self._params, self._optimizer.init(self._params), self._params, ())
+        optimizer = _optimizer(self.recipe, _n_steps(len(self.data.prompt), self.recipe))
+        return TrainingState(self._params, optimizer.init(self._params), self._params, ())
 
     def epochs(self, state: TrainingState) -> Iterator[TrainingState]:
         """The state after every further epoch, until the epochs or the patience are used up."""
         trees = (_replicated(tree, self._mesh) for tree in (state.params, state.opt, state.best))
         state = TrainingState(*trees, state.history)
+        settings = replace(self.recipe, seed=0)  # another seed needs no other program
         while len(state.history) < self.recipe.epochs and not state.exhausted(self.recipe.patience):
             started, number = perf_counter(), len(state.history) + 1
-            params, opt, train_loss = self._epoch(state.params, state.opt, _key(self.recipe, number), self.data)
-            held = None if self.held is None else self._evaluate(params, self.held)
+            key = _key(self.recipe, number)
+            params, opt, train_loss = _epoch(state.params, state.opt, key, self.data, self.graph, settings, self._mesh)
+            held = None if self.held is None else _evaluate(params, self.held, self.graph)
             figures = (None, None) if held is None else (float(held[0]), float(held[1]))
             done = Epoch(number, float(train_loss), *figures, perf_counter() - started)
             if not np.isfinite(done.criterion):
@@ -138,22 +137,17 @@ class _Run:
             yield state
 
 
+@partial(jax.jit, static_argnames=("graph", "recipe", "mesh"), donate_argnums=(0, 1))
 def _epoch(
-    params: _Params,
-    opt: Any,
-    key: jax.Array,
-    data: _Data,
-    *,
-    graph: Any,
-    optimizer: optax.GradientTransformation,
-    recipe: MFRecipe,
-    mesh: Mesh | None,
+    params: _Params, opt: Any, key: jax.Array, data: _Data, graph: Any, recipe: MFRecipe, mesh: Mesh | None
 ) -> tuple[_Params, Any, jax.Array]:
     """One pass over the battles in random order: weights, optimiser state and mean loss after it."""
     n, size = len(data.prompt), recipe.batch_size
+    n_steps = _n_steps(n, recipe)
+    optimizer = _optimizer(recipe, n_steps)
     order_key, noise_key = jax.random.split(key)
     order = jax.random.permutation(order_key, n)
-    padding = _n_steps(n, recipe) * size - n
+    padding = n_steps * size - n
     batches = jnp.concatenate([order, jnp.zeros(padding, order.dtype)]).reshape(-1, size)
     real = (jnp.arange(n + padding) < n).astype(jnp.float32).reshape(-1, size)
     if mesh is not None:
@@ -167,7 +161,7 @@ def _epoch(
         updates, opt = optimizer.update(gradient, opt, params)
         return (optax.apply_updates(params, updates), opt), value * counts.sum()
 
-    keys = jax.random.split(noise_key, len(batches))
+    keys = jax.random.split(noise_key, n_steps)
     (params, opt), losses = jax.lax.scan(step, (params, opt), (batches, real, keys))
     return params, opt, losses.sum() / n
 
@@ -188,7 +182,8 @@ def _batch_loss(
     return jnp.sum(values * data.weight[rows] * counts) / counts.sum()
 
 
-def _evaluate(params: _Params, data: _Data, *, graph: Any) -> tuple[jax.Array, jax.Array]:
+@partial(jax.jit, static_argnames="graph")
+def _evaluate(params: _Params, data: _Data, graph: Any) -> tuple[jax.Array, jax.Array]:
     """Weighted mean loss, and accuracy on the battles that have a winner; without noise."""
     model = nnx.merge(graph, params)
     scores = model.scores(data.embeddings)

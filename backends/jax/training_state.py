@@ -49,7 +49,7 @@ def write_state(path: Path, state: TrainingState, run: str) -> None:
     Raises:
         CheckpointError: writing failed.
     """
-    arrays = {name: np.ascontiguousarray(leaf) for name, leaf in _named(state).items()}
+    arrays = {name: np.array(leaf, order="C") for name, leaf in _named(state).items()}
     meta = {"run": run, "history": json.dumps([asdict(epoch) for epoch in state.history])}
     staging = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

@@ -1,0 +1,155 @@
+"""Tables of prompts, in every format and every kind of damage."""
+
+import json
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pointsman.backends.data.table_writer import TableWriter, write_table
+from pointsman.backends.data.tables import FORMATS, Table, count_rows, iter_batches, read_table
+from pointsman.core.errors import DataError
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+ROWS = st.lists(st.tuples(TEXTS, st.floats(-1e6, 1e6)), min_size=1, max_size=20)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@settings(max_examples=25)
+@given(rows=ROWS)
+def test_what_is_written_is_read_again(suffix, rows):
+    """Texts of any Unicode and numbers survive a round trip in every format, in order."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"table{suffix}"
+        write_table(Table({"prompt": [text for text, _ in rows], "score": [x for _, x in rows]}), path)
+        table = read_table(path)
+        assert table.texts("prompt") == [text for text, _ in rows]
+        assert table.numbers("score").tolist() == [x for _, x in rows]
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_batches_are_the_table_in_pieces(tmp_path, suffix):
+    """Batches hold at most the rows asked for, know their place, and together are the whole."""
+    path = tmp_path / f"table{suffix}"
+    write_table(Table({"prompt": [f"p{i}" for i in range(10)]}), path)
+    batches = list(iter_batches(path, batch_rows=4))
+    assert [len(batch) for batch in batches] == [4, 4, 2]
+    assert [batch.first_row for batch in batches] == [1, 5, 9]
+    assert [text for batch in batches for text in batch.texts("prompt")] == read_table(path).texts("prompt")
+
+
+def test_columns_and_their_types_are_kept(tmp_path):
+    """A parquet file that is read, extended and written has its old columns, types included, and the new one."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    source, target = tmp_path / "in.parquet", tmp_path / "out.parquet"
+    columns = {"prompt": pa.array(["a", "b"]), "n": pa.array([1, None], pa.int16()), "tags": pa.array([["x"], []])}
+    pq.write_table(pa.table(columns), source)
+    with TableWriter(target) as out:
+        for batch in iter_batches(source, batch_rows=1):
+            out.write(batch.with_columns({"win_rate": [0.5]}))
+    written = pq.read_table(target)
+    assert written.schema.names == ["prompt", "n", "tags", "win_rate"]
+    assert written.drop_columns(["win_rate"]).equals(pq.read_table(source))
+    assert count_rows(target) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", b'{"prompt": "x"}\n{"prompt": \n', "line 2: not valid JSON"),
+        ("a.jsonl", b'{"prompt": "x"}\n[1]\n', "line 2: is .* wanted a JSON object"),
+        ("a.jsonl", b'{"prompt": "x"}\n{"prompt": "\xff"}\n', "line 2: byte 0xff is not UTF-8"),
+        ("a.json", b'{"prompt": "x"}', "wanted an array of objects"),
+        ("a.json", b'[{"prompt": "x"}, 3]', "row 2: is 3"),
+        ("a.json", b"[" * 100000, "not valid JSON"),
+        ("a.csv", b"prompt,score\nx,1\ny\n", "line 3: 1 fields, wanted 2"),
+        ("a.csv", b"prompt,prompt\nx,y\n", "names a column twice"),
+        ("a.csv", b"", "is empty, wanted a header"),
+        ("a.csv", b"prompt\nfine\nM\xfcnchen\n", "line 3: byte 0xfc is not UTF-8"),
+        ("a.parquet", b"PAR1 this is none PAR1", "no readable parquet"),
+        ("a.txt", b"prompt", "wanted one of .parquet, .jsonl, .json, .csv"),
+    ],
+)
+def test_a_damaged_file_is_refused_with_its_row(tmp_path, name, content, message):
+    """Damage is named with its place, and never read past."""
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        read_table(path)
+
+
+def test_a_missing_file_or_column_is_named(tmp_path):
+    """A path that is not there and a column that is not there are errors that say so."""
+    with pytest.raises(DataError, match="does not exist"):
+        read_table(tmp_path / "none.csv")
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "x"}\n')
+    with pytest.raises(DataError, match=r"no column 'prompt'; its columns are text"):
+        read_table(path, columns=["prompt"])
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("prompt", None, "row 3: prompt is None"),
+        ("prompt", "\ud800", "lone surrogate"),
+        ("score", "x", "row 3: score is 'x'"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_row(column, value, message):
+    """A value of the wrong kind is an error with its row and what was wanted."""
+    table = Table({"prompt": ["fine", "fine"], "score": [1, "2.5"]}, first_row=1)
+    good = {"prompt": "fine", "score": 0}
+    table = Table({name: [*values, value if name == column else good[name]] for name, values in table.columns.items()})
+    with pytest.raises(DataError, match=message):
+        table.texts("prompt")
+        table.numbers("score")
+
+
+def test_parquet_that_is_not_utf8_is_named_with_its_row(tmp_path):
+    """A text column of other bytes than UTF-8 is refused with the row."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    raw = pa.array([b"fine", b"M\xfcnchen"], pa.binary())
+    text = pa.Array.from_buffers(pa.string(), len(raw), raw.buffers())
+    pq.write_table(pa.table({"prompt": text}), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="row 2: prompt is not UTF-8"):
+        read_table(tmp_path / "a.parquet")
+
+
+def test_an_error_leaves_the_old_file(tmp_path):
+    """A file is replaced only once the new one is complete."""
+    path = tmp_path / "out.jsonl"
+    path.write_text("old")
+
+    def fail_half_way():
+        with TableWriter(path) as out:
+            out.write(Table({"prompt": ["x"]}))
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["out.jsonl"]
+
+
+def test_numbers_that_json_lacks_become_null(tmp_path):
+    """NaN and infinity are written as null: the file stays valid JSON."""
+    write_table(Table({"x": [float("nan"), float("inf"), 1.0]}), tmp_path / "a.jsonl")
+    lines = (tmp_path / "a.jsonl").read_text().splitlines()
+    assert [json.loads(line)["x"] for line in lines] == [None, None, 1.0]
+
+
+def test_a_folder_is_a_data_set(tmp_path):
+    """What `datasets` can load is read like a file."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train.jsonl").write_text('{"prompt": "x", "n": 1}\n{"prompt": "y", "n": 2}\n')
+    table = read_table(tmp_path / "data")
+    assert table.texts("prompt") == ["x", "y"]
+    with pytest.raises(DataError, match=r"not a file .* or a data set that can be loaded"):
+        read_table(tmp_path / "nothing")

@@ -218,6 +218,12 @@ def test_a_constant_router_is_named_as_one():
     assert row.apgr.value == pytest.approx(0.5) and "same win rate" in row.notes[0]
 
 
+def test_a_router_may_not_pass_as_a_baseline():
+    """The names of the baselines are taken."""
+    with pytest.raises(ValueError, match="name of a baseline"):
+        evaluate_routers(table(), {LENGTH: np.zeros(200)}, FEW)
+
+
 @pytest.mark.parametrize("rates", [np.full(200, np.nan), np.full(200, 1.5), np.zeros(3)])
 def test_bad_win_rates_are_refused(rates):
     """NaN, values outside [0, 1] and a wrong number of them are errors that name the router."""

@@ -130,7 +130,7 @@ def evaluate_routers(
         win_rates: by name of the router, each in [0, 1], shape (n_prompts,).
 
     Raises:
-        ValueError: a router's win rates do not fit the prompts, or leave [0, 1].
+        ValueError: a router's win rates do not fit the prompts or leave [0, 1], or it has the name of a baseline.
     """
     options = options or Options()
     for name, rates in win_rates.items():
@@ -146,7 +146,7 @@ def evaluate_routers(
         rng=np.random.default_rng(options.seed),
     )
     rows = [
-        _row(name, rates, outcomes, found, replicates[-1], shares, options)
+        _row(name, rates, found, outcomes=outcomes, length=replicates[-1], shares=shares, options=options)
         for (name, rates), found in zip(orders.items(), replicates, strict=True)
     ]
     curve = quality_curve(orders[LENGTH], outcomes.strong, outcomes.weak)
@@ -167,7 +167,7 @@ def evaluate_routers(
         if spread is None
         else Estimate(spread.mean, spread.mean - 1.96 * spread.deviation, spread.mean + 1.96 * spread.deviation),
         random_band=(1.96 * random_band(outcomes.strong, outcomes.weak, GRID)).tolist(),
-        rows=(*rows, _oracle(outcomes, shares, options)),
+        rows=(*rows, _oracle(outcomes, options)),
         notes=(*outcomes.notes, *_gap_notes(curve, found)),
     )
 
@@ -182,8 +182,9 @@ def length_ranks(prompts: Sequence[str]) -> FloatArray:
 def _row(
     name: str,
     rates: FloatArray,
-    outcomes: PairOutcomes,
     found: Replicates,
+    *,
+    outcomes: PairOutcomes,
     length: Replicates,
     shares: FloatArray,
     options: Options,
@@ -256,7 +257,7 @@ def _figures(name: str, curve: QualityCurve, costs: QualityCurve | None, options
     )
 
 
-def _oracle(outcomes: PairOutcomes, shares: FloatArray, options: Options) -> RouterFigures:
+def _oracle(outcomes: PairOutcomes, options: Options) -> RouterFigures:
     order = outcomes.strong - outcomes.weak
     return _figures(ORACLE, oracle_curve(outcomes.strong, outcomes.weak), _costs(order, outcomes), options)
 
@@ -296,6 +297,8 @@ def _gap_notes(curve: QualityCurve, found: Replicates) -> tuple[str, ...]:
 
 
 def _check_rates(name: str, rates: FloatArray, n: int) -> None:
+    if name in (LENGTH, RANDOM, ORACLE):
+        raise ValueError(f"router {name!r} has the name of a baseline: rename it")
     if np.shape(rates) != (n,):
         raise ValueError(f"router {name!r} gave win rates of shape {np.shape(rates)} for {n} prompts")
     bad = np.flatnonzero(~((rates >= 0) & (rates <= 1)))

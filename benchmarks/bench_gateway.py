@@ -1,0 +1,239 @@
+"""What does a request cost that goes through a gateway, and how many go through?
+
+    benchmarks/peers/install_gateways.sh && python -m benchmarks.bench_gateway [--soak]
+
+One machine, one run, one mock upstream, one load generator, each gateway in one process with its own recommended
+settings: Pointsman (default router `mf`, and `random`), RouteLLM's server, LiteLLM's proxy, Portkey. "Added" is over
+asking the mock upstream directly. Every answer is checked, every stream read to its end. A peer that is not installed
+is left out. --soak sends 200,000 more requests through Pointsman and follows its memory.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import uvloop
+
+from benchmarks.load import Load, Target, run_load, run_streams
+from benchmarks.peers.mock_upstream import N_CHUNKS
+
+_PEERS = Path(os.environ.get("POINTSMAN_PEERS", Path(__file__).parents[1] / ".cache" / "peers")).resolve()
+_SECONDS = 4.0
+_STREAMS = 512
+_SOAK = 200_000
+_START_S = 120.0
+_SERVE = "from pointsman.serve.cli import main; raise SystemExit(main())"
+
+
+def main() -> int:
+    """Starts everything, measures, prints."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--soak", action="store_true", help="200,000 more requests, memory followed")
+    parser.add_argument("--only", nargs="+", help="gateways to measure, beside direct")
+    args = parser.parse_args()
+    rows = []
+    with tempfile.TemporaryDirectory() as folder, _mock() as upstream:
+        rows.append(_measure("direct", None, Target(upstream, "bench"), start_up_s=0.0))
+        for name, command, target, environment in _gateways(Path(folder), upstream):
+            if args.only and name not in args.only:
+                continue
+            if command is None:
+                print(f"{name}: not installed, left out (benchmarks/peers/install_gateways.sh)", file=sys.stderr)
+                continue
+            with _running(command, target, environment) as (process, start_up_s):
+                rows.append(_measure(name, process, target, start_up_s=start_up_s, direct=rows[0]))
+                if args.soak and name == "pointsman mf":
+                    rows[-1]["soak"] = uvloop.run(_soak(process, target))
+    _print(rows)
+    machine = f"{os.cpu_count()} x {platform.machine()}, Python {platform.python_version()}"
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    report = {"bench": "gateway", "rows": rows, "targets": _targets(rows)}
+    print(json.dumps({**report, "machine": machine, "commit": commit.stdout.strip()}))
+    return 0
+
+
+def _gateways(folder: Path, upstream: int) -> Iterator[tuple[str, list[str] | None, Target, dict[str, str]]]:
+    """Name, command, target and environment of each gateway."""
+    url = f"http://127.0.0.1:{upstream}/v1"
+    for router in ("mf", "random"):
+        port = _free_port()
+        flags = ["serve", "--routers", router, "--strong-model", "a", "--weak-model", "b", "--base-url", url]
+        command = [sys.executable, "-c", _SERVE, *flags, "--port", str(port)]
+        yield f"pointsman {router}", command, Target(port, f"router-{router}-0.5"), {}
+
+    port, python = _free_port(), _PEERS / "routellm/bin/python"
+    flags = ["--routers", "random", "--strong-model", "openai/a", "--weak-model", "openai/b"]
+    command = [str(python), "-m", "routellm.openai_server", *flags, "--base-url", url, "--api-key", "x", "--port"]
+    offline = {"OPENAI_API_KEY": "x", "LITELLM_LOCAL_MODEL_COST_MAP": "True", "HF_HUB_OFFLINE": "1"}
+    yield (
+        "routellm random",
+        [*command, str(port)] if python.exists() else None,
+        Target(port, "router-random-0.5"),
+        offline,
+    )
+
+    port, litellm = _free_port(), _PEERS / "litellm/bin/litellm"
+    model = {"model_name": "bench", "litellm_params": {"model": "openai/bench", "api_base": url, "api_key": "x"}}
+    (folder / "litellm.yaml").write_text(json.dumps({"model_list": [model]}))
+    command = [str(litellm), "--config", str(folder / "litellm.yaml"), "--host", "127.0.0.1", "--port", str(port)]
+    path = f"{litellm.parent}{os.pathsep}{os.environ['PATH']}"
+    yield "litellm proxy", command if litellm.exists() else None, Target(port, "bench"), {**offline, "PATH": path}
+
+    port, script = _free_port(), _PEERS / "portkey/node_modules/@portkey-ai/gateway/build/start-server.js"
+    headers = (("x-portkey-provider", "openai"), ("x-portkey-custom-host", url))
+    command = ["node", str(script), "--headless", f"--port={port}"]
+    trusted = {"TRUSTED_CUSTOM_HOSTS": "127.0.0.1,localhost"}
+    yield "portkey", command if script.exists() else None, Target(port, "bench", headers=headers), trusted
+
+
+def _measure(
+    name: str,
+    process: psutil.Process | None,
+    target: Target,
+    *,
+    start_up_s: float,
+    direct: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    uvloop.run(run_load(target, clients=8, seconds=1.0))
+    one = uvloop.run(run_load(target, clients=1, seconds=_SECONDS))
+    some = uvloop.run(run_load(target, clients=32, seconds=_SECONDS))
+    many = uvloop.run(run_load(target, clients=256, seconds=_SECONDS))
+    first = uvloop.run(run_streams(target, streams=10, words=N_CHUNKS, in_turn=True))
+    streams = uvloop.run(run_streams(target, streams=_STREAMS, words=N_CHUNKS))
+    row = {"gateway": name, "start_up_s": round(start_up_s, 2), **_figures(one, some, many, first, streams)}
+    row["resident_mb"] = round(_resident_mb(process)) if process is not None else 0
+    if direct is not None:
+        for figure in ("p50_ms", "p99_ms", "first_token_ms"):
+            row[f"added_{figure}"] = round(row[figure] - direct[figure], 3)
+    return row
+
+
+def _figures(one: Load, some: Load, many: Load, first: Load, streams: Load) -> dict[str, Any]:
+    return {
+        "p50_ms": round(one.ms(50), 3),
+        "p99_ms": round(one.ms(99), 3),
+        "requests_per_s_32": round(some.requests_per_s),
+        "p99_ms_32": round(some.ms(99), 1),
+        "requests_per_s_256": round(many.requests_per_s),
+        "p99_ms_256": round(many.ms(99), 1),
+        "first_token_ms": round(first.ms(50), 3),
+        "streams_512_s": round(streams.elapsed_s, 2),
+        "first_token_ms_512": round(streams.ms(50), 1),
+    }
+
+
+async def _soak(process: psutil.Process, target: Target) -> dict[str, Any]:
+    """Memory after each tenth of many requests."""
+    memory, served, started = [], 0, time.perf_counter()
+    while served < _SOAK:
+        load = await run_load(target, clients=32, seconds=600.0, n_requests=_SOAK // 10)
+        served += len(load.latencies_s)
+        memory.append(round(_resident_mb(process), 1))
+    return {"n_requests": served, "resident_mb": memory, "seconds": round(time.perf_counter() - started)}
+
+
+@contextmanager
+def _mock() -> Iterator[int]:
+    port = _free_port()
+    script = Path(__file__).parent / "peers/mock_upstream.py"
+    process = subprocess.Popen([sys.executable, str(script), str(port)])
+    try:
+        _wait_for(port, process)
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def _running(command: list[str], target: Target, environment: dict[str, str]) -> Iterator[tuple[psutil.Process, float]]:
+    """A gateway, and the seconds until its first answer."""
+    with tempfile.TemporaryFile() as log:
+        started = time.perf_counter()
+        process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=log, stderr=log)
+        try:
+            _wait_for(target.port, process)
+            while True:
+                try:
+                    uvloop.run(run_load(target, clients=1, seconds=60.0, n_requests=1))
+                    break
+                except (OSError, asyncio.IncompleteReadError, AssertionError):
+                    if time.perf_counter() - started > _START_S:
+                        raise
+                    time.sleep(0.05)
+            yield psutil.Process(process.pid), time.perf_counter() - started
+        finally:
+            for child in psutil.Process(process.pid).children(recursive=True):
+                child.kill()
+            process.kill()
+            process.wait()
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.perf_counter() + _START_S
+    while time.perf_counter() < deadline:
+        if process.poll() is not None:
+            raise AssertionError(f"{process.args} ended with {process.returncode}")
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.01)
+    raise AssertionError(f"{process.args} does not listen on {port} after {_START_S:g} s")
+
+
+def _resident_mb(process: psutil.Process) -> float:
+    family = [process, *process.children(recursive=True)]
+    return sum(member.memory_info().rss for member in family) / 1e6
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def _targets(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    by_name = {row["gateway"]: row for row in rows}
+    ours = by_name.get("pointsman mf")
+    if ours is None:
+        return {}
+    targets = {"added_p50_ms": {"value": ours["added_p50_ms"], "goal": 0.6, "met": ours["added_p50_ms"] < 0.6}}
+    for peer, times in (("routellm random", 12), ("litellm proxy", 20), ("portkey", 2)):
+        if peer in by_name:
+            ratio = round(ours["requests_per_s_32"] / by_name[peer]["requests_per_s_32"], 1)
+            targets[f"requests_per_s_32 over {peer}"] = {"value": ratio, "goal": times, "met": ratio >= times}
+    return targets
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    columns = [
+        ("added_p50_ms", "+p50 ms"),
+        ("added_p99_ms", "+p99 ms"),
+        ("requests_per_s_32", "req/s 32"),
+        ("p99_ms_32", "p99 ms"),
+        ("requests_per_s_256", "req/s 256"),
+        ("p99_ms_256", "p99 ms"),
+        ("added_first_token_ms", "+first ms"),
+        ("streams_512_s", "512 streams s"),
+        ("resident_mb", "MB"),
+        ("start_up_s", "start s"),
+    ]
+    print(f"{'gateway':<17}" + "".join(f"{title:>14}" for _, title in columns))
+    for row in rows:
+        print(f"{row['gateway']:<17}" + "".join(f"{row.get(key, '-'):>14}" for key, _ in columns))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,18 @@
+#!/bin/sh
+# Installs the gateways that bench_gateway compares with, each into an environment of its own, from PyPI and npm, pinned.
+# Usage: benchmarks/peers/install_gateways.sh [FOLDER]   (default: .cache/peers)
+set -eu
+folder=${1:-.cache/peers}
+mkdir -p "$folder"
+
+if [ ! -x "$folder/litellm/bin/litellm" ]; then
+    python3 -m venv "$folder/litellm"
+    "$folder/litellm/bin/pip" install --quiet --disable-pip-version-check 'litellm[proxy]==1.106.2'
+fi
+if [ ! -d "$folder/portkey/node_modules/@portkey-ai/gateway" ]; then
+    npm install --silent --no-audit --no-fund --prefix "$folder/portkey" '@portkey-ai/gateway@1.15.2'
+fi
+if [ ! -x "$folder/routellm/bin/python" ]; then
+    python3 -m venv "$folder/routellm"
+    "$folder/routellm/bin/pip" install --quiet --disable-pip-version-check 'routellm[serve,eval]==0.2.0'
+fi

@@ -6,6 +6,8 @@ from pointsman.core.arrays import FloatArray
 
 __all__ = ["binomial_pmf", "log_factorials", "upper_bound"]
 
+_PRECISION = 1e-10
+
 
 def log_factorials(n: int) -> FloatArray:
     """log k! for k = 0 .. n, shape (n + 1,)."""
@@ -32,6 +34,8 @@ def binomial_pmf(p: float, log_factorial: FloatArray) -> FloatArray:
 def upper_bound(successes: int, log_factorial: FloatArray, error: float) -> float:
     """Clopper-Pearson upper bound: the p at which P(K <= successes) = error, for K ~ Binomial(n, p).
 
+    Rounded up by at most one part in 10^10, so that the bound holds.
+
     Args:
         successes: 0 .. n.
         log_factorial: `log_factorials(n)`.
@@ -43,10 +47,8 @@ def upper_bound(successes: int, log_factorial: FloatArray, error: float) -> floa
     k = np.arange(successes + 1)
     choices = log_factorial[n] - log_factorial[: successes + 1] - log_factorial[n - k]
     low, high = successes / n, 1.0
-    for _ in range(60):
+    while high - low > _PRECISION * high:
         p = (low + high) / 2.0
-        if p in (low, high):
-            break
         below = np.exp(choices + k * np.log(p) + (n - k) * np.log1p(-p)).sum()
         low, high = (p, high) if below > error else (low, p)
     return high

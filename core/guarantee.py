@@ -42,7 +42,7 @@ class Guarantee:
         strong_share: share of them that the threshold sends to the strong model.
         loss: their mean loss at the threshold.
         p_value: of the test that certified the threshold; None for always strong, which needs none.
-        test: "exact" (all losses -1, 0 or 1) or "betting".
+        test: "exact" (all scores 0 or 1) or "betting".
         labels_needed: where nothing is certified, about how many labels would certify something were the losses as
             measured; None where something is certified, or where no number of labels would help.
     """
@@ -92,7 +92,8 @@ def certify_threshold(
 
     Args:
         win_rates: in [0, 1], shape (n_prompts,).
-        strong, weak: scores in [0, 1], shape (n_prompts,).
+        strong, weak: scores in [0, 1], shape (n_prompts,). If all are 0 or 1 they are taken for right or wrong: a
+            grading must not merely look so by chance.
         max_loss: in (0, 1).
         confidence: in (0, 1).
         seed: of the order in which graded losses are bet on, and of the labels held out to choose thresholds from
@@ -106,9 +107,12 @@ def certify_threshold(
     _check_arguments(rates, strong, weak, max_loss, confidence)
     losses = strong - weak
     steps = _steps(rates, losses)
-    ternary = bool(np.isin(losses, (-1.0, 0.0, 1.0)).all())
-    walk = _exact_walk if ternary else _betting_walk
-    threshold, p_value = walk(rates, losses, steps, max_loss, 1.0 - confidence, seed)
+    error = 1.0 - confidence
+    binary = bool(np.isin(strong, (0.0, 1.0)).all() and np.isin(weak, (0.0, 1.0)).all())
+    if binary:
+        threshold, p_value = _exact_walk(steps, losses.size, max_loss, error)
+    else:
+        threshold, p_value = _betting_walk(rates, losses, steps.threshold, max_loss=max_loss, error=error, seed=seed)
     share = strong_share(rates, threshold)
     if share == 1.0:
         threshold, p_value = 0.0, None
@@ -120,8 +124,8 @@ def certify_threshold(
         strong_share=share,
         loss=float(losses[rates < threshold].sum() / losses.size),
         p_value=p_value,
-        test="exact" if ternary else "betting",
-        labels_needed=_labels_needed(steps, losses.size, max_loss, 1.0 - confidence) if p_value is None else None,
+        test="exact" if binary else "betting",
+        labels_needed=_labels_needed(steps, losses.size, max_loss, error) if p_value is None else None,
     )
 
 
@@ -135,11 +139,9 @@ def _steps(rates: FloatArray, losses: FloatArray) -> _Steps:
     return _Steps(np.append(values, 1.0), np.append(ranking.starts, rates.size), total, square)
 
 
-def _exact_walk(
-    rates: FloatArray, losses: FloatArray, steps: _Steps, max_loss: float, error: float, seed: int
-) -> tuple[float, float | None]:
+def _exact_walk(steps: _Steps, n: int, max_loss: float, error: float) -> tuple[float, float | None]:
     """Highest threshold before the first that is not certified, and its p-value."""
-    test = TernaryTest(losses.size, max_loss, error)
+    test = TernaryTest(n, max_loss, error)
 
     def worst(first: int, end: int) -> float:
         """At least the p-value of each of the steps first .. end - 1; the very one if there is one step only."""
@@ -164,11 +166,10 @@ def _first_failure(passes: Callable[[int, int], bool], n: int) -> int:
 
 
 def _betting_walk(
-    rates: FloatArray, losses: FloatArray, steps: _Steps, max_loss: float, error: float, seed: int
+    rates: FloatArray, losses: FloatArray, thresholds: FloatArray, *, max_loss: float, error: float, seed: int
 ) -> tuple[float, float | None]:
     """As `_exact_walk`. With many labels, thresholds are the win rates of some that are held out of the test."""
     order = np.random.default_rng(seed).permutation(losses.size)
-    thresholds = steps.threshold
     if losses.size > _ALL_THRESHOLDS_UP_TO:
         n_held_out = min(_MAX_HELD_OUT, losses.size // 10)
         thresholds, order = np.unique(rates[order[:n_held_out]]), order[n_held_out:]

@@ -22,7 +22,7 @@ def test_every_tested_version_satisfies_what_we_ask_for():
     """Each direct dependency, extras included, is pinned once in constraints.txt."""
     pins = (ROOT / "constraints.txt").read_text().splitlines()
     pinned = {_name(line) for line in pins if "==" in line}
-    extras = {**PROJECT["project"]["optional-dependencies"], "all": [], "ray": [], "distill": []}
+    extras = {**PROJECT["project"]["optional-dependencies"], "all": [], "ray": []}
     for requirement in [*PROJECT["project"]["dependencies"], *(item for items in extras.values() for item in items)]:
         assert _name(requirement) in pinned, requirement
 
@@ -32,7 +32,7 @@ def _name(requirement: str) -> str:
 
 
 def test_all_is_every_extra():
-    """`pointsman[all]` names every other extra but `distill`, whose tool needs an older transformers."""
+    """`pointsman[all]` names every other extra."""
     extras = PROJECT["project"]["optional-dependencies"]
     listed = extras["all"][0].removeprefix("pointsman[").removesuffix("]").split(",")
-    assert sorted(listed) == sorted(set(extras) - {"all", "dev", "distill"})
+    assert sorted(listed) == sorted(set(extras) - {"all", "dev"})

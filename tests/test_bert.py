@@ -1,5 +1,6 @@
 """The BERT router: training, export and serving with and without torch."""
 
+import json
 import subprocess
 import sys
 
@@ -8,12 +9,13 @@ import pytest
 
 from pointsman.backends.language.bert import BertRouter, BertSettings
 from pointsman.backends.language.bert_export import export_bert
-from pointsman.backends.language.examples import PairExamples
+from pointsman.backends.language.examples import PairExamples, held_out_rows
 from pointsman.core.aggregation import three_class_win_rates
 from pointsman.core.checkpoint import read_checkpoint, write_checkpoint
 from pointsman.core.errors import CheckpointError, FitError
 from pointsman.core.pair import ModelPair
 from pointsman.core.registry import build_router
+from pointsman.serve.cli import main
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -231,3 +233,34 @@ def test_a_checkpoint_for_another_pair_or_with_a_foreign_graph_is_refused(checkp
     write_checkpoint(type(full)("bert", full.models, full.pair), tmp_path / "bare", files={})
     with pytest.raises(CheckpointError, match="options of the bert checkpoint are incomplete"):
         build_router(read_checkpoint(tmp_path / "bare"))
+
+
+def test_the_command_trains_and_scores(base, tmp_path, capsys):
+    """`train bert` learns from the folds that were named and prints the checkpoint's figures; `score` reads it."""
+    examples = _examples(200, 7)
+    rows = [
+        {"prompt": prompt, "strong": max(gap, 0.0), "weak": max(-gap, 0.0), "fold": i % 4}
+        for i, (prompt, gap) in enumerate(zip(examples.prompts, examples.difference.tolist(), strict=True))
+    ]
+    data, output = tmp_path / "labels.jsonl", str(tmp_path / "trained")
+    data.write_text("\n".join(map(json.dumps, rows)))
+    words = ["--strong", "big", "--weak", "small", "--base", str(base), "--folds", "0", "2", "--lr", "0.003", "--json"]
+    assert main(["train", "bert", str(data), "-o", output, "--epochs", "2", *words]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["kind"] == "bert"
+    assert len(figures["metrics"]["history"]) == 2
+    assert read_checkpoint(output).provenance["n_examples"] == 100
+    assert main(["score", str(data), "--router", output, "-o", str(tmp_path / "scored.jsonl")]) == 0
+    scored = [json.loads(line)["win_rate"] for line in (tmp_path / "scored.jsonl").read_text().splitlines()]
+    assert scored == list(build_router(read_checkpoint(output)).win_rates(examples.prompts))
+
+
+def test_equal_prompts_are_held_out_together():
+    """Validation takes whole prompts, about the share that was asked for, and the same for one seed."""
+    prompts = [f"p{i % 50}" for i in range(200)]
+    held = held_out_rows(prompts, 0.2, seed=3)
+    assert len(held) == 40
+    assert {prompts[i] for i in held}.isdisjoint({prompts[i] for i in set(range(200)) - set(held.tolist())})
+    assert (held == held_out_rows(prompts, 0.2, seed=3)).all()
+    with pytest.raises(ValueError, match="share is 1"):
+        held_out_rows(prompts, 1.0, seed=0)

@@ -1,5 +1,6 @@
 """The causal-LM router: training on score tokens, export, one forward pass."""
 
+import json
 import time
 
 import numpy as np
@@ -10,6 +11,7 @@ from pointsman.core.checkpoint import read_checkpoint, write_checkpoint
 from pointsman.core.errors import CheckpointError, FitError
 from pointsman.core.pair import ModelPair
 from pointsman.core.registry import build_router
+from pointsman.serve.cli import main
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -198,3 +200,21 @@ def test_bad_training_input_says_why(base):
         train_causal_lm(["a"], np.array([5]), CausalLMRecipe(template="please " * 200 + "{prompt}"), base=base)
     with pytest.raises(FitError, match="cannot be loaded"):
         train_causal_lm(["a"], np.array([5]), CausalLMRecipe(), base="no/such-model")
+
+
+def test_the_command_learns_from_a_judges_scores(base, tmp_path, capsys):
+    """`train causal-lm --judged` reads prompts with scores and a template file, and refuses a score that is none."""
+    prompts, scores = _data(100, 8)
+    rows = [{"prompt": prompt, "score": score} for prompt, score in zip(prompts, scores.tolist(), strict=True)]
+    data, template = tmp_path / "judged.jsonl", tmp_path / "template.txt"
+    data.write_text("\n".join(map(json.dumps, rows)))
+    template.write_text(_TEMPLATE)
+    words = ["-o", str(tmp_path / "c"), "--strong", "big", "--weak", "small", "--base", str(base), "--epochs", "1"]
+    assert main(["train", "causal-lm", str(data), "--judged", "--template", str(template), *words]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'c'}\n"
+    checkpoint = read_checkpoint(tmp_path / "c")
+    assert checkpoint.options["template"] == _TEMPLATE
+    assert checkpoint.pair == _PAIR
+    data.write_text(json.dumps({"prompt": "a", "score": 7}))
+    assert main(["train", "causal-lm", str(data), "--judged", *words]) == 1
+    assert "row 1: score is 7.0 (1 such rows), wanted a judge's 1 to 5" in capsys.readouterr().err

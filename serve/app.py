@@ -14,16 +14,20 @@ from starlette.types import ASGIApp
 from pointsman.serve.access import RequireKey
 from pointsman.serve.config import Config
 from pointsman.serve.config_file import make_config
-from pointsman.serve.endpoints import ChatCompletions, Health, MetricsText, Models, Ready, RouteOnly
+from pointsman.serve.endpoints import Completions, Health, MetricsText, Models, Ready, RouteOnly
 from pointsman.serve.engine import Engine
 from pointsman.serve.errors import error_body
 from pointsman.serve.keys import KeyRing
 from pointsman.serve.logs import log_request
 from pointsman.serve.metrics import Metrics
+from pointsman.serve.surfaces import CHAT, EMBEDDINGS, RESPONSES
 
 __all__ = ["create_app"]
 
-_PATHS = "POST /v1/chat/completions and /v1/route, GET /v1/models, /health, /ready and /metrics"
+_PATHS = (
+    "POST /v1/chat/completions, /v1/responses, /v1/embeddings and /v1/route, "
+    "GET /v1/models, /health, /ready and /metrics"
+)
 _HEADERS = ("model", "router", "win-rate", "threshold", "reason", "chain", "request-id")
 
 
@@ -51,11 +55,14 @@ def create_app(config: Config | None = None, *, engine: Engine | None = None) ->
 
     limit, metrics = server.max_body_bytes, Metrics(engine.lines)
     observers = (log_request,) if server.log_requests else ()
-    chat = ChatCompletions(engine, max_body_bytes=limit, metrics=metrics, observers=observers)
     guard = _guard(server.keys_file)
     models = guard(Models(engine))
+    completions = {
+        f"/v1{surface.path}": Completions(engine, surface, max_body_bytes=limit, metrics=metrics, observers=observers)
+        for surface in (CHAT, RESPONSES, EMBEDDINGS)
+    }
     routes: list[BaseRoute] = [
-        Route("/v1/chat/completions", guard(chat), methods=["POST"]),
+        *(Route(path, guard(endpoint), methods=["POST"]) for path, endpoint in completions.items()),
         Route("/v1/route", guard(RouteOnly(engine, max_body_bytes=limit)), methods=["POST"]),
         Route("/v1/models", models, methods=["GET"]),
         Route("/v1/models/{name:path}", models, methods=["GET"]),

@@ -7,14 +7,16 @@ import asyncio
 import itertools
 import logging
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from pointsman.serve.breaker import Breaker
 from pointsman.serve.config import RetryConfig
 from pointsman.serve.errors import UpstreamFailure
+from pointsman.serve.event_streams import EventStream
 from pointsman.serve.retry import is_retried, is_upstreams_fault, retry_delay_s
-from pointsman.serve.sse import ChatStream, PrimedStream, relay_events
+from pointsman.serve.sse import PrimedStream, relay_events
 from pointsman.serve.upstreams.upstream import Call, Reply, Upstream
 
 __all__ = ["Answered", "Attempts", "Line"]
@@ -22,6 +24,7 @@ __all__ = ["Answered", "Attempts", "Line"]
 _LOG = logging.getLogger(__name__)
 _FINAL = frozenset({"upstream_timeout", "upstream_unavailable"})  # waited for long enough, or left alone
 _TOO_MANY = 429
+NewStream: TypeAlias = Callable[[], EventStream]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ class Answered:
     reply: Reply
     model: str
     trail: tuple[str, ...]
-    stream: ChatStream | None = None
+    stream: EventStream | None = None
 
 
 class Attempts:
@@ -63,8 +66,11 @@ class Attempts:
         self._lines = lines
         self._rng = random.Random()
 
-    async def ask(self, call: Call, models: Sequence[str]) -> Answered:
+    async def ask(self, call: Call, models: Sequence[str], new_stream: NewStream) -> Answered:
         """The first good answer of `models`; an answer that refuses the request for the client's fault is good.
+
+        Args:
+            new_stream: makes the watch over an event stream, should the answer be one.
 
         Raises:
             UpstreamFailure: the last model gave no answer at all.
@@ -72,19 +78,19 @@ class Attempts:
         trail: list[str] = []
         for model in models[:-1]:
             try:
-                answered = await self._ask_model(call, model, trail)
+                answered = await self._ask_model(call, model, trail, new_stream)
             except UpstreamFailure as failure:
                 _LOG.warning("%s; asking %s", failure, models[-1])
             else:
                 if not is_upstreams_fault(answered.reply.status):
                     return answered
-        return await self._ask_model(call, models[-1], trail)
+        return await self._ask_model(call, models[-1], trail, new_stream)
 
-    async def _ask_model(self, call: Call, model: str, trail: list[str]) -> Answered:
+    async def _ask_model(self, call: Call, model: str, trail: list[str], new_stream: NewStream) -> Answered:
         retry = self._lines[model].retry
         for attempt in itertools.count():
             try:
-                answered = await self._try(call, model, trail)
+                answered = await self._try(call, model, trail, new_stream)
             except UpstreamFailure as failure:
                 failure.trail = tuple(trail)
                 delay_s = None if failure.code in _FINAL else retry_delay_s(retry, attempt, None, self._rng)
@@ -98,7 +104,7 @@ class Attempts:
             await asyncio.sleep(delay_s)
         raise AssertionError("unreachable: the loop has no end")
 
-    async def _try(self, call: Call, model: str, trail: list[str]) -> Answered:
+    async def _try(self, call: Call, model: str, trail: list[str], new_stream: NewStream) -> Answered:
         line = self._lines[model]
         if not line.breaker.allow():
             trail.append(f"{model} skipped")
@@ -108,7 +114,7 @@ class Attempts:
                 code="upstream_unavailable",
             )
         try:
-            answered = await _send(line, call, model)
+            answered = await _send(line, call, model, new_stream())
         except UpstreamFailure as failure:
             trail.append(f"{model} {failure.code}")
             line.breaker.fail()
@@ -122,10 +128,9 @@ class Attempts:
         return replace(answered, trail=tuple(trail))
 
 
-async def _send(line: Line, call: Call, model: str) -> Answered:
+async def _send(line: Line, call: Call, model: str, stream: EventStream) -> Answered:
     reply = await line.upstream.send(call)
     if reply.chunks is None:
         return Answered(reply, model, ())
-    stream = ChatStream()
     events = await PrimedStream.open(relay_events(reply.chunks, stream, on_break=line.breaker.fail))
     return Answered(replace(reply, chunks=events), model, (), stream)

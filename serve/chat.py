@@ -10,7 +10,17 @@ import orjson
 from pointsman.serve.errors import RequestError
 from pointsman.serve.model_field import AUTO
 
-__all__ = ["ChatRequest", "prompt_text", "read_chat", "read_object", "read_question"]
+__all__ = [
+    "ChatRequest",
+    "prompt_text",
+    "read_chat",
+    "read_embeddings",
+    "read_object",
+    "read_question",
+    "read_responses",
+]
+
+_TEXT_PARTS = ("text", "input_text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +49,27 @@ def read_chat(body: bytes) -> ChatRequest:
         RequestError: 400, naming the parameter, its value and what was wanted.
     """
     document = read_object(body)
-    stream = document.get("stream")
-    if stream is not None and not isinstance(stream, bool):
-        raise RequestError(f"stream is {_shown(document, 'stream')}, wanted true or false", param="stream")
-    return ChatRequest(body, document, _model(document), bool(stream), prompt_text(document))
+    return ChatRequest(body, document, _model(document), _stream(document), prompt_text(document))
+
+
+def read_responses(body: bytes) -> ChatRequest:
+    """The request of the Responses API in a JSON body; its prompt is `input`, or the last user item's text.
+
+    Raises:
+        RequestError: 400, naming the parameter, its value and what was wanted.
+    """
+    document = read_object(body)
+    return ChatRequest(body, document, _model(document), _stream(document), _input_text(document))
+
+
+def read_embeddings(body: bytes) -> ChatRequest:
+    """The embedding request in a JSON body; it has no prompt to route by.
+
+    Raises:
+        RequestError: 400, naming the parameter, its value and what was wanted.
+    """
+    document = read_object(body)
+    return ChatRequest(body, document, _model(document), False, "")
 
 
 def read_question(body: bytes) -> ChatRequest:
@@ -74,6 +101,26 @@ def read_object(body: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise RequestError(f"the body is a JSON {_json_type(document)}, wanted an object with model and messages")
     return document
+
+
+def _stream(document: Mapping[str, Any]) -> bool:
+    stream = document.get("stream")
+    if stream is not None and not isinstance(stream, bool):
+        raise RequestError(f"stream is {_shown(document, 'stream')}, wanted true or false", param="stream")
+    return bool(stream)
+
+
+def _input_text(document: Mapping[str, Any]) -> str:
+    given = document.get("input")
+    if given is None or isinstance(given, str):
+        return _content_text(given, "input")
+    if not isinstance(given, list):
+        raise RequestError(f"input is {_brief(given)}, wanted a string or an array of items", param="input")
+    for i, item in enumerate(given):
+        if not isinstance(item, dict):
+            raise RequestError(f"input[{i}] is {_brief(item)}, wanted an object", param=f"input[{i}]")
+    last = next((i for i in reversed(range(len(given))) if given[i].get("role") == "user"), None)
+    return "" if last is None else _content_text(given[last].get("content"), f"input[{last}].content")
 
 
 def _model(document: Mapping[str, Any]) -> str:
@@ -128,7 +175,7 @@ def _texts(parts: Sequence[object], where: str) -> list[str]:
                 f'{where}[{i}] is {_brief(part)}, wanted a part such as {{"type": "text", "text": "Hello"}}',
                 param=f"{where}[{i}]",
             )
-        if part["type"] == "text":
+        if part["type"] in _TEXT_PARTS:
             if not isinstance(part.get("text"), str):
                 raise RequestError(
                     f"{where}[{i}].text is {_brief(part.get('text'))}, wanted a string", param=f"{where}[{i}].text"

@@ -12,17 +12,18 @@ from starlette.types import Receive, Scope, Send
 from pointsman.core.decision import Decision
 from pointsman.serve.access import check_model
 from pointsman.serve.attempts import Answered
-from pointsman.serve.chat import read_chat, read_question
+from pointsman.serve.chat import read_question
 from pointsman.serve.engine import Engine
 from pointsman.serve.errors import RequestError, UpstreamFailure
 from pointsman.serve.exchange import Exchange
 from pointsman.serve.metrics import CONTENT_TYPE, Metrics
 from pointsman.serve.model_field import AUTO, ROUTER_PREFIX
 from pointsman.serve.record import Observer, Record, request_id
+from pointsman.serve.surfaces import Surface
 from pointsman.serve.upstreams.upstream import Headers
 from pointsman.serve.wire import ClientGone, WhileConnected, read_body, send_body, send_stream
 
-__all__ = ["JSON", "ChatCompletions", "Health", "MetricsText", "Models", "Ready", "RouteOnly", "decision_headers"]
+__all__ = ["JSON", "Completions", "Health", "MetricsText", "Models", "Ready", "RouteOnly", "decision_headers"]
 
 JSON = (b"content-type", b"application/json")
 _LOG = logging.getLogger(__name__)
@@ -30,12 +31,19 @@ _PASSED_ON = (b"traceparent", b"tracestate", b"idempotency-key", b"openai-beta")
 _MAX_HEADER = 300
 
 
-class ChatCompletions:
-    """POST /v1/chat/completions."""
+class Completions:
+    """POST to one of the surfaces: decides, asks, answers."""
 
     def __init__(
-        self, engine: Engine, *, max_body_bytes: int, metrics: Metrics, observers: Sequence[Observer] = ()
+        self,
+        engine: Engine,
+        surface: Surface,
+        *,
+        max_body_bytes: int,
+        metrics: Metrics,
+        observers: Sequence[Observer] = (),
     ) -> None:
+        self._surface = surface
         self._engine = engine
         self._max_body_bytes = max_body_bytes
         self._metrics = metrics
@@ -62,7 +70,7 @@ class ChatCompletions:
 
     async def _serve(self, record: Record, scope: Scope, receive: Receive, send: Send) -> None:
         body = await read_body(scope, receive, max_bytes=self._max_body_bytes)
-        exchange = Exchange(read_chat(body), _passed_on(scope))
+        exchange = Exchange(self._surface.read(body), _passed_on(scope), self._surface)
         record.stream = exchange.request.stream
         check_model(scope, exchange.request.model)
         async with WhileConnected(receive):

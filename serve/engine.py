@@ -18,7 +18,6 @@ from pointsman.serve.upstreams.upstream import Call, Upstream
 __all__ = ["Engine"]
 
 _ROUTER_THREADS = 8
-_CHAT_PATH = "/chat/completions"
 
 
 class Engine:
@@ -81,11 +80,12 @@ class Engine:
         """Asks the chosen model, and the other one if it fails. A stream's first event has arrived by then.
 
         Raises:
+            RequestError: the model is not served on this surface.
             UpstreamFailure: there was no answer.
         """
         request = exchange.request
-        call = Call(_CHAT_PATH, request.body, request.document, request.stream, decision, exchange.headers)
-        return await self._attempts.ask(call, self._candidates(decision))
+        call = Call(exchange.surface.path, request.body, request.document, request.stream, decision, exchange.headers)
+        return await self._attempts.ask(call, self._candidates(decision), exchange.surface.stream)
 
     def _candidates(self, decision: Decision) -> list[str]:
         """The chosen model and who may answer in its place: nobody for a model that the request names itself."""

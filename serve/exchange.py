@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pointsman.core.decision import Decision
 from pointsman.serve.chat import ChatRequest
 from pointsman.serve.model_field import ModelField
+from pointsman.serve.surfaces import CHAT, Surface
 
 __all__ = ["Exchange"]
 
@@ -17,6 +18,7 @@ class Exchange:
     Attributes:
         request: as it came.
         headers: the client's headers that are passed on.
+        surface: which kind of request it is.
         field: what its `model` means.
         win_rate: strong model's win rate in [0, 1]; None where no router was asked or it failed.
         threshold: strong iff win_rate >= threshold; None where no router was asked.
@@ -26,6 +28,7 @@ class Exchange:
 
     request: ChatRequest
     headers: Mapping[str, str] = field(default_factory=dict)
+    surface: Surface = CHAT
     field: ModelField | None = None
     win_rate: float | None = None
     threshold: float | None = None

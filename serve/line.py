@@ -14,6 +14,7 @@ from pointsman.core.decision import Decision
 from pointsman.core.errors import PointsmanError
 from pointsman.core.pair import ModelPair
 from pointsman.core.router import Router
+from pointsman.serve.errors import RequestError
 from pointsman.serve.exchange import Exchange
 from pointsman.serve.model_field import parse_model_field
 from pointsman.serve.served import ServedRouter
@@ -39,6 +40,12 @@ class ResolveModel:
 
     async def __call__(self, exchange: Exchange) -> None:
         field = parse_model_field(exchange.request.model, routers=self._routers, models=self._models)
+        if field.router is not None and not exchange.surface.routed:
+            raise RequestError(
+                f"model {exchange.request.model!r} means a router, and /v1{exchange.surface.path} is not routed: "
+                f"name a model; there are {', '.join(self._models)}",
+                param="model",
+            )
         exchange.field = field
         if field.router is not None:
             exchange.threshold = self._routers[field.router].threshold(field)

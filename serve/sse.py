@@ -1,32 +1,25 @@
 """Server-sent events: complete ones passed on byte by byte, broken streams never passed off as success."""
 
 import asyncio
-import json
 import re
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
-from typing import Any, Self
-
-import orjson
+from typing import Self
 
 from pointsman.serve.errors import UpstreamFailure
+from pointsman.serve.event_streams import EventStream
 from pointsman.serve.upstreams.upstream import ByteStream
 
 __all__ = [
-    "DONE",
     "MAX_EVENT_BYTES",
-    "ChatStream",
     "EventBuffer",
     "PrimedStream",
-    "error_event",
     "event_data",
     "relay_events",
 ]
 
-DONE = b"data: [DONE]\n\n"
 MAX_EVENT_BYTES = 32 * 1024 * 1024
 _LINGER_S = 0.5  # how long an upstream may take to hang up after [DONE]
-_MAX_MESSAGE = 500
 _END = re.compile(rb"(?>\r\n|\n|\r){2,}")
 _LINE = re.compile(rb"\r\n|\n|\r")
 
@@ -71,43 +64,8 @@ def event_data(events: bytes) -> list[bytes]:
     return found
 
 
-class ChatStream:
-    """What is known of a chat completion stream so far.
-
-    Attributes:
-        finished: a finish_reason has been seen: the answer is complete.
-        done: [DONE] has been seen.
-        failed: the stream broke, or the upstream reported an error in its midst.
-    """
-
-    def __init__(self) -> None:
-        self._begun = False
-        self.finished = False
-        self.done = False
-        self.failed = False
-
-    def see(self, data: bytes) -> None:
-        """Takes note of one event's data.
-
-        Raises:
-            UpstreamFailure: the data is neither a JSON object nor [DONE], or is an error and the first there is.
-        """
-        if data.strip() == b"[DONE]":
-            self.done = True
-        elif data.strip():
-            chunk = _read(data)
-            if chunk.get("error"):
-                if not self._begun:
-                    raise UpstreamFailure(f"the upstream answered with an error: {_error_message(chunk['error'])}")
-                self.failed = True
-            self._begun = True
-            choices = chunk.get("choices")
-            if isinstance(choices, list) and any(isinstance(c, dict) and c.get("finish_reason") for c in choices):
-                self.finished = True
-
-
 async def relay_events(
-    chunks: ByteStream, stream: ChatStream, *, on_break: Callable[[], None] | None = None
+    chunks: ByteStream, stream: EventStream, *, on_break: Callable[[], None] | None = None
 ) -> AsyncGenerator[bytes, None]:
     """Passes a stream on event by event, each as soon as it is complete and byte by byte as it came.
 
@@ -139,7 +97,7 @@ async def relay_events(
                 stream.failed = True
                 if on_break is not None:
                     on_break()
-                yield error_event(failure)
+                yield stream.error_event(failure)
 
 
 class PrimedStream:
@@ -172,11 +130,6 @@ class PrimedStream:
         await self._rest.aclose()
 
 
-def error_event(failure: UpstreamFailure) -> bytes:
-    """The event that ends a broken stream."""
-    return b"data: " + failure.body() + b"\n\n"
-
-
 async def _next(chunks: ByteStream, timeout_s: float | None) -> bytes | None:
     try:
         async with asyncio.timeout(timeout_s):
@@ -185,7 +138,7 @@ async def _next(chunks: ByteStream, timeout_s: float | None) -> bytes | None:
         return None
 
 
-def _sane(events: bytes, stream: ChatStream) -> Iterator[bytes]:
+def _sane(events: bytes, stream: EventStream) -> Iterator[bytes]:
     """`events` if all are well-formed; else those up to the first malformed one, and then its failure."""
     start = 0
     for end in _END.finditer(events):
@@ -203,7 +156,7 @@ def _sane(events: bytes, stream: ChatStream) -> Iterator[bytes]:
         yield events[:start]
 
 
-def _finish(rest: bytes, stream: ChatStream) -> Iterator[bytes]:
+def _finish(rest: bytes, stream: EventStream) -> Iterator[bytes]:
     """What is still to be said when the upstream has hung up."""
     try:
         for data in event_data(rest):
@@ -214,28 +167,5 @@ def _finish(rest: bytes, stream: ChatStream) -> Iterator[bytes]:
         yield rest + b"\n\n" if rest.strip() else rest
     if not stream.finished and not stream.done:
         raise UpstreamFailure("the upstream ended its stream before the answer was complete", code="upstream_cut")
-    if not stream.done:
-        yield DONE
-
-
-def _read(data: bytes) -> dict[str, Any]:
-    try:
-        chunk = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        chunk = _read_leniently(data)
-    if not isinstance(chunk, dict):
-        raise UpstreamFailure("the upstream sent a stream event that is no JSON object", code="upstream_malformed")
-    return chunk
-
-
-def _error_message(error: object) -> str:
-    message = error.get("message") if isinstance(error, dict) else error
-    return str(message)[:_MAX_MESSAGE]
-
-
-def _read_leniently(data: bytes) -> Any:
-    """What some upstreams send and clients read, though it is no JSON: NaN, infinities, lone surrogates."""
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError):
-        raise UpstreamFailure("the upstream sent a stream event that is not JSON", code="upstream_malformed") from None
+    if not stream.done and stream.closing:
+        yield stream.closing

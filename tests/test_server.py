@@ -359,6 +359,48 @@ def test_a_stand_in_may_be_named(stand_ins):
     assert "because the request names it" in answer.choices[0].message.content
 
 
+def test_the_responses_api_is_routed_and_passed_through(client, upstream):
+    """OpenAI's client asks it plain and streaming; text, parts and conversations are routed by their last user turn."""
+    part = {"type": "input_text", "text": "Hello"}
+    turns = [{"role": "user", "content": [part]}, {"role": "assistant", "content": "Yes?"}]
+    for given in ("Hello", [{"role": "user", "content": "Hello"}], turns):
+        raw = client.responses.with_raw_response.create(model=STRONG, input=given)
+        assert raw.parse().output_text == "".join(WORDS)
+        assert (raw.headers["x-pointsman-model"], raw.headers["x-pointsman-reason"]) == ("big", "win_rate")
+        assert upstream.last.document == {"model": "vendor/big-1", "input": given}
+    with client.responses.create(model=WEAK, input="Hello", stream=True) as stream:
+        events = list(stream)
+    assert [e.delta for e in events if e.type == "response.output_text.delta"] == WORDS
+    assert events[-1].type == "response.completed"
+    assert upstream.last.path == "/v1/responses"
+
+
+def test_embeddings_go_to_the_model_that_is_named(client, upstream):
+    """They are passed through and never routed."""
+    answer = client.embeddings.create(model="small", input="Hello", encoding_format="float")
+    assert answer.data[0].embedding == [0.5, -0.5]
+    assert upstream.last.document == {"model": "small-1", "input": "Hello", "encoding_format": "float"}
+    with pytest.raises(openai.BadRequestError, match="is not routed: name a model; there are big, small"):
+        client.embeddings.create(model="auto", input="Hello", encoding_format="float")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"input": 5}, {"input": ["Hello"]}, {"input": [{"role": "user", "content": 5}]}, {"stream": 1}, {"model": 5}],
+)
+def test_a_malformed_response_request_is_a_400(http, body):
+    """The Responses API refuses what it cannot read, in the same shape."""
+    response = http.post("/v1/responses", json={"model": STRONG, "input": "Hello", **body})
+    assert response.status_code == 400
+    assert set(response.json()["error"]) == {"message", "type", "param", "code"}
+
+
+def test_stand_ins_answer_chat_alone(stand_ins):
+    """On other surfaces they say where they are to be asked."""
+    with pytest.raises(openai.BadRequestError, match="/v1/chat/completions"):
+        stand_ins.responses.create(model="auto", input="Hello")
+
+
 def test_an_error_event_is_json_that_clients_know(http, upstream):
     """The last event of a broken stream is an OpenAI error, and [DONE] does not follow."""
     with set_to(upstream, "pause_s", 1.0):

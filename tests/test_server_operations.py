@@ -158,15 +158,17 @@ def test_sigterm_lets_streams_finish(tmp_path, upstream, config):
     assert [entry["outcome"] for entry in logged if entry["logger"] == "pointsman.requests"] == ["answered"]
 
 
-def test_worker_processes_share_their_metrics(tmp_path, config):
-    """Whichever process answers GET /metrics tells of all of them."""
-    process, url = serve(tmp_path, config, "--workers", "2", stderr=subprocess.PIPE)
+def test_worker_processes_share_port_key_and_metrics(tmp_path, upstream, config, monkeypatch):
+    """Each has the key of the command line, and whichever answers GET /metrics tells of all of them."""
+    monkeypatch.setenv("SOME_KEY", "sk-worker")
+    process, url = serve(tmp_path, config, "--workers", "2", "--api-key", "env:SOME_KEY", stderr=subprocess.PIPE)
     try:
         for _ in range(12):
             httpx.post(f"{url}/v1/chat/completions", json={"model": STRONG, "messages": HELLO})
         text = httpx.get(f"{url}/metrics").text
         counts = re.findall(r'pointsman_requests_total{.*outcome="answered".*} (\S+)', text)
         assert sum(map(float, counts)) == 12
+        assert {request.headers["authorization"] for request in upstream.received} == {"Bearer sk-worker"}
     finally:
         process.terminate()
         process.communicate(timeout=20)

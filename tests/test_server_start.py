@@ -60,16 +60,6 @@ def test_a_newcomer_is_served_without_key_or_model():
     assert process.returncode in (0, -signal.SIGTERM)
 
 
-def test_several_workers_serve_one_port():
-    """Worker processes get the same options, and the key without its standing in an argument list."""
-    flags = ["--routers", "random", "--strong-model", "a", "--weak-model", "b", "--base-url", "http://127.0.0.1:9/v1"]
-    with serving(*flags, "--api-key", "env:SOME_KEY", "--workers", "2", SOME_KEY="sk-worker") as (_, url, said):
-        assert wait_for(url).status_code == 200
-        assert "strong: a   weak: b" in said
-        names = [model["id"] for model in httpx.get(f"{url}/v1/models").json()["data"]]
-        assert names == ["auto", "router-random", "a", "b"]
-
-
 @pytest.mark.parametrize(
     ("flags", "problem"),
     [

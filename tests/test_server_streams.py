@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pointsman.serve.errors import UpstreamFailure
-from pointsman.serve.sse import DONE, ChatStream, EventBuffer, PrimedStream, event_data, relay_events
+from pointsman.serve.event_streams import DONE, ChatStream, ResponsesStream
+from pointsman.serve.sse import EventBuffer, PrimedStream, event_data, relay_events
 
 
 def chunk(finish=None, **delta):
@@ -20,7 +21,7 @@ def event(value, end="\n\n"):
     return f"data: {json.dumps(value, ensure_ascii=False)}{end}".encode()
 
 
-async def relay(*pieces):
+async def relay(*pieces, kind=ChatStream):
     """What a client receives of an upstream's pieces; an exception among them is raised."""
 
     async def upstream():
@@ -29,7 +30,7 @@ async def relay(*pieces):
                 raise piece
             yield piece
 
-    return [out async for out in relay_events(upstream(), ChatStream())]
+    return [out async for out in relay_events(upstream(), kind())]
 
 
 def cut_at(data, cuts):
@@ -165,3 +166,37 @@ async def test_numbers_that_are_no_json_but_usual_pass():
     """Infinite log-probabilities, which some upstreams write, do not break a stream."""
     odd = b'data: {"choices": [], "logprob": -Infinity, "text": "\\ud800"}\n\n'
     assert (await relay(odd, event(chunk("stop")), DONE))[0] == odd
+
+
+def response_event(kind, **fields):
+    return f"event: {kind}\ndata: {json.dumps({'type': kind, **fields})}\n\n".encode()
+
+
+@pytest.mark.parametrize("end", ["response.completed", "response.incomplete"])
+async def test_a_responses_stream_ends_with_its_last_event(end):
+    """The Responses API knows no [DONE]: nothing is added, and nothing waited for."""
+    parts = [response_event("response.created"), response_event("response.output_text.delta", delta="a")]
+    parts.append(response_event(end))
+    assert await relay(*parts, kind=ResponsesStream) == parts
+
+
+@pytest.mark.parametrize(
+    "broken", [[], [b"data: no\n\n"], [UpstreamFailure("reset")]], ids=["ends early", "no JSON", "reset"]
+)
+async def test_a_broken_responses_stream_ends_with_an_error_event(broken):
+    """The error event has the type that the API's clients know."""
+    created = response_event("response.created")
+    out = b"".join(await relay(created, *broken, kind=ResponsesStream))
+    assert out.startswith(created + b"event: error\n")
+    last = json.loads(event_data(out)[-1])
+    assert last["type"] == "error"
+    assert last["message"] == last["error"]["message"]
+
+
+async def test_a_failed_response_is_told_as_it_is():
+    """After its first event a failure is passed on; as the first event it is an error that may be retried."""
+    failed = response_event("response.failed", response={"error": {"message": "overloaded"}})
+    created = response_event("response.created")
+    assert await relay(created, failed, response_event("x"), kind=ResponsesStream) == [created, failed]
+    with pytest.raises(UpstreamFailure, match="overloaded"):
+        await relay(failed, kind=ResponsesStream)

@@ -54,7 +54,13 @@ class Upstream:
 
     def app(self) -> Starlette:
         """The ASGI application."""
-        return Starlette(routes=[Route("/v1/chat/completions", self._chat, methods=["POST"])])
+        return Starlette(
+            routes=[
+                Route("/v1/chat/completions", self._chat, methods=["POST"]),
+                Route("/v1/responses", self._responses, methods=["POST"]),
+                Route("/v1/embeddings", self._embeddings, methods=["POST"]),
+            ]
+        )
 
     @property
     def last(self) -> Received:
@@ -87,6 +93,38 @@ class Upstream:
             {**envelope, "object": "chat.completion", "choices": [choice], "usage": usage},
             headers={"x-request-id": "req-1"},
         )
+
+    async def _embeddings(self, request: Request) -> Response:
+        self.received.append(Received(request.url.path, dict(request.headers), await request.body()))
+        data = [{"object": "embedding", "index": 0, "embedding": [0.5, -0.5]}]
+        usage = {"prompt_tokens": 1, "total_tokens": 1}
+        return JSONResponse({"object": "list", "data": data, "model": self.last.document["model"], "usage": usage})
+
+    async def _responses(self, request: Request) -> Response:
+        self.received.append(Received(request.url.path, dict(request.headers), await request.body()))
+        text = {"type": "output_text", "text": "".join(WORDS), "annotations": []}
+        message = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [text]}
+        response = {
+            "id": "resp_1",
+            "object": "response",
+            "created_at": 1,
+            "status": "completed",
+            "error": None,
+            "model": self.last.document["model"],
+            "output": [message],
+            "parallel_tool_calls": True,
+            "tool_choice": "auto",
+            "tools": [],
+        }
+        if not self.last.document.get("stream"):
+            return JSONResponse(response)
+        place = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
+        events = [{"type": "response.created", "response": {**response, "output": [], "status": "in_progress"}}]
+        events += [{"type": "response.output_text.delta", **place, "delta": word, "logprobs": []} for word in WORDS]
+        events += [{"type": "response.completed", "response": response}]
+        numbered = [{**event, "sequence_number": i} for i, event in enumerate(events)]
+        lines = [f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in numbered]
+        return StreamingResponse(iter(lines), media_type="text/event-stream")
 
     async def _stream(self, document: dict[str, Any], envelope: dict[str, Any]) -> AsyncIterator[bytes]:
         envelope = {**envelope, "object": "chat.completion.chunk"}

@@ -9,9 +9,9 @@ from typing import Any
 from pointsman.core.errors import MissingExtraError
 from pointsman.serve.config import TimeoutConfig
 from pointsman.serve.errors import UpstreamFailure, error_body
+from pointsman.serve.event_streams import DONE
 from pointsman.serve.providers import Target
-from pointsman.serve.sse import DONE
-from pointsman.serve.upstreams.upstream import Call, Reply, Upstream
+from pointsman.serve.upstreams.upstream import Call, Reply, Upstream, require_chat
 
 __all__ = ["LiteLLMUpstream", "require_litellm"]
 
@@ -78,6 +78,7 @@ class LiteLLMUpstream(Upstream):
         await self._litellm.close_litellm_async_clients()
 
     async def send(self, call: Call) -> Reply:
+        require_chat(call, self._target.name)
         answer = await self._ask(call)
         if isinstance(answer, Reply):
             return answer

@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 
 from pointsman.core.decision import Decision
-from pointsman.serve.sse import DONE
-from pointsman.serve.upstreams.upstream import Call, Reply, Upstream
+from pointsman.serve.event_streams import DONE
+from pointsman.serve.upstreams.upstream import Call, Reply, Upstream, require_chat
 
 __all__ = ["STRONG_STAND_IN", "WEAK_STAND_IN", "StandIn"]
 
@@ -30,6 +30,7 @@ class StandIn(Upstream):
         return "pointsman-stand-in"
 
     async def send(self, call: Call) -> Reply:
+        require_chat(call, self._name)
         text = _explanation(call.decision)
         envelope = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": self._name}
         if call.stream:

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from pointsman.core.decision import Decision
+from pointsman.serve.errors import RequestError
 
-__all__ = ["ByteStream", "Call", "Headers", "Reply", "Upstream"]
+__all__ = ["ByteStream", "Call", "Headers", "Reply", "Upstream", "require_chat"]
 
+_CHAT_PATH = "/chat/completions"
 Headers = tuple[tuple[bytes, bytes], ...]
 
 
@@ -54,6 +56,21 @@ class Reply:
     headers: Headers
     body: bytes = b""
     chunks: ByteStream | None = None
+
+
+def require_chat(call: Call, model: str) -> None:
+    """For upstreams that answer chat completions alone.
+
+    Raises:
+        RequestError: 400, the call is of another kind.
+    """
+    if call.path != _CHAT_PATH:
+        raise RequestError(
+            f"model {model!r} is not served on /v1{call.path}, but on /v1{_CHAT_PATH}: "
+            "the former is for models whose upstream speaks OpenAI's protocol",
+            param="model",
+            code="unsupported_surface",
+        )
 
 
 class Upstream(ABC):

@@ -53,17 +53,17 @@ def create_app(config: Config | None = None, *, engine: Engine | None = None) ->
         finally:
             await engine.close()
 
-    limit, metrics = server.max_body_bytes, Metrics(engine.lines)
+    metrics = Metrics(engine.lines)
     observers = (log_request,) if server.log_requests else ()
     guard = _guard(server.keys_file)
     models = guard(Models(engine))
     completions = {
-        f"/v1{surface.path}": Completions(engine, surface, max_body_bytes=limit, metrics=metrics, observers=observers)
+        f"/v1{surface.path}": Completions(engine, surface, limits=server, metrics=metrics, observers=observers)
         for surface in (CHAT, RESPONSES, EMBEDDINGS)
     }
     routes: list[BaseRoute] = [
         *(Route(path, guard(endpoint), methods=["POST"]) for path, endpoint in completions.items()),
-        Route("/v1/route", guard(RouteOnly(engine, max_body_bytes=limit)), methods=["POST"]),
+        Route("/v1/route", guard(RouteOnly(engine, limits=server)), methods=["POST"]),
         Route("/v1/models", models, methods=["GET"]),
         Route("/v1/models/{name:path}", models, methods=["GET"]),
         Route("/health", Health(), methods=["GET"]),

@@ -145,6 +145,7 @@ class ServerConfig(_Part):
 
     Attributes:
         max_body_bytes: of a request.
+        body_timeout_s: for a request's body to arrive.
         routing_timeout_s: for a decision; the strong model answers where it takes longer.
         drain_timeout_s: for the requests that are being served when the server is told to stop.
         cors_origins: origins whose pages may ask from a browser.
@@ -156,6 +157,7 @@ class ServerConfig(_Part):
     host: Name = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 6060
     max_body_bytes: Annotated[int, Field(gt=0)] = 32 * 1024 * 1024
+    body_timeout_s: Seconds = 60.0
     routing_timeout_s: Seconds = 2.0
     drain_timeout_s: Seconds = 60.0
     cors_origins: Annotated[tuple[Name, ...], Field(strict=False)] = ()

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from time import perf_counter
 from typing import Any
 
@@ -13,12 +14,14 @@ from pointsman.core.decision import Decision
 from pointsman.serve.access import check_model
 from pointsman.serve.attempts import Answered
 from pointsman.serve.chat import read_question
+from pointsman.serve.config import ServerConfig
 from pointsman.serve.engine import Engine
 from pointsman.serve.errors import RequestError, UpstreamFailure
 from pointsman.serve.exchange import Exchange
 from pointsman.serve.metrics import CONTENT_TYPE, Metrics
 from pointsman.serve.model_field import AUTO, ROUTER_PREFIX
 from pointsman.serve.record import Observer, Record, request_id
+from pointsman.serve.retry import is_upstreams_fault
 from pointsman.serve.surfaces import Surface
 from pointsman.serve.upstreams.upstream import Headers
 from pointsman.serve.wire import ClientGone, WhileConnected, read_body, send_body, send_stream
@@ -29,6 +32,7 @@ JSON = (b"content-type", b"application/json")
 _LOG = logging.getLogger(__name__)
 _PASSED_ON = (b"traceparent", b"tracestate", b"idempotency-key", b"openai-beta")
 _MAX_HEADER = 300
+_CLOSING = (408, 413)  # what is left of the body is not waited for
 
 
 class Completions:
@@ -39,13 +43,13 @@ class Completions:
         engine: Engine,
         surface: Surface,
         *,
-        max_body_bytes: int,
+        limits: ServerConfig,
         metrics: Metrics,
         observers: Sequence[Observer] = (),
     ) -> None:
         self._surface = surface
         self._engine = engine
-        self._max_body_bytes = max_body_bytes
+        self._limits = limits
         self._metrics = metrics
         self._observers: tuple[Observer, ...] = (metrics, *observers)
 
@@ -69,7 +73,7 @@ class Completions:
                 observe(record)
 
     async def _serve(self, record: Record, scope: Scope, receive: Receive, send: Send) -> None:
-        body = await read_body(scope, receive, max_bytes=self._max_body_bytes)
+        body = await read_body(receive, self._limits)
         exchange = Exchange(self._surface.read(body), _passed_on(scope), self._surface)
         record.stream = exchange.request.stream
         check_model(scope, exchange.request.model)
@@ -82,20 +86,19 @@ class Completions:
             record.answered_at = perf_counter()
             record.model, record.trail, record.status = answered.model, answered.trail, answered.reply.status
             await _send_answered(send, answered, _record_headers(record))
-        broken = answered.stream is not None and answered.stream.failed
-        record.outcome = "broken" if broken else "answered" if record.status < 400 else "failed"
+        record.outcome = _outcome(answered)
 
 
 class RouteOnly:
     """POST /v1/route: the decision on a chat request, or on {"prompt": ...}, without asking any model."""
 
-    def __init__(self, engine: Engine, *, max_body_bytes: int) -> None:
+    def __init__(self, engine: Engine, *, limits: ServerConfig) -> None:
         self._engine = engine
-        self._max_body_bytes = max_body_bytes
+        self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            body = await read_body(scope, receive, max_bytes=self._max_body_bytes)
+            body = await read_body(receive, self._limits)
             question = read_question(body)
             check_model(scope, question.model)
             decision = await self._engine.decide(Exchange(question))
@@ -180,6 +183,14 @@ def decision_headers(decision: Decision, *, model: str | None = None) -> Headers
     return tuple(headers)
 
 
+def _outcome(answered: Answered) -> str:
+    if answered.stream is not None and answered.stream.failed:
+        return "broken"
+    if answered.reply.status < HTTPStatus.BAD_REQUEST:
+        return "answered"
+    return "failed" if is_upstreams_fault(answered.reply.status) else "refused"
+
+
 def _record_headers(record: Record) -> Headers:
     headers: Headers = ((b"x-pointsman-request-id", record.id.encode("ascii")),)
     if record.decision is not None:
@@ -202,7 +213,7 @@ async def _send_answered(send: Send, answered: Answered, headers: Headers) -> No
 
 
 async def _refuse(send: Send, error: RequestError, headers: Headers = ()) -> None:
-    closing: Headers = ((b"connection", b"close"),) if error.status == 413 else ()
+    closing: Headers = ((b"connection", b"close"),) if error.status in _CLOSING else ()
     await send_body(send, error.status, error.body(), (JSON, *closing, *headers))
 
 

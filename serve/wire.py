@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Send
 
+from pointsman.serve.config import ServerConfig
 from pointsman.serve.errors import RequestError
 from pointsman.serve.upstreams.upstream import ByteStream, Headers
 
@@ -18,13 +19,22 @@ class ClientGone(Exception):  # noqa: N818  (no error: an event)
     """The client hung up before its answer was complete."""
 
 
-async def read_body(scope: Scope, receive: Receive, *, max_bytes: int) -> bytes:
+async def read_body(receive: Receive, limits: ServerConfig) -> bytes:
     """The whole body of a request.
 
     Raises:
-        RequestError: 413, it is longer than `max_bytes`.
+        RequestError: 413, it is longer than the limit, or 408, it takes longer to arrive.
         ClientGone: the client hung up.
     """
+    try:
+        async with asyncio.timeout(limits.body_timeout_s):
+            return await _read_body(receive, limits.max_body_bytes)
+    except TimeoutError:
+        message = f"the body did not arrive within {limits.body_timeout_s:g} s"
+        raise RequestError(message, status=408, code="request_timeout") from None
+
+
+async def _read_body(receive: Receive, max_bytes: int) -> bytes:
     message = await receive()
     if message["type"] == "http.disconnect":
         raise ClientGone

@@ -21,7 +21,7 @@ import numpy as np
 
 _CASES = ((16, 1), (64, 1), (128, 1), (512, 1), (16, 32), (128, 32), (512, 32))
 _BUDGET_S = 4.0
-_MIN_TURNS = 5
+_MIN_TURNS = 3
 _ENGINES = ("torch", "onnx", "int8")
 
 

@@ -103,6 +103,9 @@ def new_classifier(
         raise FitError(f"base model {base} cannot be loaded: {error}; name a folder or a Hub id") from error
     if pooling == "model":
         return PromptClassifier(model, None)
+    for name, parameter in model.named_parameters():
+        if name.startswith("pooler."):  # not part of the mean: several processes would wait for its gradient
+            parameter.requires_grad_(False)
     head = nn.Linear(config.hidden_size, _N_CLASSES)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)

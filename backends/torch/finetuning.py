@@ -137,7 +137,7 @@ def finetune(
             best = held, {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
         if settings.patience is not None and _stalled(history, settings.patience):
             break
-    model.to("cpu")
+    accelerator.unwrap_model(run.model, keep_fp32_wrapper=False).to("cpu")
     if best is not None:
         model.load_state_dict(best[1])
     model.eval()

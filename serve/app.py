@@ -53,7 +53,7 @@ def create_app(config: Config | None = None, *, engine: Engine | None = None) ->
         finally:
             await engine.close()
 
-    metrics = Metrics(engine.lines)
+    metrics = Metrics(engine.services)
     observers = (log_request,) if server.log_requests else ()
     guard = _guard(server.keys_file)
     models = guard(Models(engine))

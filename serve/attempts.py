@@ -19,7 +19,7 @@ from pointsman.serve.retry import is_retried, is_upstreams_fault, retry_delay_s
 from pointsman.serve.sse import PrimedStream, relay_events
 from pointsman.serve.upstreams.upstream import Call, Reply, Upstream
 
-__all__ = ["Answered", "Attempts", "Line"]
+__all__ = ["Answered", "Attempts", "Service"]
 
 _LOG = logging.getLogger(__name__)
 _FINAL = frozenset({"upstream_timeout", "upstream_unavailable"})  # waited for long enough, or left alone
@@ -28,7 +28,7 @@ NewStream: TypeAlias = Callable[[], EventStream]
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class Service:
     """One model's upstream with what is remembered of it.
 
     Attributes:
@@ -62,8 +62,8 @@ class Answered:
 class Attempts:
     """Asks models, one after the other."""
 
-    def __init__(self, lines: Mapping[str, Line]) -> None:
-        self._lines = lines
+    def __init__(self, services: Mapping[str, Service]) -> None:
+        self._services = services
         self._rng = random.Random()
 
     async def ask(self, call: Call, models: Sequence[str], new_stream: NewStream) -> Answered:
@@ -87,7 +87,7 @@ class Attempts:
         return await self._ask_model(call, models[-1], trail, new_stream)
 
     async def _ask_model(self, call: Call, model: str, trail: list[str], new_stream: NewStream) -> Answered:
-        retry = self._lines[model].retry
+        retry = self._services[model].retry
         for attempt in itertools.count():
             try:
                 answered = await self._try(call, model, trail, new_stream)
@@ -105,32 +105,33 @@ class Attempts:
         raise AssertionError("unreachable: the loop has no end")
 
     async def _try(self, call: Call, model: str, trail: list[str], new_stream: NewStream) -> Answered:
-        line = self._lines[model]
-        if not line.breaker.allow():
+        service = self._services[model]
+        if not service.breaker.allow():
             trail.append(f"{model} skipped")
             raise UpstreamFailure(
-                f"model {model!r} failed too often in a row; it is asked again in {line.breaker.retry_after_s():.0f} s",
+                f"model {model!r} failed too often in a row; "
+                f"it is asked again in {service.breaker.retry_after_s():.0f} s",
                 status=503,
                 code="upstream_unavailable",
             )
         try:
-            answered = await _send(line, call, model, new_stream())
+            answered = await _send(service, call, model, new_stream())
         except UpstreamFailure as failure:
             trail.append(f"{model} {failure.code}")
-            line.breaker.fail()
+            service.breaker.fail()
             raise
         status = answered.reply.status
         trail.append(f"{model} {status}")
         if status >= 500:
-            line.breaker.fail()
+            service.breaker.fail()
         elif status != _TOO_MANY:
-            line.breaker.succeed()
+            service.breaker.succeed()
         return replace(answered, trail=tuple(trail))
 
 
-async def _send(line: Line, call: Call, model: str, stream: EventStream) -> Answered:
-    reply = await line.upstream.send(call)
+async def _send(service: Service, call: Call, model: str, stream: EventStream) -> Answered:
+    reply = await service.upstream.send(call)
     if reply.chunks is None:
         return Answered(reply, model, ())
-    events = await PrimedStream.open(relay_events(reply.chunks, stream, on_break=line.breaker.fail))
+    events = await PrimedStream.open(relay_events(reply.chunks, stream, on_break=service.breaker.fail))
     return Answered(replace(reply, chunks=events), model, (), stream)

@@ -148,7 +148,7 @@ class Ready:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         pair = (self._engine.pair.strong, self._engine.pair.weak)
-        closed = [name for name in pair if not self._engine.lines[name].breaker.is_open]
+        closed = [name for name in pair if not self._engine.services[name].breaker.is_open]
         states = {name: "up" if name in closed else "left alone after failures" for name in pair}
         body = orjson.dumps({"status": "ready" if closed else "not ready", "models": states})
         await send_body(send, 200 if closed else 503, body, (JSON,))

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from pointsman.core.decision import Decision
 from pointsman.core.pair import ModelPair
-from pointsman.serve.attempts import Answered, Attempts, Line
+from pointsman.serve.attempts import Answered, Attempts, Service
 from pointsman.serve.breaker import Breaker
 from pointsman.serve.config import Config, ModelConfig
 from pointsman.serve.exchange import Exchange
@@ -26,7 +26,7 @@ class Engine:
     Attributes:
         routers: by name, the default one first.
         upstreams: by model name, the strong one first, then the weak one.
-        lines: the same with their retries and breakers.
+        services: the same with their retries and breakers.
         pair: the strong and the weak model.
         line: the steps to a decision.
     """
@@ -45,8 +45,8 @@ class Engine:
         self.pair = ModelPair(config.strong or STRONG_STAND_IN, config.weak or WEAK_STAND_IN)
         self.upstreams = build_upstreams(config, self.pair, base_url=base_url, api_key=api_key)
         self.routers: dict[str, ServedRouter] = {n: serve_router(n, r) for n, r in config.routers.items()}
-        self.lines = {name: _line(config, name, upstream) for name, upstream in self.upstreams.items()}
-        self._attempts = Attempts(self.lines)
+        self.services = {name: _service(config, name, upstream) for name, upstream in self.upstreams.items()}
+        self._attempts = Attempts(self.services)
         threads = ThreadPoolExecutor(_ROUTER_THREADS, thread_name_prefix="pointsman-router")
         self.line: tuple[Step, ...] = (
             ResolveModel(self.routers, self.upstreams),
@@ -97,6 +97,6 @@ class Engine:
         return [decision.model, other[decision.model]]
 
 
-def _line(config: Config, name: str, upstream: Upstream) -> Line:
+def _service(config: Config, name: str, upstream: Upstream) -> Service:
     model = config.models.get(name, ModelConfig())
-    return Line(upstream, model.retry, Breaker(failures=model.breaker.failures, open_s=model.breaker.open_s))
+    return Service(upstream, model.retry, Breaker(failures=model.breaker.failures, open_s=model.breaker.open_s))

@@ -19,7 +19,7 @@ class Exchange:
         request: as it came.
         headers: the client's headers that are passed on.
         surface: which kind of request it is.
-        field: what its `model` means.
+        wanted: what its `model` means.
         win_rate: strong model's win rate in [0, 1]; None where no router was asked or it failed.
         threshold: strong iff win_rate >= threshold; None where no router was asked.
         reason: why the decision is as it is; "" until a step knows.
@@ -29,7 +29,7 @@ class Exchange:
     request: ChatRequest
     headers: Mapping[str, str] = field(default_factory=dict)
     surface: Surface = CHAT
-    field: ModelField | None = None
+    wanted: ModelField | None = None
     win_rate: float | None = None
     threshold: float | None = None
     reason: str = ""

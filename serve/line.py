@@ -46,7 +46,7 @@ class ResolveModel:
                 f"name a model; there are {', '.join(self._models)}",
                 param="model",
             )
-        exchange.field = field
+        exchange.wanted = field
         if field.router is not None:
             exchange.threshold = self._routers[field.router].threshold(field)
 
@@ -60,20 +60,20 @@ class ScorePrompt:
         self._timeout_s = timeout_s
 
     async def __call__(self, exchange: Exchange) -> None:
-        if exchange.field is None or exchange.field.router is None:
+        if exchange.wanted is None or exchange.wanted.router is None:
             return
         prompt = exchange.request.prompt
         if not prompt:
             exchange.reason = "the last user turn has no text"
             return
-        router = self._routers[exchange.field.router].router
+        router = self._routers[exchange.wanted.router].router
         try:
             exchange.win_rate = await self._score(router, prompt)
             exchange.reason = "win_rate"
         except TimeoutError:
             exchange.reason = f"router failed: no win rate within {self._timeout_s:g} s"
         except Exception as error:  # noqa: BLE001  (anyone's code; its failure must not fail the request)
-            _LOG.exception("router %s failed", exchange.field.router)
+            _LOG.exception("router %s failed", exchange.wanted.router)
             exchange.reason = f"router failed: {error if isinstance(error, PointsmanError) else type(error).__name__}"
 
     async def _score(self, router: Router, prompt: str) -> float:
@@ -95,7 +95,7 @@ class ChooseModel:
         self._pair = pair
 
     async def __call__(self, exchange: Exchange) -> None:
-        field = exchange.field
+        field = exchange.wanted
         if field is not None and field.model is not None:
             exchange.decision = Decision(field.model, None, None, None, "pass-through", (field.model,))
             return

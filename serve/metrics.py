@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from pointsman.serve.attempts import Line
+from pointsman.serve.attempts import Service
 from pointsman.serve.record import Record
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
@@ -20,13 +20,13 @@ _SHARES = tuple(i / 20 for i in range(1, 21))
 class Metrics:
     """Counts and times requests; an observer of their records."""
 
-    def __init__(self, lines: Mapping[str, Line]) -> None:
+    def __init__(self, services: Mapping[str, Service]) -> None:
         """Starts at zero.
 
         Args:
-            lines: the models, whose breakers are shown.
+            services: the models, whose breakers are shown.
         """
-        self._lines = lines
+        self._services = services
         registry = self._registry = CollectorRegistry()
         self._requests = Counter(
             "pointsman_requests", "Requests by outcome.", ["path", "outcome", "status"], registry=registry
@@ -85,8 +85,8 @@ class Metrics:
 
     def text(self) -> bytes:
         """All of it in Prometheus' text format; of every worker process where there are several."""
-        for name, line in self._lines.items():
-            self._breakers.labels(name).set(line.breaker.is_open)
+        for name, service in self._services.items():
+            self._breakers.labels(name).set(service.breaker.is_open)
         if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
             return generate_latest(self._registry)
         gathered = CollectorRegistry()

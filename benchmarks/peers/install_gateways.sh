@@ -12,7 +12,11 @@ fi
 if [ ! -d "$folder/portkey/node_modules/@portkey-ai/gateway" ]; then
     npm install --silent --no-audit --no-fund --prefix "$folder/portkey" '@portkey-ai/gateway@1.15.2'
 fi
-if [ ! -x "$folder/routellm/bin/python" ]; then
+if [ ! -x "$folder/routellm/bin/python" ]; then # pinned to versions with which it starts
     python3 -m venv "$folder/routellm"
-    "$folder/routellm/bin/pip" install --quiet --disable-pip-version-check 'routellm[serve,eval]==0.2.0'
+    "$folder/routellm/bin/pip" install --quiet --disable-pip-version-check 'routellm==0.2.0' 'numpy==1.26.4' \
+        'datasets==3.6.0' 'openai==2.54.0' 'transformers==5.23.0' 'torch==2.13.0' \
+        --extra-index-url https://download.pytorch.org/whl/cpu
 fi
+# what its server needs and its package does not bring
+"$folder/routellm/bin/pip" install --quiet --disable-pip-version-check fastapi uvicorn shortuuid

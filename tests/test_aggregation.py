@@ -48,3 +48,11 @@ def test_shapes_and_thresholds_are_checked():
         score_token_win_rates(np.zeros(5))
     with pytest.raises(ValueError, match="wanted 1 to 5"):
         score_token_win_rates(np.zeros((1, 5)), score_threshold=6)
+
+
+def test_half_a_tie_orders_by_expected_gain():
+    """With half of a tie counted, win rates are (1 + p_strong - p_weak) / 2; a share outside [0, 1] is an error."""
+    x = np.log([[0.2, 0.7, 0.1], [0.3, 0.1, 0.6]])
+    assert three_class_win_rates(x, tie_share=0.5) == pytest.approx(np.array([0.55, 0.35]))
+    with pytest.raises(ValueError, match="tie_share is 2"):
+        three_class_win_rates(x, tie_share=2)

@@ -41,6 +41,16 @@ def test_score_prints_counts_and_times_for_machines(prompts, tmp_path, capsys):
     assert facts["total_s"] >= facts["embedding_s"] + facts["scoring_s"]
 
 
+def test_score_goes_on_from_its_journal(prompts, tmp_path, capsys):
+    """A second run takes the win rates of the first from the journal, scores nothing, and writes the same."""
+    words = ["score", str(prompts), "--json", "--router", "random", "--journal", str(tmp_path / "rates")]
+    assert main([*words, "-o", str(tmp_path / "one.jsonl")]) == 0
+    assert json.loads(capsys.readouterr().out)["n_prompts"] == 4
+    assert main([*words, "-o", str(tmp_path / "two.jsonl")]) == 0
+    assert json.loads(capsys.readouterr().out)["n_prompts"] == 0
+    assert (tmp_path / "one.jsonl").read_text() == (tmp_path / "two.jsonl").read_text()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -291,17 +291,17 @@ def test_a_run_that_was_cut_short_goes_on_where_it_stopped(tmp_path):
     journal = WinRateJournal(path)
     key = router_key(load_checkpoint("random"), ModelPair("a", "b"))
     with pytest.raises(KeyboardInterrupt):
-        [journal.win_rates(first, batch, key=key) for batch in batches]
+        [journal.win_rates(first.win_rates, batch, key=key) for batch in batches]
     with path.open("ab") as file:
         file.write(b'{"batch": "cut o')
     again, rates = Counting(limit=9), []
     journal = WinRateJournal(path)
-    rates = [journal.win_rates(again, batch, key=key) for batch in batches]
+    rates = [journal.win_rates(again.win_rates, batch, key=key) for batch in batches]
     assert again.calls == 1 and journal.n_reused == 3
     third = Counting(limit=0)
-    assert [WinRateJournal(path).win_rates(third, b, key=key).tolist() for b in batches] == [r.tolist() for r in rates]
+    assert [WinRateJournal(path).win_rates(third.win_rates, b, key=key).tolist() for b in batches] == [r.tolist() for r in rates]
     with pytest.raises(KeyboardInterrupt):
-        WinRateJournal(path).win_rates(third, ["a", "b"], key=key + "x")
+        WinRateJournal(path).win_rates(third.win_rates, ["a", "b"], key=key + "x")
 
 
 def test_a_foreign_file_is_no_journal(tmp_path):

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from pointsman.core.arrays import FloatArray
 from pointsman.core.checkpoint import Checkpoint
 from pointsman.core.errors import DataError
 from pointsman.core.pair import ModelPair
-from pointsman.core.router import Router
 
 __all__ = ["WinRateJournal", "router_key"]
 
@@ -38,10 +37,13 @@ class WinRateJournal:
         if self.path.exists():
             self._read()
 
-    def win_rates(self, router: Router, prompts: Sequence[str], *, key: str) -> FloatArray:
-        """Win rates of a batch, from the file if they are there, else from the router.
+    def win_rates(
+        self, compute: Callable[[Sequence[str]], FloatArray], prompts: Sequence[str], *, key: str
+    ) -> FloatArray:
+        """Win rates of a batch, from the file if they are there, else computed.
 
         Args:
+            compute: a router's `win_rates`.
             key: `router_key` of the router.
         """
         digest = hashlib.sha256(key.encode())
@@ -51,7 +53,7 @@ class WinRateJournal:
         if name in self._places:
             self.n_reused += len(prompts)
             return np.array(self._line_at(self._places[name])["win_rates"], dtype=np.float64)
-        rates = router.win_rates(prompts)
+        rates = compute(prompts)
         self._append({"batch": name, "win_rates": rates.tolist()})
         return rates
 

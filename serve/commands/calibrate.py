@@ -107,7 +107,7 @@ def _read(args: argparse.Namespace) -> "ScoredPrompts":
         win_rates = router.win_rates
         if args.journal:
             journal, key = WinRateJournal(args.journal), router_key(checkpoint, checkpoint.pair)
-            win_rates = partial(journal.win_rates, router, key=key)
+            win_rates = partial(journal.win_rates, router.win_rates, key=key)
     with progress_bar("prompts") as bar:
         task = bar.add_task("Reading" if win_rates is None else "Scoring", total=count_rows(args.input))
         return read_scored_prompts(

@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from time import perf_counter
 
 from pointsman.core.arrays import FloatArray
@@ -19,7 +20,7 @@ __all__ = ["Timing", "add_arguments", "run", "timed_win_rates"]
 
 @dataclass
 class Timing:
-    """What a run of scoring did, and how long its parts took."""
+    """How many prompts a run scored (not those from a journal), and how long its parts took."""
 
     n_prompts: int = 0
     embedding_s: float = 0.0
@@ -35,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompt-column", default="prompt", help="column that holds the prompts (default: prompt)")
     parser.add_argument("--strong", help="score for this model of the checkpoint as the strong one")
     parser.add_argument("--weak", help="score for this model of the checkpoint as the weak one")
+    parser.add_argument("--journal", metavar="FILE", help="keep win rates here, so that a run cut short can go on")
     parser.add_argument("--json", action="store_true", help="print counts and times as JSON")
 
 
@@ -48,13 +50,20 @@ def run(args: argparse.Namespace) -> int:
     pair = ModelPair(args.strong or checkpoint.pair.strong, args.weak or checkpoint.pair.weak)
     router = load_router(checkpoint, pair=pair)
     timing = Timing()
+    win_rates = partial(timed_win_rates, router, timing=timing)
+    if args.journal:
+        from pointsman.backends.evaluation.journal import WinRateJournal, router_key
+
+        win_rates = partial(WinRateJournal(args.journal).win_rates, win_rates, key=router_key(checkpoint, pair))
+    n_prompts = 0
     with TableWriter(args.output) as output, progress_bar("prompts") as bar:
         task = bar.add_task("Scoring", total=count_rows(args.input))
         for table in iter_batches(args.input):
-            rates = timed_win_rates(router, table.texts(args.prompt_column), timing)
+            rates = win_rates(table.texts(args.prompt_column))
             output.write(table.with_columns({"win_rate": rates.tolist()}))
+            n_prompts += len(table)
             bar.advance(task, len(table))
-        if not timing.n_prompts:
+        if not n_prompts:
             raise DataError(f"{args.input} holds no prompts: nothing was written")
     timing.total_s = perf_counter() - started
     _report(timing, args)

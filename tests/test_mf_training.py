@@ -111,14 +111,12 @@ _ON_DEVICES = """
 import numpy as np, jax, sys
 sys.path.insert(0, {tests!r})
 from jax.sharding import Mesh
-from dataclasses import replace
-from test_mf_training import RECIPE, FAST, _examples, _weights, train_mf, split
+from test_mf_training import RECIPE, _examples, _weights, train_mf, split
 assert len(jax.devices()) == 8
 train, held = split(_examples(), validation_fraction=0.2)
-for recipe in (RECIPE, replace(FAST, latent_dim=8, epochs=4, batch_size=64)):
-    one = train_mf(train, held, recipe)
-    eight = train_mf(train, held, recipe, mesh=Mesh(np.array(jax.devices()), ("data",)))
-    print(np.abs(_weights(one) - _weights(eight)).max())
+one = train_mf(train, held, RECIPE)
+eight = train_mf(train, held, RECIPE, mesh=Mesh(np.array(jax.devices()), ("data",)))
+print(np.abs(_weights(one) - _weights(eight)).max())
 """
 
 
@@ -129,8 +127,7 @@ def test_eight_devices_give_what_one_gives():
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True, env=environment
     )
-    assert all(float(gap) < 1e-5 for gap in done.stdout.split())
-    assert len(done.stdout.split()) == 2
+    assert float(done.stdout) < 1e-5
 
 
 def test_expected_noise_is_the_mean_of_sampled_noise():

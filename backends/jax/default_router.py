@@ -49,7 +49,7 @@ SOURCES = {
     "outcomes_reasoning_gym": ("open-thought/reasoning-gym-eval", "Apache-2.0"),
     "outcomes_zeroeval": ("WildEval/ZeroEval", "Apache-2.0"),
 }
-RECIPE = replace(FAST, alpha=0.03, ties="half", epochs=10)
+RECIPE = replace(FAST, alpha=0.03, lr=3e-3, ties="half", epochs=10)
 _PAIR = ModelPair("strong", "weak")
 _STRONG_RANKS, _WEAK_RANKS = (0.0, 0.3), (0.5, 1.0)
 _N_TRAINING_FOLDS, _N_FOLDS = 6, 8

@@ -15,6 +15,7 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from pointsman.backends.jax.mf import MatrixFactorization, expected_loss, loss, weights_of
+from pointsman.backends.jax.noise import noise
 from pointsman.backends.jax.training_state import TrainingState, read_state, write_state
 from pointsman.backends.training.examples import Examples
 from pointsman.backends.training.history import Epoch, best_epoch, fingerprint
@@ -156,8 +157,8 @@ def _epoch(
 
     def step(carry: tuple[_Params, Any], batch: tuple[jax.Array, ...]) -> tuple[tuple[_Params, Any], jax.Array]:
         params, opt = carry
-        rows, counts, noise = batch
-        value, gradient = jax.value_and_grad(_batch_loss)(params, graph, data, rows, counts, noise, recipe)
+        rows, counts, key = batch
+        value, gradient = jax.value_and_grad(_batch_loss)(params, graph, data, rows, counts, key, recipe)
         updates, opt = optimizer.update(gradient, opt, params)
         return (optax.apply_updates(params, updates), opt), value * counts.sum()
 
@@ -177,7 +178,7 @@ def _batch_loss(
         values = expected_loss(model, embeddings, first, second, outcome, alpha=recipe.alpha)
     else:
         if recipe.alpha:
-            embeddings += recipe.alpha * jax.random.normal(key, embeddings.shape)
+            embeddings += recipe.alpha * noise(key, embeddings.shape)
         values = loss(model(embeddings, first, second), outcome)
     return jnp.sum(values * data.weight[rows] * counts) / counts.sum()
 

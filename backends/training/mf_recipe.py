@@ -12,7 +12,7 @@ class MFRecipe:
 
     Attributes:
         latent_dim: length of a model's vector.
-        alpha: standard deviation of the Gaussian noise on every coordinate of a prompt embedding.
+        alpha: standard deviation of the noise on every coordinate of a prompt embedding.
         noise: "sampled" draws it for every battle and step; "expected" takes the loss's expectation over it, by
             quadrature, which has the same minimum and a gradient without that noise.
         lr: peak step size of Adam.
@@ -61,5 +61,5 @@ class MFRecipe:
 
 REFERENCE = MFRecipe()
 FAST = MFRecipe(
-    noise="expected", lr=3e-3, schedule="cosine", batch_size=1024, epochs=30, patience=5, bias=True
+    alpha=0.05, noise="expected", lr=1e-2, schedule="cosine", batch_size=1024, epochs=20, patience=4, bias=True
 )

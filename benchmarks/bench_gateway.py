@@ -13,6 +13,7 @@ import asyncio
 import json
 import os
 import platform
+import signal
 import socket
 import subprocess
 import sys
@@ -88,8 +89,9 @@ def _gateways(folder: Path, upstream: int) -> Iterator[tuple[str, list[str] | No
     model = {"model_name": "bench", "litellm_params": {"model": "openai/bench", "api_base": url, "api_key": "x"}}
     (folder / "litellm.yaml").write_text(json.dumps({"model_list": [model]}))
     command = [str(litellm), "--config", str(folder / "litellm.yaml"), "--host", "127.0.0.1", "--port", str(port)]
+    unlocked = {**offline, "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true"}
     path = f"{litellm.parent}{os.pathsep}{os.environ['PATH']}"
-    yield "litellm proxy", command if litellm.exists() else None, Target(port, "bench"), {**offline, "PATH": path}
+    yield "litellm proxy", command if litellm.exists() else None, Target(port, "bench"), {**unlocked, "PATH": path}
 
     port, script = _free_port(), _PEERS / "portkey/node_modules/@portkey-ai/gateway/build/start-server.js"
     headers = (("x-portkey-provider", "openai"), ("x-portkey-custom-host", url))
@@ -129,6 +131,7 @@ def _figures(one: Load, some: Load, many: Load, first: Load, streams: Load) -> d
         "requests_per_s_256": round(many.requests_per_s),
         "p99_ms_256": round(many.ms(99), 1),
         "first_token_ms": round(first.ms(50), 3),
+        "streams_512_failed": streams.n_failed,
         "streams_512_s": round(streams.elapsed_s, 2),
         "first_token_ms_512": round(streams.ms(50), 1),
     }
@@ -175,10 +178,18 @@ def _running(command: list[str], target: Target, environment: dict[str, str]) ->
                     time.sleep(0.05)
             yield psutil.Process(process.pid), time.perf_counter() - started
         finally:
-            for child in psutil.Process(process.pid).children(recursive=True):
-                child.kill()
-            process.kill()
-            process.wait()
+            _kill(process)
+            log.seek(0)
+            if process.returncode != -signal.SIGKILL:
+                print(log.read()[-2000:].decode("utf-8", "replace"), file=sys.stderr)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        for child in psutil.Process(process.pid).children(recursive=True):
+            child.kill()
+        process.kill()
+    process.wait()
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
@@ -210,6 +221,8 @@ def _targets(rows: list[dict[str, Any]]) -> dict[str, Any]:
     if ours is None:
         return {}
     targets = {"added_p50_ms": {"value": ours["added_p50_ms"], "goal": 0.6, "met": ours["added_p50_ms"] < 0.6}}
+    lost = ours["streams_512_failed"]
+    targets["streams_512_failed"] = {"value": lost, "goal": 0, "met": lost == 0}
     for peer, times in (("routellm random", 12), ("litellm proxy", 20), ("portkey", 2)):
         if peer in by_name:
             ratio = round(ours["requests_per_s_32"] / by_name[peer]["requests_per_s_32"], 1)
@@ -227,6 +240,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
         ("p99_ms_256", "p99 ms"),
         ("added_first_token_ms", "+first ms"),
         ("streams_512_s", "512 streams s"),
+        ("streams_512_failed", "failed"),
         ("resident_mb", "MB"),
         ("start_up_s", "start s"),
     ]

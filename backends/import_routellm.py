@@ -124,4 +124,4 @@ def _reference_win_rates(arrays: dict[str, Float32Array], sample: Float32Array, 
     for row in (strong, weak):
         vector = arrays[_P][row] / max(float(np.linalg.norm(arrays[_P][row])), 1e-12)
         logits.append((vector * (sample @ arrays[_W].T)) @ arrays[_CLASSIFIER][0])
-    return 1.0 / (1.0 + np.exp(logits[1].astype(np.float64) - logits[0]))
+    return np.asarray(1.0 / (1.0 + np.exp(logits[1].astype(np.float64) - logits[0])))

@@ -90,7 +90,7 @@ class BattleSet:
     def __len__(self) -> int:
         return len(self.battles)
 
-    def take(self, rows: IntArray) -> "BattleSet":
+    def take(self, rows: np.ndarray) -> "BattleSet":
         """The battles of some rows, or where a boolean mask is true; models and prompts stay as they are."""
         b = self.battles
         taken = Battles(b.models, b.model_a[rows], b.model_b[rows], b.outcome[rows], b.weight[rows])

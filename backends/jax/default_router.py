@@ -126,7 +126,7 @@ def _folds(battle_set: BattleSet, fold_of: Mapping[str, float], first: int, end:
 
 def _calibration_prompts(parts: Sequence[tuple[BattleSet, BattleSet]]) -> list[str]:
     """An equal number of prompts of every source, as far as it has them, evenly spaced."""
-    chosen = []
+    chosen: list[str] = []
     for train, held in parts:
         prompts = (*train.prompts, *held.prompts)
         rows = np.linspace(0, len(prompts) - 1, min(_N_CALIBRATION_PROMPTS, len(prompts)), dtype=np.int64)

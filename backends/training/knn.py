@@ -114,8 +114,8 @@ def _draft(
             known = ", ".join(outcomes.models[:20]) + (", ..." if len(outcomes.models) > 20 else "")
             raise DataError(f"no outcomes of model {name!r}; there are some of {known}")
     if not strong or not weak or set(strong) & set(weak):
-        sides = f"strong is {list(strong)}, weak is {list(weak)}"
-        raise DataError(f"{sides}: name at least one model each, and none on both sides")
+        given = f"strong is {list(strong)}, weak is {list(weak)}"
+        raise DataError(f"{given}: name at least one model each, and none on both sides")
     sides = {"strong": list(strong), "weak": list(weak)}
     groups = {side: names for side, names in sides.items() if len(names) > 1}
     pair = ModelPair(*(side if side in groups else names[0] for side, names in sides.items()))

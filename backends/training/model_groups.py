@@ -10,7 +10,6 @@ from dataclasses import replace
 import numpy as np
 
 from pointsman.backends.data.battle_sets import BattleSet
-from pointsman.core.arrays import FloatArray
 from pointsman.core.battles import Battles, win_table
 from pointsman.core.errors import DataError
 from pointsman.core.ratings import fit_ratings
@@ -62,7 +61,9 @@ def group_battles(
     if not met.any():
         raise DataError(f"no strong model ({', '.join(strong)}) ever met a weak one ({', '.join(weak)})")
     share, weight = np.where(ahead, b.outcome, 1.0 - b.outcome)[met], b.weight[met]
-    prompts, mean, _ = _means(battle_set.prompt[met], share, weight)
+    prompts, row = np.unique(battle_set.prompt[met], return_inverse=True)
+    total = np.bincount(row, weights=weight)
+    mean = np.bincount(row, weights=share * weight) / np.where(total > 0, total, 1.0)
     n = len(prompts)
     battles = Battles(names, np.zeros(n, np.int64), np.ones(n, np.int64), np.clip(mean, 0.0, 1.0), np.ones(n))
     return replace(battle_set, battles=battles, prompt=prompts)
@@ -73,9 +74,3 @@ def _members(battle_set: BattleSet, group: Collection[str]) -> np.ndarray:
     if unknown or not group:
         raise DataError(f"group names model {unknown[0]!r}, which has no battle" if unknown else "a group is empty")
     return np.array([name in group for name in battle_set.battles.models], dtype=bool)
-
-
-def _means(prompt: np.ndarray, share: FloatArray, weight: FloatArray) -> tuple[np.ndarray, FloatArray, FloatArray]:
-    prompts, row = np.unique(prompt, return_inverse=True)
-    total = np.bincount(row, weights=weight)
-    return prompts, np.bincount(row, weights=share * weight) / np.where(total > 0, total, 1.0), total

@@ -1,6 +1,7 @@
 """Training of the similarity-weighted ranking: rating the models, tiers, and battles folded between them."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -63,7 +64,7 @@ def fit_sw_ranking(examples: Examples, embeddings: PromptEmbeddings, pair: Model
         both = f"{pair.strong!r} and {pair.weak!r}"
         raise FitError(f"{both} are both in tier {strong} of {recipe.n_tiers}: use more tiers")
     full = fold_battles(battle_set.battles, examples.embeddings[battle_set.prompt], tiers)
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         "tiers": tiers.astype(np.int32),
         "segment_starts": full.starts,
         "segment_first": full.first,
@@ -71,7 +72,7 @@ def fit_sw_ranking(examples: Examples, embeddings: PromptEmbeddings, pair: Model
         "segment_outcome": full.outcome,
         "embeddings": full.embeddings,
     }
-    metrics = {
+    metrics: dict[str, Any] = {
         "n_battles_between_tiers": len(full.embeddings),
         "n_battles_inside_a_tier": len(battle_set) - len(full.embeddings),
         "elo": {name: round(float(points), 1) for name, points in zip(models, elo(ratings), strict=True)},

@@ -1,10 +1,11 @@
 """Logs: JSON lines for machines, short lines for terminals, one per request."""
 
-import json
 import logging
 import sys
 import time
 from typing import Any
+
+import orjson
 
 from pointsman.serve.record import Record
 
@@ -26,7 +27,7 @@ class _JsonFormatter(logging.Formatter):
         entry.update(fields if fields is not None else {"message": record.getMessage()})
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps(entry)
+        return orjson.dumps(entry, default=str).decode()
 
 
 def set_up_logging(style: str) -> None:

@@ -13,6 +13,7 @@ from pointsman.serve.upstreams.upstream import ByteStream, Headers
 __all__ = ["ClientGone", "WhileConnected", "read_body", "send_body", "send_stream"]
 
 _UNBUFFERED = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
+_UNWATCHED_S = 0.02
 _DISCARD_BYTES = 64 * 1024 * 1024  # of a body that is too large, so that the client reads the answer before the end
 
 
@@ -73,19 +74,25 @@ async def send_stream(send: Send, status: int, chunks: ByteStream, headers: Head
 
 
 class WhileConnected:
-    """Cancels its block when the client hangs up; the block then ends with `ClientGone`."""
+    """Cancels its block when the client hangs up; the block then ends with `ClientGone`.
+
+    Watching costs a task, so it begins after a moment: a block that is quick is not worth it.
+    """
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._gone = False
+        self._watcher: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._task = asyncio.current_task(loop)
-        self._watcher = loop.create_task(self._watch())
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task(self._loop)
+        self._beginning = self._loop.call_later(_UNWATCHED_S, self._begin)
 
     async def __aexit__(self, kind: type[BaseException] | None, error: object, traceback: object) -> None:
-        self._watcher.cancel()
+        self._beginning.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
         if not self._gone or self._task is None:
             return
         self._task.uncancel()
@@ -93,6 +100,9 @@ class WhileConnected:
             with suppress(asyncio.CancelledError):  # the block ended before the cancellation reached it
                 await asyncio.sleep(0)
         raise ClientGone from None
+
+    def _begin(self) -> None:
+        self._watcher = self._loop.create_task(self._watch())
 
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":

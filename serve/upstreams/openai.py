@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 
 import aiohttp
 import orjson
+from yarl import URL
 
 from pointsman.serve.config import TimeoutConfig
 from pointsman.serve.errors import UpstreamFailure, error_body
@@ -34,6 +35,8 @@ class OpenAIUpstream(Upstream):
         self._headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", "User-Agent": "pointsman"}
         if target.api_key is not None:
             self._headers["Authorization"] = f"Bearer {target.api_key.value}"
+
+        self._urls: dict[str, URL] = {}
 
     @property
     def provider(self) -> str:
@@ -63,7 +66,7 @@ class OpenAIUpstream(Upstream):
         try:
             async with asyncio.timeout(self._timeouts.first_byte_s):
                 return await self._pool.session.post(
-                    f"{target.base_url}{call.path}",
+                    self._url(call.path),
                     data=body if len(body) < _LARGE_BYTES else io.BytesIO(body),
                     headers={**call.headers, **self._headers},
                     timeout=self._client_timeout,
@@ -75,6 +78,11 @@ class OpenAIUpstream(Upstream):
             raise self._failure(self._too_late, status=504, code="upstream_timeout") from error
         except (aiohttp.ClientError, OSError) as error:
             raise self._failure(f"could not be reached: {_brief(error)}", code="upstream_unreachable") from error
+
+    def _url(self, path: str) -> URL:
+        if path not in self._urls:  # one of the few paths that are served
+            self._urls[path] = URL(f"{self._target.base_url}{path}")
+        return self._urls[path]
 
     async def _pieces(self, response: aiohttp.ClientResponse, started: float) -> AsyncGenerator[bytes, None]:
         """The answer as it comes in; closing it early hangs up."""

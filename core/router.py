@@ -7,6 +7,7 @@ from typing import ClassVar
 from pointsman.core.arrays import AnyFloatArray, FloatArray
 from pointsman.core.decision import Decision
 from pointsman.core.embedding import Embedder
+from pointsman.core.errors import PointsmanError
 from pointsman.core.pair import ModelPair
 
 __all__ = ["EmbeddingRouter", "Router"]
@@ -30,21 +31,29 @@ class Router(ABC):
         """Strong model's win rate for one prompt, in [0, 1]."""
         return float(self.win_rates([prompt])[0])
 
+    def read(self, prompt: str) -> tuple[float, str]:
+        """Win rate of one prompt, and the reason to give: "win_rate", or why it is the fallback to strong."""
+        return self.calculate_strong_win_rate(prompt), "win_rate"
+
     def route(self, prompt: str, threshold: float, pair: ModelPair) -> Decision:
-        """The model of `pair` for this prompt: strong iff win_rate >= threshold.
+        """The model of `pair` for this prompt: strong iff win_rate >= threshold, or where the router fails.
 
         Raises:
             ValueError: `threshold` leaves [0, 1].
         """
         if not 0.0 <= threshold <= 1.0:
             raise ValueError(f"threshold is {threshold}, wanted a number in [0, 1]")
-        win_rate = self.calculate_strong_win_rate(prompt)
+        win_rate: float | None
+        try:
+            win_rate, reason = self.read(prompt)
+        except PointsmanError as error:
+            win_rate, reason = None, f"router failed: {error}"
         return Decision(
-            model=pair.strong if win_rate >= threshold else pair.weak,
+            model=pair.strong if win_rate is None or win_rate >= threshold else pair.weak,
             win_rate=win_rate,
             threshold=threshold,
             router=self.kind,
-            reason="win_rate",
+            reason=reason,
             candidates=(pair.strong, pair.weak),
         )
 

@@ -68,24 +68,23 @@ class ScorePrompt:
             return
         router = self._routers[exchange.wanted.router].router
         try:
-            exchange.win_rate = await self._score(router, prompt)
-            exchange.reason = "win_rate"
+            exchange.win_rate, exchange.reason = await self._read(router, prompt)
         except TimeoutError:
             exchange.reason = f"router failed: no win rate within {self._timeout_s:g} s"
         except Exception as error:  # noqa: BLE001  (anyone's code; its failure must not fail the request)
             _LOG.exception("router %s failed", exchange.wanted.router)
             exchange.reason = f"router failed: {error if isinstance(error, PointsmanError) else type(error).__name__}"
 
-    async def _score(self, router: Router, prompt: str) -> float:
+    async def _read(self, router: Router, prompt: str) -> tuple[float, str]:
         if router.blocking or len(prompt) > _INLINE_CHARACTERS:
             loop = asyncio.get_running_loop()
             async with asyncio.timeout(self._timeout_s):
-                win_rate = await loop.run_in_executor(self._executor, router.calculate_strong_win_rate, prompt)
+                win_rate, reason = await loop.run_in_executor(self._executor, router.read, prompt)
         else:
-            win_rate = router.calculate_strong_win_rate(prompt)
+            win_rate, reason = router.read(prompt)
         if not (math.isfinite(win_rate) and 0.0 <= win_rate <= 1.0):
             raise PointsmanError(f"its win rate is {win_rate}, wanted a number in [0, 1]")
-        return win_rate
+        return win_rate, reason
 
 
 class ChooseModel:

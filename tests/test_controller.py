@@ -284,6 +284,19 @@ def test_a_router_that_fails_means_strong(router, reason):
         assert reason in answer.choices[0].message.content
 
 
+def test_the_reason_of_a_fallback_to_strong_is_the_decisions():
+    """A router that could not read its own model's answer says so, and its reason reaches the decision."""
+
+    class Unreadable(FixedRouter):
+        def read(self, prompt):
+            return 1.0, "invalid output: no score"
+
+    with Controller(["random"]) as controller:
+        use(controller, Unreadable())
+        decision = controller.route("Hello", threshold=0.9)
+        assert (decision.model, decision.reason) == ("stand-in-strong", "invalid output: no score")
+
+
 def test_a_prompt_without_text_means_strong():
     """An image alone tells a router nothing."""
     image = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:"}}]}]

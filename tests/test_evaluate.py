@@ -299,7 +299,8 @@ def test_a_run_that_was_cut_short_goes_on_where_it_stopped(tmp_path):
     rates = [journal.win_rates(again.win_rates, batch, key=key) for batch in batches]
     assert again.calls == 1 and journal.n_reused == 3
     third = Counting(limit=0)
-    assert [WinRateJournal(path).win_rates(third.win_rates, b, key=key).tolist() for b in batches] == [r.tolist() for r in rates]
+    for batch, wanted in zip(batches, rates, strict=True):
+        assert WinRateJournal(path).win_rates(third.win_rates, batch, key=key).tolist() == wanted.tolist()
     with pytest.raises(KeyboardInterrupt):
         WinRateJournal(path).win_rates(third.win_rates, ["a", "b"], key=key + "x")
 

@@ -10,7 +10,7 @@ import pytest
 from pointsman.core import registry
 from pointsman.core.checkpoint import Checkpoint
 from pointsman.core.embedding import CANARIES, EmbedderIdentity
-from pointsman.core.errors import CheckpointError, EmbedderMismatchError, UnknownRouterError
+from pointsman.core.errors import CheckpointError, EmbedderMismatchError, UnknownRouterError, UpstreamError
 from pointsman.core.mf import MFWeights, pair_win_rates
 from pointsman.core.pair import ModelPair
 from pointsman.core.registry import build_router, known_kinds
@@ -75,6 +75,19 @@ def test_route_sends_a_prompt_to_strong_iff_it_reaches_the_threshold():
     assert at.to_dict()["win_rate"] == rate
     with pytest.raises(ValueError, match=r"threshold is 1.5, wanted a number in \[0, 1\]"):
         router.route("hello", 1.5, pair)
+
+
+def test_a_router_that_fails_sends_to_strong_and_says_why():
+    """Where no win rate is to be had, the strong model answers and the decision carries the reason."""
+    router = build_router(mf_checkpoint(), HashEmbedder())
+
+    def fail(texts: Sequence[str]) -> np.ndarray:
+        raise UpstreamError("the embedding service is down")
+
+    router.embed = fail
+    decision = router.route("hello", 1.0, ModelPair("gpt", "llama"))
+    assert (decision.model, decision.win_rate) == ("gpt", None)
+    assert decision.reason == "router failed: the embedding service is down"
 
 
 def test_random_is_uniform_and_repeatable_with_a_seed():

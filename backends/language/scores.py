@@ -2,12 +2,9 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pointsman.core.arrays import FloatArray
-from pointsman.core.decision import Decision
-from pointsman.core.errors import PointsmanError
-from pointsman.core.pair import ModelPair
 from pointsman.core.router import Router
 
 __all__ = ["SCORE_TOKENS", "TEMPLATE", "Readings", "ScoreRouter", "split_template"]
@@ -43,29 +40,9 @@ class ScoreRouter(Router):
     def win_rates(self, prompts: Sequence[str]) -> FloatArray:
         return self.readings(prompts).win_rates
 
-    def route(self, prompt: str, threshold: float, pair: ModelPair) -> Decision:
-        """The model of `pair` for this prompt; strong, with a reason, where the router fails.
-
-        Raises:
-            ValueError: `threshold` leaves [0, 1].
-        """
-        decision = Decision(
-            model=pair.strong,
-            win_rate=None,
-            threshold=threshold,
-            router=self.kind,
-            reason="win_rate",
-            candidates=(pair.strong, pair.weak),
-        )
-        if not 0.0 <= threshold <= 1.0:
-            raise ValueError(f"threshold is {threshold}, wanted a number in [0, 1]")
-        try:
-            found = self.readings([prompt])
-        except PointsmanError as error:
-            return replace(decision, reason=f"router failed: {error}")
-        win_rate, reason = float(found.win_rates[0]), found.reasons[0]
-        model = pair.strong if win_rate >= threshold else pair.weak
-        return replace(decision, model=model, win_rate=win_rate, reason=reason or "win_rate")
+    def read(self, prompt: str) -> tuple[float, str]:
+        found = self.readings([prompt])
+        return float(found.win_rates[0]), found.reasons[0] or "win_rate"
 
 
 def split_template(template: str) -> tuple[str, str]:

@@ -11,6 +11,7 @@ is left out. --soak sends 200,000 more requests through Pointsman and follows it
 import argparse
 import asyncio
 import json
+import math
 import os
 import platform
 import signal
@@ -37,6 +38,20 @@ _SOAK = 200_000
 _START_S = 120.0
 _SERVE = "from pointsman.serve.cli import main; raise SystemExit(main())"
 
+_COLUMNS = [
+    ("added_p50_ms", "+p50 ms"),
+    ("added_p99_ms", "+p99 ms"),
+    ("requests_per_s_32", "req/s 32"),
+    ("p99_ms_32", "p99 ms"),
+    ("requests_per_s_256", "req/s 256"),
+    ("p99_ms_256", "p99 ms"),
+    ("added_first_token_ms", "+first ms"),
+    ("streams_512_s", "512 streams s"),
+    ("streams_512_failed", "failed"),
+    ("resident_mb", "MB"),
+    ("start_up_s", "start s"),
+]
+
 
 def main() -> int:
     """Starts everything, measures, prints."""
@@ -46,7 +61,9 @@ def main() -> int:
     args = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as folder, _mock() as upstream:
+        _print_titles()
         rows.append(_measure("direct", None, Target(upstream, "bench"), start_up_s=0.0))
+        _print(rows[-1])
         for name, command, target, environment in _gateways(Path(folder), upstream):
             if args.only and name not in args.only:
                 continue
@@ -57,7 +74,7 @@ def main() -> int:
                 rows.append(_measure(name, process, target, start_up_s=start_up_s, direct=rows[0]))
                 if args.soak and name == "pointsman mf":
                     rows[-1]["soak"] = uvloop.run(_soak(process, target))
-    _print(rows)
+                _print(rows[-1])
     machine = f"{os.cpu_count()} x {platform.machine()}, Python {platform.python_version()}"
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     report = {"bench": "gateway", "rows": rows, "targets": _targets(rows)}
@@ -118,7 +135,7 @@ def _measure(
     row["resident_mb"] = round(_resident_mb(process)) if process is not None else 0
     if direct is not None:
         for figure in ("p50_ms", "p99_ms", "first_token_ms"):
-            row[f"added_{figure}"] = round(row[figure] - direct[figure], 3)
+            row[f"added_{figure}"] = None if row[figure] is None else round(row[figure] - direct[figure], 3)
     return row
 
 
@@ -130,11 +147,17 @@ def _figures(one: Load, some: Load, many: Load, first: Load, streams: Load) -> d
         "p99_ms_32": round(some.ms(99), 1),
         "requests_per_s_256": round(many.requests_per_s),
         "p99_ms_256": round(many.ms(99), 1),
-        "first_token_ms": round(first.ms(50), 3),
+        "first_token_ms": _ms(first),
         "streams_512_failed": streams.n_failed,
         "streams_512_s": round(streams.elapsed_s, 2),
-        "first_token_ms_512": round(streams.ms(50), 1),
+        "first_token_ms_512": _ms(streams),
     }
+
+
+def _ms(load: Load) -> float | None:
+    """Median milliseconds; None where everything failed."""
+    median = load.ms(50)
+    return None if math.isnan(median) else round(median, 3)
 
 
 async def _soak(process: psutil.Process, target: Target) -> dict[str, Any]:
@@ -230,23 +253,16 @@ def _targets(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return targets
 
 
-def _print(rows: list[dict[str, Any]]) -> None:
-    columns = [
-        ("added_p50_ms", "+p50 ms"),
-        ("added_p99_ms", "+p99 ms"),
-        ("requests_per_s_32", "req/s 32"),
-        ("p99_ms_32", "p99 ms"),
-        ("requests_per_s_256", "req/s 256"),
-        ("p99_ms_256", "p99 ms"),
-        ("added_first_token_ms", "+first ms"),
-        ("streams_512_s", "512 streams s"),
-        ("streams_512_failed", "failed"),
-        ("resident_mb", "MB"),
-        ("start_up_s", "start s"),
-    ]
-    print(f"{'gateway':<17}" + "".join(f"{title:>14}" for _, title in columns))
-    for row in rows:
-        print(f"{row['gateway']:<17}" + "".join(f"{row.get(key, '-'):>14}" for key, _ in columns))
+def _print_titles() -> None:
+    print(f"{'gateway':<17}" + "".join(f"{title:>14}" for _, title in _COLUMNS), flush=True)
+
+
+def _shown(value: object) -> str:
+    return "-" if value is None else str(value)
+
+
+def _print(row: dict[str, Any]) -> None:
+    print(f"{row['gateway']:<17}" + "".join(f"{_shown(row.get(key)):>14}" for key, _ in _COLUMNS), flush=True)
 
 
 if __name__ == "__main__":

@@ -103,10 +103,10 @@ async def run_streams(target: Target, *, streams: int, words: int, in_turn: bool
         return first
 
     started = time.perf_counter()
-    if in_turn:
-        firsts: list[Any] = [await client() for _ in range(streams)]
-    else:
-        firsts = await asyncio.gather(*(client() for _ in range(streams)), return_exceptions=True)
+    at_once = 1 if in_turn else streams
+    firsts: list[Any] = []
+    for _ in range(0, streams, at_once):
+        firsts += await asyncio.gather(*(client() for _ in range(at_once)), return_exceptions=True)
     good = [first for first in firsts if isinstance(first, float)]
     return Load(np.array(good or [np.nan]), time.perf_counter() - started, streams - len(good))
 

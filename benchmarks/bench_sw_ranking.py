@@ -59,7 +59,7 @@ def main() -> int:
 
 
 def _measure(n_battles: int, peer_queries: int) -> dict[str, Any]:
-    from pointsman.backends.import_routellm import ROUTELLM_PAIR, arena_models
+    from pointsman.backends.import_routellm import arena_models
     from pointsman.core.battles import Battles, win_table
     from pointsman.core.ratings import fit_ratings
     from pointsman.core.routers.sw_ranking import fold_battles, score_queries
@@ -71,9 +71,11 @@ def _measure(n_battles: int, peer_queries: int) -> dict[str, Any]:
     battles = Battles(data.models, data.model_a[rows], data.model_b[rows], outcome, np.ones(n_battles))
     tiers = assign_tiers(fit_ratings(win_table(battles)).ratings, 10)
     folded = fold_battles(battles, data.embeddings[rows], tiers)
-    strong, weak = (int(tiers[data.models.index(name)]) for name in (ROUTELLM_PAIR.strong, ROUTELLM_PAIR.weak))
-    between = tiers[battles.model_a] != tiers[battles.model_b]
-    peer = _run_peer(battles, data.embeddings[rows], queries, tiers, between, peer_queries)
+    by_tier = np.argsort(tiers, kind="stable")
+    pair = data.models[by_tier[0]], data.models[by_tier[len(by_tier) // 2]]
+    strong, weak = (int(tiers[data.models.index(name)]) for name in pair)
+    tier_of = dict(zip(data.models, tiers.tolist(), strict=True))
+    peer = _run_peer(battles, data.embeddings[rows], queries, tier_of, pair, peer_queries)
     ours = score_queries(folded, queries[:peer_queries], strong, weak)
     gap = float(np.abs(ours - np.array(peer["win_rates"])).max())
     if not gap < 0.005:
@@ -84,7 +86,7 @@ def _measure(n_battles: int, peer_queries: int) -> dict[str, Any]:
     peer_ms = float(np.median(peer["ms"]))
     return {
         "n_battles": n_battles,
-        "n_between_tiers": int(between.sum()),
+        "n_between_tiers": len(folded.embeddings),
         "query_ms": query_ms,
         "matvec_ms": matvec_ms,
         "batch_query_ms": batch_ms,
@@ -97,25 +99,27 @@ def _measure(n_battles: int, peer_queries: int) -> dict[str, Any]:
 
 
 def _run_peer(
-    battles: Any, embeddings: np.ndarray, queries: np.ndarray, tiers: np.ndarray, between: np.ndarray, n_queries: int
+    battles: Any,
+    embeddings: np.ndarray,
+    queries: np.ndarray,
+    tiers: dict[str, int],
+    pair: tuple[str, str],
+    n_queries: int,
 ) -> dict[str, Any]:
-    labels = np.where(battles.outcome == 1.0, "model_a", "model_b")
-    kept = np.flatnonzero(between)
-    rows = [
-        {
-            "model_a": battles.models[battles.model_a[i]],
-            "model_b": battles.models[battles.model_b[i]],
-            "winner": labels[i],
-        }
-        for i in kept
-    ]
+    """RouteLLM's milliseconds and win rates; battles inside a tier are left out."""
+    rows, kept = [], []
+    for i, (a, b) in enumerate(zip(battles.model_a, battles.model_b, strict=True)):
+        first, second = battles.models[a], battles.models[b]
+        if tiers[first] != tiers[second]:
+            winner = "model_a" if battles.outcome[i] == 1.0 else "model_b"
+            rows.append({"model_a": first, "model_b": second, "winner": winner})
+            kept.append(i)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         np.save(folder / "embeddings.npy", embeddings[kept])
         np.save(folder / "queries.npy", queries)
-        (folder / "battles.json").write_text(json.dumps([{k: str(v) for k, v in row.items()} for row in rows]))
-        models = dict(zip(battles.models, tiers.tolist(), strict=True))
-        (folder / "meta.json").write_text(json.dumps({"tiers": models}))
+        (folder / "battles.json").write_text(json.dumps(rows))
+        (folder / "meta.json").write_text(json.dumps({"tiers": tiers, "strong": pair[0], "weak": pair[1]}))
         command = [peer_python("routellm"), str(_PEER), name, str(n_queries), str(_N_THREADS)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     return dict(json.loads(done.stdout.splitlines()[-1]))

@@ -187,6 +187,9 @@ def test_sources_are_joined_by_name():
     assert joined.prompts == ("hello", "bye")
     assert set(joined.battles.models) == {"x", "y", "z"}
     assert [report.source for report in joined.reports] == ["s0", "s2"]
+    dropped = joined.decisive().reports
+    assert [report.source for report in dropped] == ["s0", "s2", "all sources together"]
+    assert len(dropped[-1].findings) == 1
     empty = BattleSet(Battles(("x",), [], [], [], []), (), [])
     with pytest.raises(DataError, match="no battles are left"):
         concatenate([empty])

@@ -12,6 +12,7 @@ from pointsman.core.errors import DataError
 __all__ = ["BattleReport", "BattleSet", "Finding", "concatenate"]
 
 _SHOWN_ROWS = 5
+_ALL = "all sources together"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +98,12 @@ class BattleSet:
         return BattleSet(taken, self.prompts, self.prompt[rows], self.reports)
 
     def drop(self, mask: np.ndarray, what: str) -> "BattleSet":
-        """The battles where `mask` is false; the last report tells how many went and why."""
+        """The battles where `mask` is false; a report tells how many went and why: the source's, or one for all."""
         finding = Finding(f"{what}, dropped", int(mask.sum()))
-        reports = (*self.reports[:-1], self.reports[-1].with_finding(finding)) if self.reports else ()
+        *others, last = self.reports or (BattleReport(_ALL, len(self)),)
+        if others and last.source != _ALL:
+            others, last = [*others, last], BattleReport(_ALL, len(self))
+        reports = (*others, last.with_finding(finding)) if finding.n_rows else self.reports
         return replace(self.take(~mask), reports=reports)
 
     def decisive(self) -> "BattleSet":

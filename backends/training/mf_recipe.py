@@ -61,5 +61,5 @@ class MFRecipe:
 
 REFERENCE = MFRecipe()
 FAST = MFRecipe(
-    alpha=0.05, noise="expected", lr=1e-2, schedule="cosine", batch_size=1024, epochs=20, patience=4, bias=True
+    alpha=0.08, noise="expected", lr=2e-2, schedule="cosine", batch_size=1024, epochs=12, patience=4, bias=True
 )

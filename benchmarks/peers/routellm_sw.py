@@ -2,7 +2,8 @@
 
     python routellm_sw.py FOLDER N_QUERIES N_THREADS
 
-FOLDER holds embeddings.npy, battles.json and queries.npy. Prints one JSON line: milliseconds and win rates.
+FOLDER holds embeddings.npy, battles.json, queries.npy, and in meta.json the tiers and the two models. Prints one JSON
+line: milliseconds and win rates.
 """
 
 import json
@@ -47,15 +48,11 @@ def load(folder: Path) -> peer.SWRankingRouter:
     """The router with stored battles in place of the downloaded ones; the rest is RouteLLM's."""
     battles = pd.DataFrame(json.loads((folder / "battles.json").read_text()))[["model_a", "model_b", "winner"]]
     router = peer.SWRankingRouter.__new__(peer.SWRankingRouter)
-    router.strong_model, router.weak_model = "gpt-4-1106-preview", "mixtral-8x7b-instruct-v0.1"
     router.embedding_model = "text-embedding-3-small"
     router.arena_df = battles
     router.arena_conv_embedding = np.load(folder / "embeddings.npy")
     meta = json.loads((folder / "meta.json").read_text())
-    if "tiers" in meta:
-        router.model2tier = meta["tiers"]
-    else:
-        router.model2tier = peer.compute_tiers(peer.compute_elo_mle_with_tie(battles), num_tiers=10)
+    router.strong_model, router.weak_model, router.model2tier = meta["strong"], meta["weak"], meta["tiers"]
     for side in ("model_a", "model_b"):
         router.arena_df[side] = router.arena_df[side].map(router.model2tier)
     return router

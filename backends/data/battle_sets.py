@@ -9,10 +9,10 @@ from pointsman.core.arrays import IntArray
 from pointsman.core.battles import Battles
 from pointsman.core.errors import DataError
 
-__all__ = ["BattleReport", "BattleSet", "Finding", "concatenate"]
+__all__ = ["ALL_SOURCES", "BattleReport", "BattleSet", "Finding", "concatenate"]
 
+ALL_SOURCES = "all sources together"
 _SHOWN_ROWS = 5
-_ALL = "all sources together"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +100,9 @@ class BattleSet:
     def drop(self, mask: np.ndarray, what: str) -> "BattleSet":
         """The battles where `mask` is false; a report tells how many went and why: the source's, or one for all."""
         finding = Finding(f"{what}, dropped", int(mask.sum()))
-        *others, last = self.reports or (BattleReport(_ALL, len(self)),)
-        if others and last.source != _ALL:
-            others, last = [*others, last], BattleReport(_ALL, len(self))
+        *others, last = self.reports or (BattleReport(ALL_SOURCES, len(self)),)
+        if others and last.source != ALL_SOURCES:
+            others, last = [*others, last], BattleReport(ALL_SOURCES, len(self))
         reports = (*others, last.with_finding(finding)) if finding.n_rows else self.reports
         return replace(self.take(~mask), reports=reports)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pointsman.backends.data.battle_sets import BattleReport
+from pointsman.backends.data.battle_sets import ALL_SOURCES, BattleReport
 from pointsman.backends.export import package_versions
 from pointsman.core.arrays import Float32Array
 from pointsman.core.checkpoint import Checkpoint
@@ -36,4 +36,5 @@ def calibration_sample(
 ) -> tuple[Float32Array, str]:
     """Up to 5,000 of the training prompts' embeddings, chosen at random, and what to call them."""
     rows = np.sort(np.random.default_rng(seed).permutation(len(embeddings))[:_N_CALIBRATION])
-    return embeddings[rows], f"{len(rows)} training prompts of {', '.join(report.source for report in reports)}"
+    sources = ", ".join(report.source for report in reports if report.source != ALL_SOURCES)
+    return embeddings[rows], f"{len(rows)} training prompts of {sources}"

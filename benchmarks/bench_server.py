@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 import platform
+import socket
 import subprocess
 import sys
 import time
@@ -76,34 +77,35 @@ def main() -> int:
     return 0
 
 
-def _start(*flags: str) -> tuple[subprocess.Popen[str], str]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", _SERVE, "serve", "--port", "0", *flags], stderr=subprocess.PIPE, text=True
-    )
-    assert process.stderr is not None
-    line = process.stderr.readline()
-    url = next((word.removesuffix("/v1") for word in line.split() if word.startswith("http://")), None)
-    if url is None:
-        raise AssertionError(f"the server did not start: {line}{process.stderr.read()}")
-    return process, url
+def _start(*flags: str) -> tuple[subprocess.Popen[bytes], str]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-c", _SERVE, "serve", "--port", str(port), *flags]
+    return subprocess.Popen(command, stderr=subprocess.DEVNULL), f"http://127.0.0.1:{port}"
 
 
-def _stop(process: subprocess.Popen[str]) -> None:
+def _stop(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
-    process.communicate(timeout=30)
+    process.wait(timeout=30)
+
+
+def _await_health(process: subprocess.Popen[bytes], url: str) -> None:
+    with httpx.Client() as client:
+        while process.poll() is None:
+            try:
+                if client.get(f"{url}/health").status_code == 200:
+                    return
+            except httpx.TransportError:
+                time.sleep(0.005)
+    raise AssertionError(f"the server ended with exit code {process.returncode} before it answered")
 
 
 def _start_up_s(*flags: str) -> float:
     started = time.perf_counter()
     process, url = _start(*flags)
     try:
-        with httpx.Client() as client:
-            while True:
-                try:
-                    if client.get(f"{url}/health").status_code == 200:
-                        return time.perf_counter() - started
-                except httpx.TransportError:
-                    time.sleep(0.005)
+        _await_health(process, url)
+        return time.perf_counter() - started
     finally:
         _stop(process)
 
@@ -111,6 +113,7 @@ def _start_up_s(*flags: str) -> float:
 def _serve_many() -> tuple[float, float]:
     process, url = _start()
     try:
+        _await_health(process, url)
         with httpx.Client(base_url=url, timeout=30) as client:
             started = time.perf_counter()
             for prompt in _prompts(_N_REQUESTS):

@@ -193,6 +193,8 @@ def _write_files(checkpoint: Checkpoint, folder: Path, files: Mapping[str, Path]
     (folder / _META).write_text(json.dumps(meta, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     folder.chmod(0o755)
     for file in folder.rglob("*"):
+        if file.is_file():
+            file.chmod(0o644)
         _sync(file)
     _sync(folder)
 

@@ -74,6 +74,11 @@ def test_the_bytes_of_the_format_are_fixed(folder):
     }
 
 
+def test_others_may_read_it(folder):
+    """Every file is readable by other users: a server need not run as who trained."""
+    assert {file.stat().st_mode & 0o777 for file in folder.rglob("*") if file.is_file()} == {0o644}
+
+
 def _edit(folder: Path, **changes: object) -> None:
     path = folder / "pointsman.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -93,14 +94,15 @@ def _plain_list(values: Sequence[Any]) -> list[Any]:
     return tolist() if tolist is not None else list(values)
 
 
-class _Format:
+class _Format(ABC):
     """A file being written."""
 
     def open(self, path: Path) -> None:
         self.file: IO[str] = path.open("w", encoding="utf-8", newline="")
 
+    @abstractmethod
     def write(self, table: Table) -> None:
-        raise NotImplementedError
+        """Appends the rows of a table."""
 
     def close(self) -> None:
         self.file.close()

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from email.utils import formatdate
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
@@ -281,7 +282,8 @@ def test_what_came_before_a_failure_is_kept(service, tmp_path):
     assert service.texts == ["a", "b"]
 
 
-def _fill(path: Path, worker: int) -> None:
+def _fill(path: Path, worker: int, together: Barrier) -> None:
+    together.wait(timeout=60)
     cache = EmbeddingCache(path, scope="s")
     for i in range(50):
         cache.put([f"{worker} {i}", f"shared {i}"], np.full((2, 3), i, np.float32))
@@ -289,10 +291,11 @@ def _fill(path: Path, worker: int) -> None:
 
 
 def test_processes_share_a_cache(tmp_path):
-    """Two processes that write one file at once lose nothing."""
+    """Two processes that make one file and write it at once lose nothing."""
     path = tmp_path / "cache"
     context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=_fill, args=(path, worker)) for worker in range(2)]
+    together = context.Barrier(2)
+    workers = [context.Process(target=_fill, args=(path, worker, together)) for worker in range(2)]
     for worker in workers:
         worker.start()
     for worker in workers:

@@ -44,8 +44,6 @@ class EmbeddingCache:
             self._db = sqlite3.connect(self.path, timeout=_BUSY_TIMEOUT_S, check_same_thread=False)
         try:
             with self._guarded(), self._db:
-                self._db.execute("PRAGMA journal_mode=WAL")
-                self._db.execute("PRAGMA synchronous=NORMAL")
                 self._db.execute(_SCHEMA)
         except ConfigError:
             self._db.close()

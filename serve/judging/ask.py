@@ -10,10 +10,10 @@ from pointsman.serve.controller import Controller
 from pointsman.serve.errors import UpstreamFailure
 from pointsman.serve.judging.budget import estimate_tokens
 from pointsman.serve.judging.journal import Reply
+from pointsman.serve.retry import is_retried
 
 __all__ = ["ControllerAsk", "read_reply"]
 
-_TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 _MAX_WAIT_S = 60.0
 
 
@@ -46,7 +46,7 @@ class ControllerAsk:
             try:
                 answer = await self._controller.acompletion(model=model, messages=messages, **self._parameters)
             except UpstreamFailure as error:
-                if error.status not in _TRANSIENT or attempt == self._attempts:
+                if not is_retried(error.status) or attempt == self._attempts:
                     raise UpstreamError(f"{model}: {error}") from error
                 await asyncio.sleep(self._rng.uniform(0.5, 1.0) * self._wait_s(attempt))
             else:

@@ -17,6 +17,7 @@ class Decision:
         router: name of the router that was asked; None for pass-through.
         reason: one word or phrase: "win_rate", "pass-through", "router failed: ...".
         candidates: names of the models that were weighed, strongest first.
+        policy: rule that set the threshold, e.g. "request", "fixed", "share", "budget"; None where none applied.
     """
 
     model: str
@@ -25,6 +26,7 @@ class Decision:
     router: str | None
     reason: str
     candidates: tuple[str, ...]
+    policy: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The decision as JSON-ready types."""

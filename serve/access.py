@@ -9,7 +9,7 @@ from pointsman.serve.errors import RequestError
 from pointsman.serve.keys import AccessKey, KeyRing
 from pointsman.serve.wire import send_body
 
-__all__ = ["RequireKey", "check_model"]
+__all__ = ["RequireKey", "check_model", "request_key"]
 
 _JSON = (b"content-type", b"application/json")
 _SCOPE_KEY = "pointsman.key"
@@ -54,9 +54,14 @@ class RequireKey:
         return 0.0
 
 
+def request_key(scope: Scope) -> AccessKey | None:
+    """The key that a request was let in with; None where no keys are asked for."""
+    return scope.get(_SCOPE_KEY)
+
+
 def check_model(scope: Scope, model: str) -> None:
     """Raises `RequestError` (403) where the request's key does not allow its model field."""
-    key: AccessKey | None = scope.get(_SCOPE_KEY)
+    key = request_key(scope)
     if key is not None and not key.allows(model):
         allowed = ", ".join(key.models or ())
         message = f"key {key.id} does not allow model {model!r}; it allows {allowed}"

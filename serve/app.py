@@ -54,7 +54,7 @@ def create_app(config: Config | None = None, *, engine: Engine | None = None) ->
             await engine.close()
 
     metrics = Metrics(engine.services)
-    observers = (log_request,) if server.log_requests else ()
+    observers = (*engine.memory.observers, *((log_request,) if server.log_requests else ()))
     guard = _guard(server.keys_file)
     models = guard(Models(engine))
     completions = {

@@ -11,7 +11,7 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from pointsman.core.decision import Decision
-from pointsman.serve.access import check_model
+from pointsman.serve.access import check_model, request_key
 from pointsman.serve.attempts import Answered
 from pointsman.serve.chat import read_question
 from pointsman.serve.config import ServerConfig
@@ -74,7 +74,8 @@ class Completions:
 
     async def _serve(self, record: Record, scope: Scope, receive: Receive, send: Send) -> None:
         body = await read_body(receive, self._limits)
-        exchange = Exchange(self._surface.read(body), _passed_on(scope), self._surface)
+        exchange = Exchange(self._surface.read(body), _passed_on(scope), self._surface, request_key(scope))
+        record.exchange = exchange
         record.stream = exchange.request.stream
         check_model(scope, exchange.request.model)
         async with WhileConnected(receive):
@@ -101,7 +102,7 @@ class RouteOnly:
             body = await read_body(receive, self._limits)
             question = read_question(body)
             check_model(scope, question.model)
-            decision = await self._engine.decide(Exchange(question))
+            decision = await self._engine.decide(Exchange(question, key=request_key(scope)))
         except RequestError as error:
             await _refuse(send, error)
         except ClientGone:

@@ -9,6 +9,7 @@ from pointsman.serve.breaker import Breaker
 from pointsman.serve.config import Config, ModelConfig
 from pointsman.serve.exchange import Exchange
 from pointsman.serve.line import ChooseModel, ResolveModel, ScorePrompt, Step
+from pointsman.serve.memory import Memory
 from pointsman.serve.secret import Secret
 from pointsman.serve.served import ServedRouter, serve_router
 from pointsman.serve.upstreams.build import build_upstreams
@@ -29,19 +30,29 @@ class Engine:
         services: the same with their retries and breakers.
         pair: the strong and the weak model.
         line: the steps to a decision.
+        memory: what outlives this engine when the configuration is reloaded.
     """
 
-    def __init__(self, config: Config, *, base_url: str | None = None, api_key: Secret | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        base_url: str | None = None,
+        api_key: Secret | None = None,
+        memory: Memory | None = None,
+    ) -> None:
         """Loads every router and resolves every model.
 
         Args:
             base_url, api_key: for the models that name none themselves.
+            memory: of an engine before this one; a new one if None.
 
         Raises:
             ConfigError: a model cannot be resolved; all such problems at once.
             CheckpointError, EmbedderMismatchError: a router's checkpoint is damaged or does not fit.
         """
         self.config = config
+        self.memory = memory or Memory()
         self.pair = ModelPair(config.strong or STRONG_STAND_IN, config.weak or WEAK_STAND_IN)
         self.upstreams = build_upstreams(config, self.pair, base_url=base_url, api_key=api_key)
         self.routers: dict[str, ServedRouter] = {n: serve_router(n, r) for n, r in config.routers.items()}
@@ -55,7 +66,8 @@ class Engine:
         )
 
     async def start(self) -> None:
-        """Prepares the upstreams."""
+        """Prepares what is remembered, and the upstreams."""
+        await self.memory.start()
         for upstream in self.upstreams.values():
             await upstream.start()
 
@@ -63,6 +75,7 @@ class Engine:
         """Closes what `start` opened."""
         for upstream in self.upstreams.values():
             await upstream.close()
+        await self.memory.close()
 
     async def decide(self, exchange: Exchange) -> Decision:
         """Takes an exchange down the line.

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from pointsman.core.decision import Decision
 from pointsman.serve.chat import ChatRequest
+from pointsman.serve.keys import AccessKey
 from pointsman.serve.model_field import ModelField
 from pointsman.serve.surfaces import CHAT, Surface
 
@@ -19,9 +20,11 @@ class Exchange:
         request: as it came.
         headers: the client's headers that are passed on.
         surface: which kind of request it is.
+        key: whose request it is; None where no keys are asked for.
         wanted: what its `model` means.
         win_rate: strong model's win rate in [0, 1]; None where no router was asked or it failed.
         threshold: strong iff win_rate >= threshold; None where no router was asked.
+        policy: rule that set the threshold; None where none applied.
         reason: why the decision is as it is; "" until a step knows.
         decision: the outcome.
     """
@@ -29,8 +32,10 @@ class Exchange:
     request: ChatRequest
     headers: Mapping[str, str] = field(default_factory=dict)
     surface: Surface = CHAT
+    key: AccessKey | None = None
     wanted: ModelField | None = None
     win_rate: float | None = None
     threshold: float | None = None
+    policy: str | None = None
     reason: str = ""
     decision: Decision | None = None

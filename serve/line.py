@@ -107,4 +107,5 @@ class ChooseModel:
             router=field.router if field is not None else None,
             reason=exchange.reason,
             candidates=(self._pair.strong, self._pair.weak),
+            policy=exchange.policy,
         )

@@ -10,6 +10,8 @@ from typing import TypeAlias
 from starlette.types import Scope
 
 from pointsman.core.decision import Decision
+from pointsman.serve.exchange import Exchange
+from pointsman.serve.money.usage import Usage
 
 __all__ = ["Observer", "Record", "request_id"]
 
@@ -27,12 +29,15 @@ class Record:
             ended in an error), "gone" (the client hung up), "crashed" (a defect of our own).
         status: HTTP status of the answer; 0 where none was sent.
         stream: whether an event stream was asked for.
+        exchange: the request with what is known of it; None where it could not be read.
         decision: None where the request was refused before.
         model: who answered; None where nobody did.
         trail: every try that was made, in order.
         started_at: when its head had been read, on the `perf_counter` clock in seconds, like the next three.
         decided_at, answered_at, ended_at: when the decision was made, when the first byte of the answer had come, and
             when the last was passed on; None for what did not happen.
+        usage: tokens of the answer; None where nobody was asked.
+        cost_usd: what they cost; None where the price is not known.
         routing_s: how long the decision took.
     """
 
@@ -41,10 +46,13 @@ class Record:
     outcome: str = "crashed"
     status: int = 0
     stream: bool = False
+    exchange: Exchange | None = None
     decision: Decision | None = None
     model: str | None = None
     trail: tuple[str, ...] = ()
     started_at: float = field(default_factory=perf_counter)
+    usage: Usage | None = None
+    cost_usd: float | None = None
     routing_s: float | None = None
     decided_at: float | None = None
     answered_at: float | None = None

@@ -1,0 +1,30 @@
+"""The configuration: one YAML file (or the command line's flags) as frozen, checked values.
+
+strong: big                       # a name under models, or a model string such as openai/gpt-4o
+weak: small
+models:
+  big: {model: openai/gpt-4o}
+  small: {base_url: "http://localhost:8000/v1", model: qwen3-8b, api_key: "env:SMALL_KEY"}
+routers:
+  mf: {strong_share: 0.3}
+  mine: {checkpoint: ./my-checkpoint, threshold: 0.42}
+server: {host: 127.0.0.1, port: 6060}
+"""
+
+from pointsman.serve.config.models import BreakerConfig, ModelConfig, RetryConfig, TimeoutConfig
+from pointsman.serve.config.routers import PairConfig, RouterConfig
+from pointsman.serve.config.server import ServerConfig
+from pointsman.serve.config.whole import Config, json_schema, name_problems
+
+__all__ = [
+    "BreakerConfig",
+    "Config",
+    "ModelConfig",
+    "PairConfig",
+    "RetryConfig",
+    "RouterConfig",
+    "ServerConfig",
+    "TimeoutConfig",
+    "json_schema",
+    "name_problems",
+]

@@ -1,0 +1,47 @@
+"""The routers in the configuration."""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from pointsman.serve.config.base import Name, Part, Share
+
+__all__ = ["PairConfig", "RouterConfig"]
+
+
+class PairConfig(Part):
+    """Two models as the checkpoint names them."""
+
+    strong: Name
+    weak: Name
+
+
+class RouterConfig(Part):
+    """One router.
+
+    Attributes:
+        kind: the bundled router to take where `checkpoint` is not given; the router's name if None.
+        checkpoint: checkpoint directory, relative to the working directory.
+        threshold: default threshold; if None, the one for `strong_share`.
+        strong_share: default share of prompts for the strong model, by the checkpoint's calibration.
+        pair: the checkpoint's models whose win rate to predict; the checkpoint's own pair if None.
+        embedder: options for the checkpoint's embedder, e.g. base_url and api_key (env:NAME).
+    """
+
+    kind: Name | None = None
+    checkpoint: str | None = None
+    threshold: Share | None = None
+    strong_share: Share | None = None
+    pair: PairConfig | None = None
+    embedder: dict[str, str | int | float | bool] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check_alternatives(self) -> Self:
+        if self.threshold is not None and self.strong_share is not None:
+            raise ValueError("threshold and strong_share are both given, wanted one of them")
+        if self.kind is not None and self.checkpoint is not None:
+            raise ValueError("kind and checkpoint are both given, wanted one of them: a checkpoint knows its kind")
+        key = self.embedder.get("api_key")
+        if key is not None and not str(key).startswith("env:"):
+            raise ValueError("embedder.api_key is no env:NAME: keys are read from the environment")
+        return self

@@ -2,15 +2,31 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
-from pointsman.core.arrays import AnyFloatArray, FloatArray
+from pointsman.core.arrays import AnyFloatArray, Float32Array, FloatArray
 from pointsman.core.decision import Decision
 from pointsman.core.embedding import Embedder
 from pointsman.core.errors import PointsmanError
 from pointsman.core.pair import ModelPair
 
-__all__ = ["EmbeddingRouter", "Router"]
+__all__ = ["EmbeddingRouter", "Reading", "Router"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading:
+    """What a router reads from one prompt.
+
+    Attributes:
+        win_rate: strong model's win rate in [0, 1].
+        reason: "win_rate", or why the win rate is the fallback to strong.
+        embedding: the prompt's, float32, shape (dim,); None where the router computes none.
+    """
+
+    win_rate: float
+    reason: str = "win_rate"
+    embedding: Float32Array | None = None
 
 
 class Router(ABC):
@@ -31,9 +47,9 @@ class Router(ABC):
         """Strong model's win rate for one prompt, in [0, 1]."""
         return float(self.win_rates([prompt])[0])
 
-    def read(self, prompt: str) -> tuple[float, str]:
-        """Win rate of one prompt, and the reason to give: "win_rate", or why it is the fallback to strong."""
-        return self.calculate_strong_win_rate(prompt), "win_rate"
+    def read(self, prompt: str) -> Reading:
+        """Win rate of one prompt, the reason to give for it, and what was computed on the way."""
+        return Reading(self.calculate_strong_win_rate(prompt))
 
     def route(self, prompt: str, threshold: float, pair: ModelPair) -> Decision:
         """The model of `pair` for this prompt: strong iff win_rate >= threshold, or where the router fails.
@@ -45,7 +61,8 @@ class Router(ABC):
             raise ValueError(f"threshold is {threshold}, wanted a number in [0, 1]")
         win_rate: float | None
         try:
-            win_rate, reason = self.read(prompt)
+            reading = self.read(prompt)
+            win_rate, reason = reading.win_rate, reading.reason
         except PointsmanError as error:
             win_rate, reason = None, f"router failed: {error}"
         return Decision(
@@ -72,5 +89,16 @@ class EmbeddingRouter(Router):
     def score(self, embeddings: AnyFloatArray) -> FloatArray:
         """Win rates in [0, 1], shape (n_prompts,), from embeddings of shape (n_prompts, dim)."""
 
+    def score_one(self, embedding: Float32Array) -> float:
+        """Win rate in [0, 1] from one embedding of shape (dim,)."""
+        return float(self.score(embedding[None, :])[0])
+
     def win_rates(self, prompts: Sequence[str]) -> FloatArray:
         return self.score(self.embed(prompts))
+
+    def calculate_strong_win_rate(self, prompt: str) -> float:
+        return self.score_one(self.embed([prompt])[0])
+
+    def read(self, prompt: str) -> Reading:
+        embedding = self.embed([prompt])[0]
+        return Reading(self.score_one(embedding), "win_rate", embedding)

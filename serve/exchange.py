@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pointsman.core.arrays import Float32Array
 from pointsman.core.decision import Decision
 from pointsman.serve.chat import ChatRequest
 from pointsman.serve.keys import AccessKey
@@ -23,6 +24,7 @@ class Exchange:
         key: whose request it is; None where no keys are asked for.
         wanted: what its `model` means.
         win_rate: strong model's win rate in [0, 1]; None where no router was asked or it failed.
+        embedding: the prompt's, shape (dim,); None where no embedding was computed.
         threshold: strong iff win_rate >= threshold; None where no router was asked.
         policy: rule that set the threshold; None where none applied.
         reason: why the decision is as it is; "" until a step knows.
@@ -35,6 +37,7 @@ class Exchange:
     key: AccessKey | None = None
     wanted: ModelField | None = None
     win_rate: float | None = None
+    embedding: Float32Array | None = None
     threshold: float | None = None
     policy: str | None = None
     reason: str = ""

@@ -13,7 +13,7 @@ from typing import Protocol
 from pointsman.core.decision import Decision
 from pointsman.core.errors import PointsmanError
 from pointsman.core.pair import ModelPair
-from pointsman.core.router import Router
+from pointsman.core.router import Reading, Router
 from pointsman.serve.errors import RequestError
 from pointsman.serve.exchange import Exchange
 from pointsman.serve.model_field import parse_model_field
@@ -68,23 +68,25 @@ class ScorePrompt:
             return
         router = self._routers[exchange.wanted.router].router
         try:
-            exchange.win_rate, exchange.reason = await self._read(router, prompt)
+            reading = await self._read(router, prompt)
+            exchange.win_rate, exchange.reason = reading.win_rate, reading.reason
+            exchange.embedding = reading.embedding
         except TimeoutError:
             exchange.reason = f"router failed: no win rate within {self._timeout_s:g} s"
         except Exception as error:  # noqa: BLE001  (anyone's code; its failure must not fail the request)
             _LOG.exception("router %s failed", exchange.wanted.router)
             exchange.reason = f"router failed: {error if isinstance(error, PointsmanError) else type(error).__name__}"
 
-    async def _read(self, router: Router, prompt: str) -> tuple[float, str]:
+    async def _read(self, router: Router, prompt: str) -> Reading:
         if router.blocking or len(prompt) > _INLINE_CHARACTERS:
             loop = asyncio.get_running_loop()
             async with asyncio.timeout(self._timeout_s):
-                win_rate, reason = await loop.run_in_executor(self._executor, router.read, prompt)
+                reading = await loop.run_in_executor(self._executor, router.read, prompt)
         else:
-            win_rate, reason = router.read(prompt)
-        if not (math.isfinite(win_rate) and 0.0 <= win_rate <= 1.0):
-            raise PointsmanError(f"its win rate is {win_rate}, wanted a number in [0, 1]")
-        return win_rate, reason
+            reading = router.read(prompt)
+        if not (math.isfinite(reading.win_rate) and 0.0 <= reading.win_rate <= 1.0):
+            raise PointsmanError(f"its win rate is {reading.win_rate}, wanted a number in [0, 1]")
+        return reading
 
 
 class ChooseModel:

@@ -19,7 +19,7 @@ from pointsman.core.errors import (
     UnknownRouterError,
 )
 from pointsman.core.pair import ModelPair
-from pointsman.core.router import Router
+from pointsman.core.router import Reading, Router
 from pointsman.serve import Controller
 from pointsman.serve.errors import RequestError, UpstreamFailure
 
@@ -289,7 +289,7 @@ def test_the_reason_of_a_fallback_to_strong_is_the_decisions():
 
     class Unreadable(FixedRouter):
         def read(self, prompt):
-            return 1.0, "invalid output: no score"
+            return Reading(1.0, "invalid output: no score")
 
     with Controller(["random"]) as controller:
         use(controller, Unreadable())

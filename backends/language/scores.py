@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pointsman.core.arrays import FloatArray
-from pointsman.core.router import Router
+from pointsman.core.router import Reading, Router
 
 __all__ = ["SCORE_TOKENS", "TEMPLATE", "Readings", "ScoreRouter", "split_template"]
 
@@ -40,9 +40,9 @@ class ScoreRouter(Router):
     def win_rates(self, prompts: Sequence[str]) -> FloatArray:
         return self.readings(prompts).win_rates
 
-    def read(self, prompt: str) -> tuple[float, str]:
+    def read(self, prompt: str) -> Reading:
         found = self.readings([prompt])
-        return float(found.win_rates[0]), found.reasons[0] or "win_rate"
+        return Reading(float(found.win_rates[0]), found.reasons[0] or "win_rate")
 
 
 def split_template(template: str) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from pointsman.core.arrays import AnyFloatArray, FloatArray
+from pointsman.core.arrays import AnyFloatArray, Float32Array, FloatArray
 from pointsman.core.checkpoint import Checkpoint
 from pointsman.core.embedding import Embedder
 from pointsman.core.errors import CheckpointError, EmbedderMismatchError
@@ -29,8 +29,8 @@ class MFRouter(EmbeddingRouter):
     def score(self, embeddings: AnyFloatArray) -> FloatArray:
         return folded_win_rates(self.folded, embeddings)
 
-    def calculate_strong_win_rate(self, prompt: str) -> float:
-        logit = float(self.embed([prompt])[0] @ self._vector32) + self.folded.constant
+    def score_one(self, embedding: Float32Array) -> float:
+        logit = float(embedding @ self._vector32) + self.folded.constant
         return 1.0 / (1.0 + math.exp(-logit)) if logit >= 0 else 1.0 - 1.0 / (1.0 + math.exp(logit))
 
 

@@ -23,6 +23,7 @@ from pointsman.core.metrics import (
     quality_curve,
     share_for_quality,
 )
+from pointsman.core.operating_points import operating_points
 from pointsman.core.probability import pair_outcomes, reliability
 
 __all__ = [
@@ -73,6 +74,7 @@ class RouterFigures:
 
     Attributes:
         curve: quality and its 95 % band (and dollars, where known) at strong shares 0, 0.01, ..., 1.
+        points: what thresholds give, by figure (`OperatingPoints.columns`); None for rows without thresholds.
         reliability: bins of win rate against outcome; None for rows that are no probabilities.
         deciles: APGR and CPT from the 11 points at shares 0, 0.1, ..., 1.
         quality, pgr: by strong share.
@@ -92,6 +94,7 @@ class RouterFigures:
     ece: float | None
     deciles: dict[str, float | None]
     curve: dict[str, list[float]]
+    points: dict[str, list[float]] | None
     reliability: dict[str, list[float]] | None
     groups: Groups | None
     notes: tuple[str, ...]
@@ -195,8 +198,9 @@ def _row(
     on_grid = found.quality[:, np.isin(shares, GRID)]
     low, high = np.quantile(on_grid, [0.025, 0.975], axis=0)
     bins = None if is_length else reliability(rates, pair_outcomes(outcomes.strong, outcomes.weak))
-    difference = None
+    difference, points = None, None
     if not is_length:
+        points = operating_points(rates, outcomes.strong, outcomes.weak, usd=_dollars(outcomes)).columns()
         of_length = apgr(quality_curve(length_ranks(outcomes.prompts), outcomes.strong, outcomes.weak))
         value = None if row.apgr.value is None or of_length is None else row.apgr.value - of_length
         difference = _estimate(value, found.apgr - length.apgr)
@@ -215,6 +219,7 @@ def _row(
         versus_length=difference,
         ece=None if bins is None else bins.ece,
         curve={**row.curve, "low": low.tolist(), "high": high.tolist()},
+        points=points,
         reliability=None
         if bins is None
         else {
@@ -251,6 +256,7 @@ def _figures(name: str, curve: QualityCurve, costs: QualityCurve | None, options
         ece=None,
         deciles={"apgr": apgr(eleven), **{f"cpt{100 * x:g}": cpt(eleven, x) for x in CPT_LEVELS}},
         curve=on_grid,
+        points=None,
         reliability=None,
         groups=None,
         notes=(),
@@ -264,9 +270,14 @@ def _oracle(outcomes: PairOutcomes, options: Options) -> RouterFigures:
 
 def _costs(order: FloatArray, outcomes: PairOutcomes) -> QualityCurve | None:
     """Mean dollars of a thousand prompts at every strong share."""
+    usd = _dollars(outcomes)
+    return None if usd is None else quality_curve(order, 1000.0 * usd[0], 1000.0 * usd[1])
+
+
+def _dollars(outcomes: PairOutcomes) -> tuple[FloatArray, FloatArray] | None:
     if outcomes.strong_usd is None or outcomes.weak_usd is None:
         return None
-    return quality_curve(order, 1000.0 * outcomes.strong_usd, 1000.0 * outcomes.weak_usd)
+    return outcomes.strong_usd, outcomes.weak_usd
 
 
 def _usd_at(curve: QualityCurve, costs: QualityCurve, quality: float) -> float | None:

@@ -140,6 +140,21 @@ def test_outcomes_become_the_battles_of_all_pairs(rows):
     assert len(made) == len(expected)
 
 
+def test_a_table_with_a_column_per_model_is_an_outcome_table(tmp_path):
+    """`prompt, strong, weak` gives the battles that the same scores give as `prompt, model, score`."""
+    wide, long = tmp_path / "wide.csv", tmp_path / "long.csv"
+    wide.write_text("prompt,strong,weak,domain\np,1,0,x\nq,0.5,0.5,x\np,0,0,x\n ,1,1,x\n")
+    long.write_text("prompt,model,score\np,strong,1\nq,strong,0.5\np,strong,0\np,weak,0\nq,weak,0.5\np,weak,0\n")
+    found, expected = read_battles(wide), read_battles(long)
+    assert found.prompts == expected.prompts
+    assert found.battles.models == expected.battles.models == ("strong", "weak")
+    assert found.battles.outcome.tolist() == expected.battles.outcome.tolist() == [1.0, 0.5]
+    assert "wide.csv, column weak" in str(found.reports[1])
+    with pytest.raises(DataError, match=r"wide.csv, column weak, row 2: score is 'x'"):
+        wide.write_text("prompt,strong,weak\np,1,0\nq,1,x\n")
+        read_outcomes(wide)
+
+
 @given(OUTCOMES, st.integers(1, 4), st.integers(1, 4), st.integers(0, 9))
 def test_limits_hold_and_depend_on_the_seed_alone(rows, per_prompt, per_pair, seed):
     """No prompt or pair has more battles than asked for, none is made up, and a seed repeats the choice."""

@@ -3,7 +3,7 @@
 * labelled (RouteLLM): `prompt, model_a, model_b, winner`, the winner being model_a, model_b, tie or tie (bothbad)
 * one-hot (lmsys-arena-human-preference-55k, also as Kaggle's CSV): `prompt` (a JSON list of turns), `model_a, model_b,
   winner_model_a, winner_model_b, winner_tie`
-* outcomes: `prompt, model, score`: every two models that met on a prompt fought a battle
+* outcomes: `prompt, model, score`, or `prompt, strong, weak`: every two models that met on a prompt fought a battle
 
 Of a conversation the first user turn counts. Any model names are fine.
 """
@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from pointsman.backends.data.battle_sets import BattleReport, BattleSet, Finding
-from pointsman.backends.data.outcomes import outcome_battles, read_outcomes
-from pointsman.backends.data.tables import Source, Table, iter_batches, read_table
+from pointsman.backends.data.outcomes import holds_outcomes, outcome_battles, read_outcomes
+from pointsman.backends.data.tables import Source, Table, column_names, read_table
 from pointsman.core.arrays import FloatArray
 from pointsman.core.battles import Battles
 from pointsman.core.errors import DataError
@@ -26,7 +26,6 @@ __all__ = ["WINNERS", "battles_from_table", "read_battles"]
 WINNERS = {"model_a": 1.0, "model_b": 0.0, "tie": 0.5, "tie (bothbad)": 0.5}
 _ONE_HOT = {"winner_model_a": 1.0, "winner_model_b": 0.0, "winner_tie": 0.5}
 _LABELLED = ("prompt", "model_a", "model_b", "winner")
-_OUTCOMES = ("prompt", "model", "score")
 
 
 def read_battles(source: Source, *, average: bool = True, min_chars: int = 1, **limits: Any) -> BattleSet:
@@ -41,8 +40,8 @@ def read_battles(source: Source, *, average: bool = True, min_chars: int = 1, **
     Raises:
         DataError: the source is malformed or in none of the formats; the message gives row numbers.
     """
-    names = _column_names(source)
-    if set(_OUTCOMES) <= names and "model_a" not in names:
+    names = column_names(source)
+    if holds_outcomes(names):
         return _long_enough(outcome_battles(read_outcomes(source), **limits), min_chars)
     if set(_LABELLED) <= names:
         columns: Sequence[str] = _LABELLED
@@ -51,7 +50,7 @@ def read_battles(source: Source, *, average: bool = True, min_chars: int = 1, **
     else:
         raise DataError(
             f"{source} has columns {', '.join(sorted(names))}; wanted {', '.join(_LABELLED)}, or prompt, model_a, "
-            f"model_b, {', '.join(_ONE_HOT)}, or {', '.join(_OUTCOMES)}"
+            f"model_b, {', '.join(_ONE_HOT)}, or prompt, model, score, or prompt, strong, weak"
         )
     return _long_enough(battles_from_table(read_table(source, columns=columns), average=average), min_chars)
 
@@ -97,12 +96,6 @@ def _averaged(found: BattleSet, rows: np.ndarray) -> BattleSet:
 def _long_enough(found: BattleSet, min_chars: int) -> BattleSet:
     short = np.array([len(text.strip()) < min_chars for text in found.prompts], dtype=bool)
     return found.drop(short[found.prompt], f"prompt under {min_chars} characters") if short.any() else found
-
-
-def _column_names(source: Source) -> set[str]:
-    for batch in iter_batches(source, batch_rows=1):
-        return set(batch.columns)
-    raise DataError(f"{source} holds no rows")
 
 
 def _first_turn(table: Table, row: int, text: str) -> str:

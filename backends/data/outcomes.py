@@ -1,17 +1,20 @@
 """Outcome tables: how well each model did on each prompt, and the battles that follow from it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from pointsman.backends.data.battle_sets import BattleReport, BattleSet, Finding
-from pointsman.backends.data.tables import Source, Table, read_table
+from pointsman.backends.data.tables import Source, Table, column_names, read_table
 from pointsman.core.arrays import FloatArray, IntArray
 from pointsman.core.battles import Battles
 from pointsman.core.errors import DataError
 
-__all__ = ["Outcomes", "merge_outcomes", "outcome_battles", "outcomes_from_table", "read_outcomes"]
+__all__ = ["Outcomes", "holds_outcomes", "merge_outcomes", "outcome_battles", "outcomes_from_table", "read_outcomes"]
+
+_LONG = ("prompt", "model", "score")
+_WIDE = ("prompt", "strong", "weak")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,9 +39,21 @@ class Outcomes:
         return len(self.score)
 
 
+def holds_outcomes(names: Collection[str]) -> bool:
+    """Whether a table with these columns is an outcome table."""
+    return "model_a" not in names and (set(_LONG) <= set(names) or set(_WIDE) <= set(names))
+
+
 def read_outcomes(source: Source) -> Outcomes:
-    """An outcome table from a file or data set with columns `prompt`, `model`, `score`; see `tables.read_table`."""
-    return outcomes_from_table(read_table(source, columns=("prompt", "model", "score")))
+    """An outcome table from a file or data set; see `tables.read_table`.
+
+    Its columns are `prompt`, `model`, `score`; or `prompt`, `strong`, `weak`: scores of two models of these names.
+    """
+    names = column_names(source)
+    if set(_LONG) <= names or not set(_WIDE) <= names:
+        return outcomes_from_table(read_table(source, columns=_LONG))
+    table = read_table(source, columns=_WIDE)
+    return merge_outcomes([outcomes_from_table(_scores_of(name, table)) for name in _WIDE[1:]])
 
 
 def outcomes_from_table(table: Table) -> Outcomes:
@@ -113,6 +128,11 @@ def outcome_battles(
     report = report.with_finding(Finding("battles left out by the limits", len(prompt) - len(kept)))
     battles = Battles(outcomes.models, a[kept], b[kept], outcome[kept], np.ones(len(kept)))
     return BattleSet(battles, outcomes.prompts, prompt[kept], (*earlier, report))
+
+
+def _scores_of(model: str, table: Table) -> Table:
+    columns = {"prompt": table.columns["prompt"], "model": [model] * len(table), "score": table.columns[model]}
+    return Table(columns, f"{table.source}, column {model}", table.first_row)
 
 
 def _factorize(names: list[str]) -> tuple[tuple[str, ...], IntArray]:

@@ -19,7 +19,7 @@ import numpy as np
 from pointsman.core.arrays import FloatArray
 from pointsman.core.errors import DataError, MissingExtraError
 
-__all__ = ["FORMATS", "Source", "Table", "count_rows", "iter_batches", "read_table"]
+__all__ = ["FORMATS", "Source", "Table", "column_names", "count_rows", "iter_batches", "read_table"]
 
 FORMATS = (".parquet", ".jsonl", ".json", ".csv")
 Source: TypeAlias = str | os.PathLike[str]
@@ -119,6 +119,17 @@ def read_table(source: Source, *, columns: Sequence[str] | None = None) -> Table
     names = list(dict.fromkeys(name for part in parts for name in part.columns))
     merged = {name: [v for part in parts for v in part.columns.get(name, [None] * len(part))] for name in names}
     return Table(merged, str(source), 1, parts[0].types if parts else {})
+
+
+def column_names(source: Source) -> set[str]:
+    """Names of the columns of a source.
+
+    Raises:
+        DataError: the source is missing, malformed or empty.
+    """
+    for batch in iter_batches(source, batch_rows=1):
+        return set(batch.columns)
+    raise DataError(f"{source} holds no rows")
 
 
 def iter_batches(

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pointsman.core.errors import DataError, UpstreamError
-from pointsman.serve.judging.budget import Price, estimate_tokens
+from pointsman.core.prices import Price
+from pointsman.serve.judging.budget import estimate_tokens
 from pointsman.serve.judging.journal import Journal, Reply, call_key
 from pointsman.serve.judging.judge import Judging, JudgingReport, estimate_cost_usd, judge_prompts
 from pointsman.serve.judging.verdict import judge_prompt, parse_verdict

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pointsman.core.errors import DataError
-from pointsman.serve.judging.budget import Price
+from pointsman.core.prices import Price
 from pointsman.serve.judging.judge import Judging, JudgingReport, estimate_cost_usd, judge_prompts
 from pointsman.serve.progress import progress_bar
 

@@ -1,37 +1,17 @@
 """Dollars spent on judging, and the ceiling that no call may break."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from pointsman.core.prices import Price
 from pointsman.serve.judging.journal import Reply
 
-__all__ = ["Budget", "BudgetReachedError", "Price", "estimate_tokens"]
+__all__ = ["Budget", "BudgetReachedError", "estimate_tokens"]
 
 _BYTES_PER_TOKEN = 3
 
 
 class BudgetReachedError(Exception):
     """The next call could break the ceiling."""
-
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """Price of a model in dollars per million tokens.
-
-    Raises:
-        ValueError: a price is negative or not finite.
-    """
-
-    input_usd: float
-    output_usd: float
-
-    def __post_init__(self) -> None:
-        if not (0 <= self.input_usd < float("inf") and 0 <= self.output_usd < float("inf")):
-            raise ValueError(f"price is {self.input_usd},{self.output_usd}, wanted non-negative dollars per million")
-
-    def cost_usd(self, input_tokens: int, output_tokens: int) -> float:
-        """Dollars for so many tokens."""
-        return (input_tokens * self.input_usd + output_tokens * self.output_usd) / 1e6
 
 
 def estimate_tokens(text: str) -> int:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from pointsman.core.errors import UpstreamError
-from pointsman.serve.judging.budget import Budget, BudgetReachedError, Price, estimate_tokens
+from pointsman.core.prices import Price
+from pointsman.serve.judging.budget import Budget, BudgetReachedError, estimate_tokens
 from pointsman.serve.judging.journal import Journal, Reply, call_key
 from pointsman.serve.judging.verdict import TEMPLATE, judge_prompt, parse_verdict
 

@@ -1,6 +1,7 @@
 """The documentation: every command in it works, and prints what the page says."""
 
 import re
+import runpy
 import socket
 from pathlib import Path
 
@@ -50,6 +51,13 @@ def test_every_link_of_a_page_leads_somewhere(page):
 def test_every_block_of_a_page_says_what_it_is(page):
     """A block without a language would be run by nobody."""
     assert [block.line for block in read_blocks(page.read_text()) if not block.language] == []
+
+
+def test_the_reference_pages_are_what_the_code_says():
+    """They were made from the code as it is: `python docs/generate.py` changes nothing."""
+    made = runpy.run_path(str(ROOT / "docs" / "generate.py"))["PAGES"]
+    outdated = [name for name, make in made.items() if (ROOT / "docs" / name).read_text() != make()]
+    assert outdated == [], "run: python docs/generate.py"
 
 
 def test_a_page_that_prints_something_else_is_found(port, tmp_path):

@@ -1,8 +1,11 @@
 """What every part of the configuration is made of."""
 
-from typing import Annotated
+import inspect
+import re
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
+from pydantic_core import CoreSchema
 
 __all__ = ["KeyReference", "Name", "Part", "Seconds", "Share", "Url"]
 
@@ -11,9 +14,22 @@ Url = Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$", descrip
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Seconds = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 Name = Annotated[str, Field(min_length=1, pattern=r"^\S+$")]
+_ATTRIBUTE = re.compile(r"^    (\w+(?:, \w+)*): (.*(?:\n {8}.*)*)", re.MULTILINE)
 
 
 class Part(BaseModel):
     """One part of the configuration: frozen, strict, and nothing unknown in it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """The schema, with what the docstring says of the part and of its fields as descriptions."""
+        made = handler(schema)
+        described = handler.resolve_ref_schema(made)
+        summary, _, attributes = inspect.cleandoc(cls.__doc__ or "").partition("Attributes:\n")
+        described["description"] = " ".join(summary.split())
+        for names, note in _ATTRIBUTE.findall(attributes):
+            for name in names.split(", "):
+                described["properties"][name]["description"] = " ".join(note.split())
+        return made

@@ -1,0 +1,117 @@
+"""Writes the reference pages from the code: python docs/generate.py"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pointsman.serve.config import json_schema
+
+__all__ = ["PAGES"]
+
+_INTRODUCTION = """# Configuration
+
+*Made from the code by `python docs/generate.py`.*
+
+`pointsman serve --config FILE` reads one YAML file. `pointsman serve --config FILE --check` reports every unknown key,
+bad value and missing environment variable with its path, all at once; `pointsman serve --schema` prints the JSON schema
+for editors. Flags of the command line take precedence. Keys stand in the environment, never in the file.
+
+<!-- file: config.yaml -->
+```yaml
+strong: big
+weak: small
+models:
+  big: {model: openai/gpt-4o, api_key: "env:OPENAI_API_KEY"}
+  small: {base_url: "http://localhost:8000/v1", model: qwen3-8b}
+routers:
+  mf: {strong_share: 0.3}
+```
+
+```console
+$ OPENAI_API_KEY=x pointsman serve --config config.yaml --check
+ok: routers mf; models big, small
+```
+"""
+
+
+def configuration() -> str:
+    """The page on the configuration file."""
+    schema = json_schema()
+    pieces = [_INTRODUCTION, *_section(schema, schema["$defs"], "", "Top level")]
+    return "\n".join(pieces).rstrip() + "\n"
+
+
+PAGES = {"configuration.md": configuration}
+
+
+def _section(part: Mapping[str, Any], parts: Mapping[str, Any], path: str, title: str) -> Iterator[str]:
+    """One part of the configuration, then the parts within it."""
+    yield f"## {title}\n"
+    yield f"{part['description']}\n"
+    yield "| key | value | default | meaning |\n|---|---|---|---|"
+    required = part.get("required", ())
+    for name, field in part["properties"].items():
+        default = "required" if name in required else _default(field)
+        yield f"| `{name}` | {_type(field, parts)} | {default} | {_cell(field.get('description', ''))} |"
+    yield ""
+    for name, field in part["properties"].items():
+        for inner, suffix in _parts_in(field):
+            inside = f"{path}.{name}" if path else name
+            yield from _section(parts[inner], parts, inside + suffix, f"`{inside}{suffix}`")
+
+
+def _parts_in(field: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Names of the parts that a field holds, each with what its path gets."""
+    if "$ref" in field:
+        yield field["$ref"].rpartition("/")[2], ""
+    for choice in (*field.get("anyOf", ()), *field.get("oneOf", ())):
+        yield from _parts_in(choice)
+    for within in (field.get("additionalProperties"), *field.get("patternProperties", {}).values()):
+        if isinstance(within, dict):
+            yield from ((name, f".<name>{suffix}") for name, suffix in _parts_in(within))
+    if isinstance(within := field.get("items"), dict):
+        yield from ((name, f"[]{suffix}") for name, suffix in _parts_in(within))
+
+
+def _type(field: Mapping[str, Any], parts: Mapping[str, Any]) -> str:
+    if "enum" in field:
+        return " or ".join(f"`{value}`" for value in field["enum"])
+    if "const" in field:
+        return f"`{field['const']}`"
+    if "$ref" in field:
+        named = parts[field["$ref"].rpartition("/")[2]]
+        return "mapping" if "properties" in named else _type(named, parts)
+    if choices := [c for c in (*field.get("anyOf", ()), *field.get("oneOf", ())) if c.get("type") != "null"]:
+        return " or ".join(dict.fromkeys(_type(choice, parts) for choice in choices))
+    if field.get("type") == "array":
+        return f"list of {_type(field['items'], parts)}" if "items" in field else "list"
+    words = {"object": "mapping", "boolean": "true or false", "string": "text"}
+    return words.get(str(field.get("type")), str(field.get("type", "any"))) + _range(field)
+
+
+def _range(field: Mapping[str, Any]) -> str:
+    signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+    limits = [f"{sign} {field[name]:g}" for name, sign in signs.items() if name in field]
+    return f" {' and '.join(limits)}" if limits else ""
+
+
+def _default(field: Mapping[str, Any]) -> str:
+    value = field.get("default")
+    if value is None or isinstance(value, (dict, list)):
+        return ""
+    return f"`{json.dumps(value)}`"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").rstrip(".")
+
+
+def main() -> None:
+    """Writes every page beside this file."""
+    for name, make in PAGES.items():
+        Path(__file__).with_name(name).write_text(make(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

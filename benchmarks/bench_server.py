@@ -41,7 +41,7 @@ import sys
 import pointsman.serve.commands.serve, pointsman.serve.launch, uvicorn.protocols.http.httptools_impl, uvloop
 from pointsman.serve import create_app
 app = create_app()
-app.state.engine.routers["mf"].router.calculate_strong_win_rate("A prompt.")
+app.engine.routers["mf"].router.calculate_strong_win_rate("A prompt.")
 print(" ".join(sorted({name.partition(".")[0] for name in sys.modules} - sys.stdlib_module_names - {"pointsman"})))
 """
 

@@ -1,7 +1,6 @@
 """The HTTP server as an ASGI application."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
@@ -12,6 +11,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from pointsman.serve.access import RequireKey
+from pointsman.serve.application import Application
 from pointsman.serve.config import Config
 from pointsman.serve.config_file import make_config
 from pointsman.serve.endpoints import Completions, Health, MetricsText, Models, Ready, RouteOnly
@@ -20,6 +20,7 @@ from pointsman.serve.errors import error_body
 from pointsman.serve.keys import KeyRing
 from pointsman.serve.logs import log_request
 from pointsman.serve.metrics import Metrics
+from pointsman.serve.reload import Reloader
 from pointsman.serve.surfaces import CHAT, EMBEDDINGS, RESPONSES
 
 __all__ = ["create_app"]
@@ -31,31 +32,33 @@ _PATHS = (
 _HEADERS = ("model", "router", "win-rate", "threshold", "reason", "chain", "request-id")
 
 
-def create_app(config: Config | None = None, *, engine: Engine | None = None) -> FastAPI:
-    """The application; its engine starts and closes with it.
+def create_app(
+    config: Config | None = None, *, engine: Engine | None = None, reloader: Reloader | None = None
+) -> Application:
+    """The ASGI application; its engine starts and closes with it.
 
     Args:
         config: what to serve; the bundled router before the stand-ins if None.
         engine: an engine that was made already, instead of one made from `config`.
+        reloader: has further engines take over; this one stays if None.
 
     Raises:
         ConfigError: a model or router cannot be resolved.
         CheckpointError, EmbedderMismatchError: a router's checkpoint is damaged or does not fit.
     """
     engine = engine or Engine(config or make_config())
-    server = engine.config.server
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await engine.start()
-        try:
-            yield
-        finally:
-            await engine.close()
-
     metrics = Metrics(engine.services)
+    guard = _guard(engine.config.server.keys_file)
+    if reloader is not None:
+        reloader.observe(metrics.reloaded)
+    return Application(engine, lambda current: _routes(current, metrics, guard), reloader)
+
+
+def _routes(engine: Engine, metrics: Metrics, guard: Callable[[ASGIApp], ASGIApp]) -> ASGIApp:
+    """What answers with one engine."""
+    server = engine.config.server
+    metrics.show(engine.services, digest=engine.digest)
     observers = (*engine.memory.observers, *((log_request,) if server.log_requests else ()))
-    guard = _guard(server.keys_file)
     models = guard(Models(engine))
     completions = {
         f"/v1{surface.path}": Completions(engine, surface, limits=server, metrics=metrics, observers=observers)
@@ -70,8 +73,7 @@ def create_app(config: Config | None = None, *, engine: Engine | None = None) ->
         Route("/ready", Ready(engine), methods=["GET"]),
         Route("/metrics", MetricsText(metrics), methods=["GET"]),
     ]
-    app = FastAPI(title="Pointsman", lifespan=lifespan, routes=routes, redirect_slashes=False, openapi_url=None)
-    app.state.engine = engine
+    app = FastAPI(title="Pointsman", routes=routes, redirect_slashes=False, openapi_url=None)
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_exception_handler(Exception, _answer_own_error)
     if server.cors_origins:

@@ -159,7 +159,7 @@ class Controller:
     def _background(self) -> BackgroundLoop:
         if self._loop is None:
             self._loop = BackgroundLoop()
-            self._loop.run(self.engine.start())
+            self._loop.run(_start(self.engine))
             self._finalizer = weakref.finalize(self, _shut_down, self._loop, self.engine)
         return self._loop
 
@@ -233,8 +233,14 @@ async def _close(chunks: ByteStream) -> None:
     await chunks.aclose()
 
 
+async def _start(engine: Engine) -> None:
+    await engine.memory.start()
+    await engine.start()
+
+
 def _shut_down(loop: BackgroundLoop, engine: Engine) -> None:
     loop.run(engine.close())
+    loop.run(engine.memory.close())
     loop.stop()
 
 

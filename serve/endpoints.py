@@ -151,7 +151,8 @@ class Ready:
         pair = (self._engine.pair.strong, self._engine.pair.weak)
         closed = [name for name in pair if not self._engine.services[name].breaker.is_open]
         states = {name: "up" if name in closed else "left alone after failures" for name in pair}
-        body = orjson.dumps({"status": "ready" if closed else "not ready", "models": states})
+        status = "ready" if closed else "not ready"
+        body = orjson.dumps({"status": status, "models": states, "config": self._engine.digest})
         await send_body(send, 200 if closed else 503, body, (JSON,))
 
 

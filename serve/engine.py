@@ -1,12 +1,14 @@
 """What server and controller share: the routers, the upstreams, and the line between them."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 
 from pointsman.core.decision import Decision
 from pointsman.core.pair import ModelPair
 from pointsman.serve.attempts import Answered, Attempts, Service
 from pointsman.serve.breaker import Breaker
 from pointsman.serve.config import Config, ModelConfig
+from pointsman.serve.digest import config_digest
 from pointsman.serve.exchange import Exchange
 from pointsman.serve.line import ChooseModel, ResolveModel, ScorePrompt, Step
 from pointsman.serve.memory import Memory
@@ -30,7 +32,9 @@ class Engine:
         services: the same with their retries and breakers.
         pair: the strong and the weak model.
         line: the steps to a decision.
-        memory: what outlives this engine when the configuration is reloaded.
+        digest: of the configuration and the checkpoints it was made from.
+        memory: what outlives this engine when the configuration is reloaded; whoever made the first engine starts and
+            closes it.
     """
 
     def __init__(
@@ -39,24 +43,26 @@ class Engine:
         *,
         base_url: str | None = None,
         api_key: Secret | None = None,
-        memory: Memory | None = None,
+        previous: "Engine | None" = None,
     ) -> None:
         """Loads every router and resolves every model.
 
         Args:
             base_url, api_key: for the models that name none themselves.
-            memory: of an engine before this one; a new one if None.
+            previous: the engine that this one takes over from: its memory is kept, and what is known of the models
+                that stay as they are.
 
         Raises:
             ConfigError: a model cannot be resolved; all such problems at once.
             CheckpointError, EmbedderMismatchError: a router's checkpoint is damaged or does not fit.
         """
         self.config = config
-        self.memory = memory or Memory()
+        self.digest = config_digest(config)
+        self.memory: Memory = previous.memory if previous is not None else Memory.from_config(config)
         self.pair = ModelPair(config.strong or STRONG_STAND_IN, config.weak or WEAK_STAND_IN)
         self.upstreams = build_upstreams(config, self.pair, base_url=base_url, api_key=api_key)
         self.routers: dict[str, ServedRouter] = {n: serve_router(n, r) for n, r in config.routers.items()}
-        self.services = {name: _service(config, name, upstream) for name, upstream in self.upstreams.items()}
+        self.services = {name: _service(config, name, up, previous) for name, up in self.upstreams.items()}
         self._attempts = Attempts(self.services)
         threads = ThreadPoolExecutor(_ROUTER_THREADS, thread_name_prefix="pointsman-router")
         self.line: tuple[Step, ...] = (
@@ -66,16 +72,17 @@ class Engine:
         )
 
     async def start(self) -> None:
-        """Prepares what is remembered, and the upstreams."""
-        await self.memory.start()
-        for upstream in self.upstreams.values():
-            await upstream.start()
+        """Prepares the upstreams; those that were ready are closed again where one fails."""
+        async with AsyncExitStack() as started:
+            for upstream in self.upstreams.values():
+                await upstream.start()
+                started.push_async_callback(upstream.close)
+            started.pop_all()
 
     async def close(self) -> None:
         """Closes what `start` opened."""
         for upstream in self.upstreams.values():
             await upstream.close()
-        await self.memory.close()
 
     async def decide(self, exchange: Exchange) -> Decision:
         """Takes an exchange down the line.
@@ -110,6 +117,8 @@ class Engine:
         return [decision.model, other[decision.model]]
 
 
-def _service(config: Config, name: str, upstream: Upstream) -> Service:
+def _service(config: Config, name: str, upstream: Upstream, previous: Engine | None) -> Service:
     model = config.models.get(name, ModelConfig())
+    if previous is not None and name in previous.services and previous.config.models.get(name, ModelConfig()) == model:
+        return Service(upstream, model.retry, previous.services[name].breaker)
     return Service(upstream, model.retry, Breaker(failures=model.breaker.failures, open_s=model.breaker.open_s))

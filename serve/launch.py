@@ -7,20 +7,25 @@ key among them so that it stands in no argument list.
 import json
 import math
 import os
+import signal
 import socket
 import tempfile
 from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
 
 from pointsman.serve.app import create_app
+from pointsman.serve.application import Application
 from pointsman.serve.config import Config
 from pointsman.serve.config_file import make_config, read_values
 from pointsman.serve.engine import Engine
 from pointsman.serve.logs import set_up_logging
+from pointsman.serve.reload import Reloader, Source
 from pointsman.serve.secret import read_key
+from pointsman.serve.supervisor import Supervisor
 
 __all__ = ["LaunchOptions", "build_engine", "create_worker_app", "hand_over_key", "run_server"]
 
@@ -76,17 +81,17 @@ def build_engine(options: LaunchOptions) -> Engine:
     Raises:
         ConfigError, CheckpointError, EmbedderMismatchError: something is malformed, missing, or does not fit.
     """
-    key = read_key(f"env:{_KEY_VARIABLE}") if os.environ.get(_KEY_VARIABLE) else None
-    return Engine(options.read_config(), base_url=options.base_url, api_key=key)
+    return _build(options, options.read_config(), None)
 
 
-def create_worker_app() -> FastAPI:
+def create_worker_app() -> Application:
     """The application of a worker process."""
     values = json.loads(os.environ[_OPTIONS_VARIABLE])
     routers = values.pop("routers")
-    engine = build_engine(LaunchOptions(routers=tuple(routers) if routers else None, **values))
+    options = LaunchOptions(routers=tuple(routers) if routers else None, **values)
+    engine = build_engine(options)
     set_up_logging(engine.config.server.log)
-    return create_app(engine=engine)
+    return _application(engine, options)
 
 
 def run_server(engine: Engine, options: LaunchOptions, listener: socket.socket) -> None:
@@ -98,12 +103,25 @@ def run_server(engine: Engine, options: LaunchOptions, listener: socket.socket) 
     set_up_logging(engine.config.server.log)
     settings = {**_SETTINGS, "timeout_graceful_shutdown": math.ceil(engine.config.server.drain_timeout_s)}
     if options.workers == 1:
-        config = uvicorn.Config(create_app(engine=engine), **settings)
-        uvicorn.Server(config).run(sockets=[listener])
+        signal.signal(signal.SIGTERM, _end)
+        uvicorn.Server(uvicorn.Config(_application(engine, options), **settings)).run(sockets=[listener])
         return
-    host, port = listener.getsockname()[:2]
-    listener.close()
     os.environ[_OPTIONS_VARIABLE] = json.dumps(asdict(options))
     with tempfile.TemporaryDirectory(prefix="pointsman-metrics-") as folder:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        uvicorn.run(_FACTORY, factory=True, host=host, port=port, workers=options.workers, **settings)
+        Supervisor(uvicorn.Config(_FACTORY, factory=True, workers=options.workers, **settings), [listener]).run()
+
+
+def _application(engine: Engine, options: LaunchOptions) -> Application:
+    path = Path(options.config) if options.config else None
+    return create_app(engine=engine, reloader=Reloader(Source(options.read_config, partial(_build, options), path)))
+
+
+def _build(options: LaunchOptions, config: Config, previous: Engine | None) -> Engine:
+    key = read_key(f"env:{_KEY_VARIABLE}") if os.environ.get(_KEY_VARIABLE) else None
+    return Engine(config, base_url=options.base_url, api_key=key, previous=previous)
+
+
+def _end(_signal: int, _frame: object) -> None:
+    """The server raises SIGTERM again when it has drained: the end that was asked for is a success."""
+    raise SystemExit(0)

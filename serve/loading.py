@@ -11,7 +11,7 @@ from pointsman.core.pair import ModelPair
 from pointsman.core.registry import build_router, known_kinds
 from pointsman.core.router import Router
 
-__all__ = ["load_checkpoint", "load_router"]
+__all__ = ["checkpoint_folder", "load_checkpoint", "load_router"]
 
 _BUNDLED = ("mf",)
 
@@ -27,16 +27,15 @@ def load_checkpoint(name: str, checkpoint: str | os.PathLike[str] | None = None)
         ConfigError: there is no directory, and none is bundled under that name.
         CheckpointError: the directory is no checkpoint.
     """
-    if checkpoint is not None:
-        return read_checkpoint(checkpoint)
+    folder = checkpoint_folder(name, checkpoint)
+    if folder is not None:
+        return read_checkpoint(folder)
     if name == "random":
         return Checkpoint("random", ("strong", "weak"), ModelPair("strong", "weak"))
     if name in _BUNDLED:
         from pointsman.backends.assets import asset_path
 
         return read_checkpoint(asset_path(name))
-    if Path(name).is_dir():
-        return read_checkpoint(name)
     if name in known_kinds():
         raise ConfigError(
             f"router {name!r} has no bundled checkpoint: train one with `pointsman train` and name its directory, "
@@ -45,6 +44,13 @@ def load_checkpoint(name: str, checkpoint: str | os.PathLike[str] | None = None)
     raise ConfigError(
         f"router {name!r} is neither a checkpoint directory nor a known kind ({', '.join(known_kinds())})"
     )
+
+
+def checkpoint_folder(name: str, checkpoint: str | os.PathLike[str] | None = None) -> Path | None:
+    """The user's directory that a router is read from; None for what is bundled, and where there is none."""
+    if checkpoint is not None:
+        return Path(checkpoint)
+    return Path(name) if name not in ("random", *_BUNDLED) and Path(name).is_dir() else None
 
 
 def load_router(

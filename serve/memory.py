@@ -1,8 +1,8 @@
 """What a server remembers from one request to the next, and across reloads of its configuration."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol, Self, TypeVar
 
+from pointsman.serve.config import Config
 from pointsman.serve.record import Observer
 
 __all__ = ["Keeper", "Memory"]
@@ -16,23 +16,58 @@ class Keeper(Protocol):
     async def close(self) -> None: ...
 
 
+K = TypeVar("K", bound=Keeper)
+
+
 class Memory:
-    """The keepers of a process.
+    """What a process keeps. A part is None where the configuration that the process was started with has none.
 
     Attributes:
+        store: of decisions, feedback, keys and spending.
+        ledger: what was spent.
+        drift: watches whether prompts still are like those of the calibration.
+        live: shows what happens now.
+        policies: state of the policies.
         observers: shown the record of every request that has ended, in this order; they must return at once.
     """
 
-    def __init__(self, keepers: Sequence[Keeper] = (), observers: Sequence[Observer] = ()) -> None:
-        self._keepers = tuple(keepers)
-        self.observers = tuple(observers)
+    def __init__(self) -> None:
+        """Remembers nothing."""
+        self.store: Any | None = None
+        self.ledger: Any | None = None
+        self.drift: Any | None = None
+        self.live: Any | None = None
+        self.policies: Any | None = None
+        self.observers: tuple[Observer, ...] = ()
+        self._keepers: list[Keeper] = []
+        self._started = 0
+
+    @classmethod
+    def from_config(cls, config: Config) -> Self:
+        """Keeps what a configuration asks for; nothing is opened before `start`."""
+        return cls()
+
+    def keep(self, keeper: K) -> K:
+        """Has `keeper` started after those before it, and closed before them."""
+        self._keepers.append(keeper)
+        return keeper
+
+    def observe(self, observer: Observer) -> None:
+        """Shows `observer` the record of every request that has ended."""
+        self.observers = (*self.observers, observer)
 
     async def start(self) -> None:
-        """Starts the keepers, in their order."""
-        for keeper in self._keepers:
-            await keeper.start()
+        """Starts the keepers, in their order; those that did start are closed again where one fails."""
+        try:
+            for keeper in self._keepers:
+                await keeper.start()
+                self._started += 1
+        except BaseException:
+            await self.close()
+            raise
 
     async def close(self) -> None:
-        """Closes them, the last first."""
-        for keeper in reversed(self._keepers):
-            await keeper.close()
+        """Closes those that were started, the last first."""
+        while self._started:
+            self._started -= 1
+            await self._keepers[self._started].close()

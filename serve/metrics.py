@@ -27,6 +27,7 @@ class Metrics:
             services: the models, whose breakers are shown.
         """
         self._services = services
+        self._digest: str | None = None
         registry = self._registry = CollectorRegistry()
         self._requests = Counter(
             "pointsman_requests", "Requests by outcome.", ["path", "outcome", "status"], registry=registry
@@ -55,9 +56,27 @@ class Metrics:
             "pointsman_breaker_open", "1 while the model's upstream is left alone.", ["model"], registry=registry,
             multiprocess_mode="livemax",
         )  # fmt: skip
+        self._reloads = Counter("pointsman_reloads", "Reloads by result.", ["result"], registry=registry)
+        self._config = Gauge(
+            "pointsman_config", "1 for the configuration that is served, by its digest.", ["digest"], registry=registry,
+            multiprocess_mode="livemax",
+        )  # fmt: skip
         self._in_flight = Gauge(
             "pointsman_requests_in_flight", "Requests being served.", registry=registry, multiprocess_mode="livesum"
         )
+
+    def show(self, services: Mapping[str, Service], *, digest: str) -> None:
+        """Shows these models from now on, and the digest of the configuration that they are from."""
+        for name in self._services.keys() - services.keys():
+            self._breakers.labels(name).set(0)
+        if self._digest is not None:
+            self._config.labels(self._digest).set(0)
+        self._config.labels(digest).set(1)
+        self._services, self._digest = services, digest
+
+    def reloaded(self, result: str) -> None:
+        """A reload was "accepted" or "refused"."""
+        self._reloads.labels(result).inc()
 
     def begin(self) -> None:
         """A request has come in."""

@@ -19,6 +19,7 @@ class ServerConfig(Part):
         drain_timeout_s: for the requests that are being served when the server is told to stop.
         cors_origins: origins whose pages may ask from a browser.
         keys_file: access keys, made by `pointsman keys`; without it everyone who reaches the server may ask.
+        watch: reload when the configuration file or a checkpoint that it names changes; SIGHUP reloads in any case.
         log: json lines, text, or auto: text where stderr is a terminal.
         log_requests: one line per request.
     """
@@ -31,5 +32,6 @@ class ServerConfig(Part):
     drain_timeout_s: Seconds = 60.0
     cors_origins: Annotated[tuple[Name, ...], Field(strict=False)] = ()
     keys_file: str | None = None
+    watch: bool = True
     log: Literal["auto", "json", "text"] = "auto"
     log_requests: bool = True

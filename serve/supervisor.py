@@ -1,0 +1,56 @@
+"""Several worker processes on one listening socket."""
+
+import logging
+import os
+import signal
+import time
+from contextlib import suppress
+
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
+from uvicorn.supervisors.multiprocess import Process
+
+__all__ = ["Supervisor"]
+
+_LOG = logging.getLogger(__name__)
+_RETRY_S = 5.0
+
+
+class Supervisor(Multiprocess):
+    """Keeps its workers alive until SIGINT or SIGTERM, and hands SIGHUP on to them.
+
+    A worker that dies is replaced. Where the new one cannot start, because the configuration or a checkpoint has become
+    bad since, the others serve on, and it is tried again; where none has ever started, all ends.
+    """
+
+    _next_try = 0.0
+    _has_served = False
+
+    def handle_hup(self) -> None:
+        """Asks every worker to reload."""
+        for process in self.processes:
+            if process.pid is not None:
+                with suppress(ProcessLookupError):  # it has just died, and its successor will read what is new
+                    os.kill(process.pid, signal.SIGHUP)
+
+    def keep_subprocess_alive(self) -> None:
+        """Replaces workers that have died or hang."""
+        for i, process in enumerate(self.processes):
+            if self.should_exit.is_set():
+                return
+            if process.is_alive(timeout=self.config.timeout_worker_healthcheck):
+                self._has_served = self._has_served or process.is_ready()
+                continue
+            failed = process.process.exitcode == STARTUP_FAILURE
+            if failed and not self._has_served:
+                _LOG.error("worker %s could not start", process.pid)
+                self.should_exit.set()
+                return
+            if failed and time.monotonic() < self._next_try:
+                continue
+            process.kill()
+            process.join()
+            _LOG.error("worker %s %s; starting another", process.pid, "could not start" if failed else "died")
+            self._next_try = time.monotonic() + _RETRY_S
+            self.processes[i] = Process(self.config, self.sockets)
+            self.processes[i].start()

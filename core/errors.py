@@ -12,6 +12,7 @@ __all__ = [
     "FitError",
     "MissingExtraError",
     "PointsmanError",
+    "StoreError",
     "UnknownRouterError",
     "UpstreamError",
 ]
@@ -39,6 +40,10 @@ class DataError(PointsmanError):
 
 class FitError(PointsmanError):
     """A fit has no answer or did not converge."""
+
+
+class StoreError(PointsmanError):
+    """The database cannot be reached, refuses, or was made by a later version."""
 
 
 class UnknownRouterError(PointsmanError):

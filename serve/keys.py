@@ -37,6 +37,7 @@ class AccessKey:
         models: patterns of the model fields that it may ask for, e.g. ("router-mf*", "auto"); all if None.
         requests_per_minute: limit; none if None.
         tier: label for policies; none if None.
+        admin: may see what was asked, and change how it is answered.
     """
 
     id: str
@@ -46,6 +47,7 @@ class AccessKey:
     models: tuple[str, ...] | None = None
     requests_per_minute: int | None = None
     tier: str | None = None
+    admin: bool = False
 
     def allows(self, model: str) -> bool:
         """Whether it may ask for a model field."""

@@ -14,6 +14,7 @@ server: {host: 127.0.0.1, port: 6060}
 from pointsman.serve.config.models import BreakerConfig, ModelConfig, RetryConfig, TimeoutConfig
 from pointsman.serve.config.routers import PairConfig, RouterConfig
 from pointsman.serve.config.server import ServerConfig
+from pointsman.serve.config.store import StoreConfig
 from pointsman.serve.config.whole import Config, json_schema, name_problems
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "RetryConfig",
     "RouterConfig",
     "ServerConfig",
+    "StoreConfig",
     "TimeoutConfig",
     "json_schema",
     "name_problems",

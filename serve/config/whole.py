@@ -9,6 +9,7 @@ from pointsman.serve.config.base import Name, Part
 from pointsman.serve.config.models import ModelConfig
 from pointsman.serve.config.routers import RouterConfig
 from pointsman.serve.config.server import ServerConfig
+from pointsman.serve.config.store import StoreConfig
 from pointsman.serve.model_field import AUTO, ROUTER_PREFIX
 
 __all__ = ["Config", "json_schema", "name_problems"]
@@ -24,6 +25,7 @@ class Config(Part):
         fallback: who answers a routed request whose model fails: the strong model for the weak one (to_strong), each
             for the other (both), or nobody (none).
         server: the HTTP server.
+        store: the database; nothing is kept on disk if None.
     """
 
     strong: Name | None = None
@@ -32,6 +34,7 @@ class Config(Part):
     models: dict[Name, ModelConfig] = Field(default_factory=dict)
     routers: dict[Name, RouterConfig] = Field(default_factory=lambda: {"mf": RouterConfig()})
     server: ServerConfig = ServerConfig()
+    store: StoreConfig | None = None
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:

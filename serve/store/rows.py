@@ -1,0 +1,170 @@
+"""What the store's tables hold, one type per table. Times are seconds since 1970 (UTC), kept to the millisecond."""
+
+import os
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+__all__ = ["ComparisonRow", "DecisionRow", "FeedbackRow", "Row", "SpendRow", "StatusRow", "first_row_id", "new_row_id"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionRow:
+    """One request.
+
+    Attributes:
+        id: the row's own; ids sort by `at`. No two rows share one, whatever ids the clients give their requests.
+        request_id: what the client saw as x-pointsman-request-id; not unique where clients repeat theirs.
+        at: when the request ended.
+        path: where it was sent.
+        requested: its model field; None where it could not be read.
+        model: who answered; None where nobody did.
+        decided: who was to answer; None where the request was refused before.
+        router: which was asked; None for pass-through.
+        checkpoint: name of the router's checkpoint; None where no router was asked.
+        win_rate: strong model's win rate in [0, 1]; None where no router was asked or it failed.
+        threshold: strong iff win_rate >= threshold; None where none applied.
+        policy: rule that set the threshold; None where none applied.
+        reason: why the decision is as it is.
+        key_id: whose request it was; None where no keys are asked for.
+        tier: that key's.
+        session: conversation that it belongs to; None where none is known.
+        prompt_hash: HMAC-SHA256 of the prompt, in hexadecimal; None by setting or where there is no prompt.
+        prompt: its text; None by setting or where there is none.
+        embedding: of the prompt, little-endian float32; None by setting or where there is none.
+        input_tokens, output_tokens, cached_tokens: as in `Usage`; None where not known.
+        usage_estimated: the tokens were counted here.
+        cost_usd: what the answer cost; None where not known.
+        strong_usd, weak_usd: what it would have cost of the strong, the weak model, estimated; None where not known.
+        outcome, status, stream, trail: as in `Record`.
+        routing_ms, upstream_ms, total_ms: for the decision, from it to the first byte, for everything.
+    """
+
+    id: str
+    request_id: str
+    at: float
+    path: str
+    requested: str | None = None
+    model: str | None = None
+    decided: str | None = None
+    router: str | None = None
+    checkpoint: str | None = None
+    win_rate: float | None = None
+    threshold: float | None = None
+    policy: str | None = None
+    reason: str | None = None
+    key_id: str | None = None
+    tier: str | None = None
+    session: str | None = None
+    prompt_hash: str | None = None
+    prompt: str | None = None
+    embedding: bytes | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+    usage_estimated: bool = False
+    cost_usd: float | None = None
+    strong_usd: float | None = None
+    weak_usd: float | None = None
+    outcome: str = "answered"
+    status: int = 200
+    stream: bool = False
+    trail: tuple[str, ...] = ()
+    routing_ms: float | None = None
+    upstream_ms: float | None = None
+    total_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedbackRow:
+    """What a client said of an answer.
+
+    Attributes:
+        id: the row's own; ids sort by `at`.
+        request_id: of the answer.
+        kind: e.g. "rating" or "preference".
+        value: what was said, as a number.
+        key_id: who said it; None where no keys are asked for.
+        comment: in words.
+    """
+
+    id: str
+    request_id: str
+    at: float
+    kind: str
+    value: float
+    key_id: str | None = None
+    comment: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparisonRow:
+    """One answer judged against another model's.
+
+    Attributes:
+        id: the row's own; ids sort by `at`.
+        request_id: of the request that was answered by `model_a`.
+        outcome: share of the win that goes to `model_a`: 1, 0.5 or 0.
+        judge: who judged.
+        cost_usd: of the other answer and of judging; None where not known.
+    """
+
+    id: str
+    request_id: str
+    at: float
+    model_a: str
+    model_b: str
+    outcome: float
+    judge: str
+    cost_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpendRow:
+    """What one process has spent in one quarter of an hour, so far.
+
+    Totals, not increments: a row written twice counts once, and the spend of all is the sum over processes.
+
+    Attributes:
+        writer: the process.
+        at: beginning of the quarter of an hour, a multiple of 900 s: every time zone's days begin with one.
+        key_id: "" where no keys are asked for.
+        model: who answered.
+    """
+
+    writer: str
+    at: float
+    key_id: str
+    model: str
+    n_requests: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusRow:
+    """One fact that the processes share, e.g. which checkpoint is promoted.
+
+    Attributes:
+        value: as JSON types.
+        version: 1 when it was first set; one more with each change.
+        at: of the last change.
+    """
+
+    name: str
+    value: Any
+    version: int
+    at: float
+
+
+Row: TypeAlias = DecisionRow | FeedbackRow | ComparisonRow
+
+
+def new_row_id(at: float) -> str:
+    """An id for a row of that time: 12 digits of milliseconds and 16 random ones, hexadecimal."""
+    return first_row_id(at) + os.urandom(8).hex()
+
+
+def first_row_id(at: float) -> str:
+    """What no id of a row at that time or later is below, and every id of an earlier one is."""
+    return f"{max(0, round(1000.0 * at)):012x}"

@@ -1,0 +1,154 @@
+"""The store's tables. `migrations.py` makes them; a test holds the two together."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from sqlalchemy import BigInteger, Boolean, Column, Dialect, Double, Index, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy.types import TypeDecorator
+
+__all__ = ["TABLES", "Json", "Moment", "Words", "comparisons", "decisions", "feedback", "keys", "spend", "status"]
+
+
+class Moment(TypeDecorator[float]):
+    """Seconds since 1970, kept as whole milliseconds."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: float | None, dialect: Dialect) -> int | None:
+        return None if value is None else round(1000.0 * value)
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> float | None:
+        return None if value is None else value / 1000.0
+
+
+class Json(TypeDecorator[Any]):
+    """JSON types, kept as text."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        return None if value is None else orjson.dumps(value).decode()
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+        return None if value is None else orjson.loads(value)
+
+
+class Words(Json):
+    """A tuple of strings, kept as a JSON array."""
+
+    cache_ok = True
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Sequence[str] | None:
+        return None if value is None else tuple(orjson.loads(value))
+
+
+TABLES = MetaData()
+
+decisions = Table(
+    "decisions",
+    TABLES,
+    Column("id", Text, primary_key=True),
+    Column("request_id", Text, nullable=False),
+    Column("at", Moment, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("requested", Text),
+    Column("model", Text),
+    Column("decided", Text),
+    Column("router", Text),
+    Column("checkpoint", Text),
+    Column("win_rate", Double),
+    Column("threshold", Double),
+    Column("policy", Text),
+    Column("reason", Text),
+    Column("key_id", Text),
+    Column("tier", Text),
+    Column("session", Text),
+    Column("prompt_hash", Text),
+    Column("prompt", Text),
+    Column("embedding", LargeBinary),
+    Column("input_tokens", BigInteger),
+    Column("output_tokens", BigInteger),
+    Column("cached_tokens", BigInteger),
+    Column("usage_estimated", Boolean, nullable=False),
+    Column("cost_usd", Double),
+    Column("strong_usd", Double),
+    Column("weak_usd", Double),
+    Column("outcome", Text, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("stream", Boolean, nullable=False),
+    Column("trail", Words, nullable=False),
+    Column("routing_ms", Double),
+    Column("upstream_ms", Double),
+    Column("total_ms", Double, nullable=False),
+    Index("decisions_request_id", "request_id", "id"),
+    Index("decisions_model", "model", "id"),
+    Index("decisions_key_id", "key_id", "id"),
+    Index("decisions_policy", "policy", "id"),
+    Index("decisions_outcome", "outcome", "id"),
+)
+
+feedback = Table(
+    "feedback",
+    TABLES,
+    Column("id", Text, primary_key=True),
+    Column("request_id", Text, nullable=False),
+    Column("at", Moment, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("value", Double, nullable=False),
+    Column("key_id", Text),
+    Column("comment", Text),
+    Index("feedback_request_id", "request_id", "id"),
+)
+
+comparisons = Table(
+    "comparisons",
+    TABLES,
+    Column("id", Text, primary_key=True),
+    Column("request_id", Text, nullable=False),
+    Column("at", Moment, nullable=False),
+    Column("model_a", Text, nullable=False),
+    Column("model_b", Text, nullable=False),
+    Column("outcome", Double, nullable=False),
+    Column("judge", Text, nullable=False),
+    Column("cost_usd", Double),
+    Index("comparisons_request_id", "request_id", "id"),
+)
+
+spend = Table(
+    "spend",
+    TABLES,
+    Column("at", Moment, primary_key=True),
+    Column("key_id", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("writer", Text, primary_key=True),
+    Column("n_requests", BigInteger, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("cost_usd", Double, nullable=False),
+)
+
+keys = Table(
+    "keys",
+    TABLES,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("models", Words),
+    Column("requests_per_minute", Integer),
+    Column("tier", Text),
+    Column("admin", Boolean, nullable=False),
+    Column("revoked_at", Moment),
+)
+
+status = Table(
+    "status",
+    TABLES,
+    Column("name", Text, primary_key=True),
+    Column("value", Json, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("at", Moment, nullable=False),
+)

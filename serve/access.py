@@ -9,7 +9,7 @@ from pointsman.serve.errors import RequestError
 from pointsman.serve.keys import AccessKey, KeyRing
 from pointsman.serve.wire import send_body
 
-__all__ = ["RequireKey", "check_model", "request_key"]
+__all__ = ["RequireKey", "check_model", "request_key", "require_admin"]
 
 _JSON = (b"content-type", b"application/json")
 _SCOPE_KEY = "pointsman.key"
@@ -66,6 +66,14 @@ def check_model(scope: Scope, model: str) -> None:
         allowed = ", ".join(key.models or ())
         message = f"key {key.id} does not allow model {model!r}; it allows {allowed}"
         raise RequestError(message, status=403, type="permission_error", param="model", code="model_not_allowed")
+
+
+def require_admin(scope: Scope) -> None:
+    """Raises `RequestError` (403) where keys are asked for and the request's is no admin's."""
+    key = request_key(scope)
+    if key is not None and not key.admin:
+        message = f"key {key.id} is no admin key; make one with `pointsman keys create NAME --admin`"
+        raise RequestError(message, status=403, type="permission_error", code="admin_required")
 
 
 def _presented(scope: Scope) -> str:

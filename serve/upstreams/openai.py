@@ -1,26 +1,28 @@
 """Upstreams that speak OpenAI's protocol: bytes in, bytes out, over one pool of connections."""
 
 import asyncio
-import io
 import json
+import os
+import ssl
 from collections.abc import AsyncGenerator
+from http.client import responses
 
-import aiohttp
 import orjson
-from yarl import URL
 
 from pointsman.serve.config import TimeoutConfig
 from pointsman.serve.errors import UpstreamFailure, error_body
 from pointsman.serve.providers import Target
 from pointsman.serve.splice import replace_model
-from pointsman.serve.upstreams.pool import ConnectionPool
+from pointsman.serve.upstreams.connection import BrokenAnswerError
+from pointsman.serve.upstreams.destination import Destination
+from pointsman.serve.upstreams.pool import Answer, ConnectionPool, ConnectTimeoutError
 from pointsman.serve.upstreams.upstream import Call, Headers, Reply, Upstream
 
 __all__ = ["OpenAIUpstream"]
 
-_LARGE_BYTES = 1 << 20  # above, aiohttp wants a file, which it sends in pieces
 _KEPT = (b"content-type", b"retry-after", b"retry-after-ms", b"x-request-id", b"x-should-retry")
 _KEPT_PREFIXES = (b"x-ratelimit-", b"openai-")
+_NO_STREAMS = (b"application/json", b"text/html")
 
 
 class OpenAIUpstream(Upstream):
@@ -31,12 +33,10 @@ class OpenAIUpstream(Upstream):
         self._pool = pool
         self._timeouts = timeouts
         self._too_late = f"sent no answer within {timeouts.first_byte_s:g} s"
-        self._client_timeout = aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect_s)
-        self._headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", "User-Agent": "pointsman"}
+        self._headers = {"content-type": "application/json", "accept-encoding": "identity", "user-agent": "pointsman"}
         if target.api_key is not None:
-            self._headers["Authorization"] = f"Bearer {target.api_key.value}"
-
-        self._urls: dict[str, URL] = {}
+            self._headers["authorization"] = f"Bearer {target.api_key.value}"
+        self._destinations: dict[str, Destination] = {}
 
     @property
     def provider(self) -> str:
@@ -50,96 +50,105 @@ class OpenAIUpstream(Upstream):
 
     async def send(self, call: Call) -> Reply:
         started = asyncio.get_running_loop().time()
-        response = await self._post(call)
+        to = self._destination(call.path)
+        answer = await self._post(call, to, started)
+        streams = False
         try:
-            if call.stream and response.status < 300 and _may_stream(response):
-                return Reply(response.status, _kept_headers(response), chunks=self._pieces(response, started))
-            body = b"".join([piece async for piece in self._pieces(response, started)])
-            return self._whole(response, body, stream=call.stream)
-        except BaseException:
-            response.close()
-            raise
+            content_type = _content_type(answer)
+            if streams := call.stream and answer.status < 300 and content_type not in _NO_STREAMS:
+                return Reply(answer.status, _kept_headers(answer), chunks=self._pieces(answer, to, started))
+            body = await self._read(answer, started)
+        finally:
+            if not streams:
+                self._pool.release(to, answer)
+        return self._whole(answer, body, stream=call.stream)
 
-    async def _post(self, call: Call) -> aiohttp.ClientResponse:
-        target = self._target
-        body = replace_model(call.body, target.upstream_model)
+    async def _post(self, call: Call, to: Destination, started: float) -> Answer:
         try:
-            async with asyncio.timeout(self._timeouts.first_byte_s):
-                return await self._pool.session.post(
-                    self._url(call.path),
-                    data=body if len(body) < _LARGE_BYTES else io.BytesIO(body),
-                    headers={**call.headers, **self._headers},
-                    timeout=self._client_timeout,
-                    allow_redirects=False,
-                )
+            return await self._pool.post(
+                to,
+                call.headers,
+                replace_model(call.body, self._target.upstream_model),
+                connect_s=self._timeouts.connect_s,
+                deadline=started + self._timeouts.first_byte_s,
+            )
+        except ConnectTimeoutError as error:
+            raise self._failure("could not be reached in time", status=504, code="upstream_timeout") from error
         except TimeoutError as error:
-            if isinstance(error, aiohttp.ClientError):
-                raise self._failure("could not be reached in time", status=504, code="upstream_timeout") from error
             raise self._failure(self._too_late, status=504, code="upstream_timeout") from error
-        except (aiohttp.ClientError, OSError) as error:
+        except OSError as error:
             raise self._failure(f"could not be reached: {_brief(error)}", code="upstream_unreachable") from error
 
-    def _url(self, path: str) -> URL:
-        if path not in self._urls:  # one of the few paths that are served
-            self._urls[path] = URL(f"{self._target.base_url}{path}")
-        return self._urls[path]
+    def _destination(self, path: str) -> Destination:
+        if path not in self._destinations:  # one of the few paths that are served
+            self._destinations[path] = Destination.of(f"{self._target.base_url}{path}", self._headers)
+        return self._destinations[path]
 
-    async def _pieces(self, response: aiohttp.ClientResponse, started: float) -> AsyncGenerator[bytes, None]:
+    async def _read(self, answer: Answer, started: float) -> bytes:
+        """The whole body, which mostly came with its head."""
+        pieces: list[bytes] = []
+        while piece := await self._piece(answer, started, first=not pieces):
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def _pieces(self, answer: Answer, to: Destination, started: float) -> AsyncGenerator[bytes, None]:
         """The answer as it comes in; closing it early hangs up."""
-        now = asyncio.get_running_loop().time
-        wait_until, missed = started + self._timeouts.first_byte_s, self._too_late
+        first = True
         try:
-            while True:
-                async with asyncio.timeout_at(min(wait_until, started + self._timeouts.total_s)):
-                    piece = await response.content.readany()
-                if not piece:
-                    return
-                missed = "stopped in the middle of its answer"
+            while piece := await self._piece(answer, started, first=first):
                 yield piece
-                wait_until = now() + self._timeouts.between_chunks_s
-        except TimeoutError as error:
-            raise self._failure(missed, status=504, code="upstream_timeout") from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise self._failure(f"broke off its answer: {_brief(error)}", code="upstream_cut") from error
+                first = False
         finally:
-            if response.content.at_eof():
-                response.release()
-            else:
-                response.close()
+            self._pool.release(to, answer)
 
-    def _whole(self, response: aiohttp.ClientResponse, body: bytes, *, stream: bool) -> Reply:
+    async def _piece(self, answer: Answer, started: float, *, first: bool) -> bytes:
+        patience = self._timeouts
+        wait_until = started + patience.first_byte_s if first else _now() + patience.between_chunks_s
+        try:
+            return await answer.read(min(wait_until, started + patience.total_s))
+        except TimeoutError as error:
+            problem = self._too_late if first else "stopped in the middle of its answer"
+            raise self._failure(problem, status=504, code="upstream_timeout") from error
+        except OSError as error:
+            raise self._failure(f"broke off its answer: {_brief(error)}", code="upstream_cut") from error
+
+    def _whole(self, answer: Answer, body: bytes, *, stream: bool) -> Reply:
         document = _read_object(body)
-        if 300 <= response.status < 400:
-            raise self._failure(f"answered {response.status}, a redirect; check its base_url")
-        if response.status >= 400:
+        if 300 <= answer.status < 400:
+            raise self._failure(f"answered {answer.status}, a redirect; check its base_url")
+        if answer.status >= 400:
             if document is None:
-                message = f"the upstream of model {self._target.name!r} answered {response.status} {response.reason}"
+                phrase = responses.get(answer.status, "")
+                message = f"the upstream of model {self._target.name!r} answered {answer.status} {phrase}"
                 body = error_body(message, "upstream_error", code="upstream_error")
             if self._target.api_key is not None:
                 body = self._target.api_key.redact(body)
-            return Reply(response.status, _as_json(_kept_headers(response)), body)
+            return Reply(answer.status, _as_json(_kept_headers(answer)), body)
         if document is None or stream:
             wanted = "an event stream" if stream else "a JSON object"
-            raise self._failure(f"answered {response.content_type}, wanted {wanted}", code="upstream_malformed")
+            kind = _content_type(answer).decode("latin-1")
+            raise self._failure(f"answered {kind}, wanted {wanted}", code="upstream_malformed")
         if document.get("error") and "choices" not in document:
-            raise self._failure(f"answered {response.status} with an error in its body")
-        return Reply(response.status, _as_json(_kept_headers(response)), body)
+            raise self._failure(f"answered {answer.status} with an error in its body")
+        return Reply(answer.status, _as_json(_kept_headers(answer)), body)
 
     def _failure(self, problem: str, *, status: int = 502, code: str = "upstream_error") -> UpstreamFailure:
         return UpstreamFailure(f"the upstream of model {self._target.name!r} {problem}", status=status, code=code)
 
 
-def _may_stream(response: aiohttp.ClientResponse) -> bool:
-    return response.content_type not in ("application/json", "text/html")
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
-def _kept_headers(response: aiohttp.ClientResponse) -> Headers:
-    kept = []
-    for name, value in response.raw_headers:
-        name = name.lower()
-        if name in _KEPT or name.startswith(_KEPT_PREFIXES):
-            kept.append((name, value))
-    return tuple(kept)
+def _content_type(answer: Answer) -> bytes:
+    for name, value in answer.headers:
+        if name == b"content-type":
+            return value.partition(b";")[0].strip().lower()
+    return b"application/octet-stream"
+
+
+def _kept_headers(answer: Answer) -> Headers:
+    return tuple([pair for pair in answer.headers if pair[0] in _KEPT or pair[0].startswith(_KEPT_PREFIXES)])
 
 
 def _as_json(headers: Headers) -> Headers:
@@ -158,7 +167,10 @@ def _read_object(body: bytes) -> dict[str, object] | None:
     return document if isinstance(document, dict) else None
 
 
-def _brief(error: BaseException) -> str:
+def _brief(error: OSError) -> str:
     """What went wrong, without the address, which is none of the client's business."""
-    cause = getattr(error, "os_error", error)
-    return getattr(cause, "strerror", None) or type(cause).__name__
+    if isinstance(error, ssl.SSLError):
+        return error.reason or type(error).__name__
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    return error.strerror or (str(error) if isinstance(error, BrokenAnswerError) else type(error).__name__)

@@ -1,0 +1,195 @@
+"""One HTTP/1.1 connection to an upstream: one request at a time, its answer piece by piece.
+
+The parsing is httptools' (llhttp). A client library for everything costs a multiple of all else that a request costs
+here, and most of what it does is not wanted: no redirects, cookies, forms, pools of its own or decoding.
+"""
+
+import asyncio
+import zlib
+from typing import Any
+
+import httptools
+
+__all__ = ["BrokenAnswerError", "Connection"]
+
+_MAX_HEAD_BYTES = 64 * 1024
+_MAX_BUFFERED_BYTES = 256 * 1024  # above, the upstream has to wait for the client
+_MAX_INFLATED_BYTES = 64 * 1024 * 1024  # of one piece
+_SMALL_BYTES = 16 * 1024
+_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
+
+
+class BrokenAnswerError(ConnectionError):
+    """What came is no HTTP answer, or none that is complete."""
+
+
+class Connection(asyncio.Protocol):
+    """Made by an event loop's `create_connection`.
+
+    Attributes:
+        status: of the answer.
+        headers: of the answer, names in lower case.
+        answered: whether anything of the answer has come.
+        idle_since: on the loop's clock, where it waits for its next request.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._parser: Any = httptools.HttpResponseParser(self)
+        self._waiter: asyncio.Future[None] | None = None
+        self._error: OSError | None = None
+        self._transport: Any = None
+        self._keeps_alive = self._paused = self._interim = False
+        self.idle_since = 0.0
+        self._forget()
+        self._complete = True  # until a request is sent, nothing is wanted
+
+    def _forget(self) -> None:
+        self.status, self.headers, self.answered = 0, list[tuple[bytes, bytes]](), False
+        self._pieces: list[bytes] = []
+        self._n_head = self._n_buffered = 0
+        self._has_head = self._complete = self._has_length = False
+        self._inflate: Any = None
+
+    @property
+    def reusable(self) -> bool:
+        """Whether another request may be sent."""
+        if not (self._complete and self._keeps_alive and self._error is None) or self._transport.is_closing():
+            return False
+        return bool(self._transport.get_write_buffer_size() == 0)
+
+    async def ask(self, head: bytes, body: bytes, deadline: float) -> None:
+        """Sends a request and waits for the head of its answer.
+
+        Args:
+            head: complete with its blank line.
+            deadline: on the loop's clock.
+
+        Raises:
+            TimeoutError: nothing came until the deadline.
+            OSError: the connection broke.
+        """
+        self._forget()
+        if len(body) < _SMALL_BYTES:
+            self._transport.write(head + body)
+        else:
+            self._transport.writelines((head, body))
+        while not self._has_head:
+            await self._wait(deadline)
+
+    async def read(self, deadline: float) -> bytes:
+        """What has come of the body, or comes next; b"" at its end.
+
+        Raises:
+            TimeoutError: nothing came until the deadline.
+            OSError: the connection broke, or what came is no HTTP.
+        """
+        while not self._pieces:
+            if self._complete:
+                return b""
+            await self._wait(deadline)
+        piece = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces.clear()
+        self._n_buffered = 0
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+        return piece
+
+    def hang_up(self) -> None:
+        """Closes at once."""
+        self._transport.abort()
+
+    async def _wait(self, deadline: float) -> None:
+        if self._error is not None:
+            raise self._error
+        waiter = self._waiter = self._loop.create_future()
+        timer = self._loop.call_at(deadline, _expire, waiter)
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _fail(self, error: OSError) -> None:
+        if self._error is None:
+            self._error = error
+        self._transport.abort()
+        self._wake()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.answered = True
+        if not self._has_head:
+            self._n_head += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._fail(BrokenAnswerError("what came is not HTTP"))
+        if not self._has_head and self._n_head > _MAX_HEAD_BYTES:
+            self._fail(BrokenAnswerError(f"more than {_MAX_HEAD_BYTES} bytes of headers"))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self._complete:
+            if error is None and self._has_head and not self._has_length:
+                self._end(keeps_alive=False)
+            else:
+                self._fail(error if isinstance(error, OSError) else BrokenAnswerError("closed before its end"))
+
+    def on_message_begin(self) -> None:
+        if self._complete:
+            self._fail(BrokenAnswerError("an answer that nobody asked for"))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._has_head:  # else a trailer
+            self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        self._interim = self._parser.get_status_code() < 200
+        if self._interim:  # such as 100 Continue
+            self.headers.clear()
+            return
+        for name, value in self.headers:
+            if name in (b"content-length", b"transfer-encoding"):
+                self._has_length = True
+            elif name == b"content-encoding" and value.lower() != b"identity":
+                self._inflate = zlib.decompressobj(_GZIP_OR_ZLIB)
+        self.status = self._parser.get_status_code()
+        self._has_head = True
+        self._wake()
+
+    def on_body(self, body: bytes) -> None:
+        if self._inflate is not None:
+            body = self._inflate.decompress(body, _MAX_INFLATED_BYTES)
+            if self._inflate.unconsumed_tail:
+                raise BrokenAnswerError(f"a piece of more than {_MAX_INFLATED_BYTES} bytes")
+            if not body:
+                return
+        self._pieces.append(body)
+        self._n_buffered += len(body)
+        if self._n_buffered > _MAX_BUFFERED_BYTES and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+        self._wake()
+
+    def on_message_complete(self) -> None:
+        if not self._interim:
+            self._end(keeps_alive=self._parser.should_keep_alive())
+
+    def _end(self, *, keeps_alive: bool) -> None:
+        if self._inflate is not None and self._pieces and not self._inflate.eof:
+            self._fail(BrokenAnswerError("a compressed body without its end"))
+            return
+        self._complete, self._keeps_alive = True, keeps_alive
+        self._wake()
+
+
+def _expire(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_exception(TimeoutError())

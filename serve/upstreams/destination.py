@@ -1,0 +1,47 @@
+"""Where an upstream's requests go, and what stands at the head of each."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.request import getproxies, proxy_bypass
+
+from yarl import URL
+
+__all__ = ["Destination", "header_lines"]
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """One URL.
+
+    Attributes:
+        url: as configured.
+        headers: of every request.
+        origin: scheme, host and port, which a connection belongs to.
+        head: the beginning of every request, up to its length.
+        proxied: whether the environment names a proxy for it.
+    """
+
+    url: URL
+    headers: Mapping[str, str]
+    origin: tuple[str, str, int]
+    head: bytes
+    proxied: bool
+
+    @classmethod
+    def of(cls, url: str, headers: Mapping[str, str]) -> "Destination":
+        """The destination of POST requests with these headers."""
+        parsed = URL(url)
+        host = parsed.raw_host or ""
+        port = parsed.port or _DEFAULT_PORTS[parsed.scheme]
+        first = f"POST {parsed.raw_path_qs} HTTP/1.1\r\nhost: {parsed.host_port_subcomponent}\r\n".encode("ascii")
+        head = first + header_lines(headers)
+        proxied = parsed.scheme in getproxies() or "all" in getproxies()
+        return cls(parsed, headers, (parsed.scheme, host, port), head, proxied and not proxy_bypass(f"{host}:{port}"))
+
+
+def header_lines(headers: Mapping[str, str]) -> bytes:
+    """Headers as they are sent; those that no header can hold are left out."""
+    lines = [f"{name}: {value}\r\n" for name, value in headers.items() if not {"\r", "\n", "\0"} & set(value)]
+    return "".join(lines).encode("latin-1", "replace")

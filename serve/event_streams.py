@@ -1,4 +1,4 @@
-"""What an event stream has told so far: whether its answer is complete, or has failed."""
+"""What an event stream has told so far: whether its answer is complete or has failed, and how long it is."""
 
 import json
 from abc import ABC, abstractmethod
@@ -7,6 +7,9 @@ from typing import Any
 import orjson
 
 from pointsman.serve.errors import UpstreamFailure
+from pointsman.serve.money.tokens import TextSample
+from pointsman.serve.money.usage import Usage, read_usage
+from pointsman.serve.splice import hide_usage
 
 __all__ = ["DONE", "ChatStream", "EventStream", "ResponsesStream"]
 
@@ -21,6 +24,9 @@ class EventStream(ABC):
         finished: the answer is complete, though more may follow, such as its usage.
         done: nothing more follows.
         failed: the stream broke, or the upstream reported an error in its midst.
+        usage: tokens as the upstream reports them; None until it does.
+        answer: what was said so far.
+        hides_usage: the usage was asked for here and not by the client, who is not shown it.
     """
 
     closing: bytes = b""  # the event that ends a finished stream, where its protocol wants one
@@ -30,6 +36,9 @@ class EventStream(ABC):
         self.finished = False
         self.done = False
         self.failed = False
+        self.usage: Usage | None = None
+        self.answer = TextSample()
+        self.hides_usage = False
 
     def see(self, data: bytes) -> None:
         """Takes note of one event's data.
@@ -48,6 +57,10 @@ class EventStream(ABC):
             self._begun = True
             self._note(event)
 
+    def show(self, events: bytes) -> bytes:
+        """What the client is shown of complete events: every byte, but for a usage that it did not ask for."""
+        return events
+
     def error_event(self, failure: UpstreamFailure) -> bytes:
         """The event that ends a broken stream."""
         return b"data: " + failure.body() + b"\n\n"
@@ -58,7 +71,7 @@ class EventStream(ABC):
 
     @abstractmethod
     def _note(self, event: dict[str, Any]) -> None:
-        """Takes note of an event: sets `finished` and `done`."""
+        """Takes note of an event: sets `finished`, `done` and `usage`, adds to `answer`."""
 
 
 class ChatStream(EventStream):
@@ -66,10 +79,33 @@ class ChatStream(EventStream):
 
     closing = DONE
 
+    def show(self, events: bytes) -> bytes:
+        return hide_usage(events) if self.hides_usage else events
+
     def _note(self, event: dict[str, Any]) -> None:
         choices = event.get("choices")
-        if isinstance(choices, list) and any(isinstance(c, dict) and c.get("finish_reason") for c in choices):
+        for choice in choices if isinstance(choices, list) else ():
+            if isinstance(choice, dict):
+                self._note_choice(choice)
+        if event.get("usage") is not None:
+            self.usage = read_usage(event["usage"]) or self.usage
+
+    def _note_choice(self, choice: dict[str, Any]) -> None:
+        if choice.get("finish_reason"):
             self.finished = True
+        delta = choice.get("delta")
+        if isinstance(delta, dict):
+            self._note_delta(delta)
+
+    def _note_delta(self, delta: dict[str, Any]) -> None:
+        self.answer.add(delta.get("content"))
+        if len(delta) > 1 or "content" not in delta:
+            self.answer.add(delta.get("reasoning_content") or delta.get("reasoning"))
+            self.answer.add(delta.get("refusal"))
+            calls = delta.get("tool_calls")
+            for call in calls if isinstance(calls, list) else ():
+                function = call.get("function") if isinstance(call, dict) else None
+                self.answer.add(function.get("arguments") if isinstance(function, dict) else None)
 
 
 class ResponsesStream(EventStream):
@@ -86,8 +122,13 @@ class ResponsesStream(EventStream):
         return event if event.get("type") == "error" else None
 
     def _note(self, event: dict[str, Any]) -> None:
-        if event.get("type") in ("response.completed", "response.incomplete"):
-            self.finished = self.done = True
+        kind = event.get("type")
+        if isinstance(kind, str) and kind.endswith(".delta") and "audio" not in kind:
+            self.answer.add(event.get("delta"))
+        elif kind in ("response.completed", "response.incomplete", "response.failed"):
+            response = event.get("response")
+            self.usage = read_usage(response.get("usage") if isinstance(response, dict) else None)
+            self.finished = self.done = kind != "response.failed"
 
 
 def _read(data: bytes) -> dict[str, Any]:

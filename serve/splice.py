@@ -1,22 +1,32 @@
-"""Renames the model in a JSON body and leaves every other byte as it was.
+"""Changes single members of JSON objects and leaves every other byte as it was.
 
-Numbers, duplicate keys, spacing and unknown fields reach the upstream exactly as the client wrote them.
+Numbers, duplicate keys, spacing and unknown fields reach the upstream exactly as the client wrote them, and the client
+as the upstream wrote them.
 """
 
 import json
 import re
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-__all__ = ["replace_model"]
+__all__ = ["ask_for_usage", "hide_usage", "replace_model"]
 
 _STRING = rb'"(?:[^"\\]++|\\.)*+"'
 _FLAT = rb"[\[{](?:[^\"\[\]{}]++|" + _STRING + rb")*+[\]}]"
 _NESTED = rb"[\[{](?:[^\"\[\]{}]++|" + _STRING + rb"|" + _FLAT + rb")*+[\]}]"
 # Containers of up to two levels (a message; a list of messages) are stepped over whole, deeper ones are counted.
 _TOKEN = re.compile(rb"(?P<string>" + _STRING + rb")|(?P<whole>" + _NESTED + rb")|[\[\]{}]", re.DOTALL)
-_VALUE = re.compile(rb"[ \t\n\r]*:[ \t\n\r]*(" + _STRING + rb")", re.DOTALL)
-_KEY = b'"model"'
+_COLON = rb"[ \t\n\r]*:[ \t\n\r]*"
+_TEXT = re.compile(_COLON + rb"(" + _STRING + rb")", re.DOTALL)
+_NULL_OR_OBJECT = re.compile(_COLON + rb"(null|" + _NESTED + rb")", re.DOTALL)
+_NOTHING = re.compile(_COLON + rb"(\[[ \t\n\r]*\])")
+_MODEL, _OPTIONS, _USAGE, _CHOICES = b'"model"', b'"stream_options"', b'"usage"', b'"choices"'
 _ESCAPED_LETTER = rb"\u006"  # begins the escape of each letter of "model"
-_LONGEST_KEY = len(rb'"\u006d\u006f\u0064\u0065\u006c"')
+_LONGEST_ESCAPE = len(rb"\u006d")
+_EVENT = re.compile(rb".*?(?:(?:\r\n|\n|\r){2,}|\Z)", re.DOTALL)
+_DATA = re.compile(rb"(?:\A|(?<=[\r\n]))data: ?(\{[^\r\n]*\})")
+_COMMA_BEFORE = re.compile(rb",[ \t\n\r]*\Z")
+_COMMA_AFTER = re.compile(rb"[ \t\n\r]*,[ \t\n\r]*")
 
 
 def replace_model(body: bytes, model: str) -> bytes:
@@ -26,28 +36,82 @@ def replace_model(body: bytes, model: str) -> bytes:
         body: a valid JSON object whose "model" is a string.
     """
     value = json.dumps(model).encode("ascii")
-    if body.count(_KEY) == 1 and _ESCAPED_LETTER not in body:  # then the one place that spells the key is the key
-        old = _VALUE.match(body, body.index(_KEY) + len(_KEY))
+    if body.count(_MODEL) == 1 and _ESCAPED_LETTER not in body:  # then the one place that spells the key is the key
+        old = _TEXT.match(body, body.index(_MODEL) + len(_MODEL))
         assert old is not None, "the body's model is a string"
         return b"".join((body[: old.start(1)], value, body[old.end(1) :]))
-    return _replace_every(body, value)
+    return _replace_every(body, _MODEL, _TEXT, value)
 
 
-def _replace_every(body: bytes, value: bytes) -> bytes:
+def ask_for_usage(body: bytes, document: Mapping[str, Any]) -> bytes | None:
+    """`body` with `stream_options.include_usage` true; None where it is so already or is not ours to change.
+
+    Args:
+        body: a valid JSON object that is not empty.
+        document: the same, parsed.
+    """
+    if "stream_options" not in document:
+        end = body.rindex(b"}")
+        return b"".join((body[:end], b',"stream_options":{"include_usage":true}', body[end:]))
+    options = document["stream_options"]
+    if not isinstance(options, (dict, type(None))) or (options or {}).get("include_usage") is True:
+        return None
+    wanted = json.dumps({**(options or {}), "include_usage": True}).encode("ascii")
+    changed = _replace_every(body, _OPTIONS, _NULL_OR_OBJECT, wanted)
+    return changed if changed != body else None
+
+
+def hide_usage(events: bytes) -> bytes:
+    """Complete events of a chat stream without what `include_usage` adds to them.
+
+    That is `"usage": null` in every chunk, and one more chunk that has no choices and tells the usage.
+    """
+    if _USAGE not in events:
+        return events
+    return b"".join(_without_usage(event) if _USAGE in event else event for event in _EVENT.findall(events))
+
+
+def _without_usage(event: bytes) -> bytes:
+    data = _DATA.findall(event)
+    if len(data) != 1:
+        return event
+    chunk: bytes = data[0]
+    for key, value in _members(chunk, _USAGE, _NULL_OR_OBJECT):
+        if value[1] != b"null":
+            return b"" if any(_members(chunk, _CHOICES, _NOTHING)) else event
+        return event.replace(chunk, _without_member(chunk, key, value.end()))
+    return event
+
+
+def _without_member(data: bytes, start: int, end: int) -> bytes:
+    if comma := _COMMA_BEFORE.search(data, 0, start):
+        return data[: comma.start()] + data[end:]
+    after = _COMMA_AFTER.match(data, end)
+    return data[:start] + data[after.end() if after else end :]
+
+
+def _replace_every(body: bytes, key: bytes, value: re.Pattern[bytes], new: bytes) -> bytes:
     pieces: list[bytes] = []
-    copied, depth = 0, 0
-    for token in _TOKEN.finditer(body, body.index(b"{") + 1):
-        if token.lastgroup == "string":
-            if depth == 0 and _is_model(token[0]) and (old := _VALUE.match(body, token.end())):
-                pieces += (body[copied : old.start(1)], value)
-                copied = old.end(1)
-        elif token.lastgroup is None:
-            depth += 1 if token[0] in (b"{", b"[") else -1
+    copied = 0
+    for _, old in _members(body, key, value):
+        pieces += (body[copied : old.start(1)], new)
+        copied = old.end(1)
     pieces.append(body[copied:])
     return b"".join(pieces)
 
 
-def _is_model(string: bytes) -> bool:
-    if string == _KEY:
+def _members(body: bytes, key: bytes, value: re.Pattern[bytes]) -> Iterator[tuple[int, re.Match[bytes]]]:
+    """Where an object's own members of that key begin, and their values, as far as these are of that form."""
+    depth = 0
+    for token in _TOKEN.finditer(body, body.index(b"{") + 1):
+        if token.lastgroup == "string":
+            if depth == 0 and _spells(token[0], key) and (found := value.match(body, token.end())):
+                yield token.start(), found
+        elif token.lastgroup is None:
+            depth += 1 if token[0] in (b"{", b"[") else -1
+
+
+def _spells(string: bytes, key: bytes) -> bool:
+    if string == key:
         return True
-    return b"\\" in string and len(string) <= _LONGEST_KEY and bool(json.loads(string) == "model")
+    return b"\\" in string and len(string) <= _LONGEST_ESCAPE * len(key) and bool(json.loads(string) == json.loads(key))

@@ -84,12 +84,14 @@ async def relay_events(
             while not stream.failed and (chunk := await _next(chunks, _LINGER_S if stream.done else None)) is not None:
                 events = buffer.feed(chunk)
                 for sane in _sane(events, stream):
-                    started = True
-                    yield sane
+                    if shown := stream.show(sane):
+                        started = True
+                        yield shown
             if not stream.failed:
                 for last in _finish(buffer.rest, stream):
-                    started = True
-                    yield last
+                    if shown := stream.show(last):
+                        started = True
+                        yield shown
         except UpstreamFailure as failure:
             if not started:
                 raise

@@ -21,7 +21,7 @@ from pointsman.core.errors import CheckpointError
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["META", "TABLE", "VOCABULARY", "StaticEmbedder", "content_hash", "cut"]
+__all__ = ["META", "TABLE", "VOCABULARY", "StaticEmbedder", "bundled_word_pieces", "content_hash", "cut"]
 
 META, TABLE, VOCABULARY = "embedder.json", "table.safetensors", "vocab.txt"
 _HEAD_CHARS = _TAIL_CHARS = 2048
@@ -89,6 +89,16 @@ def cut(text: str) -> str:
     if len(text) <= _HEAD_CHARS + _TAIL_CHARS:
         return text
     return f"{text[:_HEAD_CHARS]} {text[-_TAIL_CHARS:]}"
+
+
+def bundled_word_pieces() -> WordPieces:
+    """The bundled table's tokenizer alone, for counting.
+
+    Raises:
+        CheckpointError: its files are missing or damaged.
+    """
+    path = asset_path("static")
+    return WordPieces(_build_tokenizer(path, _read_meta(path)["n_tokens"]))
 
 
 def content_hash(folder: Path) -> str:

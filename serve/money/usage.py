@@ -1,8 +1,10 @@
 """Tokens of one request, as the upstream reports them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-__all__ = ["Usage"]
+__all__ = ["Usage", "read_usage"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,3 +24,37 @@ class Usage:
     cached_tokens: int = 0
     cache_write_tokens: int = 0
     estimated: bool = False
+
+
+def read_usage(reported: object) -> Usage | None:
+    """What an answer's `usage` says, in the words of OpenAI's APIs or of Anthropic's; None where it says nothing usable.
+
+    Anthropic's `input_tokens` leave out those that were read from the cache or written to it; OpenAI's do not.
+    """
+    if not isinstance(reported, dict):
+        return None
+    if (tokens := _count(reported, "prompt_tokens")) is not None:
+        cached = _count(_inner(reported, "prompt_tokens_details"), "cached_tokens")
+        if cached is None:
+            cached = _count(reported, "prompt_cache_hit_tokens")  # DeepSeek's word
+        written = _count(reported, "cache_creation_input_tokens")  # LiteLLM's, of models that have it
+        return Usage(tokens, _count(reported, "completion_tokens") or 0, cached or 0, written or 0)
+    if (tokens := _count(reported, "input_tokens")) is None:
+        return None
+    output = _count(reported, "output_tokens") or 0
+    if "cache_read_input_tokens" in reported or "cache_creation_input_tokens" in reported:
+        cached = _count(reported, "cache_read_input_tokens") or 0
+        written = _count(reported, "cache_creation_input_tokens") or 0
+        return Usage(tokens + cached + written, output, cached, written)
+    return Usage(tokens, output, _count(_inner(reported, "input_tokens_details"), "cached_tokens") or 0)
+
+
+def _inner(reported: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = reported.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _count(reported: Mapping[str, Any], name: str) -> int | None:
+    """A number of tokens; None where it is missing, negative or no whole number."""
+    value = reported.get(name)
+    return value if type(value) is int and value >= 0 else None

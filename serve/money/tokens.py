@@ -1,0 +1,105 @@
+"""Counts tokens where the upstream did not say how many there were."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+if TYPE_CHECKING:
+    from pointsman.backends.embedders.word_pieces import WordPieces
+
+__all__ = ["TextSample", "count_input_tokens", "count_tokens"]
+
+_COUNTED_CHARS = 20_000  # of a text; the rest is taken to be like them
+_IMAGE_TOKENS = 765  # a square of 1024 pixels in high detail at OpenAI
+_MESSAGE_TOKENS = 4  # around each message
+_TEXT_KEYS = ("text", "content", "input", "output", "arguments", "name", "thinking")
+_IMAGE_TYPES = ("image_url", "image", "input_image")
+
+
+class TextSample:
+    """The beginning of a text that comes in pieces, and its whole length.
+
+    Attributes:
+        n_chars: of the whole text.
+    """
+
+    __slots__ = ("_head", "n_chars")
+
+    def __init__(self) -> None:
+        self.n_chars = 0
+        self._head: list[str] = []
+
+    def add(self, piece: object) -> None:
+        """Takes note of a further piece; what is no string is none."""
+        if isinstance(piece, str):
+            if self.n_chars < _COUNTED_CHARS:
+                self._head.append(piece)
+            self.n_chars += len(piece)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether `text` is all of it."""
+        return sum(map(len, self._head)) == self.n_chars
+
+    @property
+    def text(self) -> str:
+        """The pieces that were kept."""
+        return "".join(self._head)
+
+    def n_tokens(self) -> int:
+        """Tokens of the whole text."""
+        text = self.text
+        return round(count_tokens(text) * self.n_chars / len(text)) if text else 0
+
+
+def count_tokens(text: str) -> int:
+    """Word pieces of a text, by the bundled vocabulary; of a long text those of its beginning, in proportion."""
+    head = text[:_COUNTED_CHARS]
+    if not head:
+        return 0
+    clean = head if head.isascii() else head.encode("utf-8", "ignore").decode("utf-8")
+    return round(len(_pieces().ids(clean)) * len(text) / len(head))
+
+
+def count_input_tokens(document: Mapping[str, Any]) -> int:
+    """Tokens of a request of any surface: its texts, its tools as JSON, and a fixed number for each image."""
+    sample, extra = TextSample(), 0
+    for key in ("system", "instructions", "prompt", "input", "messages"):
+        value = document.get(key)
+        if isinstance(value, list):
+            extra += _MESSAGE_TOKENS * len(value)
+        for piece in _texts(value):
+            if isinstance(piece, int):
+                extra += piece
+            else:
+                sample.add(piece + "\n")
+    if tools := document.get("tools"):
+        sample.add(orjson.dumps(tools, default=str).decode())
+    return sample.n_tokens() + extra
+
+
+def _texts(value: object) -> Iterator[str | int]:
+    """The texts in a part of a request, and a number of tokens for each image."""
+    waiting = [value]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, str):
+            yield part
+        elif isinstance(part, Sequence):
+            waiting.extend(reversed(part))
+        elif isinstance(part, Mapping):
+            if part.get("type") in _IMAGE_TYPES:
+                yield _IMAGE_TOKENS
+                continue
+            waiting.extend(part[key] for key in _TEXT_KEYS if isinstance(part.get(key), (str, list, dict)))
+            for call in part.get("tool_calls") or ():
+                waiting.append(call.get("function") if isinstance(call, dict) else None)
+
+
+@cache
+def _pieces() -> "WordPieces":
+    from pointsman.backends.embedders.static import bundled_word_pieces
+
+    return bundled_word_pieces()

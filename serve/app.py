@@ -14,6 +14,8 @@ from pointsman.serve.access import RequireKey
 from pointsman.serve.application import Application
 from pointsman.serve.config import Config
 from pointsman.serve.config_file import make_config
+from pointsman.serve.dashboard.routes import dashboard_routes
+from pointsman.serve.dispatch import Dispatch
 from pointsman.serve.endpoints import Completions, Health, MetricsText, Models, Ready, RouteOnly
 from pointsman.serve.engine import Engine
 from pointsman.serve.errors import error_body
@@ -61,30 +63,32 @@ def _routes(engine: Engine, metrics: Metrics, guard: Callable[[ASGIApp], ASGIApp
     observers = (*engine.memory.observers, *((log_request,) if server.log_requests else ()))
     models = guard(Models(engine))
     completions = {
-        f"/v1{surface.path}": Completions(engine, surface, limits=server, metrics=metrics, observers=observers)
+        f"/v1{surface.path}": guard(Completions(engine, surface, limits=server, metrics=metrics, observers=observers))
         for surface in (CHAT, RESPONSES, EMBEDDINGS)
     }
     routes: list[BaseRoute] = [
-        *(Route(path, guard(endpoint), methods=["POST"]) for path, endpoint in completions.items()),
+        *(Route(path, endpoint, methods=["POST"]) for path, endpoint in completions.items()),
         Route("/v1/route", guard(RouteOnly(engine, limits=server)), methods=["POST"]),
         Route("/v1/models", models, methods=["GET"]),
         Route("/v1/models/{name:path}", models, methods=["GET"]),
         Route("/health", Health(), methods=["GET"]),
         Route("/ready", Ready(engine), methods=["GET"]),
         Route("/metrics", MetricsText(metrics), methods=["GET"]),
+        *dashboard_routes(engine, guard),
     ]
     app = FastAPI(title="Pointsman", routes=routes, redirect_slashes=False, openapi_url=None)
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_exception_handler(Exception, _answer_own_error)
-    if server.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=list(server.cors_origins),
-            allow_methods=["GET", "POST"],
-            allow_headers=["*"],
-            expose_headers=[f"x-pointsman-{name}" for name in _HEADERS],
-        )
-    return app
+    dispatch = Dispatch(completions, app)
+    if not server.cors_origins:
+        return dispatch
+    return CORSMiddleware(
+        dispatch,
+        allow_origins=list(server.cors_origins),
+        allow_methods=["GET", "POST"],
+        allow_headers=["*"],
+        expose_headers=[f"x-pointsman-{name}" for name in _HEADERS],
+    )
 
 
 def _guard(keys_file: str | None) -> Callable[[ASGIApp], ASGIApp]:

@@ -3,6 +3,7 @@
 from typing import Any, Protocol, Self, TypeVar
 
 from pointsman.serve.config import Config
+from pointsman.serve.dashboard.live import LiveHub
 from pointsman.serve.record import Observer
 
 __all__ = ["Keeper", "Memory"]
@@ -36,7 +37,7 @@ class Memory:
         self.store: Any | None = None
         self.ledger: Any | None = None
         self.drift: Any | None = None
-        self.live: Any | None = None
+        self.live: LiveHub | None = None
         self.policies: Any | None = None
         self.observers: tuple[Observer, ...] = ()
         self._keepers: list[Keeper] = []
@@ -45,7 +46,12 @@ class Memory:
     @classmethod
     def from_config(cls, config: Config) -> Self:
         """Keeps what a configuration asks for; nothing is opened before `start`."""
-        return cls()
+        memory = cls()
+        if config.dashboard.enabled:
+            shown = config.store is None or config.store.prompts == "text"
+            memory.live = memory.keep(LiveHub(max_watchers=config.dashboard.watchers, prompts=shown))
+            memory.observe(memory.live)
+        return memory
 
     def keep(self, keeper: K) -> K:
         """Has `keeper` started after those before it, and closed before them."""

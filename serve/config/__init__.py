@@ -11,6 +11,7 @@ routers:
 server: {host: 127.0.0.1, port: 6060}
 """
 
+from pointsman.serve.config.dashboard import DashboardConfig
 from pointsman.serve.config.models import BreakerConfig, ModelConfig, RetryConfig, TimeoutConfig
 from pointsman.serve.config.routers import PairConfig, RouterConfig
 from pointsman.serve.config.server import ServerConfig
@@ -20,6 +21,7 @@ from pointsman.serve.config.whole import Config, json_schema, name_problems
 __all__ = [
     "BreakerConfig",
     "Config",
+    "DashboardConfig",
     "ModelConfig",
     "PairConfig",
     "RetryConfig",

@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from pointsman.serve.config.base import Name, Part
+from pointsman.serve.config.dashboard import DashboardConfig
 from pointsman.serve.config.models import ModelConfig
 from pointsman.serve.config.routers import RouterConfig
 from pointsman.serve.config.server import ServerConfig
@@ -25,6 +26,7 @@ class Config(Part):
         fallback: who answers a routed request whose model fails: the strong model for the weak one (to_strong), each
             for the other (both), or nobody (none).
         server: the HTTP server.
+        dashboard: the page at `/`.
         store: the database; nothing is kept on disk if None.
     """
 
@@ -34,6 +36,7 @@ class Config(Part):
     models: dict[Name, ModelConfig] = Field(default_factory=dict)
     routers: dict[Name, RouterConfig] = Field(default_factory=lambda: {"mf": RouterConfig()})
     server: ServerConfig = ServerConfig()
+    dashboard: DashboardConfig = DashboardConfig()
     store: StoreConfig | None = None
 
     @model_validator(mode="after")

@@ -1,0 +1,70 @@
+"""Keeps other sites' pages out: a browser on this machine runs them, too.
+
+Where keys are asked for, a page that has none gets nothing. Where none are, two things protect what is shown: a request
+must name this server by a host that no outsider can make (an address, localhost, or one that is configured), and what
+browsers say of its origin must be this server's own.
+"""
+
+from collections.abc import Collection
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from pointsman.serve.errors import RequestError
+from pointsman.serve.wire import send_body
+
+__all__ = ["OwnPagesOnly"]
+
+
+class OwnPagesOnly:
+    """Wraps an ASGI application: 403 for a foreign host or origin, 415 for a body that is no JSON."""
+
+    def __init__(self, app: ASGIApp, *, hosts: Collection[str] = (), any_host: bool = False) -> None:
+        """Lets through what is for this server and from it.
+
+        Args:
+            hosts: names, beside localhost and addresses, that the server is reached by.
+            any_host: do not look at the host: keys are asked for.
+        """
+        self._app = app
+        self._hosts = {host.lower() for host in hosts}
+        self._any_host = any_host
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope["headers"])
+        if error := self._problem(scope["method"], headers):
+            await send_body(send, error.status, error.body(), ((b"content-type", b"application/json"),))
+            return
+        await self._app(scope, receive, send)
+
+    def _problem(self, method: str, headers: dict[bytes, bytes]) -> RequestError | None:
+        host = headers.get(b"host", b"").decode("latin-1")
+        if not self._any_host and not self._is_known(host):
+            message = f"host {host!r} is not known here: open the dashboard at localhost or an address, "
+            return _refused(message + "or name the host under dashboard.hosts")
+        origin = headers.get(b"origin")
+        if origin is not None and urlsplit(origin.decode("latin-1")).netloc.lower() != host.lower():
+            return _refused(f"origin {origin.decode('latin-1')!r} is not this server")
+        if headers.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin"):
+            return _refused("the request comes from another site's page")
+        if method == "POST" and headers.get(b"content-type", b"").partition(b";")[0].strip() != b"application/json":
+            return RequestError("wanted a body with content-type application/json", status=415)
+        return None
+
+    def _is_known(self, host: str) -> bool:
+        try:
+            name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+        except ValueError:
+            return False
+        if name == "localhost" or name.endswith(".localhost") or name in self._hosts:
+            return True
+        try:
+            ip_address(name)
+        except ValueError:
+            return False
+        return True
+
+
+def _refused(message: str) -> RequestError:
+    return RequestError(message, status=403, type="permission_error", code="foreign_origin")

@@ -1,0 +1,84 @@
+"""What the threshold simulator can look at, all in the shape of an evaluation.
+
+* reports that `pointsman evaluate --json` wrote: two of the bundled router come with the package
+* the calibration of each served router: what a threshold's share is, without labels
+* the prompts that were routed here, as the store has them
+"""
+
+import asyncio
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from pointsman.core.errors import ConfigError
+from pointsman.serve.dashboard.shares import calibration_points
+from pointsman.serve.errors import RequestError
+from pointsman.serve.served import ServedRouter
+
+__all__ = ["Sources"]
+
+_BUNDLED = {"mmlu": "MMLU, half of it", "gsm8k": "GSM8K, half of it"}
+_MAX_BYTES = 64 * 1024 * 1024
+
+
+class Sources:
+    """The simulator's sources, by id."""
+
+    def __init__(self, routers: Mapping[str, ServedRouter], reports: Mapping[str, str]) -> None:
+        """Reads nothing yet.
+
+        Args:
+            reports: files by name.
+        """
+        self._routers = {name: router for name, router in routers.items() if router.calibration is not None}
+        self._reports = reports
+
+    def cards(self) -> list[dict[str, str]]:
+        """Id, title and kind of each."""
+        return [
+            *({"id": f"report/{name}", "kind": "report", "title": name} for name in self._reports),
+            *({"id": f"bundled/{name}", "kind": "bundled", "title": title} for name, title in _BUNDLED.items()),
+            *({"id": f"calibration/{name}", "kind": "calibration", "title": name} for name in self._routers),
+        ]
+
+    async def read(self, wanted: str) -> bytes:
+        """One source as JSON.
+
+        Raises:
+            RequestError: 404, there is no such source, or 422, its file is no evaluation.
+        """
+        kind, _, name = wanted.partition("/")
+        if kind == "bundled" and name in _BUNDLED:
+            return (files("pointsman.serve.dashboard") / "reports" / f"{name}.json").read_bytes()
+        if kind == "calibration" and name in self._routers:
+            return orjson.dumps(_calibration(name, self._routers[name]))
+        if kind == "report" and name in self._reports:
+            return await asyncio.to_thread(_report, name, self._reports[name])
+        known = ", ".join(card["id"] for card in self.cards())
+        raise RequestError(f"there is no source {wanted!r}; there are {known}", status=404, code="source_not_found")
+
+
+def _calibration(name: str, router: ServedRouter) -> dict[str, Any]:
+    calibration = router.calibration
+    assert calibration is not None
+    rows = [{"name": name, "points": calibration_points(calibration)}]
+    return {"source": calibration.source, "n_prompts": calibration.n_prompts, "rows": rows}
+
+
+def _report(name: str, file: str) -> bytes:
+    try:
+        path = Path(file)
+        if path.stat().st_size > _MAX_BYTES:
+            raise ConfigError(f"it has more than {_MAX_BYTES} bytes")
+        body = path.read_bytes()
+        rows = orjson.loads(body)["rows"]
+        if not any(row["points"] for row in rows):
+            raise ConfigError("no router in it has thresholds")
+    except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
+        problem = error if isinstance(error, OSError | ConfigError) else "it is none"
+        message = f"dashboard.reports.{name} is {file!r}, wanted what `pointsman evaluate --json` prints: {problem}"
+        raise RequestError(message, status=422, code="report_unreadable") from error
+    return body

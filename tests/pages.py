@@ -91,7 +91,7 @@ def run_page(page: Path, folder: Path, *, port: int, timeout_s: float = 240.0) -
         elif block.language in ("sh", "console", "python") and not block.mark.startswith("not run"):
             for command, output in block.commands():
                 checks.append((block, command, output))
-                script += [f"echo {_marker(len(checks))}", f"echo {_marker(len(checks))} >&2"]
+                script.append(f"printf '\\n%s\\n' '{_marker(len(checks))}' | tee /dev/stderr")
                 script.append(_in_background(command, port) if block.mark == "another terminal" else command)
     done = subprocess.run(
         ["bash", "-c", "\n".join(script).replace(PORT, str(port))],

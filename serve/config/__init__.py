@@ -13,20 +13,26 @@ server: {host: 127.0.0.1, port: 6060}
 
 from pointsman.serve.config.dashboard import DashboardConfig
 from pointsman.serve.config.models import BreakerConfig, ModelConfig, RetryConfig, TimeoutConfig
+from pointsman.serve.config.policy import BudgetConfig, PolicyConfig, SettingConfig
 from pointsman.serve.config.routers import PairConfig, RouterConfig
 from pointsman.serve.config.server import ServerConfig
+from pointsman.serve.config.sessions import SessionsConfig
 from pointsman.serve.config.store import StoreConfig
 from pointsman.serve.config.whole import Config, json_schema, name_problems
 
 __all__ = [
     "BreakerConfig",
+    "BudgetConfig",
     "Config",
     "DashboardConfig",
     "ModelConfig",
     "PairConfig",
+    "PolicyConfig",
     "RetryConfig",
     "RouterConfig",
     "ServerConfig",
+    "SessionsConfig",
+    "SettingConfig",
     "StoreConfig",
     "TimeoutConfig",
     "json_schema",

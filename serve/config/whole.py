@@ -8,8 +8,10 @@ from pydantic import Field, model_validator
 from pointsman.serve.config.base import Name, Part
 from pointsman.serve.config.dashboard import DashboardConfig
 from pointsman.serve.config.models import ModelConfig
+from pointsman.serve.config.policy import PolicyConfig
 from pointsman.serve.config.routers import RouterConfig
 from pointsman.serve.config.server import ServerConfig
+from pointsman.serve.config.sessions import SessionsConfig
 from pointsman.serve.config.store import StoreConfig
 from pointsman.serve.model_field import AUTO, ROUTER_PREFIX
 
@@ -26,6 +28,8 @@ class Config(Part):
         fallback: who answers a routed request whose model fails: the strong model for the weak one (to_strong), each
             for the other (both), or nobody (none).
         server: the HTTP server.
+        policy: what sets the threshold of requests that name none.
+        sessions: how conversations stay with their model; each request is decided by itself if None.
         dashboard: the page at `/`.
         store: the database; nothing is kept on disk if None.
     """
@@ -36,6 +40,8 @@ class Config(Part):
     models: dict[Name, ModelConfig] = Field(default_factory=dict)
     routers: dict[Name, RouterConfig] = Field(default_factory=lambda: {"mf": RouterConfig()})
     server: ServerConfig = ServerConfig()
+    policy: PolicyConfig = PolicyConfig()
+    sessions: SessionsConfig | None = None
     dashboard: DashboardConfig = DashboardConfig()
     store: StoreConfig | None = None
 

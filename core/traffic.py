@@ -1,0 +1,107 @@
+"""What traffic to expect: its usual shape by the hour, learned from the hours before."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, tzinfo
+from typing import Any
+
+from pointsman.core.schedule import local_time
+
+__all__ = ["TrafficShape"]
+
+_HOUR_S = 3600.0
+_SLOTS = 48  # the 24 hours of a working day, then those of a day at the weekend
+_WEIGHT = 0.3  # of the newest hour
+_LONGEST_SILENCE_S = 36 * _HOUR_S  # a longer one is a stopped server or a clock that jumped, not an absence of traffic
+_LEAST_SEEN = 0.5
+
+
+class TrafficShape:
+    """Prompts an hour for every hour of a working day and of a day at the weekend.
+
+    An hour's rate moves by `_WEIGHT` towards what came in it each time it has passed. Hours that were never seen are
+    taken to be like the mean of those that were; where none was, traffic is taken to be even.
+
+    Attributes:
+        rates: prompts an hour by slot; None for a slot that was never seen.
+    """
+
+    def __init__(self, rates: Sequence[float | None] | None = None, *, zone: tzinfo = UTC) -> None:
+        """Begins with what is known.
+
+        Raises:
+            ValueError: there are not 48 rates (or 24 for all days alike), or one is negative.
+        """
+        known = list(rates) if rates is not None else [None] * _SLOTS
+        known = known * 2 if len(known) == _SLOTS // 2 else known
+        if len(known) != _SLOTS or any(rate is not None and not 0.0 <= rate < float("inf") for rate in known):
+            raise ValueError(f"rates are {known}, wanted 24 or {_SLOTS} numbers that are not negative")
+        self.rates: list[float | None] = known
+        self._zone = zone
+        self._hour: float | None = None
+        self._since = 0.0
+        self._last = 0.0
+        self._count = 0
+
+    def count(self, now: float) -> None:
+        """One more prompt at `now`, in seconds since 1970."""
+        hour = now // _HOUR_S
+        if hour != self._hour:
+            self._turn(now, hour)
+        self._count += 1
+        self._last = now
+
+    def expected(self, begin: float, end: float) -> float:
+        """Prompts to expect between two instants; 0 if `end` is not after `begin`.
+
+        Where nothing is known the hours count one each: good for comparing stretches of time with each other.
+        """
+        seen = [rate for rate in self.rates if rate is not None]
+        usual = sum(seen) / len(seen) if any(seen) else 1.0
+        total, at = 0.0, begin
+        while at < end:
+            until = min((at // _HOUR_S + 1.0) * _HOUR_S, end)
+            rate = self.rates[self._slot(at)]
+            total += (usual if rate is None or not any(seen) else rate) * (until - at) / _HOUR_S
+            at = until
+        return total
+
+    @property
+    def known(self) -> bool:
+        """Whether any traffic was seen, so that `expected` counts prompts."""
+        return any(self.rates)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What to store."""
+        return {"rates": [None if rate is None else round(rate, 3) for rate in self.rates]}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any], *, zone: tzinfo = UTC) -> "TrafficShape":
+        """The shape as it was stored.
+
+        Raises:
+            ValueError, KeyError, TypeError: it is damaged.
+        """
+        return cls(stored["rates"], zone=zone)
+
+    def _turn(self, now: float, hour: float) -> None:
+        """Learns from the hour that has passed, and from those after it in which nothing came."""
+        before = self._hour
+        if before is not None and 0.0 < now - self._last < _LONGEST_SILENCE_S and hour > before:
+            seen = 1.0 - (self._since - before * _HOUR_S) / _HOUR_S
+            if seen >= _LEAST_SEEN:
+                self._learn(before, self._count / seen)
+            for silent in range(int(before) + 1, int(hour)):
+                self._learn(float(silent), 0.0)
+            self._since = hour * _HOUR_S
+        else:
+            self._since = now
+        self._hour, self._count = hour, 0
+
+    def _learn(self, hour: float, rate: float) -> None:
+        slot = self._slot(hour * _HOUR_S)
+        known = self.rates[slot]
+        self.rates[slot] = rate if known is None else known + _WEIGHT * (rate - known)
+
+    def _slot(self, at: float) -> int:
+        moment = local_time(at, self._zone)
+        return moment.hour + (24 if moment.weekday() >= 5 else 0)

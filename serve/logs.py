@@ -3,10 +3,12 @@
 import logging
 import sys
 import time
+from functools import lru_cache
 from typing import Any
 
 import orjson
 
+from pointsman.serve.log_writer import LogWriter
 from pointsman.serve.record import Record
 
 __all__ = ["log_request", "set_up_logging"]
@@ -19,7 +21,7 @@ class _JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         entry: dict[str, Any] = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
+            "time": f"{_second(int(record.created))}.{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
         }
@@ -30,14 +32,24 @@ class _JsonFormatter(logging.Formatter):
         return orjson.dumps(entry, default=str).decode()
 
 
+class _Summary:
+    """The fields of a request as a short line, which is made only where a formatter asks for it."""
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        self._fields = fields
+
+    def __str__(self) -> str:
+        return " ".join(f"{name}={value}" for name, value in self._fields.items() if value not in (None, (), [], ""))
+
+
 def set_up_logging(style: str) -> None:
-    """Logs to stderr.
+    """Logs to stderr, from a thread of its own.
 
     Args:
         style: "json", "text", or "auto": text where stderr is a terminal.
     """
     as_text = style == "text" or (style == "auto" and sys.stderr.isatty())
-    handler = logging.StreamHandler()
+    handler = LogWriter(sys.stderr.fileno())
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s") if as_text else _JsonFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
@@ -48,15 +60,17 @@ def log_request(record: Record) -> None:
     if not _REQUESTS.isEnabledFor(logging.INFO):
         return
     fields = _fields(record)
-    text = " ".join(f"{name}={value}" for name, value in fields.items() if value not in (None, (), [], ""))
-    _REQUESTS.info("%s", text, extra={"fields": fields})
+    entry = logging.LogRecord(_REQUESTS.name, logging.INFO, __file__, 0, _Summary(fields), (), None)
+    entry.fields = fields
+    _REQUESTS.handle(entry)
 
 
 def _fields(record: Record) -> dict[str, Any]:
-    decision = record.decision
+    exchange, decision, usage = record.exchange, record.decision, record.usage
     return {
         "request_id": record.id,
         "path": record.path,
+        "key": exchange.key.id if exchange is not None and exchange.key is not None else None,
         "outcome": record.outcome,
         "status": record.status,
         "stream": record.stream,
@@ -64,12 +78,21 @@ def _fields(record: Record) -> dict[str, Any]:
         "router": decision.router if decision else None,
         "win_rate": _round(decision.win_rate if decision else None),
         "threshold": _round(decision.threshold if decision else None),
+        "policy": decision.policy if decision else None,
         "reason": decision.reason if decision else None,
         "tries": list(record.trail),
+        "input_tokens": usage.input_tokens if usage else None,
+        "output_tokens": usage.output_tokens if usage else None,
+        "cost_usd": record.cost_usd,
         "routing_ms": _ms(record.routing_s),
         "upstream_ms": _ms(record.upstream_s),
         "total_ms": _ms(record.total_s),
     }
+
+
+@lru_cache(maxsize=4)
+def _second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 def _ms(seconds: float | None) -> float | None:

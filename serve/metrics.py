@@ -2,11 +2,14 @@
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from pointsman.serve.attempts import Service
+from pointsman.serve.log_writer import lost_lines
 from pointsman.serve.record import Record
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
@@ -15,6 +18,17 @@ CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 _FAST_S = (0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.2, 1.0, 5.0)
 _SLOW_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 _SHARES = tuple(i / 20 for i in range(1, 21))
+
+
+class _Bound(dict[tuple[str, ...], Any]):
+    """A metric's children by their labels: looking one up here costs a fraction of the metric's own way."""
+
+    def __init__(self, metric: MetricWrapperBase) -> None:
+        self._metric = metric
+
+    def __missing__(self, labels: tuple[str, ...]) -> Any:
+        child = self[labels] = self._metric.labels(*labels)
+        return child
 
 
 class Metrics:
@@ -29,23 +43,29 @@ class Metrics:
         self._services = services
         self._digest: str | None = None
         registry = self._registry = CollectorRegistry()
-        self._requests = Counter(
-            "pointsman_requests", "Requests by outcome.", ["path", "outcome", "status"], registry=registry
+        self._requests = _Bound(
+            Counter("pointsman_requests", "Requests by outcome.", ["path", "outcome", "status"], registry=registry)
         )
-        self._decisions = Counter(
-            "pointsman_decisions", "Decisions, by router, chosen model and reason.", ["router", "model", "reason"],
-            registry=registry,
+        self._decisions = _Bound(
+            Counter(
+                "pointsman_decisions", "Decisions, by router, chosen model and reason.", ["router", "model", "reason"],
+                registry=registry,
+            )
         )  # fmt: skip
-        self._tries = Counter(
-            "pointsman_upstream_tries", "Calls to upstreams by result.", ["model", "result"], registry=registry
+        self._tries = _Bound(
+            Counter("pointsman_upstream_tries", "Calls to upstreams by result.", ["model", "result"], registry=registry)
         )
-        self._win_rates = Histogram(
-            "pointsman_win_rate", "Win rates of the routed prompts.", ["router"], buckets=_SHARES, registry=registry
+        self._win_rates = _Bound(
+            Histogram(
+                "pointsman_win_rate", "Win rates of the routed prompts.", ["router"], buckets=_SHARES, registry=registry
+            )
         )
         self._routing = Histogram("pointsman_routing_seconds", "Time to decide.", buckets=_FAST_S, registry=registry)
-        self._upstream = Histogram(
-            "pointsman_upstream_seconds", "From the decision to the first byte of the answer.", ["model"],
-            buckets=_SLOW_S, registry=registry,
+        self._upstream = _Bound(
+            Histogram(
+                "pointsman_upstream_seconds", "From the decision to the first byte of the answer.", ["model"],
+                buckets=_SLOW_S, registry=registry,
+            )
         )  # fmt: skip
         self._overhead = Histogram(
             "pointsman_overhead_seconds", "Time to the first byte that is not the upstream's.", buckets=_FAST_S,
@@ -61,6 +81,8 @@ class Metrics:
             "pointsman_config", "1 for the configuration that is served, by its digest.", ["digest"], registry=registry,
             multiprocess_mode="livemax",
         )  # fmt: skip
+        self._lost = Counter("pointsman_log_lines_lost", "Log lines that nobody read in time.", registry=registry)
+        self._n_lost = 0
         self._in_flight = Gauge(
             "pointsman_requests_in_flight", "Requests being served.", registry=registry, multiprocess_mode="livesum"
         )
@@ -85,27 +107,29 @@ class Metrics:
     def __call__(self, record: Record) -> None:
         """A request has ended."""
         self._in_flight.dec()
-        self._requests.labels(record.path, record.outcome, str(record.status)).inc()
+        self._requests[record.path, record.outcome, str(record.status)].inc()
         self._total.observe(record.total_s)
         decision, upstream_s = record.decision, record.upstream_s
         if decision is not None:
             reason = decision.reason.partition(":")[0]
-            self._decisions.labels(decision.router or "", decision.model, reason).inc()
+            self._decisions[decision.router or "", decision.model, reason].inc()
             if decision.win_rate is not None and decision.router is not None:
-                self._win_rates.labels(decision.router).observe(decision.win_rate)
+                self._win_rates[(decision.router,)].observe(decision.win_rate)
         if record.routing_s is not None:
             self._routing.observe(record.routing_s)
         if record.model is not None and upstream_s is not None and record.answered_at is not None:
-            self._upstream.labels(record.model).observe(upstream_s)
+            self._upstream[(record.model,)].observe(upstream_s)
             self._overhead.observe(record.answered_at - record.started_at - upstream_s)
         for attempt in record.trail:
             model, _, result = attempt.rpartition(" ")
-            self._tries.labels(model, result).inc()
+            self._tries[model, result].inc()
 
     def text(self) -> bytes:
         """All of it in Prometheus' text format; of every worker process where there are several."""
         for name, service in self._services.items():
             self._breakers.labels(name).set(service.breaker.is_open)
+        self._lost.inc(lost_lines() - self._n_lost)
+        self._n_lost = lost_lines()
         if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
             return generate_latest(self._registry)
         gathered = CollectorRegistry()

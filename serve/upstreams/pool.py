@@ -4,12 +4,15 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import aiohappyeyeballs
 
 from pointsman.serve.upstreams.connection import Connection
 from pointsman.serve.upstreams.destination import Destination, header_lines
+
+if TYPE_CHECKING:
+    from pointsman.serve.upstreams.proxied import ProxiedSession
 
 __all__ = ["Answer", "ConnectTimeoutError", "ConnectionPool"]
 
@@ -47,7 +50,7 @@ class ConnectionPool:
         self._addresses: dict[tuple[str, int], tuple[float, Any]] = {}
         self._sweeping: asyncio.TimerHandle | None = None
         self._tls: ssl.SSLContext | None = None
-        self._proxied: Any = None
+        self._proxied: ProxiedSession | None = None
 
     async def start(self) -> None:
         """Prepares, unless that was done; connections are made when first needed."""
@@ -166,7 +169,7 @@ class ConnectionPool:
             self._idle[origin] = kept
         self._sweeping = self._loop.call_later(_KEEPALIVE_S, self._sweep)
 
-    def _through_proxy(self) -> Any:
+    def _through_proxy(self) -> "ProxiedSession":
         if self._proxied is None:
             from pointsman.serve.upstreams.proxied import ProxiedSession
 

@@ -17,7 +17,7 @@ from pointsman.core.errors import FitError
 from pointsman.core.registry import build_router
 from pointsman.core.router import EmbeddingRouter, Router
 
-__all__ = ["RecordedEmbedder", "calibrated", "export_checkpoint", "package_versions"]
+__all__ = ["RecordedEmbedder", "calibrated", "export_checkpoint", "package_versions", "served_win_rates"]
 
 _TOLERANCE = 1e-5
 
@@ -59,7 +59,7 @@ def export_checkpoint(
         FitError: a win rate leaves [0, 1], or differs by more than 1e-5 from the expected one.
         CheckpointError: the checkpoint cannot be served, or not be written; an old one at `path` stays.
     """
-    served = _serve(_router(checkpoint), sample)
+    served = served_win_rates(checkpoint, sample)
     if not ((served >= 0) & (served <= 1)).all():
         raise FitError(f"the {checkpoint.kind} router serves win rates outside [0, 1] or NaN: nothing was written")
     if expected is not None:
@@ -74,8 +74,16 @@ def export_checkpoint(
 
 def calibrated(checkpoint: Checkpoint, sample: Float32Array | Sequence[str], *, source: str) -> Checkpoint:
     """The checkpoint with the quantiles of its pair's win rates on a sample of prompts, see `export_checkpoint`."""
-    rates = _serve(_router(checkpoint), sample)
+    rates = served_win_rates(checkpoint, sample)
     return replace(checkpoint, calibration=Calibration.from_win_rates(rates, source=source))
+
+
+def served_win_rates(checkpoint: Checkpoint, sample: Float32Array | Sequence[str]) -> FloatArray:
+    """Win rates that a checkpoint's own router gives a sample of prompts, see `export_checkpoint`."""
+    router = _router(checkpoint)
+    if isinstance(router, EmbeddingRouter):
+        return router.score(np.asarray(sample, dtype=np.float32))
+    return router.win_rates([str(prompt) for prompt in sample])
 
 
 def package_versions(*packages: str) -> dict[str, Any]:
@@ -87,9 +95,3 @@ def _router(checkpoint: Checkpoint) -> Router:
     if checkpoint.embedder is None or checkpoint.canaries is None:
         return build_router(checkpoint)
     return build_router(checkpoint, RecordedEmbedder(checkpoint.embedder, checkpoint.canaries))
-
-
-def _serve(router: Router, sample: Float32Array | Sequence[str]) -> FloatArray:
-    if isinstance(router, EmbeddingRouter):
-        return router.score(np.asarray(sample, dtype=np.float32))
-    return router.win_rates([str(prompt) for prompt in sample])

@@ -52,6 +52,7 @@ class Checkpoint:
         metrics: JSON-ready figures measured at training time.
         thresholds: JSON-ready thresholds by the rule that gave them, each with its data and its assumptions.
         probability_map: JSON-ready map from win rates to calibrated probabilities; None if none was fitted.
+        reference: JSON-ready record of the sample that live traffic is compared with, see `core.reference`.
         path: directory it was read from, where further files lie; None if it was made in memory.
     """
 
@@ -67,6 +68,7 @@ class Checkpoint:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     thresholds: Mapping[str, Any] = field(default_factory=dict)
     probability_map: Mapping[str, Any] | None = None
+    reference: Mapping[str, Any] = field(default_factory=dict)
     path: Path | None = None
 
     def array(self, name: str, *, ndim: int) -> np.ndarray:
@@ -131,6 +133,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
             metrics=meta["metrics"],
             thresholds=meta.get("thresholds", {}),
             probability_map=meta.get("probability_map"),
+            reference=meta.get("reference", {}),
             path=folder,
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -188,6 +191,7 @@ def _write_files(checkpoint: Checkpoint, folder: Path, files: Mapping[str, Path]
         "metrics": dict(checkpoint.metrics),
         **({"thresholds": dict(checkpoint.thresholds)} if checkpoint.thresholds else {}),
         **({"probability_map": dict(checkpoint.probability_map)} if checkpoint.probability_map else {}),
+        **({"reference": dict(checkpoint.reference)} if checkpoint.reference else {}),
         "files": {p.relative_to(folder).as_posix(): _sha256(p) for p in written},
     }
     (folder / _META).write_text(json.dumps(meta, indent=1, allow_nan=False) + "\n", encoding="utf-8")

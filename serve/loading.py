@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pointsman.core.checkpoint import Checkpoint, read_checkpoint
+from pointsman.core.embedding import Embedder
 from pointsman.core.errors import ConfigError
 from pointsman.core.pair import ModelPair
 from pointsman.core.registry import build_router, known_kinds
@@ -65,8 +66,13 @@ def load_router(
     Raises:
         CheckpointError, EmbedderMismatchError: the checkpoint is damaged or does not fit its embedder.
     """
+    return build_router(checkpoint, load_embedder(checkpoint, embedder), pair=pair)
+
+
+def load_embedder(checkpoint: Checkpoint, options: Mapping[str, Any] | None = None) -> Embedder | None:
+    """The embedder that a checkpoint names, with further options for it; None if it names none."""
     if checkpoint.embedder is None:
-        return build_router(checkpoint, pair=pair)
+        return None
     from pointsman.backends.embedders import resolve_embedder
 
-    return build_router(checkpoint, resolve_embedder(checkpoint.embedder.name, **(embedder or {})), pair=pair)
+    return resolve_embedder(checkpoint.embedder.name, **(options or {}))

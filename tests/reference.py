@@ -91,3 +91,14 @@ def cpt_by_share(quality: list[float], part: float) -> float:
     k = next(k for k in range(1, n + 1) if quality[k] >= wanted - 1e-9)
     step = quality[k] - quality[k - 1]
     return (k - 1 + min(1.0, (wanted - quality[k - 1]) / step)) / n
+
+
+def smoothed_ranks(reference, live, rng):
+    """Share of what came before (the reference, then earlier live values) below each value, ties broken at random."""
+    seen, ranks = list(reference), []
+    for value in live:
+        below = sum(other < value for other in seen)
+        ties = 1 + sum(other == value for other in seen)
+        seen.append(value)
+        ranks.append((below + rng.random() * ties) / len(seen))
+    return ranks

@@ -14,6 +14,7 @@ from pointsman.core.errors import DataError
 __all__ = ["ScoredPrompts", "read_scored_prompts"]
 
 _SAMPLE = 64
+_N_DRAWN = 2000
 _NUMBERS = ("input_tokens", "output_tokens", "strong_usd", "weak_usd")
 
 
@@ -29,6 +30,7 @@ class ScoredPrompts:
         numbers: `input_tokens`, `output_tokens`, `strong_usd`, `weak_usd`, as far as the table has them.
         prompt_ids: 64-bit hash of each prompt, shape (n_prompts,); None where the table has no prompts.
         sample: the first prompts and their win rates.
+        drawn: up to 2,000 prompts drawn at random, with their win rates; empty where the table has no prompts.
     """
 
     source: str
@@ -39,6 +41,7 @@ class ScoredPrompts:
     numbers: dict[str, FloatArray]
     prompt_ids: np.ndarray | None
     sample: tuple[tuple[str, float], ...]
+    drawn: tuple[tuple[str, float], ...] = ()
 
     @property
     def n_repeated(self) -> int:
@@ -66,6 +69,7 @@ def read_scored_prompts(
     win_rates: Callable[[Sequence[str]], FloatArray] | None = None,
     labels: tuple[str, str] | None = None,
     on_rows: Callable[[int], None] = lambda n: None,
+    seed: int = 0,
 ) -> ScoredPrompts:
     """Reads a table batch by batch; memory grows by a few numbers per prompt.
 
@@ -73,6 +77,7 @@ def read_scored_prompts(
         win_rates: computes the win rates from the prompts; column `win_rate` is read if None.
         labels: columns of the strong and the weak model's scores; None reads no labels.
         on_rows: called with the number of rows of every batch that is done.
+        seed: of the prompts that are drawn.
 
     Raises:
         DataError: the table is empty or malformed, lacks a column, or a win rate leaves [0, 1].
@@ -80,6 +85,8 @@ def read_scored_prompts(
     parts: dict[str, list[np.ndarray]] = {}
     digest = hashlib.sha256()
     sample: list[tuple[str, float]] = []
+    drawn: list[tuple[float, str, float]] = []
+    rng = np.random.default_rng(seed)
     for table in iter_batches(source):
         prompts = table.texts("prompt") if win_rates is not None or "prompt" in table.columns else None
         rates = _rates(table) if win_rates is None or prompts is None else win_rates(prompts)
@@ -90,6 +97,8 @@ def read_scored_prompts(
         if prompts is not None:
             columns["prompt_id"] = _ids(prompts)
             sample += list(zip(prompts, rates.tolist(), strict=True))[: max(0, _SAMPLE - len(sample))]
+            tickets = rng.random(len(prompts)).tolist()
+            drawn = sorted([*drawn, *zip(tickets, prompts, rates.tolist(), strict=True)])[:_N_DRAWN]
         for name, values in columns.items():
             parts.setdefault(name, []).append(values)
             digest.update(np.ascontiguousarray(values).tobytes())
@@ -106,6 +115,7 @@ def read_scored_prompts(
         numbers={name: whole[name] for name in _NUMBERS if name in whole},
         prompt_ids=whole.get("prompt_id"),
         sample=tuple(sample),
+        drawn=tuple((prompt, rate) for _, prompt, rate in drawn),
     )
 
 

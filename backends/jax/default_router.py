@@ -22,17 +22,20 @@ from pointsman.backends.data.battle_files import read_battles
 from pointsman.backends.data.battle_sets import BattleSet, concatenate
 from pointsman.backends.data.tables import read_table
 from pointsman.backends.embedders import resolve_embedder
-from pointsman.backends.export import calibrated, export_checkpoint, package_versions
+from pointsman.backends.export import calibrated, export_checkpoint, package_versions, served_win_rates
 from pointsman.backends.jax.mf_router import flax_win_rates, mf_checkpoint
 from pointsman.backends.jax.mf_training import train_mf
 from pointsman.backends.training.examples import Examples, rating_baseline
 from pointsman.backends.training.history import Epoch
 from pointsman.backends.training.mf_recipe import FAST
 from pointsman.backends.training.model_groups import group_battles, rank_group
+from pointsman.backends.training.reference import nearest_examples, stored_centroids
 from pointsman.backends.training.source_effects import add_sources, average_sources, equal_shares
 from pointsman.core.arrays import IntArray
-from pointsman.core.embedding import CANARIES
+from pointsman.core.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from pointsman.core.embedding import CANARIES, Embedder
 from pointsman.core.pair import ModelPair
+from pointsman.core.reference import Reference, with_reference
 
 __all__ = ["RECIPE", "SOURCES", "main"]
 
@@ -56,6 +59,9 @@ _N_TRAINING_FOLDS, _N_FOLDS = 6, 8
 _MAX_PER_PROMPT = 10
 _GROUP_WEIGHT = 10.0
 _N_CALIBRATION_PROMPTS = 500
+# their prompts are the sources' own, under the licence above; some others quote third parties
+_EXAMPLE_SOURCES = ("battles_arena_hard", "battles_qlora_oasst", "outcomes_mmlu_pro", "outcomes_reasoning_gym")
+_N_CENTROID_PROMPTS, _N_REFERENCE_PROMPTS = 1000, 120
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,10 +69,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="pointsman.backends.jax.default_router")
     parser.add_argument("data", type=Path, help="folder of the parquet files")
     parser.add_argument("-o", "--output", type=Path, default=asset_path("mf"), help="checkpoint to write")
+    parser.add_argument("--reference-only", action="store_true", help="renew its reference alone")
     args = parser.parse_args(argv)
     parts = [_source(args.data / f"{name}.parquet") for name in SOURCES]
     together = concatenate([*(train for train, _ in parts), *(held for _, held in parts)])
     embed = resolve_embedder("static")
+    if args.reference_only:
+        write_checkpoint(_referenced(read_checkpoint(args.output), parts, embed), args.output)
+        return 0
     examples = Examples(together, add_sources(embed(together.prompts), _source_numbers(parts, together), len(parts)))
     is_training = np.arange(len(together)) < sum(len(train) for train, _ in parts)
     train, validation = examples.take(is_training), examples.take(~is_training)
@@ -86,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     sample = embed(_calibration_prompts(parts))
     mix = f"up to {_N_CALIBRATION_PROMPTS} prompts of each training source, {len(sample)} in all"
-    checkpoint = calibrated(checkpoint, sample, source=mix)
+    checkpoint = _referenced(calibrated(checkpoint, sample, source=mix), parts, embed)
     rows = checkpoint.row(_PAIR.strong), checkpoint.row(_PAIR.weak)
     expected = flax_win_rates(result, add_sources(sample, shares, len(parts)), *rows)
     export_checkpoint(checkpoint, args.output, sample=sample, expected=expected)
@@ -128,10 +138,35 @@ def _calibration_prompts(parts: Sequence[tuple[BattleSet, BattleSet]]) -> list[s
     """An equal number of prompts of every source, as far as it has them, evenly spaced."""
     chosen: list[str] = []
     for train, held in parts:
-        prompts = (*train.prompts, *held.prompts)
-        rows = np.linspace(0, len(prompts) - 1, min(_N_CALIBRATION_PROMPTS, len(prompts)), dtype=np.int64)
-        chosen.extend(prompts[row] for row in rows)
+        chosen += _spaced((*train.prompts, *held.prompts), _N_CALIBRATION_PROMPTS)
     return chosen
+
+
+def _referenced(checkpoint: Checkpoint, parts: Sequence[tuple[BattleSet, BattleSet]], embed: Embedder) -> Checkpoint:
+    """Centroids of the training folds' prompts, an example near each, and a reference of the validation folds' ones."""
+    train = [prompt for part, _ in parts for prompt in _spaced(part.prompts, _N_CENTROID_PROMPTS)]
+    held = [prompt for _, part in parts for prompt in _spaced(part.prompts, _N_REFERENCE_PROMPTS)]
+    quotable = [part for name, (part, _) in zip(SOURCES, parts, strict=True) if name in _EXAMPLE_SOURCES]
+    shown = [prompt for part in quotable for prompt in part.prompts]
+    sample = embed(held)
+    centroids = stored_centroids(embed(train), seed=0)
+    source = f"{len(held)} prompts of folds {_N_TRAINING_FOLDS} and {_N_FOLDS - 1} of its training data's sources"
+    return with_reference(
+        checkpoint,
+        Reference(
+            source,
+            served_win_rates(checkpoint, sample),
+            centroids.distances(sample),
+            centroids,
+            nearest_examples(centroids, shown, embed(shown)),
+        ),
+    )
+
+
+def _spaced(prompts: Sequence[str], n_prompts: int) -> list[str]:
+    """So many of the prompts, evenly spaced; all if there are fewer."""
+    rows = np.linspace(0, len(prompts) - 1, min(n_prompts, len(prompts)), dtype=np.int64)
+    return [prompts[row] for row in rows]
 
 
 def _provenance(n_training: int, n_validation: int) -> dict[str, Any]:

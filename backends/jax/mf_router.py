@@ -17,6 +17,7 @@ from pointsman.backends.training.examples import Examples, rating_baseline, spli
 from pointsman.backends.training.history import Epoch
 from pointsman.backends.training.mf_recipe import MFRecipe
 from pointsman.backends.training.provenance import calibration_sample, provenance
+from pointsman.backends.training.reference import referenced
 from pointsman.core.arrays import Float32Array, FloatArray
 from pointsman.core.checkpoint import Checkpoint
 from pointsman.core.embedding import EmbedderIdentity
@@ -104,6 +105,8 @@ def fit_mf(
     )
     sample, source = calibration_sample(embeddings.values, reports, recipe.seed)
     checkpoint = calibrated(provenance(draft, reports, recipe, "jax", "flax", "optax"), sample, source=source)
+    rows = None if held is None else np.unique(held.battle_set.prompt)
+    checkpoint = referenced(checkpoint, embeddings.values, source=source, seed=recipe.seed, held=rows)
     expected = flax_win_rates(result, sample, checkpoint.row(pair.strong), checkpoint.row(pair.weak))
     export_checkpoint(checkpoint, path, sample=sample, expected=expected)
     return checkpoint

@@ -8,17 +8,18 @@ import numpy as np
 
 from pointsman.backends.data.outcomes import Outcomes
 from pointsman.backends.training.embeddings import PromptEmbeddings
+from pointsman.backends.training.reference import referenced
 from pointsman.core.arrays import Float32Array, FloatArray
 from pointsman.core.checkpoint import Checkpoint
 from pointsman.core.errors import DataError, FitError
 from pointsman.core.knn import left_out_shares
 from pointsman.core.metrics import apgr, quality_curve
 from pointsman.core.pair import ModelPair
-from pointsman.core.probability import fit_platt
+from pointsman.core.probability import PlattMap, fit_platt
 from pointsman.core.routers.knn import read_neighbours
 from pointsman.core.similarity import unit_rows
 
-__all__ = ["KNNRecipe", "fit_knn"]
+__all__ = ["KNNRecipe", "fit_knn", "referenced_knn"]
 
 _MAX_LEFT_OUT = 4000
 _MIN_PROMPTS = 20
@@ -88,6 +89,20 @@ def fit_knn(
     options = {**draft.options, "slope": calibration.slope, "intercept": calibration.intercept}
     metrics = {"n_prompts": n, "left_out": _figures(calibration(predicted), actual)}
     return replace(draft, options=options, metrics=metrics)
+
+
+def referenced_knn(checkpoint: Checkpoint, *, source: str, seed: int) -> Checkpoint:
+    """A fitted checkpoint with its reference, see `referenced`: every prompt's own outcome is left out."""
+    neighbours = read_neighbours(checkpoint, checkpoint.pair)
+    calibration = PlattMap(float(checkpoint.options["slope"]), float(checkpoint.options["intercept"]))
+    each = np.arange(len(neighbours.share))
+    return referenced(
+        checkpoint,
+        neighbours.embeddings,
+        source=source,
+        seed=seed,
+        win_rates=lambda rows: calibration(left_out_shares(neighbours, rows, each)),
+    )
 
 
 def _checked(outcomes: Outcomes, embeddings: PromptEmbeddings) -> Float32Array:

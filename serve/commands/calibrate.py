@@ -24,7 +24,8 @@ from pointsman.core.checkpoint import Checkpoint, read_checkpoint, write_checkpo
 from pointsman.core.errors import CheckpointError, ConfigError
 from pointsman.core.guarantee import certify_threshold
 from pointsman.core.probability import METHODS, cross_fitted, expected_calibration_error, pair_outcomes
-from pointsman.serve.loading import load_checkpoint, load_router
+from pointsman.core.reference import with_reference
+from pointsman.serve.loading import load_checkpoint, load_embedder, load_router
 from pointsman.serve.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="mean tokens per prompt and answer (default: columns input_tokens and output_tokens)")  # fmt: skip
     add("--probability", choices=sorted(METHODS), help="also fit a map from win rates to probabilities, with its ECE")
     add("--checkpoint", metavar="DIR", help="write the result into this checkpoint (made from --router if it is new)")
+    add("--keep-prompts", action="store_true", help="write some short prompts into the checkpoint, to explain by")
     add("--journal", metavar="FILE", help="keep computed win rates here, so that a run that was cut short can go on")
     add("--seed", type=int, default=0, help="of folds and of the order of graded labels (default: 0)")
     add("--json", action="store_true", help="print the result as JSON")
@@ -77,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     if probability is not None:
         result["probability"] = {key: value for key, value in probability.items() if key != "map"}
     if checkpoint is not None:
-        _write(args.checkpoint, checkpoint, data, result, probability)
+        _write(args, checkpoint, data, result, probability)
         result["checkpoint"] = args.checkpoint
     print(json.dumps(result) if args.json else _text(result))
     return 0
@@ -232,21 +234,37 @@ def _probability(args: argparse.Namespace, data: "ScoredPrompts") -> dict[str, A
 
 
 def _write(
-    path: str, checkpoint: Checkpoint, data: "ScoredPrompts", result: dict[str, Any], probability: dict[str, Any] | None
+    args: argparse.Namespace,
+    checkpoint: Checkpoint,
+    data: "ScoredPrompts",
+    result: dict[str, Any],
+    probability: dict[str, Any] | None,
 ) -> None:
-    """The checkpoint again, with the threshold, the quantiles of these win rates, and the probability map."""
+    """The checkpoint again, with the threshold, the quantiles and a sample of these win rates, and the map."""
     rule = f"{result['rule']}={result['wanted']:g}"
     if result["rule"] == "max_loss":
         rule += f",confidence={result['confidence']:g}"
     changed = replace(
-        checkpoint,
+        _referenced(args, checkpoint, data),
         calibration=Calibration.from_win_rates(
             data.win_rates, source=f"{data.source} (sha256 {data.fingerprint[:16]})"
         ),
         thresholds={**checkpoint.thresholds, rule: {k: v for k, v in result.items() if k != "probability"}},
         probability_map=probability or checkpoint.probability_map,
     )
-    write_checkpoint(changed, path, files=_further_files(checkpoint))
+    write_checkpoint(changed, args.checkpoint, files=_further_files(checkpoint))
+
+
+def _referenced(args: argparse.Namespace, checkpoint: Checkpoint, data: "ScoredPrompts") -> Checkpoint:
+    """The checkpoint with a sample of these prompts to compare live traffic with; without one if there are none."""
+    from pointsman.backends.training.reference import recalibrated
+
+    prompts = [prompt for prompt, _ in data.drawn]
+    if not prompts or checkpoint.kind == "random":
+        return with_reference(checkpoint, None)
+    rates = np.array([rate for _, rate in data.drawn])
+    embed = load_embedder(checkpoint)
+    return recalibrated(checkpoint, prompts, rates, embed=embed, source=data.source, keep_prompts=args.keep_prompts)
 
 
 def _further_files(checkpoint: Checkpoint) -> dict[str, Path]:

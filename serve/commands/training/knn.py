@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     """Reads outcome tables, embeds their prompts, calibrates on left-out prompts and writes the checkpoint."""
     from pointsman.backends.data.outcomes import merge_outcomes, read_outcomes
     from pointsman.backends.export import calibrated, export_checkpoint
-    from pointsman.backends.training.knn import KNNRecipe, fit_knn
+    from pointsman.backends.training.knn import KNNRecipe, fit_knn, referenced_knn
     from pointsman.backends.training.provenance import calibration_sample, provenance
 
     outcomes = merge_outcomes([read_outcomes(source) for source in args.data])
@@ -38,5 +38,6 @@ def run(args: argparse.Namespace) -> int:
     checkpoint = fit_knn(outcomes, embeddings, args.strong, args.weak, recipe)
     sample, source = calibration_sample(embeddings.values, outcomes.reports, args.seed)
     checkpoint = calibrated(provenance(checkpoint, outcomes.reports, recipe), sample, source=source)
+    checkpoint = referenced_knn(checkpoint, source=source, seed=args.seed)
     export_checkpoint(checkpoint, args.output, sample=sample, expected=None)
     return tell_result(args, checkpoint, {"metrics": dict(checkpoint.metrics)})

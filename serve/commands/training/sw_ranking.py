@@ -31,6 +31,7 @@ def run(args: argparse.Namespace) -> int:
     from pointsman.backends.training.examples import Examples
     from pointsman.backends.training.field import with_pair
     from pointsman.backends.training.provenance import calibration_sample, provenance
+    from pointsman.backends.training.reference import referenced
     from pointsman.backends.training.sw_ranking import SWRecipe, fit_sw_ranking
     from pointsman.core.errors import DataError
 
@@ -45,5 +46,6 @@ def run(args: argparse.Namespace) -> int:
     tell(battle_set.reports, checkpoint.metrics["notes"])
     sample, source = calibration_sample(embeddings.values, battle_set.reports, args.seed)
     checkpoint = calibrated(provenance(checkpoint, battle_set.reports, recipe), sample, source=source)
+    checkpoint = referenced(checkpoint, embeddings.values, source=source, seed=args.seed)
     export_checkpoint(checkpoint, args.output, sample=sample, expected=None)
     return tell_result(args, checkpoint, {"metrics": dict(checkpoint.metrics)})

@@ -8,13 +8,14 @@ import itertools
 import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from pointsman.serve.breaker import Breaker
 from pointsman.serve.config import RetryConfig
 from pointsman.serve.errors import UpstreamFailure
 from pointsman.serve.event_streams import EventStream
+from pointsman.serve.money.tries import Try
 from pointsman.serve.retry import is_retried, is_upstreams_fault, retry_delay_s
 from pointsman.serve.sse import PrimedStream, relay_events
 from pointsman.serve.upstreams.upstream import Call, Reply, Upstream
@@ -66,16 +67,19 @@ class Attempts:
         self._services = services
         self._rng = random.Random()
 
-    async def ask(self, call: Call, models: Sequence[str], new_stream: NewStream) -> Answered:
+    async def ask(
+        self, call: Call, models: Sequence[str], new_stream: NewStream, tries: list[Try] | None = None
+    ) -> Answered:
         """The first good answer of `models`; an answer that refuses the request for the client's fault is good.
 
         Args:
             new_stream: makes the watch over an event stream, should the answer be one.
+            tries: filled in with what was asked and what came of it, even where this raises or is cancelled.
 
         Raises:
             UpstreamFailure: the last model gave no answer at all.
         """
-        trail: list[str] = []
+        trail = _Trail([] if tries is None else tries)
         for model in models[:-1]:
             try:
                 answered = await self._ask_model(call, model, trail, new_stream)
@@ -86,13 +90,13 @@ class Attempts:
                     return answered
         return await self._ask_model(call, models[-1], trail, new_stream)
 
-    async def _ask_model(self, call: Call, model: str, trail: list[str], new_stream: NewStream) -> Answered:
+    async def _ask_model(self, call: Call, model: str, trail: "_Trail", new_stream: NewStream) -> Answered:
         retry = self._services[model].retry
         for attempt in itertools.count():
             try:
                 answered = await self._try(call, model, trail, new_stream)
             except UpstreamFailure as failure:
-                failure.trail = tuple(trail)
+                failure.trail = tuple(trail.results)
                 delay_s = None if failure.code in _FINAL else retry_delay_s(retry, attempt, None, self._rng)
                 if delay_s is None:
                     raise
@@ -104,34 +108,48 @@ class Attempts:
             await asyncio.sleep(delay_s)
         raise AssertionError("unreachable: the loop has no end")
 
-    async def _try(self, call: Call, model: str, trail: list[str], new_stream: NewStream) -> Answered:
+    async def _try(self, call: Call, model: str, trail: "_Trail", new_stream: NewStream) -> Answered:
         service = self._services[model]
         if not service.breaker.allow():
-            trail.append(f"{model} skipped")
+            trail.results.append(f"{model} skipped")
             raise UpstreamFailure(
                 f"model {model!r} failed too often in a row; "
                 f"it is asked again in {service.breaker.retry_after_s():.0f} s",
                 status=503,
                 code="upstream_unavailable",
             )
+        tried = Try(model)
+        trail.tries.append(tried)
         try:
-            answered = await _send(service, call, model, new_stream())
+            answered = await _send(service, call, tried, new_stream())
         except UpstreamFailure as failure:
-            trail.append(f"{model} {failure.code}")
+            trail.results.append(f"{model} {failure.code}")
             service.breaker.fail()
             raise
+        except asyncio.CancelledError:
+            tried.abandoned = True
+            raise
         status = answered.reply.status
-        trail.append(f"{model} {status}")
+        trail.results.append(f"{model} {status}")
         if status >= 500:
             service.breaker.fail()
         elif status != _TOO_MANY:
             service.breaker.succeed()
-        return replace(answered, trail=tuple(trail))
+        return replace(answered, trail=tuple(trail.results))
 
 
-async def _send(service: Service, call: Call, model: str, stream: EventStream) -> Answered:
-    reply = await service.upstream.send(call)
+@dataclass(frozen=True, slots=True)
+class _Trail:
+    """What was tried, and what came of it, a word each."""
+
+    tries: list[Try]
+    results: list[str] = field(default_factory=list)
+
+
+async def _send(service: Service, call: Call, tried: Try, stream: EventStream) -> Answered:
+    reply = tried.reply = await service.upstream.send(call)
     if reply.chunks is None:
-        return Answered(reply, model, ())
+        return Answered(reply, tried.model, ())
+    tried.stream, stream.hides_usage = stream, reply.hides_usage
     events = await PrimedStream.open(relay_events(reply.chunks, stream, on_break=service.breaker.fail))
-    return Answered(replace(reply, chunks=events), model, (), stream)
+    return Answered(replace(reply, chunks=events), tried.model, (), stream)

@@ -23,6 +23,7 @@ class EventStream(ABC):
     Attributes:
         finished: the answer is complete, though more may follow, such as its usage.
         done: nothing more follows.
+        begun: something has come.
         failed: the stream broke, or the upstream reported an error in its midst.
         usage: tokens as the upstream reports them; None until it does.
         answer: what was said so far.
@@ -32,7 +33,7 @@ class EventStream(ABC):
     closing: bytes = b""  # the event that ends a finished stream, where its protocol wants one
 
     def __init__(self) -> None:
-        self._begun = False
+        self.begun = False
         self.finished = False
         self.done = False
         self.failed = False
@@ -51,10 +52,10 @@ class EventStream(ABC):
         elif data.strip():
             event = _read(data)
             if error := self._error(event):
-                if not self._begun:
+                if not self.begun:
                     raise UpstreamFailure(f"the upstream answered with an error: {_error_message(error)}")
                 self.failed = True
-            self._begun = True
+            self.begun = True
             self._note(event)
 
     def show(self, events: bytes) -> bytes:

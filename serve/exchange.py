@@ -5,9 +5,13 @@ from dataclasses import dataclass, field
 
 from pointsman.core.arrays import Float32Array
 from pointsman.core.decision import Decision
+from pointsman.core.share_control import ShareControl
 from pointsman.serve.chat import ChatRequest
 from pointsman.serve.keys import AccessKey
 from pointsman.serve.model_field import ModelField
+from pointsman.serve.money.tries import Try
+from pointsman.serve.policy.budget import Budget
+from pointsman.serve.policy.live_share import LiveShare
 from pointsman.serve.surfaces import CHAT, Surface
 
 __all__ = ["Exchange"]
@@ -29,6 +33,7 @@ class Exchange:
         policy: rule that set the threshold; None where none applied.
         reason: why the decision is as it is; "" until a step knows.
         decision: the outcome.
+        tries: the models that were asked, in order.
     """
 
     request: ChatRequest
@@ -42,3 +47,10 @@ class Exchange:
     policy: str | None = None
     reason: str = ""
     decision: Decision | None = None
+    pair: tuple[str, str] | None = None
+    candidates: tuple[str, ...] = ()
+    session: str | None = None
+    dry: bool = False
+    shares: tuple[ShareControl | LiveShare, ...] = ()
+    budgets: tuple[Budget, ...] = ()
+    tries: list[Try] = field(default_factory=list)

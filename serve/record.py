@@ -11,7 +11,7 @@ from starlette.types import Scope
 
 from pointsman.core.decision import Decision
 from pointsman.serve.exchange import Exchange
-from pointsman.serve.money.usage import Usage
+from pointsman.serve.money.usage import Charge, Usage
 
 __all__ = ["Observer", "Record", "request_id"]
 
@@ -37,7 +37,10 @@ class Record:
         decided_at, answered_at, ended_at: when the decision was made, when the first byte of the answer had come, and
             when the last was passed on; None for what did not happen.
         usage: tokens of the answer; None where nobody was asked.
-        cost_usd: what they cost; None where the price is not known.
+        cost_usd: what all tries cost; None where a price is not known.
+        charges: what each try was charged, where it was.
+        strong_usd, weak_usd: what as many tokens of the strong, of the weak model cost; None where the request was not
+            routed or the price is not known.
         routing_s: how long the decision took.
     """
 
@@ -53,6 +56,9 @@ class Record:
     started_at: float = field(default_factory=perf_counter)
     usage: Usage | None = None
     cost_usd: float | None = None
+    charges: tuple[Charge, ...] = ()
+    strong_usd: float | None = None
+    weak_usd: float | None = None
     routing_s: float | None = None
     decided_at: float | None = None
     answered_at: float | None = None

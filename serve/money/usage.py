@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Usage", "read_usage"]
+__all__ = ["Charge", "Usage", "read_usage"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,20 @@ class Usage:
     cached_tokens: int = 0
     cache_write_tokens: int = 0
     estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What one try of a request was charged.
+
+    Attributes:
+        model: its name here.
+        cost_usd: None where its price is not known.
+    """
+
+    model: str
+    usage: Usage
+    cost_usd: float | None
 
 
 def read_usage(reported: object) -> Usage | None:

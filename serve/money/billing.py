@@ -1,0 +1,60 @@
+"""What a request cost: what each of its tries was charged, at the price of the model that was asked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pointsman.core.pair import ModelPair
+from pointsman.core.prices import Price
+from pointsman.serve.money.usage import Charge, Usage
+from pointsman.serve.record import Record
+
+__all__ = ["Billing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Billing:
+    """Prices requests.
+
+    Attributes:
+        prices: by model; those that are not known are left out.
+        pair: the two models between which prompts are routed.
+    """
+
+    prices: Mapping[str, Price]
+    pair: ModelPair
+
+    def settle(self, record: Record) -> None:
+        """Fills in what a request that has ended used and cost.
+
+        `usage` is that of the answer, or of the last try where there was none. `cost_usd` is over all tries; None
+        where the price of one that was charged is not known. `strong_usd` and `weak_usd` are what a routed request of
+        the same tokens costs at either price.
+        """
+        exchange = record.exchange
+        if exchange is None or not exchange.tries:
+            return
+        charges = []
+        for tried in exchange.tries:
+            if (usage := tried.usage(exchange.request.document)) is not None:
+                charges.append(Charge(tried.model, usage, self.cost_usd(tried.model, usage)))
+        if not charges:
+            return
+        record.charges = tuple(charges)
+        record.usage = next((c.usage for c in reversed(charges) if c.model == record.model), charges[-1].usage)
+        costs = [charge.cost_usd for charge in charges if charge.cost_usd is not None]
+        record.cost_usd = sum(costs) if len(costs) == len(charges) else None
+        if record.decision is not None and record.decision.router is not None:
+            record.strong_usd = self.cost_usd(self.pair.strong, record.usage)
+            record.weak_usd = self.cost_usd(self.pair.weak, record.usage)
+
+    def cost_usd(self, model: str, usage: Usage) -> float | None:
+        """Dollars for so many tokens of a model; None where its price is not known."""
+        price = self.prices.get(model)
+        if price is None:
+            return None
+        return price.cost_usd(
+            usage.input_tokens,
+            usage.output_tokens,
+            cached_tokens=usage.cached_tokens,
+            cache_write_tokens=usage.cache_write_tokens,
+        )

@@ -1,0 +1,99 @@
+"""The prices of the configured models: as configured, or from LiteLLM's table, which is read as data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from pointsman.core.errors import ConfigError, MissingExtraError
+from pointsman.core.prices import Price
+from pointsman.serve.config import Config, ModelConfig
+from pointsman.serve.config.prices import PriceConfig
+
+__all__ = ["Tariff", "read_tariffs"]
+
+_TABLE = "model_prices_and_context_window_backup.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Tariff:
+    """A price and where it is from.
+
+    Attributes:
+        source: e.g. "configuration", or 'LiteLLM 1.80.0, "gpt-4o"'.
+    """
+
+    price: Price
+    source: str
+
+
+def read_tariffs(config: Config) -> dict[str, Tariff]:
+    """The prices that are known, by model.
+
+    Raises:
+        ConfigError: a price is to come from LiteLLM's table and is not there.
+        MissingExtraError: or LiteLLM is not installed.
+    """
+    names = dict.fromkeys([*filter(None, (config.strong, config.weak)), *config.models])
+    tariffs: dict[str, Tariff] = {}
+    table: _Table | None = None
+    for name in names:
+        model = config.models.get(name, ModelConfig())
+        if isinstance(model.price, PriceConfig):
+            tariffs[name] = Tariff(model.price.price(), "configuration")
+        elif model.price is not None or model.base_url is None:
+            table = table or _Table()
+            if (found := _look_up(table, name, model)) is not None:
+                tariffs[name] = found
+    return tariffs
+
+
+def _look_up(table: "_Table", name: str, model: ModelConfig) -> Tariff | None:
+    if model.price is None:
+        return table.find(model.model or name) if table.entries is not None else None
+    if table.entries is None:
+        raise MissingExtraError("litellm", "litellm")
+    key = str(model.price).partition(":")[2] or model.model or name
+    found = table.find(key)
+    if found is None:
+        raise ConfigError(
+            f"models.{name}.price is {model.price!r}, and LiteLLM's table of prices has no price per token for {key!r}; "
+            "name another entry as litellm:KEY, or give input_usd_per_million and output_usd_per_million"
+        )
+    return found
+
+
+class _Table:
+    """LiteLLM's table; its `entries` are None where LiteLLM is not installed."""
+
+    def __init__(self) -> None:
+        spec = find_spec("litellm")
+        folders = (spec.submodule_search_locations if spec is not None else None) or []
+        file = next((path for folder in folders if (path := Path(folder) / _TABLE).is_file()), None)
+        self.entries: Mapping[str, Any] | None = orjson.loads(file.read_bytes()) if file is not None else None
+
+    def find(self, key: str) -> Tariff | None:
+        """The price of a model string; of its part after the provider if the entry is the same provider's."""
+        assert self.entries is not None
+        provider, slash, rest = key.partition("/")
+        entry = self.entries.get(key)
+        if entry is None and slash and self.entries.get(rest, {}).get("litellm_provider") == provider:
+            key, entry = rest, self.entries[rest]
+        if not isinstance(entry, dict) or "input_cost_per_token" not in entry:
+            return None
+        price = Price(
+            _per_million(entry, "input_cost_per_token") or 0.0,
+            _per_million(entry, "output_cost_per_token") or 0.0,
+            _per_million(entry, "cache_read_input_token_cost"),
+            _per_million(entry, "cache_creation_input_token_cost"),
+        )
+        return Tariff(price, f'LiteLLM {version("litellm")}, "{key}"')
+
+
+def _per_million(entry: Mapping[str, Any], name: str) -> float | None:
+    value = entry.get(name)
+    return round(1e6 * value, 9) if isinstance(value, (int, float)) else None

@@ -21,16 +21,18 @@ from pointsman.serve.engine import Engine
 from pointsman.serve.errors import error_body
 from pointsman.serve.keys import KeyRing
 from pointsman.serve.logs import log_request
+from pointsman.serve.messages_errors import MessagesErrors, reshape_error
 from pointsman.serve.metrics import Metrics
 from pointsman.serve.reload import Reloader
-from pointsman.serve.surfaces import CHAT, EMBEDDINGS, RESPONSES
+from pointsman.serve.surfaces import CHAT, COUNT_TOKENS, EMBEDDINGS, MESSAGES, RESPONSES
 
 __all__ = ["create_app"]
 
 _PATHS = (
-    "POST /v1/chat/completions, /v1/responses, /v1/embeddings and /v1/route, "
+    "POST /v1/chat/completions, /v1/responses, /v1/messages, /v1/embeddings and /v1/route, "
     "GET /v1/models, /health, /ready and /metrics"
 )
+_MESSAGES_PATHS = (f"/v1{MESSAGES.path}", f"/v1{COUNT_TOKENS.path}")
 _HEADERS = ("model", "router", "win-rate", "threshold", "reason", "chain", "request-id")
 
 
@@ -64,8 +66,10 @@ def _routes(engine: Engine, metrics: Metrics, guard: Callable[[ASGIApp], ASGIApp
     models = guard(Models(engine))
     completions = {
         f"/v1{surface.path}": guard(Completions(engine, surface, limits=server, metrics=metrics, observers=observers))
-        for surface in (CHAT, RESPONSES, EMBEDDINGS)
+        for surface in (CHAT, RESPONSES, EMBEDDINGS, MESSAGES, COUNT_TOKENS)
     }
+    for path in _MESSAGES_PATHS:
+        completions[path] = MessagesErrors(completions[path])
     routes: list[BaseRoute] = [
         *(Route(path, endpoint, methods=["POST"]) for path, endpoint in completions.items()),
         Route("/v1/route", guard(RouteOnly(engine, limits=server)), methods=["POST"]),
@@ -108,6 +112,8 @@ async def _answer_http_error(request: Request, error: Exception) -> Response:
     if allowed := (error.headers or {}).get("Allow"):
         message += f"; wanted {allowed}"
     body = error_body(message, "invalid_request_error", code=phrase.lower().replace(" ", "_"))
+    if request.url.path in _MESSAGES_PATHS:
+        body = reshape_error(error.status_code, body)
     return Response(body, error.status_code, dict(error.headers or {}), "application/json")
 
 

@@ -1,7 +1,7 @@
 """Reads a chat request: only `model`, `messages` and `stream` are looked at, everything else is the upstream's."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -15,6 +15,7 @@ __all__ = [
     "prompt_text",
     "read_chat",
     "read_embeddings",
+    "read_messages",
     "read_object",
     "read_question",
     "read_responses",
@@ -50,6 +51,18 @@ def read_chat(body: bytes) -> ChatRequest:
     """
     document = read_object(body)
     return ChatRequest(body, document, _model(document), _stream(document), prompt_text(document))
+
+
+def read_messages(body: bytes) -> ChatRequest:
+    """The request of Anthropic's Messages API in a JSON body.
+
+    Its prompt is the text of the last user turn that holds more than tools' results: those are not what was asked.
+
+    Raises:
+        RequestError: 400, naming the parameter, its value and what was wanted.
+    """
+    document = read_object(body)
+    return ChatRequest(body, document, _model(document), _stream(document), prompt_text(document, is_asked=_is_asked))
 
 
 def read_responses(body: bytes) -> ChatRequest:
@@ -134,8 +147,11 @@ def _model(document: Mapping[str, Any]) -> str:
     return model
 
 
-def prompt_text(document: Mapping[str, Any]) -> str:
+def prompt_text(document: Mapping[str, Any], *, is_asked: Callable[[Mapping[str, Any]], bool] | None = None) -> str:
     """Text of the last user turn, its text parts joined by newlines; of the last turn where no turn is the user's.
+
+    Args:
+        is_asked: whether a turn counts as the user's; by its role if None.
 
     Raises:
         RequestError: 400 where `messages` is not a non-empty array of messages with roles.
@@ -153,8 +169,20 @@ def prompt_text(document: Mapping[str, Any]) -> str:
                 f"messages[{i}] is {_brief(message)}, wanted an object with a role and a content",
                 param=f"messages[{i}]",
             )
-    last = next((i for i in reversed(range(len(messages))) if messages[i]["role"] == "user"), len(messages) - 1)
+    is_asked = is_asked or _is_users
+    last = next((i for i in reversed(range(len(messages))) if is_asked(messages[i])), len(messages) - 1)
     return _content_text(messages[last].get("content"), f"messages[{last}].content")
+
+
+def _is_users(message: Mapping[str, Any]) -> bool:
+    return bool(message["role"] == "user")
+
+
+def _is_asked(message: Mapping[str, Any]) -> bool:
+    """Whether a turn of the Messages API is the user's own, and not the results of tools alone."""
+    content = message.get("content")
+    results = isinstance(content, list) and all(isinstance(p, dict) and p.get("type") == "tool_result" for p in content)
+    return _is_users(message) and not (content and results)
 
 
 def _content_text(content: object, where: str) -> str:

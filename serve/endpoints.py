@@ -30,7 +30,10 @@ __all__ = ["JSON", "Completions", "Health", "MetricsText", "Models", "Ready", "R
 
 JSON = (b"content-type", b"application/json")
 _LOG = logging.getLogger(__name__)
-_PASSED_ON = (b"traceparent", b"tracestate", b"idempotency-key", b"openai-beta")
+_PASSED_ON = (
+    *(b"traceparent", b"tracestate", b"idempotency-key"),
+    *(b"openai-beta", b"anthropic-beta", b"anthropic-version"),
+)
 _MAX_HEADER = 300
 _CLOSING = (408, 413)  # what is left of the body is not waited for
 

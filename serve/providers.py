@@ -1,18 +1,23 @@
 """From a model string to the service that answers for it.
 
 A string is `<prefix>/<model>` as LiteLLM spells it, or a bare model name, which is OpenAI's. Services that speak
-OpenAI's protocol are listed here with their URL and the variable that holds their key, and are asked directly. The
-other prefixes go through LiteLLM.
+OpenAI's protocol or Anthropic's are listed here with their URL and the variable that holds their key, and are asked
+directly. The other prefixes go through LiteLLM.
 """
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeAlias
 
 from pointsman.core.errors import ConfigError
 from pointsman.serve.config import ModelConfig
 from pointsman.serve.secret import Secret, read_key
 
-__all__ = ["Target", "resolve_target"]
+__all__ = ["Protocol", "Target", "resolve_target"]
+
+Protocol: TypeAlias = Literal["openai", "anthropic", "litellm"]
+_REFERENCE = "env:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,16 +27,40 @@ class Target:
     Attributes:
         name: what requests and decisions call the model.
         upstream_model: what the service calls it; for LiteLLM with its prefix.
-        base_url: up to and with the version, without a trailing slash; None leaves it to LiteLLM.
+        base_url: up to and with the version, without a trailing slash, with a query perhaps; None leaves it to LiteLLM.
         api_key: None where the service needs none.
-        litellm: whether it is asked through LiteLLM instead of OpenAI's protocol.
+        protocol: how it is asked; LiteLLM knows many.
+        headers: of every request, beside those of the protocol.
+        secrets: those of the headers' values that must not be shown.
     """
 
     name: str
     upstream_model: str
     base_url: str | None
     api_key: Secret | None
-    litellm: bool = False
+    protocol: Protocol = "openai"
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    secrets: tuple[Secret, ...] = ()
+
+    def url(self, path: str) -> str:
+        """Where a path below the service's URL is asked."""
+        base, mark, query = (self.base_url or "").partition("?")
+        return f"{base}{path}{mark}{query}"
+
+    @property
+    def request_headers(self) -> dict[str, str]:
+        """What every request must carry: the key as the protocol wants it, and the configured headers."""
+        if self.api_key is None:
+            return dict(self.headers)
+        if self.protocol == "anthropic":
+            return {"x-api-key": self.api_key.value, **self.headers}
+        return {"authorization": f"Bearer {self.api_key.value}", **self.headers}
+
+    def redact(self, data: bytes) -> bytes:
+        """`data` without the key and the other secrets."""
+        for secret in filter(None, (self.api_key, *self.secrets)):
+            data = secret.redact(data)
+        return data
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +70,18 @@ class _Provider:
     base_variables: tuple[str, ...] = ()
     needs_key: bool = True
     path: str = ""
+    protocol: Protocol = "openai"
 
 
 _PROVIDERS = {
     "openai": _Provider("https://api.openai.com/v1", ("OPENAI_API_KEY",), ("OPENAI_BASE_URL", "OPENAI_API_BASE")),
+    "anthropic": _Provider(
+        "https://api.anthropic.com/v1",
+        ("ANTHROPIC_API_KEY",),
+        ("ANTHROPIC_BASE_URL", "ANTHROPIC_API_BASE"),
+        path="/v1",
+        protocol="anthropic",
+    ),
     "openrouter": _Provider("https://openrouter.ai/api/v1", ("OPENROUTER_API_KEY",), ("OPENROUTER_API_BASE",)),
     "groq": _Provider("https://api.groq.com/openai/v1", ("GROQ_API_KEY",), ("GROQ_API_BASE",)),
     "together_ai": _Provider("https://api.together.xyz/v1", ("TOGETHERAI_API_KEY", "TOGETHER_API_KEY")),
@@ -73,7 +110,6 @@ _PROVIDERS = {
 _LITELLM_PREFIXES = frozenset(
     [
         "ai21",
-        "anthropic",
         "azure",
         "azure_ai",
         "azure_text",
@@ -128,35 +164,69 @@ def resolve_target(
 ) -> Target:
     """The service that answers for a configured model.
 
-    A model with a URL, its own or the default one, is asked there in OpenAI's protocol: by exactly `config.model` where
-    that is given, else by the name without a prefix of the table above. Without a URL the model string decides.
+    A model with a URL, its own or the default one, is asked there: by exactly `config.model` where that is given, else
+    by the name without a prefix of the table above. Without a URL the model string decides. The protocol is OpenAI's
+    unless `config.provider`, or the string of a model without a URL, says otherwise.
 
     Args:
-        default_base_url: URL for a model string that has none of its own (`--base-url`).
+        default_base_url: URL of OpenAI's protocol for a model string that has none of its own (`--base-url`).
         default_key: key for a model that names none (`--api-key`).
 
     Raises:
         ConfigError: the prefix is unknown, or a URL or key is missing; the message says where it was looked for.
     """
+    target = _resolve(name, config, default_base_url, default_key)
+    headers, secrets = _read_headers(name, config)
+    return replace(target, headers=headers, secrets=secrets)
+
+
+def _resolve(name: str, config: ModelConfig, default_base_url: str | None, default_key: Secret | None) -> Target:
     string = config.model or name
     prefix, slash, rest = string.partition("/")
     provider = _PROVIDERS.get(prefix) if slash else None
     key = read_key(config.api_key) if config.api_key else default_key
-    url = config.base_url or default_base_url
+    url = config.base_url or (None if config.provider == "anthropic" else default_base_url)
     if config.provider == "litellm" or (
         config.provider is None and url is None and prefix in _LITELLM_PREFIXES and slash
     ):
-        return Target(name, string, url, key, litellm=True)
+        return Target(name, string, url, key, "litellm")
     if url is not None:
         verbatim = config.base_url is not None and config.model is not None
-        return Target(name, string if verbatim or provider is None else rest, url.rstrip("/"), key)
+        model = string if verbatim or provider is None else rest
+        return Target(name, model, _stripped(url), key, config.provider or "openai")
+    if config.provider == "anthropic":
+        model = rest if prefix == "anthropic" and slash else string
+        return _at_provider(name, model, _PROVIDERS["anthropic"], key)
     if slash and provider is None:
         raise ConfigError(
             f"model {name!r}: {prefix!r} is no known provider; wanted one of {', '.join(sorted(_PROVIDERS))}, "
-            "one of LiteLLM's (anthropic, azure, bedrock, vertex_ai, ...), or a base_url"
+            "one of LiteLLM's (azure, bedrock, vertex_ai, ...), or a base_url"
         )
-    provider = provider or _PROVIDERS["openai"]
-    return Target(name, rest if slash else string, _base_url(name, provider), key or _provider_key(name, provider))
+    return _at_provider(name, rest if slash else string, provider or _PROVIDERS["openai"], key)
+
+
+def _at_provider(name: str, model: str, provider: _Provider, key: Secret | None) -> Target:
+    return Target(name, model, _base_url(name, provider), key or _provider_key(name, provider), provider.protocol)
+
+
+def _stripped(url: str) -> str:
+    base, mark, query = url.partition("?")
+    return base.rstrip("/") + mark + query
+
+
+def _read_headers(name: str, config: ModelConfig) -> tuple[dict[str, str], tuple[Secret, ...]]:
+    """The configured headers, and those of their values that came from the environment."""
+    headers, secrets = {}, []
+    for header, value in config.headers.items():
+        if value.startswith(_REFERENCE):
+            try:
+                secret = read_key(value)
+            except ConfigError as error:
+                raise ConfigError(f"models.{name}.headers.{header}: {error}") from error
+            secrets.append(secret)
+            value = secret.value
+        headers[header.lower()] = value
+    return headers, tuple(secrets)
 
 
 def _base_url(name: str, provider: _Provider) -> str:

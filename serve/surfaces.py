@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pointsman.serve.chat import ChatRequest, read_chat, read_embeddings, read_responses
+from pointsman.serve.chat import ChatRequest, read_chat, read_embeddings, read_messages, read_responses
 from pointsman.serve.event_streams import ChatStream, EventStream, ResponsesStream
+from pointsman.serve.messages_stream import MessagesStream
 
-__all__ = ["CHAT", "EMBEDDINGS", "RESPONSES", "Surface"]
+__all__ = ["CHAT", "COUNT_TOKENS", "EMBEDDINGS", "MESSAGES", "RESPONSES", "Surface"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +30,5 @@ class Surface:
 CHAT = Surface("/chat/completions", read_chat, ChatStream)
 RESPONSES = Surface("/responses", read_responses, ResponsesStream)
 EMBEDDINGS = Surface("/embeddings", read_embeddings, ChatStream, routed=False)
+MESSAGES = Surface("/messages", read_messages, MessagesStream)
+COUNT_TOKENS = Surface("/messages/count_tokens", read_messages, MessagesStream)

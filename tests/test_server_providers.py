@@ -1,6 +1,7 @@
 """From model strings to services."""
 
 import pytest
+from pydantic import ValidationError
 
 from pointsman.core.errors import ConfigError
 from pointsman.serve.config import ModelConfig
@@ -8,7 +9,7 @@ from pointsman.serve.providers import resolve_target
 from pointsman.serve.secret import Secret
 
 VARIABLES = ["OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_API_BASE", "GROQ_API_KEY", "GROQ_API_BASE", "OLLAMA_API_BASE"]
-VARIABLES += ["HOSTED_VLLM_API_BASE", "HOSTED_VLLM_API_KEY", "MY_KEY"]
+VARIABLES += ["HOSTED_VLLM_API_BASE", "HOSTED_VLLM_API_KEY", "MY_KEY", "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"]
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +35,7 @@ def test_a_prefix_names_a_service_and_its_key(monkeypatch, name, url, model):
     monkeypatch.setenv("OPENAI_API_KEY", "o")
     monkeypatch.setenv("GROQ_API_KEY", "g")
     target = resolve(name)
-    assert (target.name, target.base_url, target.upstream_model, target.litellm) == (name, url, model, False)
+    assert (target.name, target.base_url, target.upstream_model, target.protocol) == (name, url, model, "openai")
     assert target.api_key.value == ("g" if name.startswith("groq") else "o")
 
 
@@ -76,12 +77,51 @@ def test_keys_of_the_configuration_come_first(monkeypatch):
 
 
 def test_what_speaks_another_protocol_goes_through_litellm():
-    """Anthropic, Bedrock and their like keep their prefix, which LiteLLM reads; so does what is configured so."""
-    for name in ("anthropic/claude-sonnet-4", "bedrock/anthropic.claude", "azure/deployment"):
+    """Bedrock and its like keep their prefix, which LiteLLM reads; so does what is configured so."""
+    for name in ("bedrock/anthropic.claude", "azure/deployment"):
         target = resolve(name)
-        assert (target.litellm, target.upstream_model, target.base_url) == (True, name, None)
-    assert resolve("x", model="openai/gpt-4o", provider="litellm").litellm
-    assert not resolve("anthropic/claude", base_url="http://proxy/v1").litellm
+        assert (target.protocol, target.upstream_model, target.base_url) == ("litellm", name, None)
+    assert resolve("x", model="openai/gpt-4o", provider="litellm").protocol == "litellm"
+
+
+def test_anthropic_is_asked_in_its_own_protocol(monkeypatch):
+    """By its prefix, or by `provider: anthropic` with any URL; its key goes where its protocol wants it."""
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "a")
+    for name, config in (("anthropic/claude", {}), ("x", {"provider": "anthropic", "model": "claude"})):
+        target = resolve(name, **config)
+        assert (target.protocol, target.upstream_model) == ("anthropic", "claude")
+        assert target.url("/messages") == "https://api.anthropic.com/v1/messages"
+        assert target.request_headers == {"x-api-key": "a"}
+    own = resolve_target("x", ModelConfig(provider="anthropic", model="claude", base_url="http://proxy/v1/"))
+    assert (own.protocol, own.url("/messages"), own.api_key) == ("anthropic", "http://proxy/v1/messages", None)
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", "http://proxy")
+    assert resolve("anthropic/claude").base_url == "http://proxy/v1"
+    assert resolve("anthropic/claude", base_url="http://other/v1").protocol == "openai"
+
+
+def test_headers_and_a_query_belong_to_every_request(monkeypatch):
+    """Azure's `api-key` and `api-version`, say; a value from the environment is not shown."""
+    monkeypatch.setenv("MY_KEY", "azure-secret")
+    target = resolve(
+        "gpt",
+        model="deployment",
+        base_url="https://x.openai.azure.com/openai/v1/?api-version=preview",
+        headers={"api-key": "env:MY_KEY", "X-Team": "routing"},
+    )
+    assert target.url("/responses") == "https://x.openai.azure.com/openai/v1/responses?api-version=preview"
+    assert target.request_headers == {"api-key": "azure-secret", "x-team": "routing"}
+    assert "azure-secret" not in repr(target)
+    assert target.redact(b"no: azure-secret, routing") == b"no: [redacted], routing"
+    monkeypatch.delenv("MY_KEY")
+    with pytest.raises(ConfigError, match=r"models\.gpt\.headers\.api-key: .*MY_KEY is not set"):
+        resolve("gpt", base_url="http://x/v1", headers={"api-key": "env:MY_KEY"})
+
+
+@pytest.mark.parametrize("headers", [{"Host": "x"}, {"content-length": "1"}, {"a b": "x"}, {"a": "x\ny"}, {"a": 1}])
+def test_headers_that_would_break_a_request_are_refused(headers):
+    """What the server itself must set, and what no header can carry."""
+    with pytest.raises(ValidationError):
+        ModelConfig(headers=headers)
 
 
 @pytest.mark.parametrize(
@@ -89,6 +129,7 @@ def test_what_speaks_another_protocol_goes_through_litellm():
     [
         ("gpt-4o", {}, "OPENAI_API_KEY"),
         ("gpt-4o", {"api_key": "env:MY_KEY"}, "MY_KEY is not set"),
+        ("anthropic/claude", {}, "ANTHROPIC_API_KEY"),
         ("together_ai/x", {}, "TOGETHERAI_API_KEY or TOGETHER_API_KEY"),
         ("meta-llama/Llama", {}, "no known provider"),
     ],

@@ -89,9 +89,9 @@ def test_a_malformed_response_request_is_a_400(http, body):
     assert set(response.json()["error"]) == {"message", "type", "param", "code"}
 
 
-def test_stand_ins_answer_chat_alone(stand_ins):
+def test_stand_ins_answer_chat_and_messages_alone(stand_ins):
     """On other surfaces they say where they are to be asked."""
-    with pytest.raises(openai.BadRequestError, match="/v1/chat/completions"):
+    with pytest.raises(openai.NotFoundError, match="/v1/chat/completions, /v1/messages"):
         stand_ins.responses.create(model="auto", input="Hello")
 
 

@@ -2,11 +2,34 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from pointsman.serve.config.base import KeyReference, Name, Part, Seconds, Url
+from pointsman.serve.config.base import KeyReference, Name, Part, Seconds
+from pointsman.serve.config.prices import LiteLLMPrice, PriceConfig
 
 __all__ = ["BreakerConfig", "ModelConfig", "RetryConfig", "TimeoutConfig"]
+
+_OURS = ("host", "connection", "content-length", "content-type", "transfer-encoding", "accept-encoding", "expect")
+
+
+def _check_header_name(name: str) -> str:
+    if name.lower() in _OURS:
+        raise ValueError(f"header {name!r} is set by the server itself, wanted another")
+    return name
+
+
+UpstreamUrl = Annotated[
+    str,
+    Field(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?(\?[^\s#]*)?$", description="http(s) URL up to and with /v1"),
+]
+HeaderName = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$", description="name of a header"),
+    AfterValidator(_check_header_name),
+]
+HeaderValue = Annotated[
+    str, Field(pattern=r"^[ -~]*$", description="value of a header, or env:NAME of the variable that holds it")
+]
 
 
 class TimeoutConfig(Part):
@@ -52,18 +75,27 @@ class ModelConfig(Part):
     Attributes:
         model: what the upstream calls it; without `base_url` a model string such as groq/llama-3.1-8b-instant.
             The configured name if None.
-        base_url: an OpenAI-protocol upstream, up to and with /v1; from the model string if None.
+        base_url: where it is asked, up to and with /v1, and with the query that every request needs, such as
+            ?api-version=...; from the model string if None.
         api_key: env:NAME; from the model string's provider if None and no `base_url` is given.
-        provider: openai (its protocol, passed through) or litellm; from the model string if None.
+        provider: openai or anthropic (their protocols, passed through) or litellm; from the model string if None.
+        headers: sent with every request, such as {api-key: "env:AZURE_OPENAI_API_KEY"}.
         timeouts: how long to wait for its upstream.
         retry: how often to ask it again.
         breaker: when to leave it alone.
+        price: in dollars; "litellm" looks the model up in LiteLLM's table, "litellm:KEY" another entry of it. If None,
+            a model without a `base_url` is looked up there, if LiteLLM is installed; else its price is not known.
+        include_usage: whether the usage of its streams is asked for where the client does not ask: auto (unless it
+            refuses) or never.
     """
 
     model: Name | None = None
-    base_url: Url | None = None
+    base_url: UpstreamUrl | None = None
     api_key: KeyReference | None = None
-    provider: Literal["openai", "litellm"] | None = None
+    provider: Literal["openai", "anthropic", "litellm"] | None = None
+    headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict)
     timeouts: TimeoutConfig = TimeoutConfig()
     retry: RetryConfig = RetryConfig()
     breaker: BreakerConfig = BreakerConfig()
+    price: PriceConfig | LiteLLMPrice | None = None
+    include_usage: Literal["auto", "never"] = "auto"

@@ -7,6 +7,7 @@ from pointsman.serve.providers import Target, resolve_target
 from pointsman.serve.secret import Secret
 from pointsman.serve.upstreams.stand_in import StandIn
 from pointsman.serve.upstreams.upstream import Upstream
+from pointsman.serve.upstreams.usage import AskingForUsage
 
 __all__ = ["build_upstreams"]
 
@@ -25,17 +26,24 @@ def build_upstreams(
     stand_ins = () if config.strong else (pair.strong, pair.weak)
     built: dict[str, Upstream] = {name: StandIn(name) for name in stand_ins}
     targets = _targets(config, base_url, api_key)
-    direct = [target for target in targets if not target.litellm]
+    direct = [target for target in targets if target.protocol != "litellm"]
     if direct:
+        from pointsman.serve.upstreams.anthropic import AnthropicUpstream
         from pointsman.serve.upstreams.openai import OpenAIUpstream
         from pointsman.serve.upstreams.pool import ConnectionPool
+        from pointsman.serve.upstreams.translator import Translator
 
         pool = ConnectionPool()
-        built |= {target.name: OpenAIUpstream(target, pool, _timeouts(config, target)) for target in direct}
+        for target in direct:
+            native = AnthropicUpstream if target.protocol == "anthropic" else OpenAIUpstream
+            built[target.name] = Translator(native(target, pool, _timeouts(config, target)), target)
     if len(direct) < len(targets):
         from pointsman.serve.upstreams.litellm import LiteLLMUpstream
 
-        built |= {t.name: LiteLLMUpstream(t, _timeouts(config, t)) for t in targets if t.litellm}
+        built |= {t.name: LiteLLMUpstream(t, _timeouts(config, t)) for t in targets if t.protocol == "litellm"}
+    for target in targets:
+        if config.models.get(target.name, ModelConfig()).include_usage == "auto":
+            built[target.name] = AskingForUsage(target.name, built[target.name])
     return {name: built[name] for name in dict.fromkeys((pair.strong, pair.weak, *built))}
 
 

@@ -20,8 +20,8 @@ from pointsman.serve.upstreams.upstream import Call, Headers, Reply, Upstream
 
 __all__ = ["OpenAIUpstream"]
 
-_KEPT = (b"content-type", b"retry-after", b"retry-after-ms", b"x-request-id", b"x-should-retry")
-_KEPT_PREFIXES = (b"x-ratelimit-", b"openai-")
+_KEPT = (b"content-type", b"retry-after", b"retry-after-ms", b"request-id", b"x-request-id", b"x-should-retry")
+_KEPT_PREFIXES = (b"x-ratelimit-", b"openai-", b"anthropic-")
 _NO_STREAMS = (b"application/json", b"text/html")
 
 
@@ -34,8 +34,7 @@ class OpenAIUpstream(Upstream):
         self._timeouts = timeouts
         self._too_late = f"sent no answer within {timeouts.first_byte_s:g} s"
         self._headers = {"content-type": "application/json", "accept-encoding": "identity", "user-agent": "pointsman"}
-        if target.api_key is not None:
-            self._headers["authorization"] = f"Bearer {target.api_key.value}"
+        self._headers |= target.request_headers
         self._destinations: dict[str, Destination] = {}
 
     @property
@@ -81,7 +80,7 @@ class OpenAIUpstream(Upstream):
 
     def _destination(self, path: str) -> Destination:
         if path not in self._destinations:  # one of the few paths that are served
-            self._destinations[path] = Destination.of(f"{self._target.base_url}{path}", self._headers)
+            self._destinations[path] = Destination.of(self._target.url(path), self._headers)
         return self._destinations[path]
 
     async def _read(self, answer: Answer, started: float) -> bytes:
@@ -121,16 +120,14 @@ class OpenAIUpstream(Upstream):
                 phrase = responses.get(answer.status, "")
                 message = f"the upstream of model {self._target.name!r} answered {answer.status} {phrase}"
                 body = error_body(message, "upstream_error", code="upstream_error")
-            if self._target.api_key is not None:
-                body = self._target.api_key.redact(body)
-            return Reply(answer.status, _as_json(_kept_headers(answer)), body)
+            return Reply(answer.status, _as_json(_kept_headers(answer)), self._target.redact(body))
         if document is None or stream:
             wanted = "an event stream" if stream else "a JSON object"
             kind = _content_type(answer).decode("latin-1")
             raise self._failure(f"answered {kind}, wanted {wanted}", code="upstream_malformed")
         if document.get("error") and "choices" not in document:
             raise self._failure(f"answered {answer.status} with an error in its body")
-        return Reply(answer.status, _as_json(_kept_headers(answer)), body)
+        return Reply(answer.status, _as_json(_kept_headers(answer)), body, document=document)
 
     def _failure(self, problem: str, *, status: int = 502, code: str = "upstream_error") -> UpstreamFailure:
         return UpstreamFailure(f"the upstream of model {self._target.name!r} {problem}", status=status, code=code)

@@ -9,11 +9,13 @@ import orjson
 
 from pointsman.core.decision import Decision
 from pointsman.serve.event_streams import DONE
-from pointsman.serve.upstreams.upstream import Call, Reply, Upstream, require_chat
+from pointsman.serve.upstreams.stand_in_messages import message, message_events
+from pointsman.serve.upstreams.upstream import Call, Reply, Upstream, refuse_surface
 
 __all__ = ["STRONG_STAND_IN", "WEAK_STAND_IN", "StandIn"]
 
 STRONG_STAND_IN, WEAK_STAND_IN = "stand-in-strong", "stand-in-weak"
+_CHAT_PATH, _MESSAGES_PATH = "/chat/completions", "/messages"
 _JSON = ((b"content-type", b"application/json"),)
 _EVENTS = ((b"content-type", b"text/event-stream; charset=utf-8"),)
 _NO_USAGE = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
@@ -30,8 +32,13 @@ class StandIn(Upstream):
         return "pointsman-stand-in"
 
     async def send(self, call: Call) -> Reply:
-        require_chat(call, self._name)
         text = _explanation(call.decision)
+        if call.path == _MESSAGES_PATH:
+            if call.stream:
+                return Reply(200, _EVENTS, chunks=message_events(text, self._name))
+            return Reply(200, _JSON, orjson.dumps(message(text, self._name)))
+        if call.path != _CHAT_PATH:
+            refuse_surface(call, self._name, (_CHAT_PATH, _MESSAGES_PATH))
         envelope = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": self._name}
         if call.stream:
             return Reply(200, _EVENTS, chunks=_stream(text, envelope, with_usage=_wants_usage(call)))

@@ -1,16 +1,15 @@
 """What every upstream can do."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from pointsman.core.decision import Decision
 from pointsman.serve.errors import RequestError
 
-__all__ = ["ByteStream", "Call", "Headers", "Reply", "Upstream", "require_chat"]
+__all__ = ["ByteStream", "Call", "Headers", "Reply", "Upstream", "refuse_surface"]
 
-_CHAT_PATH = "/chat/completions"
 Headers = tuple[tuple[bytes, bytes], ...]
 
 
@@ -50,27 +49,36 @@ class Reply:
     """An upstream's answer: whole in `body`, or coming in `chunks`.
 
     Closing `chunks` hangs up on the upstream. Iterating it raises `UpstreamFailure` where the stream breaks.
+
+    Attributes:
+        document: the body, where it was parsed on the way.
+        hides_usage: the stream tells its usage because it was asked to here, not by the client.
     """
 
     status: int
     headers: Headers
     body: bytes = b""
     chunks: ByteStream | None = None
+    document: Mapping[str, Any] | None = None
+    hides_usage: bool = False
 
 
-def require_chat(call: Call, model: str) -> None:
-    """For upstreams that answer chat completions alone.
+def refuse_surface(call: Call, model: str, served: Iterable[str]) -> NoReturn:
+    """For models that are not served on the path of a call.
+
+    Args:
+        served: the paths on which it is.
 
     Raises:
-        RequestError: 400, the call is of another kind.
+        RequestError: 404, naming those paths.
     """
-    if call.path != _CHAT_PATH:
-        raise RequestError(
-            f"model {model!r} is not served on /v1{call.path}, but on /v1{_CHAT_PATH}: "
-            "the former is for models whose upstream speaks OpenAI's protocol",
-            param="model",
-            code="unsupported_surface",
-        )
+    others = ", ".join(f"/v1{path}" for path in served)
+    raise RequestError(
+        f"model {model!r} is not served on /v1{call.path}, but on {others}",
+        status=404,
+        param="model",
+        code="unsupported_surface",
+    )
 
 
 class Upstream(ABC):

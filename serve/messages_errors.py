@@ -1,0 +1,74 @@
+"""Errors as Anthropic's API words them: {"type": "error", "error": {"type", "message"}}."""
+
+from typing import Any
+
+import orjson
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+__all__ = ["MessagesErrors", "messages_error", "reshape_error"]
+
+_TYPES = {
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+_FIRST_ERROR = 400
+
+
+class MessagesErrors:
+    """Wraps an ASGI application whose errors are in OpenAI's shape; those of a service of Anthropic's kind stay."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        start: Message | None = None
+        pieces: list[bytes] = []
+
+        async def send_reshaped(message: Message) -> None:
+            nonlocal start
+            if message["type"] == "http.response.start" and message["status"] >= _FIRST_ERROR:
+                start = message
+            elif start is None:
+                await send(message)
+            else:
+                pieces.append(message.get("body", b""))
+                if not message.get("more_body", False):
+                    body = reshape_error(start["status"], b"".join(pieces))
+                    await send({**start, "headers": _with_length(start["headers"], len(body))})
+                    await send({"type": "http.response.body", "body": body})
+
+        await self._app(scope, receive, send_reshaped)
+
+
+def messages_error(status: int, message: str) -> dict[str, Any]:
+    """One error, its type by the HTTP status."""
+    kind = _TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")
+    return {"type": "error", "error": {"type": kind, "message": message}}
+
+
+def reshape_error(status: int, body: bytes) -> bytes:
+    """The body of an error in Anthropic's shape; as it is where it has that shape already.
+
+    Args:
+        body: JSON, {"error": {"message": ...}} or anything else.
+    """
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        document = None
+    if isinstance(document, dict) and document.get("type") == "error":
+        return body
+    error = document.get("error") if isinstance(document, dict) else None
+    message = error.get("message") if isinstance(error, dict) else error
+    return orjson.dumps(messages_error(status, str(message or f"the model answered {status}")))
+
+
+def _with_length(headers: list[tuple[bytes, bytes]], n_bytes: int) -> list[tuple[bytes, bytes]]:
+    kept = [(name, value) for name, value in headers if name.lower() != b"content-length"]
+    return [(b"content-length", b"%d" % n_bytes), *kept]

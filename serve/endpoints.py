@@ -72,6 +72,7 @@ class Completions:
             record.outcome = "gone"
         finally:
             record.ended_at = perf_counter()
+            self._engine.billing.settle(record)
             for observe in self._observers:
                 observe(record)
 

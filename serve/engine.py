@@ -9,9 +9,12 @@ from pointsman.serve.attempts import Answered, Attempts, Service
 from pointsman.serve.breaker import Breaker
 from pointsman.serve.config import Config, ModelConfig
 from pointsman.serve.digest import config_digest
+from pointsman.serve.drift.fallback import StrongOnDrift
 from pointsman.serve.exchange import Exchange
 from pointsman.serve.line import ChooseModel, ResolveModel, ScorePrompt, Step
 from pointsman.serve.memory import Memory
+from pointsman.serve.money.billing import Billing
+from pointsman.serve.money.tariffs import read_tariffs
 from pointsman.serve.secret import Secret
 from pointsman.serve.served import ServedRouter, serve_router
 from pointsman.serve.upstreams.build import build_upstreams
@@ -32,6 +35,8 @@ class Engine:
         services: the same with their retries and breakers.
         pair: the strong and the weak model.
         line: the steps to a decision.
+        tariffs: prices by model, as far as they are known, and where they are from.
+        billing: prices requests by them.
         digest: of the configuration and the checkpoints it was made from.
         memory: what outlives this engine when the configuration is reloaded; whoever made the first engine starts and
             closes it.
@@ -64,11 +69,14 @@ class Engine:
         self.routers: dict[str, ServedRouter] = {n: serve_router(n, r) for n, r in config.routers.items()}
         self.services = {name: _service(config, name, up, previous) for name, up in self.upstreams.items()}
         self._attempts = Attempts(self.services)
+        self.tariffs = read_tariffs(config)
+        self.billing = Billing({name: tariff.price for name, tariff in self.tariffs.items()}, self.pair)
         threads = ThreadPoolExecutor(_ROUTER_THREADS, thread_name_prefix="pointsman-router")
         self.line: tuple[Step, ...] = (
             ResolveModel(self.routers, self.upstreams),
             ScorePrompt(self.routers, threads, timeout_s=config.server.routing_timeout_s),
             ChooseModel(self.pair),
+            *((StrongOnDrift(self.memory.drift),) if self.memory.drift is not None else ()),
         )
 
     async def start(self) -> None:
@@ -78,6 +86,8 @@ class Engine:
                 await upstream.start()
                 started.push_async_callback(upstream.close)
             started.pop_all()
+        if self.memory.drift is not None:
+            self.memory.drift.show(self.routers)
 
     async def close(self) -> None:
         """Closes what `start` opened."""
@@ -105,7 +115,7 @@ class Engine:
         """
         request = exchange.request
         call = Call(exchange.surface.path, request.body, request.document, request.stream, decision, exchange.headers)
-        return await self._attempts.ask(call, self._candidates(decision), exchange.surface.stream)
+        return await self._attempts.ask(call, self._candidates(decision), exchange.surface.stream, exchange.tries)
 
     def _candidates(self, decision: Decision) -> list[str]:
         """The chosen model and who may answer in its place: nobody for a model that the request names itself."""

@@ -1,9 +1,12 @@
 """What a server remembers from one request to the next, and across reloads of its configuration."""
 
 from typing import Any, Protocol, Self, TypeVar
+from zoneinfo import ZoneInfo
 
 from pointsman.serve.config import Config
 from pointsman.serve.dashboard.live import LiveHub
+from pointsman.serve.drift.monitor import DriftMonitor
+from pointsman.serve.money.ledger import Ledger
 from pointsman.serve.record import Observer
 
 __all__ = ["Keeper", "Memory"]
@@ -35,8 +38,8 @@ class Memory:
     def __init__(self) -> None:
         """Remembers nothing."""
         self.store: Any | None = None
-        self.ledger: Any | None = None
-        self.drift: Any | None = None
+        self.ledger: Ledger | None = None
+        self.drift: DriftMonitor | None = None
         self.live: LiveHub | None = None
         self.policies: Any | None = None
         self.observers: tuple[Observer, ...] = ()
@@ -47,10 +50,15 @@ class Memory:
     def from_config(cls, config: Config) -> Self:
         """Keeps what a configuration asks for; nothing is opened before `start`."""
         memory = cls()
+        memory.ledger = memory.keep(Ledger(zone=ZoneInfo(config.policy.timezone)))
+        memory.observe(memory.ledger)
         if config.dashboard.enabled:
             shown = config.store is None or config.store.prompts == "text"
             memory.live = memory.keep(LiveHub(max_watchers=config.dashboard.watchers, prompts=shown))
             memory.observe(memory.live)
+        if config.drift is not None:
+            memory.drift = memory.keep(DriftMonitor(config.drift, lambda: memory.store))
+            memory.observe(memory.drift)
         return memory
 
     def keep(self, keeper: K) -> K:

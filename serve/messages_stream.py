@@ -7,6 +7,7 @@ import orjson
 from pointsman.serve.errors import UpstreamFailure
 from pointsman.serve.event_streams import EventStream
 from pointsman.serve.messages_errors import messages_error
+from pointsman.serve.money.usage import read_usage
 
 __all__ = ["MessagesStream"]
 
@@ -19,6 +20,10 @@ class MessagesStream(EventStream):
 
     closing = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._counts: dict[str, Any] = {}
+
     def see(self, data: bytes) -> None:
         if data.strip() != b"[DONE]":  # some services end every stream with it; here it means nothing
             super().see(data)
@@ -30,8 +35,20 @@ class MessagesStream(EventStream):
         return (event.get("error") or event) if event.get("type") == "error" else None
 
     def _note(self, event: dict[str, Any]) -> None:
-        if event.get("type") == "message_stop":
+        kind, delta = event.get("type"), event.get("delta")
+        if kind == "message_stop":
             self.finished = self.done = True
-        elif event.get("type") == "message_delta":
-            delta = event.get("delta")
+        elif kind == "message_start":
+            message = event.get("message")
+            self._count(message.get("usage") if isinstance(message, dict) else None)
+        elif kind == "message_delta":
             self.finished |= isinstance(delta, dict) and bool(delta.get("stop_reason"))
+            self._count(event.get("usage"))
+            self.usage = read_usage(self._counts)
+        elif kind == "content_block_delta" and isinstance(delta, dict):
+            for key in ("text", "partial_json", "thinking"):
+                self.answer.add(delta.get(key))
+
+    def _count(self, usage: object) -> None:
+        if isinstance(usage, dict):
+            self._counts.update({name: value for name, value in usage.items() if value is not None})

@@ -18,6 +18,7 @@ class Surface:
         path: below /v1 here, and below the upstream's URL there.
         read: from a body to the request; raises `RequestError`.
         stream: makes the watch over one event stream.
+        charged: whether its answers cost anything.
         routed: whether routers may be asked; else `model` must be a model's own name.
     """
 
@@ -25,10 +26,11 @@ class Surface:
     read: Callable[[bytes], ChatRequest]
     stream: Callable[[], EventStream]
     routed: bool = True
+    charged: bool = True
 
 
 CHAT = Surface("/chat/completions", read_chat, ChatStream)
 RESPONSES = Surface("/responses", read_responses, ResponsesStream)
 EMBEDDINGS = Surface("/embeddings", read_embeddings, ChatStream, routed=False)
 MESSAGES = Surface("/messages", read_messages, MessagesStream)
-COUNT_TOKENS = Surface("/messages/count_tokens", read_messages, MessagesStream)
+COUNT_TOKENS = Surface("/messages/count_tokens", read_messages, MessagesStream, charged=False)

@@ -31,7 +31,7 @@ class Billing:
         the same tokens costs at either price.
         """
         exchange = record.exchange
-        if exchange is None or not exchange.tries:
+        if exchange is None or not exchange.tries or not exchange.surface.charged:
             return
         charges = []
         for tried in exchange.tries:

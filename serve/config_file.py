@@ -4,6 +4,8 @@ RouteLLM's layout, routers at the top level with `checkpoint_path`, is read as w
 """
 
 import os
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from pydantic import ValidationError
 from pointsman.core.errors import ConfigError
 from pointsman.core.registry import known_kinds
 from pointsman.serve.config import Config, name_problems
+from pointsman.serve.loading import checkpoint_folder
 
 __all__ = ["make_config", "read_values"]
 
@@ -32,7 +35,8 @@ def make_config(
 
     Args:
         routers: names of the routers to take, the default one first; those that `values` do not describe are the
-            bundled ones or checkpoint directories of that name. All that `values` describe if None.
+            bundled ones, or checkpoint directories, which are called by their last part. All that `values` describe if
+            None.
         strong, weak: instead of those of `values`.
         source: where the values come from, for the message.
 
@@ -112,7 +116,16 @@ def _select(values: dict[str, Any], routers: Sequence[str] | None) -> dict[str, 
     if routers is None:
         return values
     described = described if isinstance(described, dict) else {}
-    return {**values, "routers": {name: described.get(name, {}) for name in routers}}
+    named = [(name, described[name]) if name in described else _by_path(name) for name in routers]
+    if twice := [name for name, n in Counter(name for name, _ in named).items() if n > 1]:
+        raise ConfigError(f"two routers are called {twice[0]!r}: name their directories under routers in a config file")
+    return {**values, "routers": dict(named)}
+
+
+def _by_path(given: str) -> tuple[str, dict[str, Any]]:
+    """Name and options of a router that no file describes."""
+    folder = checkpoint_folder(given)
+    return (given, {}) if folder is None else (re.sub(r"\s", "-", folder.resolve().name), {"checkpoint": given})
 
 
 def _missing_variables(value: Any, path: str) -> Iterator[tuple[str, str]]:

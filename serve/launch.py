@@ -5,6 +5,7 @@ key among them so that it stands in no argument list.
 """
 
 import json
+import logging
 import math
 import os
 import signal
@@ -16,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 
+from pointsman.core.errors import PointsmanError
 from pointsman.serve.app import create_app
 from pointsman.serve.application import Application
 from pointsman.serve.config import Config
@@ -29,6 +32,7 @@ from pointsman.serve.supervisor import Supervisor
 
 __all__ = ["LaunchOptions", "build_engine", "create_worker_app", "hand_over_key", "run_server"]
 
+_LOG = logging.getLogger(__name__)
 _OPTIONS_VARIABLE = "POINTSMAN_SERVE_OPTIONS"
 _KEY_VARIABLE = "POINTSMAN_SERVE_API_KEY"
 _FACTORY = "pointsman.serve.launch:create_worker_app"
@@ -85,11 +89,16 @@ def build_engine(options: LaunchOptions) -> Engine:
 
 
 def create_worker_app() -> Application:
-    """The application of a worker process."""
+    """The application of a worker process, which ends where it cannot be built."""
     values = json.loads(os.environ[_OPTIONS_VARIABLE])
     routers = values.pop("routers")
     options = LaunchOptions(routers=tuple(routers) if routers else None, **values)
-    engine = build_engine(options)
+    try:
+        engine = build_engine(options)
+    except (PointsmanError, OSError, ValueError) as error:
+        set_up_logging("auto")
+        _LOG.error("this worker cannot start: %s", error)
+        raise SystemExit(STARTUP_FAILURE) from error
     set_up_logging(engine.config.server.log)
     return _application(engine, options)
 

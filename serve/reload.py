@@ -88,7 +88,8 @@ class Reloader:
         stamps: _Stamps | None = None  # of files that may have changed while they were loaded
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._asked.wait(), _LOOK_S if first.server.watch else None)
+                pause_s = _LOOK_S if first.server.watch else None
+                await asyncio.wait_for(self._asked.wait(), 0.0 if stamps is None else pause_s)
             asked = self._asked.is_set()
             self._asked.clear()
             now = await asyncio.to_thread(self._stamps, application.engine.config)

@@ -13,7 +13,7 @@ from uvicorn.supervisors.multiprocess import Process
 __all__ = ["Supervisor"]
 
 _LOG = logging.getLogger(__name__)
-_RETRY_S = 5.0
+_RETRY_S = 2.0
 
 
 class Supervisor(Multiprocess):
@@ -27,9 +27,9 @@ class Supervisor(Multiprocess):
     _has_served = False
 
     def handle_hup(self) -> None:
-        """Asks every worker to reload."""
+        """Asks every worker to reload; one that is still starting looks for changes by itself when it has."""
         for process in self.processes:
-            if process.pid is not None:
+            if process.pid is not None and process.is_ready():
                 with suppress(ProcessLookupError):  # it has just died, and its successor will read what is new
                     os.kill(process.pid, signal.SIGHUP)
 

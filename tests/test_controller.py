@@ -198,7 +198,7 @@ def test_bad_arguments_are_refused(controller):
 
 
 def test_a_checkpoint_directory_is_a_router(mf_folder):
-    """Win rates, thresholds by calibration and decisions are the checkpoint's; its path is its name."""
+    """Win rates, thresholds by calibration and decisions are the checkpoint's; it is called by its last part."""
     with Controller([str(mf_folder)]) as controller:
         prompts = ["What is the capital of France?", "Prove it."]
         rates = controller.win_rates(prompts)
@@ -209,7 +209,7 @@ def test_a_checkpoint_directory_is_a_router(mf_folder):
         assert decision.model == ("stand-in-strong" if rates[0] >= 0.4 else "stand-in-weak")
         assert controller.route(prompts[0], strong_share=0.25).threshold == pytest.approx(0.65)
         assert controller.route(prompts[0], threshold=rates[0]).threshold == rates[0]
-        assert controller.route(prompts[0], model=f"router-{mf_folder}-100pct").model == "stand-in-strong"
+        assert controller.route(prompts[0], model=f"router-{mf_folder.name}-100pct").model == "stand-in-strong"
 
 
 def test_a_config_names_routers_defaults_and_pairs(mf_folder):

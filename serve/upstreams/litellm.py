@@ -54,7 +54,7 @@ class LiteLLMUpstream(Upstream):
 
     async def _ask(self, call: Call) -> Any:
         arguments = read_arguments(call, self._target.name)
-        ask = getattr(self._litellm, function_of(call))
+        ask = function_of(self._litellm, call, self._target.upstream_model, self.provider)
         key, url = self._target.api_key, self._target.base_url
         try:
             async with asyncio.timeout(self._timeouts.first_byte_s):

@@ -4,18 +4,19 @@ LiteLLM takes URLs, keys, headers and callbacks by keyword, beside the parameter
 those: only what is listed here reaches it.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 
 from pointsman.serve.errors import RequestError
 from pointsman.serve.event_streams import DONE
+from pointsman.serve.upstreams.litellm_messages import messages_function
 from pointsman.serve.upstreams.upstream import Call, refuse_surface
 
 __all__ = ["CHAT_PATH", "MESSAGES_PATH", "event_bytes", "function_of", "last_event", "read_arguments", "whole_bytes"]
 
 CHAT_PATH, MESSAGES_PATH, _EMBEDDINGS_PATH = "/chat/completions", "/messages", "/embeddings"
-_FUNCTIONS = {CHAT_PATH: "acompletion", MESSAGES_PATH: "anthropic_messages", _EMBEDDINGS_PATH: "aembedding"}
 _REQUIRED = {CHAT_PATH: (), MESSAGES_PATH: ("max_tokens",), _EMBEDDINGS_PATH: ("input",)}
 _PARAMETERS = {
     CHAT_PATH: frozenset({
@@ -33,9 +34,11 @@ _PARAMETERS = {
 }  # fmt: skip
 
 
-def function_of(call: Call) -> str:
-    """Name of LiteLLM's function for a call that `read_arguments` took."""
-    return _FUNCTIONS[call.path]
+def function_of(litellm: Any, call: Call, model: str, provider: str) -> Callable[..., Any]:
+    """LiteLLM's function for a call that `read_arguments` took."""
+    if call.path == MESSAGES_PATH:
+        return messages_function(litellm, model, provider)
+    return litellm.acompletion if call.path == CHAT_PATH else litellm.aembedding  # type: ignore[no-any-return]
 
 
 def read_arguments(call: Call, model: str) -> dict[str, Any]:
@@ -47,8 +50,8 @@ def read_arguments(call: Call, model: str) -> dict[str, Any]:
     Raises:
         RequestError: 404 where LiteLLM is not asked on this surface, 400 where a parameter that it wants is missing.
     """
-    if call.path not in _FUNCTIONS:
-        refuse_surface(call, model, _FUNCTIONS)
+    if call.path not in _PARAMETERS:
+        refuse_surface(call, model, _PARAMETERS)
     for name in _REQUIRED[call.path]:
         if call.document.get(name) is None:
             raise RequestError(f"{name} is missing, and model {model!r} wants it", param=name)

@@ -48,6 +48,7 @@ class Translator(Upstream):
         self._target = target
         self._paths = _NATIVE[target.protocol]
         self._translated = _TRANSLATED[target.protocol]
+        self._provider = "anthropic" if target.protocol == "anthropic" else "custom_openai"  # in LiteLLM's words
         self._litellm: Any = None
         self._client: Any = None
 
@@ -86,9 +87,11 @@ class Translator(Upstream):
         pending = Pending(call)
         PENDING.set(pending)
         try:
-            answer = await getattr(self._litellm, function_of(call))(
+            answer = await function_of(self._litellm, call, self._target.upstream_model, self._provider)(
                 **arguments,
-                **self._spoken(),
+                model=self._target.upstream_model,
+                custom_llm_provider=self._provider,
+                api_base=_NOWHERE,
                 client=self._client,
                 api_key=_NO_KEY,
                 timeout=None,
@@ -136,11 +139,6 @@ class Translator(Upstream):
         return self._litellm.openai.AsyncOpenAI(
             api_key=_NO_KEY, base_url=_NOWHERE, max_retries=0, http_client=httpx.AsyncClient(transport=transport)
         )
-
-    def _spoken(self) -> dict[str, str]:
-        """How LiteLLM is told which protocol the model speaks."""
-        provider = "anthropic" if self._target.protocol == "anthropic" else "custom_openai"
-        return {"model": self._target.upstream_model, "custom_llm_provider": provider, "api_base": _NOWHERE}
 
     async def _events(self, answer: Any, pending: Any) -> AsyncGenerator[bytes, None]:
         try:

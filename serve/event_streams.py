@@ -26,6 +26,7 @@ class EventStream(ABC):
         begun: something has come.
         failed: the stream broke, or the upstream reported an error in its midst.
         usage: tokens as the upstream reports them; None until it does.
+        prompt: what it reports of the prompt before the answer; None where it does not.
         answer: what was said so far.
         hides_usage: the usage was asked for here and not by the client, who is not shown it.
     """
@@ -38,6 +39,7 @@ class EventStream(ABC):
         self.done = False
         self.failed = False
         self.usage: Usage | None = None
+        self.prompt: Usage | None = None
         self.answer = TextSample()
         self.hides_usage = False
 

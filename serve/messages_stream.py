@@ -41,6 +41,7 @@ class MessagesStream(EventStream):
         elif kind == "message_start":
             message = event.get("message")
             self._count(message.get("usage") if isinstance(message, dict) else None)
+            self.prompt = read_usage(self._counts)
         elif kind == "message_delta":
             self.finished |= isinstance(delta, dict) and bool(delta.get("stop_reason"))
             self._count(event.get("usage"))

@@ -1,7 +1,7 @@
 """What each try of a request was charged."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pointsman.serve.upstreams.upstream import Reply
 
 __all__ = ["Try"]
+
+_SAID = ("content", "text", "arguments", "reasoning_content", "refusal", "thinking")
 
 
 @dataclass(slots=True)
@@ -45,6 +47,8 @@ class Try:
         if self.stream is not None:
             if self.stream.usage is not None:
                 return self.stream.usage
+            if self.stream.prompt is not None:
+                return replace(self.stream.prompt, output_tokens=self.stream.answer.n_tokens(), estimated=True)
             return _estimate(request, self.stream.answer) if self.stream.begun else None
         if self.reply is None:
             return _estimate(request, TextSample()) if self.abandoned else None
@@ -85,6 +89,3 @@ def _answer_text(document: Mapping[str, Any]) -> TextSample:
                 elif key in _SAID:
                     found.add(value)
     return found
-
-
-_SAID = ("content", "text", "arguments", "reasoning_content", "refusal", "thinking")

@@ -1,0 +1,56 @@
+"""Prometheus metrics of dollars and tokens."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from pointsman.serve.record import Record
+
+__all__ = ["MoneyMetrics"]
+
+
+class MoneyMetrics:
+    """Counts what requests were charged; an observer of records."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Starts at zero."""
+        self._spend = Counter("pointsman_spend_usd", "Dollars charged, by model.", ["model"], registry=registry)
+        self._tokens = Counter(
+            "pointsman_tokens", "Tokens charged, by model: input, cached (part of input), output.", ["model", "kind"],
+            registry=registry,
+        )  # fmt: skip
+        self._estimated = Counter(
+            "pointsman_usage_estimated", "Charges whose tokens were counted here.", ["model"], registry=registry
+        )
+        self._unpriced = Counter(
+            "pointsman_usage_unpriced", "Charges of models whose price is not known.", ["model"], registry=registry
+        )
+        # A gauge: a request whose weak model failed costs more than the strong model alone.
+        self._saved = Gauge(
+            "pointsman_saved_usd", "Dollars saved against always asking the strong model, at equal length of answers.",
+            registry=registry, multiprocess_mode="sum",
+        )  # fmt: skip
+
+        self._of_model: dict[str, tuple[Counter, ...]] = {}
+
+    def __call__(self, record: Record) -> None:
+        """A request has ended."""
+        for charge in record.charges:
+            model, usage = charge.model, charge.usage
+            spend, read, cached, written = self._counters(model)
+            read.inc(usage.input_tokens)
+            cached.inc(usage.cached_tokens)
+            written.inc(usage.output_tokens)
+            if charge.cost_usd is None:
+                self._unpriced.labels(model).inc()
+            else:
+                spend.inc(charge.cost_usd)
+            if usage.estimated:
+                self._estimated.labels(model).inc()
+        if record.strong_usd is not None and record.cost_usd is not None:
+            self._saved.inc(record.strong_usd - record.cost_usd)
+
+    def _counters(self, model: str) -> tuple[Counter, ...]:
+        """Dollars, input, cached and output tokens of a model; looking labels up each time would take longer."""
+        if model not in self._of_model:
+            kinds = [self._tokens.labels(model, kind) for kind in ("input", "cached", "output")]
+            self._of_model[model] = (self._spend.labels(model), *kinds)
+        return self._of_model[model]

@@ -35,9 +35,12 @@ class ServerProcess:
 
     def __enter__(self) -> Self:
         self._reader.start()
-        said = wait_until(lambda: [line for line in self.lines if line.startswith("Pointsman serves")])
-        self.url = said[0].split()[2].removesuffix("/v1")
-        wait_until(self._answers)
+        try:
+            self.url = wait_until(self._announced).split()[2].removesuffix("/v1")
+            wait_until(self._answers)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -77,6 +80,10 @@ class ServerProcess:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self.lines.append(line)
+
+    def _announced(self) -> str | None:
+        assert self.process.poll() is None, f"the server ended: {''.join(self.lines)}"
+        return next((line for line in self.lines if line.startswith("Pointsman serves")), None)
 
     def _answers(self) -> bool:
         try:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
 from pointsman.backends.assets import asset_path
 from pointsman.backends.embedders.word_pieces import WordPieces
 from pointsman.core.arrays import Float32Array
 from pointsman.core.embedding import EmbedderIdentity
 from pointsman.core.errors import CheckpointError
+from pointsman.core.mapped import map_arrays
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -122,7 +122,7 @@ def _read_meta(folder: Path) -> dict[str, Any]:
 
 def _read_table(folder: Path, meta: dict[str, Any]) -> tuple[np.ndarray, Float32Array]:
     try:
-        table = load_file(folder / TABLE)
+        table = map_arrays(folder / TABLE)
         rows, scales = table["rows"], table["scales"]
     except (OSError, SafetensorError, KeyError) as error:
         raise CheckpointError(f"{folder / TABLE} is no table of a static embedder: {error!r}") from error

@@ -12,6 +12,7 @@ __all__ = ["Pace"]
 
 _SECONDS = 300
 _TIMED = 500
+_PARTS = ("routing", "upstream", "overhead", "total")
 _FAILED = frozenset({"failed", "broken", "crashed"})
 _N, _ROUTED, _STRONG, _FAILURES, _COST, _SAVED = range(6)
 
@@ -24,7 +25,7 @@ class Pace:
         self.since = time.time()
         self._totals: list[float] = [0.0] * 6
         self._seconds: deque[tuple[int, list[float]]] = deque(maxlen=_SECONDS)
-        self._timed: deque[tuple[float, float | None, float | None]] = deque(maxlen=_TIMED)
+        self._timed: deque[tuple[float | None, ...]] = deque(maxlen=_TIMED)
 
     def count(self, seen: Sighting) -> None:
         """Counts one request."""
@@ -39,7 +40,7 @@ class Pace:
             counts[_FAILURES] += seen["outcome"] in _FAILED
             counts[_COST] += seen["cost_usd"] or 0.0
             counts[_SAVED] += seen.get("saved_usd") or 0.0
-        self._timed.append((seen["total_ms"], seen["routing_ms"], seen["upstream_ms"]))
+        self._timed.append(tuple(seen[f"{name}_ms"] for name in _PARTS))
 
     def summary(self, *, whole: bool) -> dict[str, Any]:
         """The counts as JSON types: of all seconds, or of the last three."""
@@ -54,15 +55,10 @@ class Pace:
         }
 
     def _latency(self) -> dict[str, list[float]]:
-        """Median and 99th percentile in milliseconds: of routing, the upstream, and what is neither."""
-        timed = list(self._timed)
-        routing = [t for _, t, _ in timed if t is not None]
-        upstream = [t for _, _, t in timed if t is not None]
-        return {
-            name: _percentiles(values)
-            for name, values in (("routing", routing), ("upstream", upstream), ("total", [t for t, _, _ in timed]))
-            if values
-        }
+        """Median and 99th percentile in milliseconds: of routing, the upstream, what is neither, and everything."""
+        columns = zip(_PARTS, zip(*self._timed, strict=True), strict=True) if self._timed else ()
+        known = {name: [value for value in values if value is not None] for name, values in columns}
+        return {name: _percentiles(values) for name, values in known.items() if values}
 
 
 def _percentiles(values: list[float]) -> list[float]:

@@ -30,7 +30,7 @@ def dashboard_routes(engine: Engine, guard: Callable[[ASGIApp], ASGIApp]) -> lis
     config = engine.config.dashboard
     if hub is None or not config.enabled:
         return []
-    keys = engine.config.server.keys_file is not None
+    keys = engine.config.server.asks_for_keys
     sources = Sources(engine.routers, config.reports)
     decisions = Decisions(hub, engine.memory.store)
     about = {"pair": [engine.pair.strong, engine.pair.weak], "routers": _routers(engine), "models": [*engine.upstreams]}

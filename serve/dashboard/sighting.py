@@ -45,6 +45,14 @@ def sighting(record: Record, *, number: int, prompts: bool) -> Sighting:
         "stream": record.stream,
         "trail": record.trail,
         "routing_ms": None if record.routing_s is None else 1e3 * record.routing_s,
+        "overhead_ms": _overhead_ms(record, upstream_s),
         "upstream_ms": None if upstream_s is None else 1e3 * upstream_s,
         "total_ms": 1e3 * record.total_s,
     }
+
+
+def _overhead_ms(record: Record, upstream_s: float | None) -> float | None:
+    """Time to the first byte that is neither the upstream's nor the decision's."""
+    if upstream_s is None or record.answered_at is None:
+        return None
+    return 1e3 * (record.answered_at - record.started_at - upstream_s - (record.routing_s or 0.0))

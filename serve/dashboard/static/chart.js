@@ -1,0 +1,120 @@
+// uPlot in the page's colours: one place for axes, fonts, resizing and themes.
+
+import { number } from "./numbers.js";
+
+export function colour(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+}
+
+// Tick marks with as many digits as their distance needs.
+export const numbers = (u, values, axis, space, step) => {
+  const digits = (String(step).split(".")[1] ?? "").length;
+  return values.map((value) => number(value, digits));
+};
+export const percents = (u, values) => values.map((value) => (value === null ? "" : `${Math.round(100 * value)} %`));
+
+function axis(words, values, size) {
+  const font = "12px system-ui, sans-serif";
+  return {
+    stroke: colour("faint"), font, labelFont: font, label: words, labelSize: words ? 18 : 0, labelGap: 0, size, gap: 4, values,
+    grid: { stroke: colour("grid"), width: 1 }, ticks: { stroke: colour("grid"), width: 1, size: 4 },
+  };
+}
+
+// A chart that is made again when the colours change. `describe` gives uPlot's series, bands, scales and hooks.
+export class Chart {
+  constructor(element, describe) {
+    this.element = element;
+    this.describe = describe;
+    this.data = null;
+    this.plot = null;
+    new ResizeObserver(() => this.plot?.setSize(this.size())).observe(element);
+    window.addEventListener("themechange", () => this.make());
+  }
+
+  size() {
+    return { width: this.element.clientWidth, height: this.element.clientHeight };
+  }
+
+  // New data; with `whole`, new series as well.
+  show(data, { whole = false, words } = {}) {
+    this.data = data;
+    if (words) this.label(words);
+    if (whole || !this.plot) this.make();
+    else this.plot.setData(data);
+  }
+
+  label(words) {
+    this.element.setAttribute("role", "img");
+    this.element.setAttribute("aria-label", words);
+  }
+
+  redraw() {
+    this.plot?.redraw(false);
+  }
+
+  clear(words) {
+    this.plot?.destroy();
+    this.plot = this.data = null;
+    this.element.replaceChildren(words);
+    this.element.classList.add("empty");
+  }
+
+  make() {
+    if (!this.data || !this.element.clientWidth) return;
+    this.plot?.destroy();
+    this.element.classList.remove("empty");
+    this.element.replaceChildren();
+    const { x, y, ...rest } = this.describe();
+    this.plot = new uPlot({
+      ...this.size(),
+      legend: { show: false },
+      cursor: { drag: { x: false, y: false }, points: { show: false }, y: false, x: rest.crosshair ?? false },
+      padding: [10, 24, 0, 0],
+      axes: [axis(x.words, x.values, 34), axis(y.words, y.values, y.size ?? 50)],
+      ...rest,
+    }, this.data, this.element);
+  }
+}
+
+// Marks on a finished drawing, in the chart's own coordinates.
+export function pen(u) {
+  const { ctx } = u;
+  const at = (x, y) => [u.valToPos(x, "x", true), u.valToPos(y, "y", true)];
+  const scale = devicePixelRatio;
+  return {
+    line(from, to, { stroke, width = 1.5, dash = [] }) {
+      ctx.save();
+      ctx.beginPath();
+      ctx.moveTo(...at(...from));
+      ctx.lineTo(...at(...to));
+      ctx.strokeStyle = stroke;
+      ctx.lineWidth = width * scale;
+      ctx.setLineDash(dash.map((part) => part * scale));
+      ctx.stroke();
+      ctx.restore();
+    },
+    dot(place, { fill, ring, radius = 5 }) {
+      ctx.save();
+      ctx.beginPath();
+      ctx.arc(...at(...place), radius * scale, 0, 2 * Math.PI);
+      ctx.fillStyle = fill;
+      ctx.fill();
+      if (ring) {
+        ctx.strokeStyle = ring;
+        ctx.lineWidth = 2 * scale;
+        ctx.stroke();
+      }
+      ctx.restore();
+    },
+    words(text, place, { fill, dx = 0, dy = 0, align = "left" }) {
+      ctx.save();
+      ctx.font = `${12 * scale}px system-ui, sans-serif`;
+      ctx.fillStyle = fill;
+      ctx.textAlign = align;
+      const [x, y] = at(...place);
+      ctx.fillText(text, x + dx * scale, y + dy * scale);
+      ctx.restore();
+    },
+  };
+}

@@ -1,0 +1,106 @@
+// The table of decisions: the newest come by themselves, older ones by the page.
+
+import { read } from "./api.js";
+import { byId, el, options } from "./el.js";
+import { explain } from "./explanation.js";
+import { clock, milliseconds, number } from "./numbers.js";
+
+const SHOWN = 50;
+const OUTCOMES = ["answered", "refused", "failed", "broken", "gone", "crashed"];
+const HEAD = ["Time", "Prompt", "Model", "Win rate", "Threshold", "Outcome", "Total"];
+const NUMBERS = new Set(["Win rate", "Threshold", "Total"]);
+
+export class Decisions {
+  constructor(about, complain) {
+    this.about = about;
+    this.complain = complain;
+    this.rows = new Map();
+    this.next = null;
+    this.paged = false;
+    options(byId("by-model"), [["", "all"], ...about.models.map((name) => [name, name])]);
+    options(byId("by-outcome"), [["", "all"], ...OUTCOMES.map((name) => [name, name])]);
+    this.body = el("tbody");
+    byId("decisions").replaceChildren(
+      el("thead", {}, el("tr", {}, ...HEAD.map((words) => el("th", { scope: "col", class: NUMBERS.has(words) ? "number" : null }, words)))),
+      this.body,
+    );
+    let later;
+    byId("find").addEventListener("input", () => {
+      clearTimeout(later);
+      later = setTimeout(() => this.load(), 250);
+    });
+    byId("by-model").addEventListener("change", () => this.load());
+    byId("by-outcome").addEventListener("change", () => this.load());
+    byId("older").addEventListener("click", () => this.load(this.next));
+    this.load();
+  }
+
+  filters() {
+    return { text: byId("find").value.trim(), model: byId("by-model").value, outcome: byId("by-outcome").value };
+  }
+
+  async load(before = null) {
+    const query = new URLSearchParams(Object.entries({ ...this.filters(), before: before ?? "" }).filter(([, value]) => value));
+    const asked = (this.asked = query.toString());
+    try {
+      const page = await read(`/api/decisions?${query}`);
+      if (asked !== this.asked) return;
+      this.next = page.next;
+      this.paged = before !== null;
+      if (before === null) this.forget();
+      this.put(page.decisions, false);
+      byId("older").disabled = !page.next;
+      byId("decisions-note").textContent = page.kept ? "" : "Only the last 500 of this process are kept: configure a store to keep them.";
+    } catch (error) {
+      byId("decisions-note").textContent = error.message;
+    }
+  }
+
+  forget() {
+    this.rows.clear();
+    this.body.replaceChildren();
+  }
+
+  // Newest first. Those that the filter leaves out are not shown, nor is anything pushed away while older pages are read.
+  add(decisions) {
+    const { text, model, outcome } = this.filters();
+    const fits = (row) => (!model || row.model === model) && (!outcome || row.outcome === outcome) &&
+      (!text || `${row.prompt ?? ""} ${row.request_id}`.toLowerCase().includes(text.toLowerCase()));
+    this.put(decisions.filter(fits), true);
+  }
+
+  put(decisions, fresh) {
+    const made = decisions.filter((row) => !this.rows.has(row.request_id)).map((row) => this.row(row, fresh));
+    if (fresh) this.body.prepend(...made.flat());
+    else this.body.append(...made.flat());
+    if (fresh && !this.paged) {
+      while (this.rows.size > SHOWN && !this.body.querySelector("[aria-expanded='true']")) {
+        const oldest = this.body.lastElementChild;
+        this.rows.delete(oldest.dataset.id);
+        oldest.remove();
+      }
+    }
+  }
+
+  row(decision, fresh) {
+    const strong = decision.model === this.about.pair[0];
+    const side = strong ? "strong" : decision.model === this.about.pair[1] ? "weak" : "";
+    const opener = el("button", { type: "button", "aria-expanded": "false" }, decision.prompt || `(${decision.path})`);
+    const cell = (words, kind) => el("td", { class: kind }, words);
+    const row = el("tr", { class: fresh ? "fresh" : null, "data-id": decision.request_id },
+      cell(clock(decision.at)), el("td", { class: "prompt" }, opener), cell(decision.model ?? "–", side || null),
+      cell(number(decision.win_rate, 4), "number"), cell(number(decision.threshold, 4), "number"),
+      cell(decision.outcome, decision.outcome === "answered" ? null : "bad"), cell(milliseconds(decision.total_ms), "number"),
+    );
+    opener.addEventListener("click", () => this.open(opener, row, decision));
+    this.rows.set(decision.request_id, decision);
+    return [row];
+  }
+
+  open(opener, row, decision) {
+    const opened = opener.getAttribute("aria-expanded") === "true";
+    opener.setAttribute("aria-expanded", String(!opened));
+    if (opened) row.nextElementSibling.remove();
+    else row.after(el("tr", { "data-id": decision.request_id }, el("td", { colspan: HEAD.length }, explain(decision, this.about))));
+  }
+}

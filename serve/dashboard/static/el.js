@@ -1,0 +1,26 @@
+// Makes elements. Text is always text: nothing here, and nothing in the page, reads HTML.
+
+export const byId = (id) => document.getElementById(id);
+
+export function el(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else made.setAttribute(name, value === true ? "" : value);
+  }
+  made.append(...children.filter((child) => child !== null && child !== undefined));
+  return made;
+}
+
+export function legend(id, entries) {
+  byId(id).replaceChildren(...entries.map(([words, colour, shape = "line"]) => {
+    const mark = el("span", { class: `mark ${shape}` });
+    mark.style.color = colour;
+    return el("span", {}, mark, words);
+  }));
+}
+
+export function options(select, entries, chosen) {
+  select.replaceChildren(...entries.map(([value, words]) => el("option", { value, selected: value === chosen }, words)));
+}

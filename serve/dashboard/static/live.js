@@ -1,0 +1,161 @@
+// What happens now: counts, charts and the newest decisions, as the server sends them.
+
+import { request, whatIsWrong } from "./api.js";
+import { Chart, colour, numbers, pen, percents } from "./chart.js";
+import { Decisions } from "./decisions.js";
+import { byId, el, legend } from "./el.js";
+import { events } from "./events.js";
+import { dollars, milliseconds, number, percent } from "./numbers.js";
+
+const SECONDS = 300;
+const ROLLING = 30;
+const RETRY_MS = 1500;
+const [TIME, N, ROUTED, STRONG, FAILED, COST] = [0, 1, 2, 3, 4, 5];
+
+export class Live {
+  constructor(about, complain) {
+    this.about = about;
+    this.complain = complain;
+    this.seconds = new Map();
+    this.hub = null;
+    this.last = 0;
+    this.cards = new Map();
+    this.decisions = new Decisions(about, complain);
+    this.rate = new Chart(byId("rate"), () => this.describeRate());
+    this.strong = new Chart(byId("strong"), () => this.describeStrong());
+    if (about.workers) byId("live-note").textContent = "One of several worker processes; the table" + (about.store ? " pages through all of them." : ", too.");
+  }
+
+  enter() {
+    this.stop = new AbortController();
+    this.follow(this.stop.signal);
+  }
+
+  leave() {
+    this.stop?.abort();
+  }
+
+  // Follows until told to stop. The server ends every stream after a while; then it is asked again.
+  async follow(signal) {
+    while (!signal.aborted) {
+      try {
+        const answer = await request(`/api/events?hub=${this.hub ?? ""}&after=${this.last}`, { signal });
+        if (!answer.ok) {
+          this.state("down", await whatIsWrong(answer));
+          if (answer.status === 403) return;
+        } else {
+          for await (const data of events(answer)) this.take(JSON.parse(data));
+          continue;
+        }
+      } catch (error) {
+        if (signal.aborted) return;
+        this.state("down", "the server does not answer; asking again");
+      }
+      await new Promise((done) => setTimeout(done, RETRY_MS));
+    }
+  }
+
+  state(kind, words) {
+    byId("live-state").className = `state ${kind}`;
+    byId("live-state").textContent = words;
+  }
+
+  take(event) {
+    this.state("up", "connected");
+    if (event.hub !== this.hub) {
+      this.seconds.clear();
+      this.decisions.forget();
+    }
+    this.hub = event.hub;
+    this.last = event.last;
+    for (const second of event.seconds) this.seconds.set(second[TIME], second);
+    for (const time of this.seconds.keys()) if (time <= event.now - SECONDS) this.seconds.delete(time);
+    this.now = event.now;
+    this.event = event;
+    this.showCards(event);
+    this.showCharts();
+    if (event.decisions.length) this.decisions.add(event.decisions);
+  }
+
+  sum(column, seconds) {
+    let sum = 0;
+    for (let time = this.now - seconds; time < this.now; time++) sum += this.seconds.get(time)?.[column] ?? 0;
+    return sum;
+  }
+
+  card(name, title, value, ...notes) {
+    if (!this.cards.has(name)) {
+      const made = { value: el("div", { class: "value", "data-figure": name }), notes: [el("p"), el("p")] };
+      byId("live-cards").append(el("div", { class: "card" }, el("h3", {}, title), made.value, ...made.notes));
+      this.cards.set(name, made);
+    }
+    const card = this.cards.get(name);
+    card.value.textContent = value;
+    card.notes.forEach((note, k) => note.replaceChildren(notes[k] ?? "\u00a0"));
+  }
+
+  showCards(event) {
+    const [, routed, strong, failed, cost, saved] = event.totals;
+    const all = event.totals[0];
+    this.card("rate", "Requests per second", number(this.sum(N, 10) / 10, 1), `${number(all)} since the server started`);
+    const target = event.target_share;
+    this.card("strong", "Strong share", routed ? percent(strong / routed) : "–",
+      target == null ? `${number(strong)} of ${number(routed)} routed` : `wanted ${percent(target)}`);
+    const budget = event.budget;
+    this.card("spend", "Spent", event.priced === false ? "–" : dollars(cost),
+      budget ? budget.words : event.priced === false ? "no prices configured" : `${dollars(this.sum(COST, 60) * 60)} an hour at this pace`);
+    this.card("saved", "Saved", event.priced === false ? "–" : dollars(saved), "against always strong");
+    const { routing, upstream, overhead } = event.latency;
+    this.card("latency", "Time to the first byte", milliseconds(upstream?.[0]),
+      `routing ${milliseconds(routing?.[0])}, overhead ${milliseconds(overhead?.[0])}`,
+      `99th: ${milliseconds(upstream?.[1])}, ${milliseconds(routing?.[1])}, ${milliseconds(overhead?.[1])}`);
+    this.card("failed", "Errors", all ? percent(failed / all, 2) : "–", `${number(failed)} of ${number(all)}`, this.models(event.models));
+    if (event.drift) this.card("drift", "Drift", event.drift.value, event.drift.words);
+  }
+
+  models(states) {
+    const down = Object.entries(states).filter(([, up]) => !up).map(([name]) => name);
+    return down.length ? el("span", { class: "state down" }, `left alone: ${down.join(", ")}`) : el("span", { class: "state up" }, "all models are asked");
+  }
+
+  showCharts() {
+    const times = Array.from({ length: SECONDS - 1 }, (_, k) => this.now - SECONDS + 1 + k);
+    const row = (time) => this.seconds.get(time);
+    const all = times.map((time) => row(time)?.[N] ?? 0);
+    const strong = times.map((time) => row(time)?.[STRONG] ?? 0);
+    let [routed, chosen] = [0, 0];
+    const share = times.map((time, k) => {
+      routed += (row(time)?.[ROUTED] ?? 0) - (k >= ROLLING ? row(times[k - ROLLING])?.[ROUTED] ?? 0 : 0);
+      chosen += (row(time)?.[STRONG] ?? 0) - (k >= ROLLING ? row(times[k - ROLLING])?.[STRONG] ?? 0 : 0);
+      return routed ? chosen / routed : null;
+    });
+    const ago = times.map((time) => time - this.now);
+    legend("rate-legend", [["to strong", colour("strong-fill"), "block"], ["others", colour("weak-fill"), "block"]]);
+    legend("strong-legend", [["share", colour("strong")], ...(this.event.target_share == null ? [] : [["wanted", colour("faint"), "dashed"]])]);
+    this.rate.show([ago, all, strong], { words: `Requests per second over five minutes; ${number(this.sum(N, 10) / 10, 1)} now.` });
+    this.strong.show([ago, share], { words: `Share of strong calls over five minutes; ${percent(share.at(-1))} now.` });
+  }
+
+  describeRate() {
+    const bars = (name) => ({ fill: colour(name), stroke: colour(name), width: 0, points: { show: false }, paths: uPlot.paths.bars({ size: [1, 100], gap: 0 }) });
+    return {
+      x: { words: "seconds ago", values: (u, values) => values.map((v) => number(Math.abs(v))) },
+      y: { words: "", values: numbers },
+      scales: { x: { time: false, range: [-SECONDS, 0] }, y: { range: (u, low, high) => [0, Math.max(5, 1.15 * (high ?? 0))] } },
+      series: [{}, bars("weak-fill"), bars("strong-fill")],
+    };
+  }
+
+  describeStrong() {
+    return {
+      x: { words: "seconds ago", values: (u, values) => values.map((v) => number(Math.abs(v))) },
+      y: { words: "", values: percents },
+      scales: { x: { time: false, range: [-SECONDS, 0] }, y: { range: [0, 1] } },
+      series: [{}, { stroke: colour("strong"), width: 2, points: { show: false } }],
+      hooks: { drawAxes: [(u) => {
+        const target = this.event.target_share;
+        if (target != null) pen(u).line([-SECONDS, target], [0, target], { stroke: colour("faint"), dash: [5, 5] });
+      }] },
+    };
+  }
+}

@@ -1,0 +1,44 @@
+// Starts the page: one view at a time, by the address's fragment.
+
+import { read } from "./api.js";
+import { byId } from "./el.js";
+import { Simulator } from "./simulator.js";
+
+const VIEWS = ["simulator", "live", "playground"];
+
+function complain(words) {
+  byId("problem").textContent = words;
+  byId("problem").hidden = !words;
+}
+
+const makers = {
+  simulator: async (about) => {
+    const made = new Simulator(about, complain);
+    await made.open(about.sources[0].id);
+    return made;
+  },
+  live: async (about) => new (await import("./live.js")).Live(about, complain),
+  playground: async (about) => new (await import("./playground.js")).Playground(about, complain),
+};
+const made = {};
+
+async function show(about) {
+  const wanted = VIEWS.includes(location.hash.slice(1)) ? location.hash.slice(1) : VIEWS[0];
+  for (const name of VIEWS) {
+    byId(name).hidden = name !== wanted;
+    const link = document.querySelector(`nav a[href="#${name}"]`);
+    if (name === wanted) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+    if (name !== wanted && made[name]) (await made[name]).leave?.();
+  }
+  made[wanted] ??= makers[wanted](about);
+  (await made[wanted]).enter?.();
+}
+
+try {
+  const about = await read("/api/about");
+  addEventListener("hashchange", () => show(about).catch((error) => complain(error.message)));
+  await show(about);
+} catch (error) {
+  complain(error.message);
+}

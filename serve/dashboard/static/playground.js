@@ -1,0 +1,93 @@
+// One prompt, the decision on it, and both models' answers side by side.
+
+import { read, request, whatIsWrong } from "./api.js";
+import { byId, el } from "./el.js";
+import { events } from "./events.js";
+import { milliseconds, number } from "./numbers.js";
+import { scale } from "./scale.js";
+
+export class Playground {
+  constructor(about) {
+    this.about = about;
+    const fields = ["auto", ...about.routers.flatMap(({ name }) => [`router-${name}`, `router-${name}-30pct`])];
+    byId("fields").replaceChildren(...fields.map((value) => el("option", { value })));
+    byId("ask-field").value = "auto";
+    this.answers = about.pair.map((model, k) => {
+      const made = { tag: el("span", { class: "tag", hidden: true }, "chosen"), text: el("div", { class: "text" }), note: el("p", { class: "faint" }) };
+      const kind = k ? "weak" : "strong";
+      byId("answers").append(el("article", { class: "panel answer" },
+        el("h3", {}, el("span", { class: kind }, kind), el("span", {}, model), made.tag), made.text, made.note));
+      return { ...made, model };
+    });
+    byId("ask").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.ask();
+    });
+    byId("prompt").addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) byId("ask").requestSubmit();
+    });
+  }
+
+  leave() {
+    this.stop?.abort();
+  }
+
+  enter() {
+    const field = byId("model-field").textContent;
+    if (field !== "router-mf" && byId("ask-field").value === "auto") byId("ask-field").value = field;
+  }
+
+  async ask() {
+    this.stop?.abort();
+    this.stop = new AbortController();
+    const { signal } = this.stop;
+    const prompt = byId("prompt").value;
+    for (const answer of this.answers) {
+      answer.tag.hidden = true;
+      answer.text.textContent = "";
+      answer.note.textContent = "waiting";
+    }
+    await Promise.allSettled([this.decide(prompt, signal), ...this.answers.map((answer) => this.stream(answer, prompt, signal))]);
+  }
+
+  async decide(prompt, signal) {
+    const verdict = byId("verdict");
+    try {
+      const decision = await read("/v1/route", { body: { model: byId("ask-field").value || "auto", prompt }, signal });
+      for (const answer of this.answers) answer.tag.hidden = answer.model !== decision.model;
+      const known = decision.win_rate != null && decision.threshold != null;
+      verdict.replaceChildren(
+        el("p", { class: "big" }, "Goes to ", el("strong", {}, decision.model)),
+        known ? scale(decision.win_rate, decision.threshold) : null,
+        el("p", {}, known
+          ? `The ${decision.router} router gives the strong model's answer a chance of ${number(100 * decision.win_rate, 1)} % to be preferred, ` +
+            `${decision.win_rate >= decision.threshold ? "at or above" : "below"} the threshold of ${number(100 * decision.threshold, 1)} %.`
+          : decision.reason),
+        decision.policy ? el("p", { class: "faint" }, `The threshold comes from: ${decision.policy}`) : "",
+      );
+    } catch (error) {
+      if (!signal.aborted) verdict.replaceChildren(el("p", { class: "bad" }, error.message));
+    }
+  }
+
+  async stream(answer, prompt, signal) {
+    const began = performance.now();
+    let first = null;
+    try {
+      const body = { model: answer.model, stream: true, messages: [{ role: "user", content: prompt }] };
+      const reply = await request("/v1/chat/completions", { body, signal });
+      if (!reply.ok) throw new Error(await whatIsWrong(reply));
+      for await (const data of events(reply)) {
+        if (data === "[DONE]") break;
+        const chunk = JSON.parse(data);
+        if (chunk.error) throw new Error(chunk.error.message);
+        const piece = chunk.choices?.[0]?.delta?.content ?? "";
+        if (piece) first ??= performance.now() - began;
+        answer.text.append(piece);
+      }
+      answer.note.textContent = `first words after ${milliseconds(first)}, all after ${milliseconds(performance.now() - began)}`;
+    } catch (error) {
+      answer.note.textContent = signal.aborted ? "stopped" : error.message;
+    }
+  }
+}

@@ -26,6 +26,7 @@ from pointsman.serve.config import Config
 from pointsman.serve.config_file import make_config, read_values
 from pointsman.serve.engine import Engine
 from pointsman.serve.logs import set_up_logging
+from pointsman.serve.protocol import limit_heads
 from pointsman.serve.reload import Reloader, Source
 from pointsman.serve.secret import read_key
 from pointsman.serve.supervisor import Supervisor
@@ -110,7 +111,12 @@ def run_server(engine: Engine, options: LaunchOptions, listener: socket.socket) 
         engine: serves in this process where there is one worker; more workers make their own.
     """
     set_up_logging(engine.config.server.log)
-    settings = {**_SETTINGS, "timeout_graceful_shutdown": math.ceil(engine.config.server.drain_timeout_s)}
+    server = engine.config.server
+    settings = {
+        **_SETTINGS,
+        "timeout_graceful_shutdown": math.ceil(server.drain_timeout_s),
+        "http": limit_heads(server),
+    }
     if options.workers == 1:
         signal.signal(signal.SIGTERM, _end)
         uvicorn.Server(uvicorn.Config(_application(engine, options), **settings)).run(sockets=[listener])

@@ -156,10 +156,10 @@ def _event(value: dict[str, Any]) -> bytes:
 class LocalServer:
     """An ASGI application on a free loopback port, until its `with` block ends."""
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: Any, **settings: Any) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
-        config = uvicorn.Config(app, log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=2)
-        self.server = uvicorn.Server(config)
+        settings = {"log_config": None, "access_log": False, "ws": "none", "timeout_graceful_shutdown": 2, **settings}
+        self.server = uvicorn.Server(uvicorn.Config(app, **settings))
         self._thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self._listener]})
 
     @property

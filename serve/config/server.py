@@ -14,11 +14,14 @@ class ServerConfig(Part):
 
     Attributes:
         max_body_bytes: of a request.
+        max_header_bytes: of a request's line and headers.
+        header_timeout_s: for them to arrive.
         body_timeout_s: for a request's body to arrive.
         routing_timeout_s: for a decision; the strong model answers where it takes longer.
         drain_timeout_s: for the requests that are being served when the server is told to stop.
         cors_origins: origins whose pages may ask from a browser.
         keys_file: access keys, made by `pointsman keys`; without it everyone who reaches the server may ask.
+        keys: "store" where the access keys are in the store, made by `pointsman keys --store`, instead of in a file.
         watch: reload when the configuration file or a checkpoint that it names changes; SIGHUP reloads in any case.
         log: json lines, text, or auto: text where stderr is a terminal.
         log_requests: one line per request.
@@ -27,11 +30,19 @@ class ServerConfig(Part):
     host: Name = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 6060
     max_body_bytes: Annotated[int, Field(gt=0)] = 32 * 1024 * 1024
+    max_header_bytes: Annotated[int, Field(ge=1024)] = 64 * 1024
+    header_timeout_s: Seconds = 20.0
     body_timeout_s: Seconds = 60.0
     routing_timeout_s: Seconds = 2.0
     drain_timeout_s: Seconds = 60.0
     cors_origins: Annotated[tuple[Name, ...], Field(strict=False)] = ()
     keys_file: str | None = None
+    keys: Literal["store"] | None = None
     watch: bool = True
     log: Literal["auto", "json", "text"] = "auto"
     log_requests: bool = True
+
+    @property
+    def asks_for_keys(self) -> bool:
+        """Whether only those with a key may ask."""
+        return self.keys_file is not None or self.keys is not None

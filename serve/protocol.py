@@ -1,0 +1,141 @@
+"""The HTTP protocol on the clients' side: uvicorn's, with limits on the head of a request.
+
+Without them a client could hold a connection for ever by sending its headers a byte at a time, or fill the memory with
+headers that never end.
+"""
+
+import asyncio
+from functools import partial
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from pointsman.serve.config import ServerConfig
+from pointsman.serve.errors import error_body
+
+__all__ = ["LimitedProtocol", "limit_heads"]
+
+_CLOSING_S = 1.0  # for the client to read why
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """One client's connection."""
+
+    def __init__(self, *, header_timeout_s: float, max_header_bytes: int, **uvicorns: Any) -> None:
+        """As uvicorn makes it.
+
+        Args:
+            header_timeout_s: for the head of a request to arrive, the first one's from the connection on.
+            max_header_bytes: of the head of a request.
+        """
+        super().__init__(**uvicorns)
+        self._header_timeout_s = header_timeout_s
+        self._max_header_bytes = max_header_bytes
+        self._n_head = self._n_read = 0
+        self._in_head = self._too_large = self._refused = False
+        self._late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(_JoinedWrites(transport, self.loop))  # type: ignore[arg-type]
+        self._late = self.loop.call_later(self._header_timeout_s, self._refuse_late)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        self._n_read = len(data)
+        super().data_received(data)
+        if self._in_head:
+            self._n_head += len(data)
+            if self._n_head > self._max_header_bytes:
+                self._refuse_large()
+        if self._late is None and (self.cycle is None or self.cycle.response_complete):
+            self._late = self.loop.call_later(self._header_timeout_s, self._refuse_late)
+
+    def on_message_begin(self) -> None:
+        self._in_head, self._n_head = True, 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._stop_waiting()
+        if self._n_head + self._n_read > self._max_header_bytes:  # what was read may hold some of the body
+            size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+            self._too_large = size > self._max_header_bytes
+            if self._too_large:
+                raise ValueError(size)  # ends the parsing, and comes back as send_400_response
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        if self._too_large:
+            self._refuse_large()
+        else:
+            self._refuse(400, "the request is not HTTP/1.1", "bad_request")
+
+    def _stop_waiting(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _refuse_late(self) -> None:
+        self._refuse(408, f"the headers did not arrive within {self._header_timeout_s:g} s", "request_timeout")
+
+    def _refuse_large(self) -> None:
+        self._refuse(431, f"the headers have more than {self._max_header_bytes} bytes", "headers_too_large")
+
+    def _refuse(self, status: int, message: str, code: str) -> None:
+        """Answers, reads on for a moment so that the answer is not lost, and closes."""
+        self._stop_waiting()
+        self._in_head, self._refused = False, True
+        if self.cycle is None or self.cycle.response_complete:  # else the answer before this one is being sent
+            body = error_body(message, "invalid_request_error", code=code)
+            head = b"%scontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+            self.transport.write(head % (STATUS_LINE[status], len(body)) + body)
+        self._late = self.loop.call_later(_CLOSING_S, self.transport.close)
+        self.transport.write_eof()
+
+
+def limit_heads(server: ServerConfig) -> Any:
+    """The protocol with a server's limits, for uvicorn's `http`."""
+    return partial(LimitedProtocol, header_timeout_s=server.header_timeout_s, max_header_bytes=server.max_header_bytes)
+
+
+class _JoinedWrites:
+    """A transport that sends the head of an answer together with what follows it at once.
+
+    uvicorn writes them one after the other, which costs a system call, and wakes the client for nothing.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head = b""
+        self.is_closing = transport.is_closing
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if self._head:
+            data, self._head = self._head + data, b""
+        elif data.startswith(b"HTTP/1.1 "):
+            self._head = data
+            self._loop.call_soon(self._flush)
+            return
+        self._transport.write(data)
+
+    def write_eof(self) -> None:
+        self._flush()
+        self._transport.write_eof()
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._head and not self._transport.is_closing():
+            self._transport.write(self._head)
+        self._head = b""

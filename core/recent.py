@@ -4,6 +4,7 @@ import math
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Sequence
+from itertools import pairwise
 
 __all__ = ["NEVER_STRONG", "RecentWinRates"]
 
@@ -25,7 +26,7 @@ class RecentWinRates:
         Raises:
             ValueError: there are fewer than two quantiles, they fall or leave [0, 1], or `size` is not positive.
         """
-        falling = any(a > b for a, b in zip(quantiles, quantiles[1:], strict=False))
+        falling = any(a > b for a, b in pairwise(quantiles))
         if len(quantiles) < 2 or falling or not 0.0 <= quantiles[0] <= quantiles[-1] <= 1.0:
             raise ValueError("quantiles must be at least two non-decreasing numbers in [0, 1]")
         if size < 1:

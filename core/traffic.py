@@ -31,11 +31,11 @@ class TrafficShape:
         Raises:
             ValueError: there are not 48 rates (or 24 for all days alike), or one is negative.
         """
-        known = list(rates) if rates is not None else [None] * _SLOTS
+        known: list[float | None] = [None] * _SLOTS if rates is None else list(rates)
         known = known * 2 if len(known) == _SLOTS // 2 else known
         if len(known) != _SLOTS or any(rate is not None and not 0.0 <= rate < float("inf") for rate in known):
             raise ValueError(f"rates are {known}, wanted 24 or {_SLOTS} numbers that are not negative")
-        self.rates: list[float | None] = known
+        self.rates = known
         self._zone = zone
         self._hour: float | None = None
         self._since = 0.0

@@ -16,13 +16,15 @@ from pointsman.serve.config import Config
 from pointsman.serve.config_file import make_config
 from pointsman.serve.dashboard.routes import dashboard_routes
 from pointsman.serve.dispatch import Dispatch
+from pointsman.serve.drift.endpoints import DriftReset, DriftStatus
 from pointsman.serve.endpoints import Completions, Health, MetricsText, Models, Ready, RouteOnly
 from pointsman.serve.engine import Engine
 from pointsman.serve.errors import error_body
-from pointsman.serve.keys import KeyRing
+from pointsman.serve.keys import KeyRing, Keys
 from pointsman.serve.logs import log_request
 from pointsman.serve.messages_errors import MessagesErrors, reshape_error
 from pointsman.serve.metrics import Metrics
+from pointsman.serve.policy.endpoint import PolicyEndpoint
 from pointsman.serve.reload import Reloader
 from pointsman.serve.surfaces import CHAT, COUNT_TOKENS, EMBEDDINGS, MESSAGES, RESPONSES
 
@@ -33,7 +35,7 @@ _PATHS = (
     "GET /v1/models, /health, /ready and /metrics"
 )
 _MESSAGES_PATHS = (f"/v1{MESSAGES.path}", f"/v1{COUNT_TOKENS.path}")
-_HEADERS = ("model", "router", "win-rate", "threshold", "reason", "chain", "request-id")
+_HEADERS = ("model", "router", "win-rate", "threshold", "policy", "reason", "chain", "request-id")
 
 
 def create_app(
@@ -51,8 +53,8 @@ def create_app(
         CheckpointError, EmbedderMismatchError: a router's checkpoint is damaged or does not fit.
     """
     engine = engine or Engine(config or make_config())
-    metrics = Metrics(engine.services)
-    guard = _guard(engine.config.server.keys_file)
+    metrics = Metrics(engine.services, parts=engine.memory.registry)
+    guard = _guard(engine)
     if reloader is not None:
         reloader.observe(metrics.reloaded)
     return Application(engine, lambda current: _routes(current, metrics, guard), reloader)
@@ -78,6 +80,9 @@ def _routes(engine: Engine, metrics: Metrics, guard: Callable[[ASGIApp], ASGIApp
         Route("/health", Health(), methods=["GET"]),
         Route("/ready", Ready(engine), methods=["GET"]),
         Route("/metrics", MetricsText(metrics), methods=["GET"]),
+        Route("/v1/policy", guard(PolicyEndpoint(engine, limits=server)), methods=["GET", "POST"]),
+        Route("/v1/drift", guard(DriftStatus(engine.memory.drift)), methods=["GET"]),
+        Route("/v1/drift/reset", guard(DriftReset(engine.memory.drift, limits=server)), methods=["POST"]),
         *dashboard_routes(engine, guard),
     ]
     app = FastAPI(title="Pointsman", routes=routes, redirect_slashes=False, openapi_url=None)
@@ -95,11 +100,12 @@ def _routes(engine: Engine, metrics: Metrics, guard: Callable[[ASGIApp], ASGIApp
     )
 
 
-def _guard(keys_file: str | None) -> Callable[[ASGIApp], ASGIApp]:
-    """What asks for a key before an endpoint; nothing where no key file is configured."""
-    if keys_file is None:
+def _guard(engine: Engine) -> Callable[[ASGIApp], ASGIApp]:
+    """What asks for a key before an endpoint; nothing where no keys are configured."""
+    keys_file = engine.config.server.keys_file
+    keys: Keys | None = KeyRing(keys_file) if keys_file is not None else engine.memory.keys
+    if keys is None:
         return lambda app: app
-    keys = KeyRing(keys_file)
     return lambda app: RequireKey(app, keys)
 
 

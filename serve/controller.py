@@ -104,7 +104,7 @@ class Controller:
             RequestError: the router, threshold or model is unknown or malformed.
         """
         field = self._field(model, router, threshold, strong_share)
-        exchange = Exchange(ChatRequest(b"", {}, field, False, prompt))
+        exchange = Exchange(ChatRequest(b"", {}, field, False, prompt), dry=True)
         return self._background().run(self.engine.decide(exchange))
 
     def completion(

@@ -15,6 +15,7 @@ from pointsman.serve.access import check_model, request_key
 from pointsman.serve.attempts import Answered
 from pointsman.serve.chat import read_question
 from pointsman.serve.config import ServerConfig
+from pointsman.serve.conversations import session_header
 from pointsman.serve.engine import Engine
 from pointsman.serve.errors import RequestError, UpstreamFailure
 from pointsman.serve.exchange import Exchange
@@ -79,6 +80,7 @@ class Completions:
     async def _serve(self, record: Record, scope: Scope, receive: Receive, send: Send) -> None:
         body = await read_body(receive, self._limits)
         exchange = Exchange(self._surface.read(body), _passed_on(scope), self._surface, request_key(scope))
+        exchange.session_header = session_header(scope)
         record.exchange = exchange
         record.stream = exchange.request.stream
         check_model(scope, exchange.request.model)
@@ -106,7 +108,7 @@ class RouteOnly:
             body = await read_body(receive, self._limits)
             question = read_question(body)
             check_model(scope, question.model)
-            decision = await self._engine.decide(Exchange(question, key=request_key(scope)))
+            decision = await self._engine.decide(Exchange(question, key=request_key(scope), dry=True))
         except RequestError as error:
             await _refuse(send, error)
         except ClientGone:
@@ -121,6 +123,7 @@ class Models:
     def __init__(self, engine: Engine) -> None:
         created = int(time.time())
         owners = {AUTO: "pointsman", **{ROUTER_PREFIX + name: "pointsman" for name in engine.routers}}
+        owners |= {field: "pointsman" for router in engine.routers.values() for field in router.stored_fields()}
         owners |= {name: upstream.provider for name, upstream in engine.upstreams.items()}
         self._cards: dict[str, dict[str, Any]] = {
             name: {"id": name, "object": "model", "created": created, "owned_by": owner}
@@ -186,6 +189,8 @@ def decision_headers(decision: Decision, *, model: str | None = None) -> Headers
         headers.append((b"x-pointsman-win-rate", b"%.6f" % decision.win_rate))
     if decision.threshold is not None:
         headers.append((b"x-pointsman-threshold", b"%.6f" % decision.threshold))
+    if decision.policy is not None:
+        headers.append((b"x-pointsman-policy", _header(decision.policy)))
     return tuple(headers)
 
 

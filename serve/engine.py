@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 
 from pointsman.core.decision import Decision
 from pointsman.core.pair import ModelPair
+from pointsman.core.prices import Price
 from pointsman.serve.attempts import Answered, Attempts, Service
 from pointsman.serve.breaker import Breaker
 from pointsman.serve.config import Config, ModelConfig
@@ -15,6 +16,8 @@ from pointsman.serve.line import ChooseModel, ResolveModel, ScorePrompt, Step
 from pointsman.serve.memory import Memory
 from pointsman.serve.money.billing import Billing
 from pointsman.serve.money.tariffs import read_tariffs
+from pointsman.serve.policy.rules import Policies
+from pointsman.serve.policy.steps import CountDecision, steps_before_choice
 from pointsman.serve.secret import Secret
 from pointsman.serve.served import ServedRouter, serve_router
 from pointsman.serve.upstreams.build import build_upstreams
@@ -35,6 +38,7 @@ class Engine:
         services: the same with their retries and breakers.
         pair: the strong and the weak model.
         line: the steps to a decision.
+        policies: the rules that set the threshold.
         tariffs: prices by model, as far as they are known, and where they are from.
         billing: prices requests by them.
         digest: of the configuration and the checkpoints it was made from.
@@ -71,12 +75,23 @@ class Engine:
         self._attempts = Attempts(self.services)
         self.tariffs = read_tariffs(config)
         self.billing = Billing({name: tariff.price for name, tariff in self.tariffs.items()}, self.pair)
+        prices = (self._price(self.pair.strong), self._price(self.pair.weak))
+        self.policies = Policies(
+            config.policy,
+            self.routers,
+            self.memory.policies,
+            digest=self.digest,
+            prices=prices,
+            spending=self.memory.ledger,
+        )
         threads = ThreadPoolExecutor(_ROUTER_THREADS, thread_name_prefix="pointsman-router")
         self.line: tuple[Step, ...] = (
             ResolveModel(self.routers, self.upstreams),
             ScorePrompt(self.routers, threads, timeout_s=config.server.routing_timeout_s),
+            *steps_before_choice(config, self.pair, self.policies, prices),
             ChooseModel(self.pair),
             *((StrongOnDrift(self.memory.drift),) if self.memory.drift is not None else ()),
+            CountDecision(self.policies, self.policies.sessions(config.sessions)),
         )
 
     async def start(self) -> None:
@@ -124,7 +139,11 @@ class Engine:
             other[self.pair.strong] = self.pair.weak
         if decision.router is None or self.config.fallback == "none" or decision.model not in other:
             return [decision.model]
-        return [decision.model, other[decision.model]]
+        return [model for model in (decision.model, other[decision.model]) if model in decision.candidates]
+
+    def _price(self, model: str) -> Price | None:
+        tariff = self.tariffs.get(model)
+        return tariff.price if tariff is not None else None
 
 
 def _service(config: Config, name: str, upstream: Upstream, previous: Engine | None) -> Service:

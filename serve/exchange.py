@@ -5,13 +5,11 @@ from dataclasses import dataclass, field
 
 from pointsman.core.arrays import Float32Array
 from pointsman.core.decision import Decision
-from pointsman.core.share_control import ShareControl
 from pointsman.serve.chat import ChatRequest
 from pointsman.serve.keys import AccessKey
 from pointsman.serve.model_field import ModelField
 from pointsman.serve.money.tries import Try
-from pointsman.serve.policy.budget import Budget
-from pointsman.serve.policy.live_share import LiveShare
+from pointsman.serve.policy.ruled import Ruled
 from pointsman.serve.surfaces import CHAT, Surface
 
 __all__ = ["Exchange"]
@@ -33,6 +31,13 @@ class Exchange:
         policy: rule that set the threshold; None where none applied.
         reason: why the decision is as it is; "" until a step knows.
         decision: the outcome.
+        pair: names of the strong and the weak model; None before the line has begun.
+        candidates: those of the pair that may answer.
+        session_header: the conversation that the client names; None where it names none.
+        session: what tells its conversation from others; None where conversations are not kept together.
+        stays: the model that the conversation stays with; None where the threshold decides.
+        dry: whether only the decision is asked for, so that nothing is to be counted.
+        ruled: what the rules say, and what counts where the request goes.
         tries: the models that were asked, in order.
     """
 
@@ -49,8 +54,9 @@ class Exchange:
     decision: Decision | None = None
     pair: tuple[str, str] | None = None
     candidates: tuple[str, ...] = ()
+    session_header: str | None = None
     session: str | None = None
+    stays: str | None = None
     dry: bool = False
-    shares: tuple[ShareControl | LiveShare, ...] = ()
-    budgets: tuple[Budget, ...] = ()
+    ruled: Ruled | None = None
     tries: list[Try] = field(default_factory=list)

@@ -47,8 +47,6 @@ class ResolveModel:
                 param="model",
             )
         exchange.wanted = field
-        if field.router is not None:
-            exchange.threshold = self._routers[field.router].threshold(field)
 
 
 class ScorePrompt:
@@ -90,7 +88,7 @@ class ScorePrompt:
 
 
 class ChooseModel:
-    """Strong iff win_rate >= threshold; strong where there is no win rate."""
+    """Strong iff win_rate >= threshold, or where there is no win rate; but the conversation's model if it stays."""
 
     def __init__(self, pair: ModelPair) -> None:
         self._pair = pair
@@ -102,12 +100,16 @@ class ChooseModel:
             return
         win_rate, threshold = exchange.win_rate, exchange.threshold
         strong = win_rate is None or threshold is None or win_rate >= threshold
+        model = self._pair.strong if strong else self._pair.weak
+        candidates = exchange.candidates or (self._pair.strong, self._pair.weak)
+        if exchange.stays is not None and exchange.stays != model:
+            model, exchange.reason = exchange.stays, "session"
         exchange.decision = Decision(
-            model=self._pair.strong if strong else self._pair.weak,
+            model=model if model in candidates else candidates[0],
             win_rate=win_rate,
             threshold=threshold,
             router=field.router if field is not None else None,
             reason=exchange.reason,
-            candidates=(self._pair.strong, self._pair.weak),
+            candidates=candidates,
             policy=exchange.policy,
         )

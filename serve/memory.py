@@ -1,13 +1,22 @@
 """What a server remembers from one request to the next, and across reloads of its configuration."""
 
-from typing import Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 from zoneinfo import ZoneInfo
+
+from prometheus_client import CollectorRegistry
 
 from pointsman.serve.config import Config
 from pointsman.serve.dashboard.live import LiveHub
 from pointsman.serve.drift.monitor import DriftMonitor
 from pointsman.serve.money.ledger import Ledger
+from pointsman.serve.money.metrics import MoneyMetrics
+from pointsman.serve.policy.memory import PolicyMemory
 from pointsman.serve.record import Observer
+
+if TYPE_CHECKING:
+    from pointsman.serve.store.keyring import StoreKeyRing
+    from pointsman.serve.store.store import Store
+    from pointsman.serve.store.writer import Writer
 
 __all__ = ["Keeper", "Memory"]
 
@@ -28,21 +37,27 @@ class Memory:
 
     Attributes:
         store: of decisions, feedback, keys and spending.
+        writer: puts rows into the store, off the request path.
+        keys: the access keys in the store, where the configuration says that they are there.
         ledger: what was spent.
         drift: watches whether prompts still are like those of the calibration.
         live: shows what happens now.
         policies: state of the policies.
+        registry: the Prometheus metrics of these parts.
         observers: shown the record of every request that has ended, in this order; they must return at once.
     """
 
     def __init__(self) -> None:
         """Remembers nothing."""
-        self.store: Any | None = None
+        self.store: Store | None = None
+        self.writer: Writer | None = None
+        self.keys: StoreKeyRing | None = None
         self.ledger: Ledger | None = None
         self.drift: DriftMonitor | None = None
         self.live: LiveHub | None = None
-        self.policies: Any | None = None
+        self.policies = PolicyMemory(lambda: self.store)
         self.observers: tuple[Observer, ...] = ()
+        self.registry = CollectorRegistry()
         self._keepers: list[Keeper] = []
         self._started = 0
 
@@ -50,14 +65,20 @@ class Memory:
     def from_config(cls, config: Config) -> Self:
         """Keeps what a configuration asks for; nothing is opened before `start`."""
         memory = cls()
-        memory.ledger = memory.keep(Ledger(zone=ZoneInfo(config.policy.timezone)))
+        if config.store is not None:
+            from pointsman.serve.store.parts import keep_store
+
+            keep_store(memory, config.store, keys=config.server.keys == "store")
+        memory.ledger = memory.keep(Ledger(memory.store, zone=ZoneInfo(config.policy.timezone)))
         memory.observe(memory.ledger)
+        memory.observe(memory.keep(memory.policies))
+        memory.observe(MoneyMetrics(memory.registry))
         if config.dashboard.enabled:
             shown = config.store is None or config.store.prompts == "text"
             memory.live = memory.keep(LiveHub(max_watchers=config.dashboard.watchers, prompts=shown))
             memory.observe(memory.live)
         if config.drift is not None:
-            memory.drift = memory.keep(DriftMonitor(config.drift, lambda: memory.store))
+            memory.drift = memory.keep(DriftMonitor(config.drift, lambda: memory.store, registry=memory.registry))
             memory.observe(memory.drift)
         return memory
 

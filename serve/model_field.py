@@ -2,25 +2,30 @@
 
     router-<name>-<threshold>   strong iff win_rate >= threshold
     router-<name>-<N>pct        the threshold that sends N % of the calibration prompts to the strong model
-    router-<name>               the router's default threshold
-    auto                        the first router at its default threshold
+    router-<name>-loss<L>       the threshold that `pointsman calibrate --max-loss L` stored in the checkpoint
+    router-<name>-cost<USD>     the threshold that `pointsman calibrate --max-cost-usd USD` stored in the checkpoint
+    router-<name>               the threshold that the policy sets, or the router's default
+    auto                        likewise for the first router
     <model>                     that model, asked directly
 
 Names may contain hyphens: the longest configured router that fits is meant.
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pointsman.serve.errors import RequestError
 
-__all__ = ["AUTO", "ROUTER_PREFIX", "ModelField", "parse_model_field"]
+__all__ = ["AUTO", "ROUTER_PREFIX", "ModelField", "parse_model_field", "stored_field"]
 
 AUTO = "auto"
 ROUTER_PREFIX = "router-"
 _NUMBER = re.compile(r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
 _PERCENT = re.compile(r"([0-9]+(?:\.[0-9]+)?)pct", re.ASCII)
+_STORED = re.compile(r"(loss|cost)([0-9]+\.?[0-9]*|\.[0-9]+)", re.ASCII)
+_RULES = {"loss": "max_loss", "cost": "max_cost_usd"}
 _FORMS = "router-<name>-<threshold>, router-<name>-<N>pct, router-<name>, auto, or a model's own id"
 
 
@@ -32,6 +37,8 @@ class ModelField:
         router: name of the router to ask.
         threshold: the threshold that was named.
         strong_share: the share of prompts for the strong model that was named, in [0, 1].
+        rule: the rule whose stored threshold was named, "max_loss" or "max_cost_usd".
+        wanted: what that rule was to reach.
         model: name of the model that was named itself.
     """
 
@@ -39,6 +46,13 @@ class ModelField:
     threshold: float | None = None
     strong_share: float | None = None
     model: str | None = None
+    rule: str | None = None
+    wanted: float | None = None
+
+    @property
+    def names_threshold(self) -> bool:
+        """Whether the request says by itself which threshold it wants."""
+        return any(given is not None for given in (self.threshold, self.strong_share, self.rule))
 
 
 def parse_model_field(field: str, *, routers: Collection[str], models: Collection[str]) -> ModelField:
@@ -66,15 +80,24 @@ def parse_model_field(field: str, *, routers: Collection[str], models: Collectio
     raise _unknown(f"model {field!r} names a router that is not configured here", routers, models)
 
 
+def stored_field(router: str, stored: Mapping[str, Any]) -> str | None:
+    """The model field that names a stored threshold; None if there is no form for its rule."""
+    word = next((word for word, rule in _RULES.items() if rule == stored.get("rule")), None)
+    return f"{ROUTER_PREFIX}{router}-{word}{stored['wanted']:g}" if word is not None else None
+
+
 def _parse_setting(field: str, router: str, setting: str) -> ModelField:
     if match := _PERCENT.fullmatch(setting):
         if (percent := float(match[1])) <= 100.0:
             return ModelField(router=router, strong_share=percent / 100.0)
+    elif match := _STORED.fullmatch(setting):
+        return ModelField(router=router, rule=_RULES[match[1]], wanted=float(match[2]))
     elif _NUMBER.fullmatch(setting) and (threshold := float(setting)) <= 1.0:
         return ModelField(router=router, threshold=threshold)
     raise RequestError(
         f"model {field!r} ends in {setting!r}: wanted a threshold from 0 to 1, as in router-{router}-0.5, "
-        f"or the percentage of prompts for the strong model, as in router-{router}-30pct",
+        f"the percentage of prompts for the strong model, as in router-{router}-30pct, "
+        f"or a bound that the checkpoint was calibrated for, as in router-{router}-loss0.02",
         param="model",
         code="invalid_threshold",
     )

@@ -80,6 +80,7 @@ class ModelConfig(Part):
         api_key: env:NAME; from the model string's provider if None and no `base_url` is given.
         provider: openai or anthropic (their protocols, passed through) or litellm; from the model string if None.
         headers: sent with every request, such as {api-key: "env:AZURE_OPENAI_API_KEY"}.
+        capabilities: what it can do beside text, of tools, images, audio and files; everything if None.
         timeouts: how long to wait for its upstream.
         retry: how often to ask it again.
         breaker: when to leave it alone.
@@ -94,6 +95,7 @@ class ModelConfig(Part):
     api_key: KeyReference | None = None
     provider: Literal["openai", "anthropic", "litellm"] | None = None
     headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict)
+    capabilities: Annotated[tuple[Literal["tools", "images", "audio", "files"], ...], Field(strict=False)] | None = None
     timeouts: TimeoutConfig = TimeoutConfig()
     retry: RetryConfig = RetryConfig()
     breaker: BreakerConfig = BreakerConfig()

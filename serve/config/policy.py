@@ -14,8 +14,8 @@ __all__ = [
     "ScheduleConfig",
     "SettingConfig",
     "ShareBounds",
-    "TierConfig",
     "ThresholdBounds",
+    "TierConfig",
 ]
 
 _RULES = ("threshold", "strong_share", "max_loss", "max_cost_usd")
@@ -111,7 +111,7 @@ class ScheduleConfig(_Required):
     Attributes:
         name: shown in decisions.
         days: on which it begins, e.g. [mon-fri]; every day by default.
-        begin, end: `from` and `to` in the file; an end that is not after the beginning is the next day's.
+        from, to: times of day, 24:00 for the end of the day; a `to` that is not after `from` is the next day's.
         timezone: of these hours; the policy's if None.
     """
 
@@ -161,7 +161,12 @@ class BudgetConfig(Part):
 
 
 class ThresholdBounds(Part):
-    """Lowest and highest threshold that any rule may set."""
+    """Thresholds that no rule goes beyond, but the wall of a hard budget.
+
+    Attributes:
+        floor: lowest threshold.
+        ceiling: highest threshold; none if None.
+    """
 
     floor: Share = 0.0
     ceiling: Share | None = None
@@ -174,7 +179,12 @@ class ThresholdBounds(Part):
 
 
 class ShareBounds(Part):
-    """Lowest and highest share of strong calls that any rule may lead to."""
+    """Shares of strong calls that no rule goes beyond, but a threshold bound and the wall of a hard budget.
+
+    Attributes:
+        floor: lowest share; none if None.
+        ceiling: highest share; none if None.
+    """
 
     floor: Share | None = None
     ceiling: Share | None = None
@@ -208,10 +218,7 @@ class PolicyConfig(SettingConfig):
     tiers: dict[Name, TierConfig] = Field(default_factory=dict)
     budgets: Annotated[tuple[BudgetConfig, ...], Field(strict=False)] = ()
     requests_per_hour: (
-        Annotated[
-            tuple[Annotated[float, Field(ge=0.0)], ...], Field(min_length=24, max_length=24, strict=False)
-        ]
-        | None
+        Annotated[tuple[Annotated[float, Field(ge=0.0)], ...], Field(min_length=24, max_length=24, strict=False)] | None
     ) = None
     share_bounds: ShareBounds = ShareBounds()
     threshold_bounds: ThresholdBounds = ThresholdBounds()

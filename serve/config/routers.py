@@ -1,12 +1,14 @@
 """The routers in the configuration."""
 
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
 from pointsman.serve.config.base import Name, Part, Share
 
 __all__ = ["PairConfig", "RouterConfig"]
+
+_DEFAULTS = ("threshold", "strong_share", "max_loss", "max_cost_usd")
 
 
 class PairConfig(Part):
@@ -24,6 +26,8 @@ class RouterConfig(Part):
         checkpoint: checkpoint directory, relative to the working directory.
         threshold: default threshold; if None, the one for `strong_share`.
         strong_share: default share of prompts for the strong model, by the checkpoint's calibration.
+        max_loss: default threshold that `pointsman calibrate --max-loss` stored in the checkpoint for this loss.
+        max_cost_usd: likewise of `--max-cost-usd`.
         pair: the checkpoint's models whose win rate to predict; the checkpoint's own pair if None.
         embedder: options for the checkpoint's embedder, e.g. base_url and api_key (env:NAME).
     """
@@ -32,13 +36,16 @@ class RouterConfig(Part):
     checkpoint: str | None = None
     threshold: Share | None = None
     strong_share: Share | None = None
+    max_loss: Annotated[float, Field(ge=0.0)] | None = None
+    max_cost_usd: Annotated[float, Field(gt=0.0)] | None = None
     pair: PairConfig | None = None
     embedder: dict[str, str | int | float | bool] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _check_alternatives(self) -> Self:
-        if self.threshold is not None and self.strong_share is not None:
-            raise ValueError("threshold and strong_share are both given, wanted one of them")
+        given = [name for name in _DEFAULTS if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} are both given, wanted one of them")
         if self.kind is not None and self.checkpoint is not None:
             raise ValueError("kind and checkpoint are both given, wanted one of them: a checkpoint knows its kind")
         key = self.embedder.get("api_key")

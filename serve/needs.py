@@ -1,0 +1,43 @@
+"""What a request needs of the model that answers it: tools, images, audio, files."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = ["find_needs"]
+
+_PARTS = {
+    "image": "images",
+    "image_url": "images",
+    "input_image": "images",
+    "audio": "audio",
+    "input_audio": "audio",
+    "file": "files",
+    "input_file": "files",
+    "document": "files",
+}
+_INSIDE = ("content", "output")  # of messages, tool results and other items
+
+
+def find_needs(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """Capabilities that a request of any surface needs, sorted.
+
+    Tools where it offers any (or functions, as they once were called); images, audio and files where a part of a
+    message, an input item or a tool's result is one, or where the answer is asked for as audio.
+    """
+    needs = {"tools"} if document.get("tools") or document.get("functions") else set()
+    modalities = document.get("modalities")
+    if isinstance(modalities, list) and "audio" in modalities:
+        needs.add("audio")
+    waiting = [value for key in ("messages", "input", "system") if isinstance(value := document.get(key), list)]
+    while waiting:
+        _look_at(waiting.pop(), needs, waiting)
+    return tuple(sorted(needs))
+
+
+def _look_at(parts: Sequence[Any], needs: set[str], waiting: list[Any]) -> None:
+    for part in parts:
+        if isinstance(part, dict):
+            kind = part.get("type")
+            if isinstance(kind, str) and kind in _PARTS:
+                needs.add(_PARTS[kind])
+            waiting.extend(inner for key in _INSIDE if isinstance(inner := part.get(key), list))

@@ -1,0 +1,1 @@
+"""The rules that set the threshold, and what they remember."""

@@ -1,0 +1,121 @@
+"""One ceiling in dollars: what is left of it, what is under way, and how much of it is this process's."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pointsman.core.pacing import Pacer
+from pointsman.core.periods import Per
+from pointsman.core.policy import Ruling
+from pointsman.core.recent import RecentWinRates
+
+__all__ = ["Budget", "Spending"]
+
+_UNDER_WAY_S = 900.0  # what has not ended by then is not waited for
+_FADE = 1.0 - 1.0 / 1000.0
+
+
+class Spending(Protocol):
+    """What was spent, by everyone who spends from the same budgets."""
+
+    def spent_usd(self, period: Per, *, key: str | None = None) -> float: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _UnderWay:
+    at: float
+    usd: float
+
+
+class Budget:
+    """A ceiling while it is being spent.
+
+    Other processes spend from it too. Each paces its own part: what is left times its part of what was spent lately.
+
+    Attributes:
+        name: of the rule, e.g. "budget:day".
+        key: id of the key whose spending counts; None for everyone's.
+        hard: whether it is a wall once it is spent.
+        pacer: finds the threshold.
+    """
+
+    def __init__(self, name: str, pacer: Pacer, spending: Spending, *, key: str | None = None, hard: bool) -> None:
+        self.name, self.key, self.hard, self.pacer = name, key, hard, pacer
+        self._spending = spending
+        self._under_way: OrderedDict[int, _UnderWay] = OrderedDict()
+        self._under_way_usd = 0.0
+        self._own_usd = self._all_usd = 0.0
+        self._spent_before: float | None = None
+
+    def spent_usd(self) -> float:
+        """Dollars that were spent in this period."""
+        return self._spending.spent_usd(self.pacer.per, key=self.key)
+
+    def is_spent(self) -> bool:
+        """Whether nothing is left, counting what is under way."""
+        return self.spent_usd() + self._under_way_usd >= self.pacer.usd
+
+    def ruling(self, now: float, recent: RecentWinRates) -> Ruling:
+        """Lowest threshold that the money lasts for."""
+        self._forget(now)
+        left_usd = (self.pacer.usd - self.spent_usd()) * self._own_part() - self._under_way_usd
+        return Ruling(self.pacer.threshold(now, left_usd, recent), self.name)
+
+    def begin(self, request: int, now: float, *, strong: bool) -> None:
+        """A request is under way; `request` tells it from the others."""
+        self.pacer.count(now)
+        usd = self.pacer.costs.strong_usd if strong else self.pacer.costs.weak_usd
+        self._under_way[request] = _UnderWay(now, usd)
+        self._under_way_usd += usd
+
+    def end(self, request: int, usd: float | None, *, strong: bool) -> None:
+        """A request has ended; `usd` is None where what it cost is not known, or where it was never asked."""
+        self._drop(request)
+        if usd is not None:
+            self.pacer.costs.learn(usd, strong=strong)
+            self._compare(usd)
+
+    def spend_other(self, usd: float) -> None:
+        """A request that this budget does not decide on cost this much of it."""
+        self.pacer.costs.learn_other(usd)
+        self._compare(usd)
+
+    def describe(self, now: float) -> dict[str, Any]:
+        """Ceiling, spending and plan, as JSON-ready types."""
+        period = self.pacer.period(now)
+        return {
+            "name": self.name,
+            "key": self.key,
+            "per": self.pacer.per,
+            "hard": self.hard,
+            "usd": self.pacer.usd,
+            "spent_usd": self.spent_usd(),
+            "planned_usd": self.pacer.planned_usd(now),
+            "under_way_usd": self._under_way_usd,
+            "strong_share": self.pacer.share,
+            "begin": period.begin,
+            "end": period.end,
+        }
+
+    def _own_part(self) -> float:
+        return min(self._own_usd / self._all_usd, 1.0) if self._all_usd > 0.0 and self._own_usd > 0.0 else 1.0
+
+    def _compare(self, own_usd: float) -> None:
+        spent = self.spent_usd()
+        before, self._spent_before = self._spent_before, spent
+        if before is None or spent < before:  # the first time, or a new period
+            return
+        self._own_usd = _FADE * self._own_usd + own_usd
+        self._all_usd = _FADE * self._all_usd + spent - before
+
+    def _forget(self, now: float) -> None:
+        while self._under_way:
+            request, oldest = next(iter(self._under_way.items()))
+            if abs(now - oldest.at) < _UNDER_WAY_S:
+                return
+            self._drop(request)
+
+    def _drop(self, request: int) -> None:
+        dropped = self._under_way.pop(request, None)
+        if dropped is not None:
+            self._under_way_usd = self._under_way_usd - dropped.usd if self._under_way else 0.0

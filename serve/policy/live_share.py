@@ -1,0 +1,31 @@
+"""How many of the last requests went to the strong model."""
+
+from collections import deque
+
+__all__ = ["LiveShare"]
+
+_WINDOWS = (100, 1000)
+
+
+class LiveShare:
+    """Where the last thousand requests went.
+
+    Attributes:
+        n_requests: how many there were altogether.
+    """
+
+    __slots__ = ("_last", "n_requests")
+
+    def __init__(self) -> None:
+        self._last: deque[bool] = deque(maxlen=_WINDOWS[-1])
+        self.n_requests = 0
+
+    def count(self, *, strong: bool) -> None:
+        """One more request."""
+        self._last.append(strong)
+        self.n_requests += 1
+
+    def shares(self) -> dict[str, float | None]:
+        """Share of strong calls among the last 100 and the last 1000; None before there was any."""
+        last = list(self._last)
+        return {str(n): sum(last[-n:]) / len(last[-n:]) if last else None for n in _WINDOWS}

@@ -1,0 +1,27 @@
+"""What the rules say of one request."""
+
+from dataclasses import dataclass
+
+from pointsman.core.policy import Ruling
+from pointsman.core.share_control import ShareControl
+from pointsman.serve.policy.budget import Budget
+from pointsman.serve.policy.live_share import LiveShare
+
+__all__ = ["Ruled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ruled:
+    """What the rules say of a request.
+
+    Attributes:
+        ruling: the threshold and the rule that set it.
+        shares: what counts where the request goes.
+        budgets: what it is spent from.
+        walled: whether a hard budget is spent, so that the strong model is not to answer.
+    """
+
+    ruling: Ruling
+    shares: tuple[ShareControl | LiveShare, ...] = ()
+    budgets: tuple[Budget, ...] = ()
+    walled: bool = False

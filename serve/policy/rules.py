@@ -1,0 +1,262 @@
+"""The configured rules at work: which threshold a request gets, and which rule set it."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from zlib import crc32
+from zoneinfo import ZoneInfo
+
+from pointsman.core.calibration import Calibration
+from pointsman.core.errors import ConfigError
+from pointsman.core.pacing import Pacer, PacerCosts
+from pointsman.core.policy import Bounds, Ruling, compose, wall
+from pointsman.core.prices import Price
+from pointsman.core.recent import NEVER_STRONG, RecentWinRates
+from pointsman.core.schedule import local_time
+from pointsman.core.sessions import Sessions
+from pointsman.core.share_control import ShareControl
+from pointsman.serve.config import BudgetConfig, PolicyConfig, SessionsConfig, SettingConfig
+from pointsman.serve.keys import AccessKey
+from pointsman.serve.model_field import ModelField
+from pointsman.serve.policy.budget import Budget, Spending
+from pointsman.serve.policy.live_share import LiveShare
+from pointsman.serve.policy.memory import PolicyMemory
+from pointsman.serve.policy.ruled import Ruled
+from pointsman.serve.served import ServedRouter, no_stored_threshold
+
+__all__ = ["Policies"]
+
+_TYPICAL_TOKENS = 300  # of a prompt, and of an answer, until answers have been seen
+_LIVE_TRAFFIC = Calibration("even until traffic is seen", 1, (0.0, 1.0))
+
+
+class Policies:
+    """The rules of one configuration, over what the process remembers."""
+
+    def __init__(
+        self,
+        config: PolicyConfig,
+        routers: Mapping[str, ServedRouter],
+        memory: PolicyMemory,
+        *,
+        digest: str = "",
+        prices: tuple[Price | None, Price | None] = (None, None),
+        spending: Spending | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Checks that the routers and prices are there that the rules need.
+
+        Args:
+            digest: of the whole configuration; what an administrator changes holds for this one alone.
+            prices: of the strong and the weak model.
+            spending: what was spent, for the budgets.
+            clock: seconds since 1970.
+
+        Raises:
+            ConfigError: a rule needs a stored threshold, a price or a ledger that is not there.
+        """
+        self.config, self.memory, self.digest = config, memory, digest
+        self._routers = routers
+        self._prices = prices
+        self._spending = spending
+        self._clock = clock
+        self._zone = ZoneInfo(config.timezone)
+        self._schedule = [(each, each.span(), ZoneInfo(each.timezone or config.timezone)) for each in config.schedule]
+        bounds = config.threshold_bounds
+        self._bounds = Bounds(bounds.floor, NEVER_STRONG if bounds.ceiling is None else bounds.ceiling)
+        self._names = {name: f"{name} {_fingerprint(router)}" for name, router in routers.items()}
+        for problem in self._problems():
+            raise ConfigError(problem)
+
+    def rule(self, field: ModelField, key: AccessKey | None = None) -> Ruled:
+        """What the rules say of a request that asks for a router.
+
+        Raises:
+            RequestError: it asks for a threshold that needs a calibration which the router does not have.
+        """
+        router = self._routers[field.router or ""]
+        now = self._clock()
+        budgets = tuple(self._budgets(key))
+        if walled := next((budget for budget in budgets if budget.hard and budget.is_spent()), None):
+            return Ruled(wall(walled.name), budgets=budgets, walled=True)
+        if field.names_threshold:
+            ruling = Ruling(router.threshold(field), "request")
+            if not self.config.bind_requests:
+                return Ruled(ruling)
+            return self._bound(router, ruling, (), budgets, now)
+        base, shares = self._base(router, field, key, now)
+        return self._bound(router, base, shares, budgets, now)
+
+    def spent_wall(self, key: AccessKey | None) -> str | None:
+        """Name of the hard budget that is spent; None if there is none."""
+        return next((budget.name for budget in self._budgets(key) if budget.hard and budget.is_spent()), None)
+
+    def learn(self, router: str, win_rate: float | None, ruled: Ruled, *, strong: bool) -> None:
+        """Counts where a request went."""
+        if win_rate is not None:
+            self._recent(self._routers[router]).add(win_rate)
+        for share in ruled.shares:
+            share.count(strong=strong)
+
+    def begin(self, request: int, budgets: tuple[Budget, ...], *, strong: bool) -> None:
+        """Counts a request that is under way against its budgets."""
+        now = self._clock()
+        if self.config.budgets:
+            self.memory.traffic(self.config.timezone, self.config.requests_per_hour).count(now)
+        for budget in budgets:
+            budget.begin(request, now, strong=strong)
+
+    def sessions(self, config: SessionsConfig | None) -> Sessions | None:
+        """The models of conversations; None where each request is decided by itself."""
+        return None if config is None else self.memory.sessions(config.max_sessions, config.ttl_s)
+
+    def check_setting(self, setting: SettingConfig) -> None:
+        """Raises `ConfigError` where a router does not have what a setting needs."""
+        for problem in self._setting_problems("setting", setting):
+            raise ConfigError(problem)
+
+    def describe(self) -> dict[str, Any]:
+        """The rules and where they stand, as JSON-ready types."""
+        now = self._clock()
+        override = self.memory.override(self.digest)
+        return {
+            "setting": _shown(override or self.config),
+            "configured": _shown(self.config),
+            "overridden": override is not None,
+            "routers": [self._describe_router(name) for name in self._routers],
+            "budgets": [budget.describe(now) for budget in self._budgets(None)],
+            "threshold_bounds": self.config.threshold_bounds.model_dump(),
+            "share_bounds": self.config.share_bounds.model_dump(),
+        }
+
+    def _describe_router(self, name: str) -> dict[str, Any]:
+        router = self._routers[name]
+        if router.default_threshold is None and not self._sets_threshold():
+            return {"router": name, "policy": None, "threshold": None, "target": None, "owed": None, "live": {}}
+        ruled = self.rule(ModelField(router=name))
+        held = next((share for share in ruled.shares if isinstance(share, ShareControl)), None)
+        live = self._live(name)
+        return {
+            "router": name,
+            "policy": ruled.ruling.policy,
+            "threshold": min(ruled.ruling.threshold, 1.0),
+            "target": held.target if held is not None else None,
+            "owed": held.owed if held is not None else None,
+            "live": {"n_requests": live.n_requests, "strong_share": live.shares()},
+        }
+
+    def _sets_threshold(self) -> bool:
+        return self.config.is_set or bool(self.config.budgets) or self.memory.override(self.digest) is not None
+
+    def _base(
+        self, router: ServedRouter, field: ModelField, key: AccessKey | None, now: float
+    ) -> tuple[Ruling, tuple[ShareControl | LiveShare, ...]]:
+        """The rule that comes first, before budgets and bounds."""
+        live = self._live(router.name)
+        name, setting = self._setting(key, now)
+        if setting is None:
+            if self.config.budgets and not router.has_own_default:
+                return Ruling(0.0, f"budget:{self.config.budgets[0].label}"), (live,)
+            return Ruling(router.threshold(field), "default"), (live,)
+        if setting.strong_share is not None:
+            share = self.memory.share(f"{self._names[router.name]} {name}", setting.strong_share)
+            return Ruling(share.threshold(self._recent(router)), name or "share"), (share, live)
+        if setting.threshold is not None:
+            return Ruling(setting.threshold, name or "fixed"), (live,)
+        rule = "max_loss" if setting.max_loss is not None else "max_cost_usd"
+        found = router.stored_threshold(rule, getattr(setting, rule))
+        return Ruling(0.0 if found is None else found, name or rule), (live,)
+
+    def _setting(self, key: AccessKey | None, now: float) -> tuple[str, SettingConfig | None]:
+        """The name of the rule that comes first and its setting; "" for the one without conditions."""
+        if key is not None and key.tier is not None and key.tier in self.config.tiers:
+            return f"tier:{key.tier}", self.config.tiers[key.tier]
+        for entry, span, zone in self._schedule:
+            if span.contains(local_time(now, zone)):
+                return f"schedule:{entry.name}", entry
+        override = self.memory.override(self.digest)
+        if override is not None:
+            return "admin", override
+        return "", self.config if self.config.is_set else None
+
+    def _bound(
+        self,
+        router: ServedRouter,
+        base: Ruling,
+        shares: tuple[ShareControl | LiveShare, ...],
+        budgets: tuple[Budget, ...],
+        now: float,
+    ) -> Ruled:
+        """A base rule with budgets and bounds around it."""
+        limits, most, least = self.config.share_bounds, None, None
+        if limits.ceiling is not None:
+            share = self._share_bound(router, "ceiling", limits.ceiling)
+            most, shares = Ruling(share.threshold(self._recent(router)), "share ceiling"), (*shares, share)
+        if limits.floor is not None:
+            share = self._share_bound(router, "floor", limits.floor)
+            least, shares = Ruling(share.threshold(self._recent(router)), "share floor"), (*shares, share)
+        paced = [budget.ruling(now, self._recent(router)) for budget in budgets]
+        ruling = compose(base, budgets=paced, most=most, least=least, bounds=self._bounds)
+        return Ruled(ruling, shares, budgets)
+
+    def _share_bound(self, router: ServedRouter, side: str, target: float) -> ShareControl:
+        name = f"{self._names[router.name]} share {side}"
+        return self.memory.share(name, target, at_least=side == "floor", at_most=side == "ceiling")
+
+    def _budgets(self, key: AccessKey | None) -> Iterator[Budget]:
+        for config in self.config.budgets:
+            if config.key is None:
+                yield self._budget(config, None)
+            elif key is not None and config.key in ("each", key.id):
+                yield self._budget(config, key.id)
+
+    def _budget(self, config: BudgetConfig, key: str | None) -> Budget:
+        return self.memory.budget(
+            config.label, key, (config, self.config.timezone), lambda: self._new_budget(config, key)
+        )
+
+    def _new_budget(self, config: BudgetConfig, key: str | None) -> Budget:
+        assert self._spending is not None
+        costs = PacerCosts(*(_typical_usd(price) for price in self._prices))
+        traffic = self.memory.traffic(self.config.timezone, self.config.requests_per_hour)
+        pacer = Pacer(config.usd, config.per, costs=costs, traffic=traffic, forecast=key is None, zone=self._zone)
+        return Budget(f"budget:{config.label}", pacer, self._spending, key=key, hard=config.hard)
+
+    def _recent(self, router: ServedRouter) -> RecentWinRates:
+        calibration = router.calibration or _LIVE_TRAFFIC
+        return self.memory.recent(self._names[router.name], lambda: calibration.quantiles)
+
+    def _live(self, router: str) -> LiveShare:
+        return self.memory.live.setdefault(router, LiveShare())
+
+    def _problems(self) -> Iterator[str]:
+        if self.config.budgets:
+            if None in self._prices:
+                yield "policy.budgets need the prices of both models: give models.<name>.price"
+            elif self._spending is None:
+                yield "policy.budgets need a ledger, and this deployment keeps none"
+        settings = {"policy": self.config, **{f"policy.tiers.{name}": tier for name, tier in self.config.tiers.items()}}
+        settings |= {f"policy.schedule.{entry.name}": entry for entry in self.config.schedule}
+        for where, setting in settings.items():
+            yield from self._setting_problems(where, setting)
+
+    def _setting_problems(self, where: str, setting: SettingConfig) -> Iterator[str]:
+        for rule, wanted in (("max_loss", setting.max_loss), ("max_cost_usd", setting.max_cost_usd)):
+            for router in self._routers.values():
+                if wanted is not None and router.stored_threshold(rule, wanted) is None:
+                    yield f"{where}.{rule}: {no_stored_threshold(router, rule, wanted)}"
+
+
+def _typical_usd(price: Price | None) -> float:
+    return price.cost_usd(_TYPICAL_TOKENS, _TYPICAL_TOKENS) if price is not None else 0.0
+
+
+def _fingerprint(router: ServedRouter) -> str:
+    """Tells one version of a router from the next: their win rates are on different scales."""
+    quantiles = router.calibration.quantiles if router.calibration is not None else ()
+    return f"{crc32(repr((router.router.kind, quantiles)).encode()):08x}"
+
+
+def _shown(setting: SettingConfig) -> dict[str, float]:
+    values = {name: getattr(setting, name) for name in SettingConfig.model_fields}
+    return {name: value for name, value in values.items() if value is not None}

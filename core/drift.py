@@ -99,7 +99,7 @@ class ShiftTest:
         rank = self.rank(value)
         self.n_live += 1
         self._sums = (self._sums + 1.0) * self._bets[min(int(rank * _N_RANKS), _N_RANKS - 1)]
-        self.evidence = float(self._sums.mean())
+        self.evidence = float(self._sums.sum()) / self._sums.size
         return self.evidence
 
 

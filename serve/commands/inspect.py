@@ -1,4 +1,4 @@
-"""`pointsman inspect`: what a checkpoint holds."""
+"""`pointsman inspect`: what a checkpoint holds, or whether a server's prompts have drifted."""
 
 import argparse
 import json
@@ -18,13 +18,16 @@ _SHARES = (0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the subcommand."""
-    parser.add_argument("checkpoint", help="checkpoint directory, or the name of a bundled router (mf)")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("checkpoint", nargs="?", help="checkpoint directory, or the name of a bundled router (mf)")
+    what.add_argument("--server", metavar="URL", help="show the drift status of a running server instead")
+    parser.add_argument("--api-key", help="key for the server, or env:NAME")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Reads the checkpoint, checks its files, and prints what is in it."""
-    facts = describe(load_checkpoint(args.checkpoint))
+    """Reads the checkpoint, checks its files, and prints what is in it; or asks the server."""
+    facts = describe(load_checkpoint(args.checkpoint)) if args.server is None else _drift(args.server, args.api_key)
     if args.json:
         print(json.dumps(facts, indent=2))
         return 0
@@ -56,11 +59,21 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
             "thresholds": {f"{share:.0%} strong": round(calibration.threshold(share), 6) for share in _SHARES},
         },
         "thresholds": dict(checkpoint.thresholds),
+        "reference": {name: value for name, value in checkpoint.reference.items() if name != "examples"},
         "probability_map": None if checkpoint.probability_map is None else dict(checkpoint.probability_map),
         "options": dict(checkpoint.options),
         "provenance": dict(checkpoint.provenance),
         "metrics": dict(checkpoint.metrics),
     }
+
+
+def _drift(url: str, api_key: str | None) -> dict[str, Any]:
+    """What `GET /v1/drift` answers, one entry per router."""
+    from pointsman.serve.admin import ask_server
+
+    status = ask_server(url, "/v1/drift", api_key=api_key)
+    routers = status.pop("routers")
+    return {**routers, **status} if isinstance(routers, dict) else status
 
 
 def _text(value: Any) -> str:

@@ -1,0 +1,1 @@
+"""Watches whether live prompts are still like those that a router was calibrated on."""

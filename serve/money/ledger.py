@@ -74,6 +74,7 @@ class Ledger:
     Attributes:
         writer: this process, among those that share the store.
         n_failed: times that the store could not be reached.
+        own_part: part of the last half hour's requests that were charged here, in (0, 1].
     """
 
     def __init__(
@@ -87,12 +88,14 @@ class Ledger:
         """
         self.writer = f"{socket.gethostname()}-{os.getpid()}-{os.urandom(4).hex()}"
         self.n_failed = 0
+        self.own_part = 1.0
         self._store = store
         self._zone = zone
         self._clock = clock
         self._own: defaultdict[_Cell, _Amount] = defaultdict(_Amount)
         self._others: dict[_Cell, float] = {}
         self._changed: set[_Cell] = set()
+        self._own_requests: dict[float, int] = {}
         self._sums: dict[Per, _Sum] = {}
         self._reloaded_at = -_RELOAD_S
         self._task: asyncio.Task[None] | None = None
@@ -129,6 +132,7 @@ class Ledger:
         cell = (now // _SLOT_S * _SLOT_S, key, charge.model)
         amount = self._own[cell]
         amount.n_requests += 1
+        self._own_requests[cell[0]] = self._own_requests.get(cell[0], 0) + 1
         amount.input_tokens += charge.usage.input_tokens
         amount.output_tokens += charge.usage.output_tokens
         amount.cost_usd += usd
@@ -178,10 +182,18 @@ class Ledger:
         if everything:
             self._others, self._reloaded_at = {}, elapsed
             self._forget()
+        recent = (now - _RECENT_S) // _SLOT_S * _SLOT_S
+        self._compare(sum(row.n_requests for row in rows if row.at >= recent), recent)
         before = [self._others.get(_cell(row), 0.0) for row in rows]
         self._others.update((_cell(row), row.cost_usd) for row in rows)
         if everything or any(row.cost_usd != usd for row, usd in zip(rows, before, strict=True)):
             self._sums = {per: self._summed(find_period(per, now, self._zone)) for per in self._sums}
+
+    def _compare(self, n_others: int, since: float) -> None:
+        """Finds out how much of the traffic is here; a process that has just begun has little of it."""
+        self._own_requests = {slot: n for slot, n in self._own_requests.items() if slot >= since}
+        n_own = sum(self._own_requests.values()) + 1
+        self.own_part = n_own / (n_own + n_others)
 
     def _summed(self, period: Period) -> _Sum:
         total = _Sum(period)

@@ -12,11 +12,13 @@ from pointsman.core.recent import RecentWinRates
 __all__ = ["Budget", "Spending"]
 
 _UNDER_WAY_S = 900.0  # what has not ended by then is not waited for
-_FADE = 1.0 - 1.0 / 1000.0
 
 
 class Spending(Protocol):
-    """What was spent, by everyone who spends from the same budgets."""
+    """What was spent, by everyone who spends from the same budgets, and how much of the traffic is this process's."""
+
+    @property
+    def own_part(self) -> float: ...
 
     def spent_usd(self, period: Per, *, key: str | None = None) -> float: ...
 
@@ -30,7 +32,7 @@ class _UnderWay:
 class Budget:
     """A ceiling while it is being spent.
 
-    Other processes spend from it too. Each paces its own part: what is left times its part of what was spent lately.
+    Other processes spend from it too. Each paces what is left times its part of the traffic.
 
     Attributes:
         name: of the rule, e.g. "budget:day".
@@ -44,8 +46,6 @@ class Budget:
         self._spending = spending
         self._under_way: OrderedDict[int, _UnderWay] = OrderedDict()
         self._under_way_usd = 0.0
-        self._own_usd = self._all_usd = 0.0
-        self._spent_before: float | None = None
 
     def spent_usd(self) -> float:
         """Dollars that were spent in this period."""
@@ -58,7 +58,7 @@ class Budget:
     def ruling(self, now: float, recent: RecentWinRates) -> Ruling:
         """Lowest threshold that the money lasts for."""
         self._forget(now)
-        left_usd = (self.pacer.usd - self.spent_usd()) * self._own_part() - self._under_way_usd
+        left_usd = (self.pacer.usd - self.spent_usd()) * self._spending.own_part - self._under_way_usd
         return Ruling(self.pacer.threshold(now, left_usd, recent), self.name)
 
     def begin(self, request: int, now: float, *, strong: bool) -> None:
@@ -73,12 +73,10 @@ class Budget:
         self._drop(request)
         if usd is not None:
             self.pacer.costs.learn(usd, strong=strong)
-            self._compare(usd)
 
     def spend_other(self, usd: float) -> None:
         """A request that this budget does not decide on cost this much of it."""
         self.pacer.costs.learn_other(usd)
-        self._compare(usd)
 
     def describe(self, now: float) -> dict[str, Any]:
         """Ceiling, spending and plan, as JSON-ready types."""
@@ -96,17 +94,6 @@ class Budget:
             "begin": period.begin,
             "end": period.end,
         }
-
-    def _own_part(self) -> float:
-        return min(self._own_usd / self._all_usd, 1.0) if self._all_usd > 0.0 and self._own_usd > 0.0 else 1.0
-
-    def _compare(self, own_usd: float) -> None:
-        spent = self.spent_usd()
-        before, self._spent_before = self._spent_before, spent
-        if before is None or spent < before:  # the first time, or a new period
-            return
-        self._own_usd = _FADE * self._own_usd + own_usd
-        self._all_usd = _FADE * self._all_usd + spent - before
 
     def _forget(self, now: float) -> None:
         while self._under_way:

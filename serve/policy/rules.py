@@ -101,7 +101,7 @@ class Policies:
     def begin(self, request: int, budgets: tuple[Budget, ...], *, strong: bool) -> None:
         """Counts a request that is under way against its budgets."""
         now = self._clock()
-        if self.config.budgets:
+        if budgets:
             self.memory.traffic(self.config.timezone, self.config.requests_per_hour).count(now)
         for budget in budgets:
             budget.begin(request, now, strong=strong)

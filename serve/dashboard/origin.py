@@ -2,7 +2,7 @@
 
 Where keys are asked for, a page that has none gets nothing. Where none are, two things protect what is shown: a request
 must name this server by a host that no outsider can make (an address, localhost, or one that is configured), and what
-browsers say of its origin must be this server's own.
+browsers say of its origin must be this server's own. A POST without an origin is no browser's: its host may be any.
 """
 
 from collections.abc import Collection
@@ -40,10 +40,10 @@ class OwnPagesOnly:
 
     def _problem(self, method: str, headers: dict[bytes, bytes]) -> RequestError | None:
         host = headers.get(b"host", b"").decode("latin-1")
-        if not self._any_host and not self._is_known(host):
+        origin = headers.get(b"origin")
+        if not self._any_host and (method != "POST" or origin is not None) and not self._is_known(host):
             message = f"host {host!r} is not known here: open the dashboard at localhost or an address, "
             return _refused(message + "or name the host under dashboard.hosts")
-        origin = headers.get(b"origin")
         if origin is not None and urlsplit(origin.decode("latin-1")).netloc.lower() != host.lower():
             return _refused(f"origin {origin.decode('latin-1')!r} is not this server")
         if headers.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin"):

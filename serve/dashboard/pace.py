@@ -39,7 +39,8 @@ class Pace:
                 counts[_STRONG] += seen["decided"] == seen["candidates"][0]
             counts[_FAILURES] += seen["outcome"] in _FAILED
             counts[_COST] += seen["cost_usd"] or 0.0
-            counts[_SAVED] += seen.get("saved_usd") or 0.0
+            if seen["strong_usd"] is not None and seen["cost_usd"] is not None:
+                counts[_SAVED] += seen["strong_usd"] - seen["cost_usd"]
         self._timed.append(tuple(seen[f"{name}_ms"] for name in _PARTS))
 
     def summary(self, *, whole: bool) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from typing import Any
 
 import orjson
 from starlette.routing import BaseRoute, Route
@@ -11,13 +10,20 @@ from starlette.types import ASGIApp, Scope
 from pointsman.serve.access import request_key
 from pointsman.serve.dashboard.api import Answers, Events, Query
 from pointsman.serve.dashboard.decisions import Decisions
+from pointsman.serve.dashboard.facts import facts_about, facts_now
 from pointsman.serve.dashboard.live import LiveHub
 from pointsman.serve.dashboard.origin import OwnPagesOnly
 from pointsman.serve.dashboard.page import Files, Page
 from pointsman.serve.dashboard.sources import Sources
 from pointsman.serve.engine import Engine
 
-__all__ = ["dashboard_routes"]
+__all__ = ["dashboard_routes", "own_pages_only"]
+
+
+def own_pages_only(engine: Engine, endpoint: ASGIApp) -> ASGIApp:
+    """`endpoint`, kept from the pages of other sites."""
+    config = engine.config
+    return OwnPagesOnly(endpoint, hosts=config.dashboard.hosts, any_host=config.server.asks_for_keys)
 
 
 def dashboard_routes(engine: Engine, guard: Callable[[ASGIApp], ASGIApp]) -> list[BaseRoute]:
@@ -31,16 +37,16 @@ def dashboard_routes(engine: Engine, guard: Callable[[ASGIApp], ASGIApp]) -> lis
     if hub is None or not config.enabled:
         return []
     keys = engine.config.server.asks_for_keys
-    sources = Sources(engine.routers, config.reports)
+    sources = Sources(engine.routers, config.reports, engine.memory.store)
     decisions = Decisions(hub, engine.memory.store)
-    about = {"pair": [engine.pair.strong, engine.pair.weak], "routers": _routers(engine), "models": [*engine.upstreams]}
-    about |= {"workers": bool(os.environ.get("PROMETHEUS_MULTIPROC_DIR")), "store": engine.memory.store is not None}
-    hub.show(lambda: _facts(engine))
+    about = facts_about(engine) | {"keys": keys, "store": engine.memory.store is not None}
+    about["workers"] = bool(os.environ.get("PROMETHEUS_MULTIPROC_DIR"))
+    hub.show(lambda: facts_now(engine))
 
     async def read_about(scope: Scope, query: Query) -> bytes:
         key = request_key(scope)
         admin = key is None or key.admin
-        return orjson.dumps({**about, "sources": sources.cards(), "keys": keys, "admin": admin})
+        return orjson.dumps({**about, "sources": sources.cards(), "admin": admin})
 
     async def read_source(scope: Scope, query: Query) -> bytes:
         return await sources.read(scope["path_params"]["id"])
@@ -49,7 +55,7 @@ def dashboard_routes(engine: Engine, guard: Callable[[ASGIApp], ASGIApp]) -> lis
         return await decisions.read(query)
 
     def own(endpoint: ASGIApp) -> ASGIApp:
-        return OwnPagesOnly(guard(endpoint), hosts=config.hosts, any_host=keys)
+        return own_pages_only(engine, guard(endpoint))
 
     return [
         Route("/", Page(), methods=["GET"]),
@@ -59,12 +65,3 @@ def dashboard_routes(engine: Engine, guard: Callable[[ASGIApp], ASGIApp]) -> lis
         Route("/api/events", own(Events(hub)), methods=["GET"]),
         Route("/api/decisions", own(Answers(read_decisions, admin=True)), methods=["GET"]),
     ]
-
-
-def _routers(engine: Engine) -> list[dict[str, Any]]:
-    return [{"name": name, "threshold": router.default_threshold} for name, router in engine.routers.items()]
-
-
-def _facts(engine: Engine) -> dict[str, Any]:
-    """What is not counted but looked up: the models' breakers."""
-    return {"models": {name: not service.breaker.is_open for name, service in engine.services.items()}}

@@ -6,33 +6,44 @@
 """
 
 import asyncio
+import time
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from pointsman.core.errors import ConfigError
 from pointsman.serve.dashboard.shares import calibration_points
+from pointsman.serve.dashboard.traffic import traffic_points
 from pointsman.serve.errors import RequestError
 from pointsman.serve.served import ServedRouter
+
+if TYPE_CHECKING:
+    from pointsman.serve.store.store import Store
 
 __all__ = ["Sources"]
 
 _BUNDLED = {"mmlu": "MMLU, half of it", "gsm8k": "GSM8K, half of it"}
+_TRAFFIC_DAYS = 30
 _MAX_BYTES = 64 * 1024 * 1024
 
 
 class Sources:
     """The simulator's sources, by id."""
 
-    def __init__(self, routers: Mapping[str, ServedRouter], reports: Mapping[str, str]) -> None:
+    def __init__(
+        self, routers: Mapping[str, ServedRouter], reports: Mapping[str, str], store: "Store | None" = None
+    ) -> None:
         """Reads nothing yet.
 
         Args:
             reports: files by name.
+            store: of the prompts that were routed here, where they are kept.
         """
+        self._served = tuple(routers)
+        self._store = store
         self._routers = {name: router for name, router in routers.items() if router.calibration is not None}
         self._reports = reports
 
@@ -41,6 +52,7 @@ class Sources:
         return [
             *({"id": f"report/{name}", "kind": "report", "title": name} for name in self._reports),
             *({"id": f"bundled/{name}", "kind": "bundled", "title": title} for name, title in _BUNDLED.items()),
+            *({"id": f"traffic/{name}", "kind": "traffic", "title": name} for name in self._served if self._store),
             *({"id": f"calibration/{name}", "kind": "calibration", "title": name} for name in self._routers),
         ]
 
@@ -48,13 +60,15 @@ class Sources:
         """One source as JSON.
 
         Raises:
-            RequestError: 404, there is no such source, or 422, its file is no evaluation.
+            RequestError: 404, there is no such source, or nothing in it, or 422, its file is no evaluation.
         """
         kind, _, name = wanted.partition("/")
         if kind == "bundled" and name in _BUNDLED:
             return (files("pointsman.serve.dashboard") / "reports" / f"{name}.json").read_bytes()
         if kind == "calibration" and name in self._routers:
             return orjson.dumps(_calibration(name, self._routers[name]))
+        if kind == "traffic" and name in self._served and self._store is not None:
+            return orjson.dumps(await _traffic(name, self._store))
         if kind == "report" and name in self._reports:
             return await asyncio.to_thread(_report, name, self._reports[name])
         known = ", ".join(card["id"] for card in self.cards())
@@ -66,6 +80,19 @@ def _calibration(name: str, router: ServedRouter) -> dict[str, Any]:
     assert calibration is not None
     rows = [{"name": name, "points": calibration_points(calibration)}]
     return {"source": calibration.source, "n_prompts": calibration.n_prompts, "rows": rows}
+
+
+async def _traffic(name: str, store: "Store") -> dict[str, Any]:
+    from pointsman.serve.store.queries import DecisionFilter
+
+    since = time.time() - 86_400.0 * _TRAFFIC_DAYS
+    bins = await store.bins(DecisionFilter(router=name, since=since))
+    if not bins:
+        message = f"no prompt was routed by {name!r} here in the last {_TRAFFIC_DAYS} days"
+        raise RequestError(message, status=404, code="no_traffic")
+    points, n_prompts = traffic_points(bins)
+    source = f"prompts routed by {name} here in the last {_TRAFFIC_DAYS} days"
+    return {"source": source, "n_prompts": n_prompts, "rows": [{"name": name, "points": points}]}
 
 
 def _report(name: str, file: str) -> bytes:

@@ -97,20 +97,34 @@ export class Live {
   showCards(event) {
     const [, routed, strong, failed, cost, saved] = event.totals;
     const all = event.totals[0];
-    this.card("rate", "Requests per second", number(this.sum(N, 10) / 10, 1), `${number(all)} since the server started`);
+    this.card("rate", "Requests per second", number(this.sum(N, 10) / 10, 1), `${number(all)} since the start`);
     const target = event.target_share;
     this.card("strong", "Strong share", routed ? percent(strong / routed) : "–",
       target == null ? `${number(strong)} of ${number(routed)} routed` : `wanted ${percent(target)}`);
-    const budget = event.budget;
-    this.card("spend", "Spent", event.priced === false ? "–" : dollars(cost),
-      budget ? budget.words : event.priced === false ? "no prices configured" : `${dollars(this.sum(COST, 60) * 60)} an hour at this pace`);
-    this.card("saved", "Saved", event.priced === false ? "–" : dollars(saved), "against always strong");
+    const budget = event.budgets[0];
+    if (budget) {
+      const pace = budget.spent_usd > budget.planned_usd ? "ahead of" : "behind";
+      this.card("spend", `Spent this ${budget.per}`, dollars(budget.spent_usd), `of ${dollars(budget.usd)}`,
+        `${dollars(Math.abs(budget.spent_usd - budget.planned_usd))} ${pace} the plan`);
+    } else {
+      this.card("spend", "Spent", event.priced ? dollars(cost) : "–",
+        event.priced ? `${dollars(this.sum(COST, 60) * 60)} an hour at this pace` : "no prices configured");
+    }
+    this.card("saved", "Saved", event.priced ? dollars(saved) : "–", "against always strong");
     const { routing, upstream, overhead } = event.latency;
     this.card("latency", "Time to the first byte", milliseconds(upstream?.[0]),
-      `routing ${milliseconds(routing?.[0])}, overhead ${milliseconds(overhead?.[0])}`,
-      `99th: ${milliseconds(upstream?.[1])}, ${milliseconds(routing?.[1])}, ${milliseconds(overhead?.[1])}`);
+      `${milliseconds(routing?.[0])} routing, ${milliseconds(overhead?.[0])} else`,
+      `99th percentile ${milliseconds(upstream?.[1])}`);
     this.card("failed", "Errors", all ? percent(failed / all, 2) : "–", `${number(failed)} of ${number(all)}`, this.models(event.models));
-    if (event.drift) this.card("drift", "Drift", event.drift.value, event.drift.words);
+    this.showDrift(event.drift);
+  }
+
+  showDrift(routers) {
+    if (!routers) return;
+    const [name, watch] = Object.entries(routers).find(([, each]) => each.alarm) ?? Object.entries(routers)[0] ?? [];
+    if (!name) return;
+    this.card("drift", "Drift", watch.state, el("span", { class: `state ${watch.alarm ? "down" : "up"}` }, name),
+      `${number(watch.n_prompts)} prompts compared`);
   }
 
   models(states) {

@@ -18,7 +18,7 @@ export class Simulator {
     this.about = about;
     this.complain = complain;
     this.opened = new Map();
-    this.prices = { ...EXAMPLE, ...JSON.parse(localStorage.getItem("pointsman-prices") ?? "{}") };
+    this.prices = { ...EXAMPLE, ...about.prices, ...JSON.parse(localStorage.getItem("pointsman-prices") ?? "{}") };
     this.readouts = new Readouts();
     this.curve = new Curve((wanted) => (wanted.share === undefined ? this.setThreshold(wanted.threshold) : this.setShare(wanted.share)));
     this.histogram = new Histogram();
@@ -55,6 +55,7 @@ export class Simulator {
     for (const side of ["strong", "weak"]) follow(`${side}-usd`, (value) => this.setPrice(side, Math.max(0, value)));
     byId("copy-field").addEventListener("click", () => this.copy("model-field"));
     byId("copy-config").addEventListener("click", () => this.copy("config-line"));
+    byId("apply").addEventListener("click", () => this.apply());
     document.querySelector(".controls").addEventListener("submit", (event) => event.preventDefault());
   }
 
@@ -101,8 +102,9 @@ export class Simulator {
     [slider.min, slider.max, slider.step] = [this.range[0], this.range[1], 0.001];
     this.measured = Boolean(this.row.points.usd);
     byId("prices").hidden = this.measured;
-    byId("about-prices").textContent = localStorage.getItem("pointsman-prices")
-      ? "Your prices, kept in this browser." : "Examples: put in what yours cost.";
+    byId("about-prices").textContent = localStorage.getItem("pointsman-prices") ? "Your prices, kept in this browser."
+      : this.about.prices ? `As configured, for ${this.about.prices.tokens} tokens in and ${this.about.prices.tokens} out.`
+        : "Examples: put in what yours cost.";
     this.showPrices();
     const served = this.about.routers.find((router) => router.name === name);
     const start = this.threshold ?? served?.threshold;
@@ -176,8 +178,21 @@ export class Simulator {
     const router = this.about.routers.find((served) => served.name === this.row.name)?.name ?? this.about.routers[0].name;
     this.router = router;
     byId("model-field").textContent = `router-${router}-${this.threshold}`;
-    byId("config-line").textContent = `routers: {${router}: {threshold: ${this.threshold}}}`;
+    byId("config-line").textContent = `policy: {threshold: ${this.threshold}}`;
     byId("copied").textContent = "\u00a0";
+    byId("apply-row").hidden = !this.about.admin;
+    byId("apply-state").textContent = "Serve requests that name no threshold with it";
+  }
+
+  async apply() {
+    byId("apply").disabled = true;
+    try {
+      await read("/v1/policy", { body: { threshold: this.threshold } });
+      byId("apply-state").textContent = `In force: ${this.threshold}, until the configuration changes`;
+    } catch (error) {
+      byId("apply-state").textContent = error.message;
+    }
+    byId("apply").disabled = false;
   }
 
   async copy(id) {

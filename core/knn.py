@@ -16,7 +16,7 @@ from pointsman.core.arrays import AnyFloatArray, Float32Array, FloatArray, IntAr
 from pointsman.core.embedding import check_embeddings
 from pointsman.core.similarity import unit_rows
 
-__all__ = ["Neighbours", "left_out_shares", "neighbour_shares", "win_shares"]
+__all__ = ["Neighbours", "left_out_shares", "nearest", "neighbour_shares", "win_shares"]
 
 _CHUNK = 64
 
@@ -92,6 +92,22 @@ def left_out_shares(neighbours: Neighbours, rows: IntArray, group: IntArray) -> 
             raise ValueError("leaving out a prompt's group leaves no neighbour")
         parts.append(_weighted_mean(neighbours, cosines))
     return np.concatenate(parts) if parts else np.zeros(0)
+
+
+def nearest(neighbours: Neighbours, embedding: AnyFloatArray, n: int) -> tuple[IntArray, FloatArray]:
+    """Rows and cosines of the n training prompts most like one prompt, the nearest first, each of shape (n,).
+
+    Args:
+        embedding: shape (dim,).
+        n: fewer are given where there are fewer.
+
+    Raises:
+        ValueError: `embedding` has another dimension or is not finite.
+    """
+    query = unit_rows(np.asarray(check_embeddings(embedding[None, :], neighbours.embeddings.shape[1])))[0]
+    cosines = neighbours.embeddings @ query.astype(np.float32)
+    rows = np.argsort(-cosines, kind="stable")[:n]
+    return rows, cosines[rows].astype(np.float64)
 
 
 def win_shares(scores: FloatArray, strong: IntArray, weak: IntArray, *, margin: float = 0.0) -> FloatArray:

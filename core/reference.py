@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pointsman.core.arrays import AnyFloatArray, FloatArray
+from pointsman.core.arrays import FloatArray
 from pointsman.core.checkpoint import Checkpoint
 from pointsman.core.errors import CheckpointError
 from pointsman.core.novelty import Centroids
@@ -72,12 +72,13 @@ def read_reference(checkpoint: Checkpoint) -> Reference | None:
     """
     if _WIN_RATES not in checkpoint.arrays:
         return None
+    vectors = _optional(checkpoint, _CENTROIDS, 2)
     try:
         return Reference(
             source=str(checkpoint.reference.get("source", "")),
             win_rates=checkpoint.array(_WIN_RATES, ndim=1).astype(np.float64),
             distances=_optional(checkpoint, _DISTANCES, 1),
-            centroids=None if (vectors := _optional(checkpoint, _CENTROIDS, 2)) is None else Centroids(vectors),
+            centroids=None if vectors is None else Centroids(vectors.astype(np.float32)),
             examples=tuple(checkpoint.reference.get("examples", ())),
         )
     except (TypeError, ValueError) as error:
@@ -98,7 +99,7 @@ def with_reference(checkpoint: Checkpoint, reference: Reference | None) -> Check
     return replace(checkpoint, arrays=arrays, reference={**record, **examples})
 
 
-def _optional(checkpoint: Checkpoint, name: str, ndim: int) -> AnyFloatArray | None:
+def _optional(checkpoint: Checkpoint, name: str, ndim: int) -> FloatArray | None:
     return checkpoint.array(name, ndim=ndim).astype(np.float64) if name in checkpoint.arrays else None
 
 

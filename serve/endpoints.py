@@ -19,6 +19,7 @@ from pointsman.serve.conversations import session_header
 from pointsman.serve.engine import Engine
 from pointsman.serve.errors import RequestError, UpstreamFailure
 from pointsman.serve.exchange import Exchange
+from pointsman.serve.explain import Explainer, wants_explanation
 from pointsman.serve.metrics import CONTENT_TYPE, Metrics
 from pointsman.serve.model_field import AUTO, ROUTER_PREFIX
 from pointsman.serve.record import Observer, Record, request_id
@@ -97,24 +98,35 @@ class Completions:
 
 
 class RouteOnly:
-    """POST /v1/route: the decision on a chat request, or on {"prompt": ...}, without asking any model."""
+    """POST /v1/route: the decision on a chat request, or on {"prompt": ...}, without asking any model.
+
+    With "explain": true what it rests on comes with it.
+    """
 
     def __init__(self, engine: Engine, *, limits: ServerConfig) -> None:
         self._engine = engine
         self._limits = limits
+        self._explainer = Explainer(engine.routers, engine.pair, engine.tariffs, drift=engine.memory.drift)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             body = await read_body(receive, self._limits)
             question = read_question(body)
             check_model(scope, question.model)
-            decision = await self._engine.decide(Exchange(question, key=request_key(scope), dry=True))
+            explain = wants_explanation(question.document)
+            exchange = Exchange(question, key=request_key(scope), dry=True)
+            decision = await self._engine.decide(exchange)
+            answer = decision.to_dict()
+            if explain:
+                answer["explanation"] = self._explainer.explain(
+                    decision, prompt=question.prompt, embedding=exchange.embedding
+                )
         except RequestError as error:
             await _refuse(send, error)
         except ClientGone:
             _LOG.debug("a client hung up before its decision")
         else:
-            await send_body(send, 200, orjson.dumps(decision.to_dict()), (JSON, *decision_headers(decision)))
+            await send_body(send, 200, orjson.dumps(answer), (JSON, *decision_headers(decision)))
 
 
 class Models:

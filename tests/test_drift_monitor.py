@@ -2,9 +2,8 @@
 
 import asyncio
 import json
-import urllib.error
-import urllib.request
 
+import httpx
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -215,9 +214,5 @@ async def _until(holds):
 
 
 def post(url, value):
-    made = urllib.request.Request(url, json.dumps(value).encode(), {"content-type": "application/json"})
-    try:
-        with urllib.request.urlopen(made, timeout=10) as answer:
-            return answer.status, json.loads(answer.read())
-    except urllib.error.HTTPError as error:
-        return error.code, json.loads(error.read())
+    answer = httpx.post(url, json=value, timeout=10)
+    return answer.status_code, answer.json()

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from typing import Any
 
 from pointsman.core.decision import Decision
 
@@ -16,14 +17,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     setting.add_argument("--threshold", type=_fraction, help="strong iff win rate >= this (default: the router's)")
     setting.add_argument("--strong-share", type=_fraction, help="share of prompts for the strong model")
     parser.add_argument("--config", help="YAML file with routers and models")
+    parser.add_argument("--explain", action="store_true", help="say what the decision rests on, costs and saves")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Prints the chosen model and why."""
-    decision = _decide(args)
+    decision, explanation = _decide(args)
     if args.json:
-        print(json.dumps(decision.to_dict()))
+        extra = {} if explanation is None else {"explanation": explanation}
+        print(json.dumps({**decision.to_dict(), **extra}))
+        return 0
+    if explanation is not None:
+        from pointsman.serve.explain import explanation_lines
+
+        print("\n".join(explanation_lines(explanation)))
         return 0
     sign = ">=" if decision.model == decision.candidates[0] else "<"
     print(
@@ -33,7 +41,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _decide(args: argparse.Namespace) -> Decision:
+def _decide(args: argparse.Namespace) -> tuple[Decision, dict[str, Any] | None]:
+    """The decision, and the explanation if one is asked for."""
     from dataclasses import replace
 
     from pointsman.core.pair import ModelPair
@@ -47,7 +56,15 @@ def _decide(args: argparse.Namespace) -> Decision:
     served = serve_router(name, router_config)
     threshold = served.threshold(ModelField(name, args.threshold, args.strong_share))
     pair = ModelPair(config.strong or "strong", config.weak or "weak")
-    return replace(served.router.route(args.prompt, threshold, pair), router=name)
+    decision = replace(served.router.route(args.prompt, threshold, pair), router=name)
+    if not args.explain:
+        return decision, None
+    from pointsman.serve.explain import Explainer
+    from pointsman.serve.money.tariffs import read_tariffs
+
+    reading = served.router.read(args.prompt)
+    explainer = Explainer({name: served}, pair, read_tariffs(config))
+    return decision, explainer.explain(decision, prompt=args.prompt, embedding=reading.embedding)
 
 
 def _fraction(text: str) -> float:

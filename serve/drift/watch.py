@@ -94,7 +94,7 @@ class Watch:
         if "novelty" not in self._tests or not embeddings:
             return []
         assert self.reference is not None and self.reference.centroids is not None
-        return self.reference.centroids.distances(np.stack(embeddings)).tolist()
+        return [float(distance) for distance in self.reference.centroids.distances(np.stack(embeddings))]
 
     def _raises(self, name: str, value: float) -> bool:
         test = self._tests[name]

@@ -25,6 +25,7 @@ class EventStream(ABC):
         done: nothing more follows.
         begun: something has come.
         failed: the stream broke, or the upstream reported an error in its midst.
+        failure: how it broke; None where it did not, or the upstream told so itself.
         usage: tokens as the upstream reports them; None until it does.
         prompt: what it reports of the prompt before the answer; None where it does not.
         answer: what was said so far.
@@ -38,6 +39,7 @@ class EventStream(ABC):
         self.finished = False
         self.done = False
         self.failed = False
+        self.failure: UpstreamFailure | None = None
         self.usage: Usage | None = None
         self.prompt: Usage | None = None
         self.answer = TextSample()

@@ -96,7 +96,7 @@ async def relay_events(
             if not started:
                 raise
             if not stream.done:
-                stream.failed = True
+                stream.failed, stream.failure = True, failure
                 if on_break is not None:
                     on_break()
                 yield stream.error_event(failure)

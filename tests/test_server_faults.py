@@ -1,40 +1,58 @@
 """Upstreams that misbehave, down to the TCP connection: what the client sees of it.
 
-Every test scripts what an upstream does with one connection after the other, and names what the client sees.
+Every test scripts what an upstream does with one connection after the other, and names what the client sees: a client
+of OpenAI's chat completions or of Anthropic's Messages API, before an upstream that speaks one or the other.
 """
 
 import gzip
-import json
 import time
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
 
+import anthropic
 import httpx
 import openai
 import pytest
-from faulty_upstream import (
-    Misbehaving,
-    answer,
-    broken_chunks,
-    completion,
-    error,
-    event,
-    garbage,
-    half_closed,
-    hang_up,
-    silence,
-    stream,
-)
+from faulty_upstream import Act, Misbehaving, answer, broken_chunks, garbage, half_closed, hang_up, silence, stream
+from wires import CHAT, MESSAGES, USAGE, Wire
 
 from pointsman.serve import create_app
 from pointsman.serve.config_file import make_config
+from pointsman.serve.upstreams.litellm import require_litellm
 
 from upstream import LocalServer
 
 HELLO = [{"role": "user", "content": "Hello"}]
 WEAK_FIRST = "router-random-1"
-GOOD = answer(200, completion())
-GOOD_STREAM = stream(event(content="fi"), event(content="ne"), event("stop"), b"data: [DONE]\n\n")
+CASES = {
+    "chat": (CHAT, CHAT),
+    "messages": (MESSAGES, MESSAGES),
+    "chat of a messages model": (CHAT, MESSAGES),
+    "messages of a chat model": (MESSAGES, CHAT),
+}
+pytestmark = pytest.mark.filterwarnings("ignore")  # LiteLLM's own
+
+
+@pytest.fixture(params=CASES.values(), ids=CASES.keys(), scope="module")
+def wires(request) -> tuple[Wire, Wire]:
+    """What the client speaks, and what the upstreams speak."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def client_wire(wires) -> Wire:
+    return wires[0]
+
+
+@pytest.fixture(scope="module")
+def wire(wires) -> Wire:
+    return wires[1]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def litellm_is_loaded() -> None:
+    """So that no test waits for it."""
+    require_litellm()
 
 
 @pytest.fixture
@@ -45,17 +63,18 @@ def weak() -> Iterator[Misbehaving]:
 
 
 @pytest.fixture
-def strong() -> Iterator[Misbehaving]:
+def strong(wire) -> Iterator[Misbehaving]:
     made = Misbehaving()
-    made.script = [answer(200, completion("from the strong model"))]
+    made.script = [answer(200, wire.completion("from the strong model"))]
     yield made
     made.close()
 
 
 @pytest.fixture
-def front(weak, strong) -> Iterator[LocalServer]:
+def front(weak, strong, wire) -> Iterator[LocalServer]:
     """Pointsman before both, impatient so that the tests are quick."""
     patience = {
+        "provider": wire.provider,
         "timeouts": {"connect_s": 1, "first_byte_s": 0.6, "between_chunks_s": 0.4, "total_s": 5},
         "retry": {"attempts": 2, "base_s": 0.02, "max_s": 1.2},
         "breaker": {"failures": 4, "open_s": 0.5},
@@ -71,41 +90,31 @@ def front(weak, strong) -> Iterator[LocalServer]:
 
 
 @pytest.fixture
-def ask(front) -> Iterator[Callable[..., httpx.Response]]:
+def ask(front, client_wire) -> Iterator[Callable[..., httpx.Response]]:
     with httpx.Client(base_url=front.url, timeout=10) as client:
         yield lambda model=WEAK_FIRST, **more: client.post(
-            "/v1/chat/completions", json={"model": model, "messages": HELLO, **more}
+            f"/v1{client_wire.path}", json={"model": model, "messages": HELLO, "max_tokens": 9, **more}
         )
 
 
-def text_of(response: httpx.Response) -> str:
-    return response.json()["choices"][0]["message"]["content"]
+def good_stream(wire: Wire) -> Act:
+    return stream(wire.first, wire.piece("fi"), wire.piece("ne"), wire.finish, wire.done)
 
 
-def events_of(response: httpx.Response) -> list:
-    data = [line[6:] for line in response.text.splitlines() if line.startswith("data: ")]
-    return [item if item == "[DONE]" else json.loads(item) for item in data]
-
-
-def ends_in_error(response: httpx.Response, code: str) -> bool:
-    *_, last = events_of(response)
-    return last != "[DONE]" and "[DONE]" not in response.text and last["error"]["code"] == code
-
-
-def test_01_a_429_with_retry_after_is_waited_for(ask, weak):
+def test_01_a_429_with_retry_after_is_waited_for(ask, weak, client_wire, wire):
     """The client sees one good answer, given after the pause that the upstream asked for."""
-    weak.script = [error(429, "slow down", "Retry-After: 1"), GOOD]
+    weak.script = [wire.error(429, "slow down", "Retry-After: 1"), wire.good]
     response = ask()
-    assert text_of(response) == "fine"
+    assert client_wire.text_of(response) == "fine"
     assert 1.0 <= weak.times[1] - weak.times[0] < 1.5
     assert response.headers["x-pointsman-chain"] == "weak 429, weak 200"
 
 
-def test_02_a_persistent_429_falls_back(ask, weak, strong):
+def test_02_a_persistent_429_falls_back(ask, weak, strong, client_wire, wire):
     """The client sees the strong model's answer; asked for by name, the model's own 429 with its Retry-After."""
-    weak.script = [error(429, "slow down", "Retry-After: 0")]
+    weak.script = [wire.error(429, "slow down", "Retry-After: 0")]
     response = ask()
-    assert text_of(response) == "from the strong model"
+    assert client_wire.text_of(response) == "from the strong model"
     assert response.headers["x-pointsman-chain"] == "weak 429, weak 429, weak 429, strong 200"
     assert response.headers["x-pointsman-model"] == "strong"
     named = ask("weak")
@@ -113,112 +122,109 @@ def test_02_a_persistent_429_falls_back(ask, weak, strong):
     assert named.json()["error"]["message"] == "slow down"
 
 
-def test_02_a_pause_that_is_too_long_is_not_waited_for(ask, weak):
+def test_02_a_pause_that_is_too_long_is_not_waited_for(ask, weak, client_wire, wire):
     """Retry-After beyond the limit, in seconds or as a date, means the other model at once."""
     for late in ("60", formatdate(time.time() + 60, usegmt=True)):
-        weak.script = [error(429, "slow down", f"Retry-After: {late}")]
+        weak.script = [wire.error(429, "slow down", f"Retry-After: {late}")]
         response = ask()
-        assert text_of(response) == "from the strong model"
+        assert client_wire.text_of(response) == "from the strong model"
         assert response.headers["x-pointsman-chain"] == "weak 429, strong 200"
 
 
-def test_03_a_single_500_is_tried_again(ask, weak):
+def test_03_a_single_500_is_tried_again(ask, weak, client_wire, wire):
     """The client sees one good answer from the same model."""
-    weak.script = [error(500, "oops"), GOOD]
+    weak.script = [wire.error(500, "oops"), wire.good]
     response = ask()
-    assert text_of(response) == "fine"
+    assert client_wire.text_of(response) == "fine"
     assert response.headers["x-pointsman-chain"] == "weak 500, weak 200"
 
 
-def test_04_a_503_falls_back(ask, weak):
+def test_04_a_503_falls_back(ask, weak, client_wire):
     """The client sees the strong model's answer after three tries."""
     weak.script = [answer(503, b"<html>down</html>", "Content-Type: text/html")]
     response = ask()
-    assert text_of(response) == "from the strong model"
+    assert client_wire.text_of(response) == "from the strong model"
     assert len(weak.requests) == 3
 
 
-def test_05_a_reset_connection_is_tried_again(ask, weak):
+def test_05_a_reset_connection_is_tried_again(ask, weak, client_wire, wire):
     """Before an answer and inside a whole one, the client sees one good answer."""
 
     def half(connection):
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{")
         hang_up(connection)
 
-    weak.script = [hang_up, half, GOOD]
+    weak.script = [hang_up, half, wire.good]
     response = ask()
-    assert text_of(response) == "fine"
+    assert client_wire.text_of(response) == "fine"
     assert response.headers["x-pointsman-chain"] in (
         "weak upstream_unreachable, weak upstream_cut, weak 200",
         "weak upstream_unreachable, weak upstream_unreachable, weak 200",
     )
 
 
-def test_06_no_response_at_all_falls_back_in_time(ask, weak):
+def test_06_no_response_at_all_falls_back_in_time(ask, weak, client_wire):
     """The client sees the strong model's answer soon after the limit; asked for by name, a 504."""
     weak.script = [silence]
     started = time.monotonic()
-    assert text_of(ask()) == "from the strong model"
+    assert client_wire.text_of(ask()) == "from the strong model"
     assert time.monotonic() - started < 1.2
     named = ask("weak")
-    assert (named.status_code, named.json()["error"]["code"]) == (504, "upstream_timeout")
+    assert client_wire.refused(named, 504, "upstream_timeout")
 
 
-def test_07_a_slow_first_token_is_waited_for_up_to_the_limit(ask, weak, strong):
+def test_07_a_slow_first_token_is_waited_for_up_to_the_limit(ask, weak, strong, client_wire, wire):
     """Within the limit the client sees the stream; beyond it, though headers have come, the strong model's."""
-    strong.script = [GOOD_STREAM]
-    weak.script = [stream(0.3, event(content="fi"), event("stop"), b"data: [DONE]\n\n")]
+    strong.script = [good_stream(wire)]
+    weak.script = [stream(0.3, wire.first, wire.piece("fi"), wire.finish, wire.done)]
     assert ask(stream=True).headers["x-pointsman-model"] == "weak"
-    weak.script = [stream(1.5, event(content="late"))]
+    weak.script = [stream(1.5, wire.first, wire.piece("late"))]
     late = ask(stream=True)
     assert late.headers["x-pointsman-model"] == "strong"
-    assert events_of(late)[-1] == "[DONE]"
+    assert client_wire.ended(late)
 
 
 @pytest.mark.parametrize("reset", [False, True])
-def test_08_a_stream_that_is_cut_ends_in_an_error(ask, front, weak, reset):
-    """The client sees what came, then an error event, and no [DONE]; OpenAI's client raises."""
-    weak.script = [stream(event(content="fi"), 0.05, b'data: {"choi', end=False, reset=reset)]
+def test_08_a_stream_that_is_cut_ends_in_an_error(ask, front, weak, reset, client_wire, wire):
+    """The client sees what came, then an error event, and no proper end; the protocol's own SDK raises."""
+    weak.script = [stream(wire.first, wire.piece("fi"), 0.05, b'data: {"choi', end=False, reset=reset)]
     response = ask(stream=True)
-    assert events_of(response)[0]["choices"][0]["delta"]["content"] == "fi"
-    assert ends_in_error(response, "upstream_cut")
-    with (
-        openai.OpenAI(base_url=f"{front.url}/v1", api_key="x", max_retries=0) as client,
-        pytest.raises(openai.APIError),
-    ):
-        list(client.chat.completions.create(model=WEAK_FIRST, messages=HELLO, stream=True))
+    assert client_wire.streamed_text(response) == "fi"
+    assert client_wire.broke(response, "upstream_cut")
+    with pytest.raises((openai.APIError, anthropic.APIError)):
+        client_wire.ask_with_sdk(front.url, WEAK_FIRST)
 
 
-def test_08_a_stream_that_is_cut_before_its_first_event_is_tried_again(ask, weak):
+def test_08_a_stream_that_is_cut_before_its_first_event_is_tried_again(ask, weak, client_wire, wire):
     """Nothing was shown yet, so the client sees one good stream."""
-    weak.script = [stream(end=False), stream(end=True), GOOD_STREAM]
+    weak.script = [stream(end=False), stream(end=True), good_stream(wire)]
     response = ask(stream=True)
-    assert events_of(response)[-1] == "[DONE]"
+    assert client_wire.ended(response)
     assert response.headers["x-pointsman-chain"] == "weak upstream_cut, weak upstream_cut, weak 200"
 
 
-def test_09_a_stalled_stream_ends_in_an_error(ask, weak):
-    """The client sees what came and, within the limit, an error event and no [DONE]."""
-    weak.script = [stream(event(content="fi"), 1.5, event("stop"))]
+def test_09_a_stalled_stream_ends_in_an_error(ask, weak, client_wire, wire):
+    """The client sees what came and, within the limit, an error event and no proper end."""
+    weak.script = [stream(wire.first, wire.piece("fi"), 1.5, wire.finish)]
     started = time.monotonic()
-    assert ends_in_error(ask(stream=True), "upstream_timeout")
+    assert client_wire.broke(ask(stream=True), "upstream_timeout")
     assert time.monotonic() - started < 1.2
 
 
-def test_10_a_malformed_chunk_ends_in_an_error(ask, weak):
+def test_10_a_malformed_chunk_ends_in_an_error(ask, weak, client_wire, wire):
     """The client sees an error event where the garbage was, never the garbage."""
-    weak.script = [stream(event(content="fi"), b"data: {oops]\n\n", event("stop"), b"data: [DONE]\n\n")]
+    weak.script = [stream(wire.first, wire.piece("fi"), b"data: {oops]\n\n", wire.finish, wire.done)]
     response = ask(stream=True)
-    assert ends_in_error(response, "upstream_malformed")
+    assert client_wire.broke(response, "upstream_malformed")
     assert "oops" not in response.text
 
 
-def test_11_a_stream_without_done_is_judged_by_its_finish_reason(ask, weak):
-    """With one the client sees a complete stream with [DONE], without one an error event."""
-    weak.script = [stream(event(content="fi"), event("stop"))]
-    assert events_of(ask(stream=True))[-1] == "[DONE]"
-    weak.script = [stream(event(content="fi"))]
-    assert ends_in_error(ask(stream=True), "upstream_cut")
+def test_11_a_stream_without_its_end_is_judged_by_its_finish_reason(ask, weak, client_wire, wire):
+    """With one the client sees a complete stream with its [DONE] or message_stop, without one an error event."""
+    weak.script = [stream(wire.first, wire.piece("fi"), wire.finish)]
+    assert client_wire.ended(ask(stream=True))
+    weak.script = [stream(wire.first, wire.piece("fi"))]
+    assert client_wire.broke(ask(stream=True), "upstream_cut")
 
 
 @pytest.mark.parametrize(
@@ -230,36 +236,36 @@ def test_11_a_stream_without_done_is_judged_by_its_finish_reason(ask, weak):
     ],
 )
 @pytest.mark.parametrize("streaming", [False, True])
-def test_12_to_14_a_400_is_the_clients(ask, weak, strong, message, streaming):
+def test_12_to_14_a_400_is_the_clients(ask, weak, strong, message, streaming, wire):
     """Context length, content filter, prefill: the client sees the upstream's own 400, and nobody is asked again."""
-    weak.script = [error(400, message)]
+    weak.script = [wire.error(400, message)]
     response = ask(stream=streaming)
     assert (response.status_code, response.json()["error"]["message"]) == (400, message)
     assert (len(weak.requests), len(strong.requests)) == (1, 0)
 
 
-def test_15_a_flapping_upstream_is_left_alone_and_taken_back(ask, weak, strong):
+def test_15_a_flapping_upstream_is_left_alone_and_taken_back(ask, weak, strong, client_wire, wire):
     """The client never sees the flapping: strong answers while weak is down, and weak again when it is up."""
-    weak.script = [error(500, "down")]
-    assert text_of(ask()) == text_of(ask()) == "from the strong model"
+    weak.script = [wire.error(500, "down")]
+    assert client_wire.text_of(ask()) == client_wire.text_of(ask()) == "from the strong model"
     n_asked = len(weak.requests)
     assert n_asked == 4
     skipped = ask()
-    assert text_of(skipped) == "from the strong model"
+    assert client_wire.text_of(skipped) == "from the strong model"
     assert (len(weak.requests), skipped.headers["x-pointsman-chain"]) == (n_asked, "weak skipped, strong 200")
     named = ask("weak")
-    assert (named.status_code, named.json()["error"]["code"]) == (503, "upstream_unavailable")
-    weak.script = [GOOD]
+    assert client_wire.refused(named, 503, "upstream_unavailable")
+    weak.script = [wire.good]
     time.sleep(0.55)
-    assert text_of(ask()) == "fine"
+    assert client_wire.text_of(ask()) == "fine"
     assert "x-pointsman-chain" not in ask().headers
 
 
-def test_16_usage_is_that_of_the_answer_alone(ask, weak, strong):
+def test_16_usage_is_that_of_the_answer_alone(ask, weak, strong, client_wire, wire):
     """After failed tries the client sees one usage: that of the answer it got."""
-    weak.script = [error(500, "oops"), hang_up, GOOD]
+    weak.script = [wire.error(500, "oops"), hang_up, wire.good]
     response = ask()
-    assert response.json()["usage"] == {"prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5}
+    assert client_wire.usage_of(response) == USAGE
     assert len(weak.requests) == 3
     assert not strong.requests
 
@@ -275,36 +281,37 @@ def test_16_usage_is_that_of_the_answer_alone(ask, weak, strong):
         answer(200, b"[]"),
         answer(302, b"", "Location: http://127.0.0.1:9/"),
         answer(200, b"not gzip", "Content-Encoding: gzip"),
-        error(401, "bad key"),
+        answer(401, b'{"error": {"message": "bad key", "type": "authentication_error"}}'),
     ],
     ids=["garbage", "chunks", "half closed", "HTML", "error as 200", "array", "redirect", "bad gzip", "our key"],
 )
 @pytest.mark.parametrize("streaming", [False, True])
-def test_what_is_no_answer_falls_back(ask, weak, strong, act, streaming):
+def test_what_is_no_answer_falls_back(ask, weak, strong, act, streaming, wire):
     """Whatever an upstream does that is no answer, the client sees the strong model's."""
-    strong.script = [GOOD_STREAM] if streaming else strong.script
+    strong.script = [good_stream(wire)] if streaming else strong.script
     weak.script = [act]
     response = ask(stream=streaming)
     assert response.status_code == 200
     assert response.headers["x-pointsman-model"] == "strong"
 
 
-def test_a_compressed_answer_is_read(ask, weak):
+def test_a_compressed_answer_is_read(ask, weak, client_wire, wire):
     """An upstream that compresses although it was not asked to is understood."""
-    weak.script = [answer(200, gzip.compress(completion()), "Content-Encoding: gzip")]
+    weak.script = [answer(200, gzip.compress(wire.completion()), "Content-Encoding: gzip")]
     response = ask()
-    assert text_of(response) == "fine"
+    assert client_wire.text_of(response) == "fine"
     assert "content-encoding" not in response.headers
 
 
-def test_without_fallback_the_failure_is_shown(weak, strong):
+def test_without_fallback_the_failure_is_shown(weak, strong, client_wire, wire):
     """fallback: none passes a model's failure on; strong never falls to weak unless both is said."""
-    models = {n: {"base_url": u.url, "retry": {"attempts": 0}} for n, u in (("weak", weak), ("strong", strong))}
+    once = {"provider": wire.provider, "retry": {"attempts": 0}}
+    models = {"weak": {"base_url": weak.url, **once}, "strong": {"base_url": strong.url, **once}}
     strong_first = "router-random-0"
     cases = [("none", WEAK_FIRST, 500), ("to_strong", strong_first, 500), ("both", strong_first, 200)]
     for fallback, asked, status in cases:
-        weak.script, strong.script = [GOOD if status == 200 else error(500, "x")], [error(500, "x")]
+        weak.script, strong.script = [wire.good if status == 200 else wire.error(500, "x")], [wire.error(500, "x")]
         values = {"strong": "strong", "weak": "weak", "models": models, "routers": {"random": {}}, "fallback": fallback}
         with LocalServer(create_app(make_config(values))) as server:
-            body = {"model": asked, "messages": HELLO}
-            assert httpx.post(f"{server.url}/v1/chat/completions", json=body).status_code == status
+            body = {"model": asked, "messages": HELLO, "max_tokens": 9}
+            assert httpx.post(f"{server.url}/v1{client_wire.path}", json=body).status_code == status

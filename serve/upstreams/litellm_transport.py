@@ -115,6 +115,6 @@ async def _watched(events: PrimedStream, stream: EventStream, pending: Pending) 
     async with aclosing(events):
         async for some in events:
             if stream.failed:
-                pending.failure = UpstreamFailure("the upstream broke off its answer", code="upstream_cut")
+                pending.failure = stream.failure or UpstreamFailure("the upstream reported an error in its answer")
                 raise pending.failure
             yield some

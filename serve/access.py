@@ -6,7 +6,7 @@ from collections.abc import Callable
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pointsman.serve.errors import RequestError
-from pointsman.serve.keys import AccessKey, KeyRing
+from pointsman.serve.keys import AccessKey, Keys
 from pointsman.serve.wire import send_body
 
 __all__ = ["RequireKey", "check_model", "request_key", "require_admin"]
@@ -18,7 +18,7 @@ _SCOPE_KEY = "pointsman.key"
 class RequireKey:
     """Wraps an ASGI application: without a valid key 401, beyond its rate 429."""
 
-    def __init__(self, app: ASGIApp, keys: KeyRing, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, app: ASGIApp, keys: Keys, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._app = app
         self._keys = keys
         self._clock = clock

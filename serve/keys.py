@@ -15,10 +15,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Protocol
 
 from pointsman.core.errors import ConfigError
 
-__all__ = ["AccessKey", "KeyRing", "new_key", "read_keys", "revoke_key", "write_keys"]
+__all__ = ["AccessKey", "KeyRing", "Keys", "match_key", "new_key", "read_keys", "revoke_key", "write_keys"]
 
 _LOG = logging.getLogger(__name__)
 _PREFIX = "pm"
@@ -54,8 +55,21 @@ class AccessKey:
         return self.models is None or any(fnmatchcase(model, pattern) for pattern in self.models)
 
 
+class Keys(Protocol):
+    """The keys that are valid now."""
+
+    def find(self, text: str) -> AccessKey | None:
+        """The key that `text` is; None if it is none. Returns at once."""
+        ...
+
+
 def new_key(
-    name: str, *, models: tuple[str, ...] | None = None, requests_per_minute: int | None = None, tier: str | None = None
+    name: str,
+    *,
+    models: tuple[str, ...] | None = None,
+    requests_per_minute: int | None = None,
+    tier: str | None = None,
+    admin: bool = False,
 ) -> tuple[AccessKey, str]:
     """A new key as it is stored, and as its owner gets to see it, once.
 
@@ -66,7 +80,7 @@ def new_key(
         raise ValueError(f"requests_per_minute is {requests_per_minute}, wanted at least 1")
     key_id = secrets.token_hex(4)
     text = f"{_PREFIX}-{key_id}-{secrets.token_urlsafe(32)}"
-    return AccessKey(key_id, name, _digest(text), int(time.time()), models, requests_per_minute, tier), text
+    return AccessKey(key_id, name, _digest(text), int(time.time()), models, requests_per_minute, tier, admin), text
 
 
 def read_keys(path: str | os.PathLike[str]) -> dict[str, AccessKey]:
@@ -104,6 +118,14 @@ def revoke_key(keys: Mapping[str, AccessKey], key_id: str) -> dict[str, AccessKe
     return {other: key for other, key in keys.items() if other != key_id}
 
 
+def match_key(text: str, keys: Mapping[str, AccessKey]) -> AccessKey | None:
+    """The key of `keys`, which are by id, that `text` is; None if it is none."""
+    parts = text.split("-", 2)
+    key = keys.get(parts[1]) if len(parts) == 3 else None
+    expected = key.sha256 if key is not None else _digest("")
+    return key if hmac.compare_digest(_digest(text), expected) else None
+
+
 class KeyRing:
     """The keys of a file, read again when it changes: a key that was revoked is refused within a second."""
 
@@ -121,10 +143,7 @@ class KeyRing:
     def find(self, text: str) -> AccessKey | None:
         """The key that `text` is; None if it is none. Takes the same time for every wrong secret."""
         self._refresh()
-        parts = text.split("-", 2)
-        key = self._keys.get(parts[1]) if len(parts) == 3 else None
-        expected = key.sha256 if key is not None else _digest("")
-        return key if hmac.compare_digest(_digest(text), expected) else None
+        return match_key(text, self._keys)
 
     def _refresh(self) -> None:
         now = time.monotonic()

@@ -34,12 +34,14 @@ class _Bound(dict[tuple[str, ...], Any]):
 class Metrics:
     """Counts and times requests; an observer of their records."""
 
-    def __init__(self, services: Mapping[str, Service]) -> None:
+    def __init__(self, services: Mapping[str, Service], *, parts: CollectorRegistry | None = None) -> None:
         """Starts at zero.
 
         Args:
             services: the models, whose breakers are shown.
+            parts: metrics of others, which are shown as well.
         """
+        self._parts = parts
         self._services = services
         self._digest: str | None = None
         registry = self._registry = CollectorRegistry()
@@ -68,7 +70,7 @@ class Metrics:
             )
         )  # fmt: skip
         self._overhead = Histogram(
-            "pointsman_overhead_seconds", "Time to the first byte that is not the upstream's.", buckets=_FAST_S,
+            "pointsman_overhead_seconds", "Time to the first byte that is neither the decision's nor the upstream's.", buckets=_FAST_S,
             registry=registry,
         )  # fmt: skip
         self._total = Histogram("pointsman_request_seconds", "Whole requests.", buckets=_SLOW_S, registry=registry)
@@ -117,9 +119,10 @@ class Metrics:
                 self._win_rates[(decision.router,)].observe(decision.win_rate)
         if record.routing_s is not None:
             self._routing.observe(record.routing_s)
-        if record.model is not None and upstream_s is not None and record.answered_at is not None:
+        if record.model is not None and upstream_s is not None:
             self._upstream[(record.model,)].observe(upstream_s)
-            self._overhead.observe(record.answered_at - record.started_at - upstream_s)
+        if record.overhead_s is not None:
+            self._overhead.observe(record.overhead_s)
         for attempt in record.trail:
             model, _, result = attempt.rpartition(" ")
             self._tries[model, result].inc()
@@ -131,7 +134,7 @@ class Metrics:
         self._lost.inc(lost_lines() - self._n_lost)
         self._n_lost = lost_lines()
         if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-            return generate_latest(self._registry)
+            return generate_latest(self._registry) + (generate_latest(self._parts) if self._parts is not None else b"")
         gathered = CollectorRegistry()
         MultiProcessCollector(gathered)  # type: ignore[no-untyped-call]
         return generate_latest(gathered)

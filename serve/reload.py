@@ -28,6 +28,7 @@ _FIXED = (
     "server.host",
     "server.port",
     "server.keys_file",
+    "server.keys",
     "server.log",
     "server.drain_timeout_s",
     "server.watch",

@@ -1,11 +1,18 @@
-"""`pointsman keys`: makes, lists and revokes access keys."""
+"""`pointsman keys`: makes, lists and revokes access keys, in a file or in the store."""
 
 import argparse
+import asyncio
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from pointsman.core.errors import ConfigError
 from pointsman.serve.keys import AccessKey, new_key, read_keys, revoke_key, write_keys
+
+if TYPE_CHECKING:
+    from pointsman.serve.store.store import Store
 
 __all__ = ["add_arguments", "run"]
 
@@ -18,32 +25,87 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     create.add_argument("--models", nargs="+", metavar="PATTERN", help="model fields it may ask for, e.g. 'router-mf*'")
     create.add_argument("--requests-per-minute", type=int, help="limit (default: none)")
     create.add_argument("--tier", help="label for policies")
+    create.add_argument("--admin", action="store_true", help="it may read decisions and prompts, and change policies")
     listing = actions.add_parser("list", help="all keys, without their secrets")
-    revoke = actions.add_parser("revoke", help="make a key invalid; a running server follows within a second")
+    revoke = actions.add_parser("revoke", help="make a key invalid; running servers follow within a second")
     revoke.add_argument("id", help="the key's id, as `list` shows it")
     for action in (create, listing, revoke):
-        action.add_argument("--file", default="keys.json", help="key file (default: keys.json)")
+        place = action.add_mutually_exclusive_group()
+        place.add_argument("--file", default="keys.json", help="key file (default: keys.json)")
+        place.add_argument("--store", metavar="URL", help="the store that holds the keys, or env:NAME of its URL")
         action.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Does the action and prints its result."""
-    exists = Path(args.file).exists()
-    keys = {} if args.action == "create" and not exists else read_keys(args.file)
+    keys = _FileKeys(args.file) if args.store is None else _StoreKeys(args.store)
     if args.action == "create":
         models = tuple(args.models) if args.models else None
-        key, text = new_key(args.name, models=models, requests_per_minute=args.requests_per_minute, tier=args.tier)
-        write_keys(args.file, {**keys, key.id: key})
+        limit = args.requests_per_minute
+        key, text = new_key(args.name, models=models, requests_per_minute=limit, tier=args.tier, admin=args.admin)
+        keys.add(key)
         print(json.dumps({"id": key.id, "key": text}) if args.json else text)
     elif args.action == "revoke":
-        write_keys(args.file, revoke_key(keys, args.id))
+        keys.revoke(args.id)
         print(json.dumps({"revoked": args.id}) if args.json else f"revoked {args.id}")
     elif args.json:
-        print(json.dumps([_facts(key) for key in keys.values()]))
+        print(json.dumps([_facts(key) for key in keys.read().values()]))
     else:
-        for key in keys.values():
-            print("  ".join(str(value) for value in _facts(key).values() if value is not None))
+        for key in keys.read().values():
+            print("  ".join(_words(key)))
     return 0
+
+
+class _FileKeys:
+    """The keys in a file."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def read(self) -> Mapping[str, AccessKey]:
+        return read_keys(self._path)
+
+    def add(self, key: AccessKey) -> None:
+        before = self.read() if Path(self._path).exists() else {}
+        write_keys(self._path, {**before, key.id: key})
+
+    def revoke(self, key_id: str) -> None:
+        write_keys(self._path, revoke_key(self.read(), key_id))
+
+
+class _StoreKeys:
+    """The keys in a store."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def read(self) -> Mapping[str, AccessKey]:
+        return asyncio.run(self._read())
+
+    def add(self, key: AccessKey) -> None:
+        asyncio.run(self._add(key))
+
+    def revoke(self, key_id: str) -> None:
+        asyncio.run(self._revoke(key_id))
+
+    async def _read(self) -> Mapping[str, AccessKey]:
+        async with _open(self._url) as store:
+            return await store.keys()
+
+    async def _add(self, key: AccessKey) -> None:
+        async with _open(self._url) as store:
+            await store.add_key(key)
+
+    async def _revoke(self, key_id: str) -> None:
+        async with _open(self._url) as store:
+            if not await store.revoke_key(key_id):
+                raise ConfigError(f"there is no key {key_id!r}; there are {', '.join(await store.keys()) or 'none'}")
+
+
+def _open(url: str) -> "Store":
+    from pointsman.serve.store.opening import open_store
+
+    return open_store(url)
 
 
 def _facts(key: AccessKey) -> dict[str, object]:
@@ -54,4 +116,10 @@ def _facts(key: AccessKey) -> dict[str, object]:
         "models": ",".join(key.models) if key.models is not None else None,
         "requests_per_minute": key.requests_per_minute,
         "tier": key.tier,
+        "admin": key.admin,
     }
+
+
+def _words(key: AccessKey) -> list[str]:
+    facts = _facts(key)
+    return [str(value) for value in facts.values() if value not in (None, True, False)] + ["admin"] * key.admin

@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 def _exposure(config: Config, *, allowed: bool) -> str | None:
     """What is wrong with serving at this address without keys; None if nothing is."""
     host = config.server.host
-    if allowed or config.server.keys_file is not None or host in ("127.0.0.1", "::1", "localhost"):
+    if allowed or config.server.asks_for_keys or host in ("127.0.0.1", "::1", "localhost"):
         return None
     return (
         f"at {host} everyone who reaches it could spend your keys: make access keys with `pointsman keys create NAME` "

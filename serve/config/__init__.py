@@ -12,6 +12,7 @@ server: {host: 127.0.0.1, port: 6060}
 """
 
 from pointsman.serve.config.dashboard import DashboardConfig
+from pointsman.serve.config.drift import DriftConfig
 from pointsman.serve.config.models import BreakerConfig, ModelConfig, RetryConfig, TimeoutConfig
 from pointsman.serve.config.policy import BudgetConfig, PolicyConfig, SettingConfig
 from pointsman.serve.config.routers import PairConfig, RouterConfig
@@ -25,6 +26,7 @@ __all__ = [
     "BudgetConfig",
     "Config",
     "DashboardConfig",
+    "DriftConfig",
     "ModelConfig",
     "PairConfig",
     "PolicyConfig",

@@ -15,7 +15,7 @@ def _check_url(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in ("sqlite", "postgresql", "postgres"):
         raise ValueError("wanted sqlite:///PATH, postgresql://USER@HOST/DATABASE, or env:NAME of a variable with one")
-    if ":" in rest.partition("@")[0] and "@" in rest:
+    if (":" in rest.partition("@")[0] and "@" in rest) or "password=" in rest:
         raise ValueError(
             "holds a password: put the whole URL into a variable and write env:NAME, "
             "or leave the password to PGPASSWORD or ~/.pgpass"

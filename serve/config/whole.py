@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from pointsman.serve.config.base import Name, Part
 from pointsman.serve.config.dashboard import DashboardConfig
+from pointsman.serve.config.drift import DriftConfig
 from pointsman.serve.config.models import ModelConfig
 from pointsman.serve.config.policy import PolicyConfig
 from pointsman.serve.config.routers import RouterConfig
@@ -32,6 +33,7 @@ class Config(Part):
         sessions: how conversations stay with their model; each request is decided by itself if None.
         dashboard: the page at `/`.
         store: the database; nothing is kept on disk if None.
+        drift: watching whether prompts are still like those of the calibration; nothing is watched if None.
     """
 
     strong: Name | None = None
@@ -44,6 +46,7 @@ class Config(Part):
     sessions: SessionsConfig | None = None
     dashboard: DashboardConfig = DashboardConfig()
     store: StoreConfig | None = None
+    drift: DriftConfig | None = None
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:
@@ -51,6 +54,10 @@ class Config(Part):
             raise ValueError("; ".join(problems))
         if not self.routers:
             raise ValueError("routers is empty, wanted at least one, e.g. routers: {mf: {}}")
+        if self.server.keys == "store" and self.store is None:
+            raise ValueError("server.keys is 'store' and there is none, wanted a store, e.g. store: {}")
+        if self.server.keys is not None and self.server.keys_file is not None:
+            raise ValueError("server.keys and server.keys_file are both given, wanted one of them")
         return self
 
 

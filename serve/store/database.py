@@ -1,78 +1,102 @@
-"""Engines for SQLite and PostgreSQL."""
+"""One SQLite file or PostgreSQL database: its connections, its errors, and what is said differently to each."""
 
-import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, event, make_url
+from sqlalchemy import URL, Table, event
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import ArgumentError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from pointsman.core.errors import ConfigError, MissingExtraError
+from pointsman.core.errors import MissingExtraError, StoreError
 
-__all__ = ["make_engine", "read_url", "writing"]
+__all__ = ["Database", "RowError"]
 
 _BUSY_S = 5.0
 _CONNECT_S = 5.0
 _COMMAND_S = 30.0
 _WRITES = "pointsman_writes"
+# Parameters, prompts among them, show in no error.
+_POOL: dict[str, Any] = {"pool_size": 4, "max_overflow": 4, "pool_timeout": _CONNECT_S, "hide_parameters": True}
 
 
-def read_url(reference: str) -> URL:
-    """The database's URL, with the driver that speaks to it. Its password, if it has one, shows in no repr.
-
-    Args:
-        reference: a URL, or env:NAME of the variable that holds it.
-
-    Raises:
-        ConfigError: the variable is not set, or the URL is malformed or names no file.
-    """
-    text, source = reference, "store.url"
-    if reference.startswith("env:"):
-        source = f"environment variable {reference[4:]}"
-        text = os.environ.get(reference[4:], "").strip()
-    try:
-        url = make_url(text)
-        drivers = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
-        url = url.set(drivername=drivers[url.drivername])
-    except (ArgumentError, KeyError, ValueError):
-        raise ConfigError(
-            f"{source} holds no database URL, wanted sqlite:///PATH or postgresql://USER@HOST/DATABASE"
-        ) from None
-    if url.drivername.startswith("sqlite") and url.database in (None, "", ":memory:"):
-        raise ConfigError(f"{source} names no file, wanted sqlite:///PATH: what is kept in memory only is not kept")
-    if "sslmode" in url.query:  # libpq's word for what asyncpg calls ssl
-        url = url.difference_update_query(["sslmode"]).update_query_dict({"ssl": url.query["sslmode"]})
-    return url
+class RowError(StoreError):
+    """The database works, and refuses what it was given."""
 
 
-def make_engine(url: URL) -> AsyncEngine:
-    """An engine that connects when it is first used.
+class Database:
+    """Connections to one database, made when they are needed."""
 
-    Raises:
-        MissingExtraError: the database's driver is not installed.
-    """
-    if url.drivername.startswith("sqlite"):
-        return _sqlite(url)
-    try:
-        import asyncpg  # noqa: F401  (whether it is there)
-    except ImportError:
-        raise MissingExtraError("asyncpg", "postgres") from None
+    def __init__(self, url: URL) -> None:
+        """Connects to nothing yet.
+
+        Raises:
+            MissingExtraError: PostgreSQL's driver is not installed.
+        """
+        self.url = url
+        self._engine = _sqlite(url) if url.drivername.startswith("sqlite") else _postgresql(url)
+        self._writer = self._engine.execution_options(**{_WRITES: True})
+
+    @property
+    def dialect(self) -> Any:
+        """SQLAlchemy's."""
+        return self._engine.dialect
+
+    def insert(self, table: Table) -> Any:
+        """An INSERT that knows ON CONFLICT."""
+        return (postgresql if self.dialect.name == "postgresql" else sqlite).insert(table)
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """A connection that writes nothing.
+
+        Raises:
+            StoreError: the database cannot be reached, or refuses.
+        """
+        with _explained(self.url):
+            async with self._engine.connect() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction: all of it or nothing.
+
+        Raises:
+            StoreError: the database cannot be reached, or refuses.
+        """
+        with _explained(self.url):
+            async with self._writer.begin() as connection:
+                yield connection
+
+    async def rows(self, query: Any) -> list[dict[str, Any]]:
+        """A query's rows, by the names of their columns."""
+        async with self.reading() as connection:
+            return [dict(row) for row in (await connection.execute(query)).mappings()]
+
+    async def tuples(self, query: Any) -> list[Any]:
+        """A query's rows."""
+        async with self.reading() as connection:
+            return list((await connection.execute(query)).all())
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._engine.dispose()
+
+
+def _postgresql(url: URL) -> AsyncEngine:
+    if find_spec("asyncpg") is None:
+        raise MissingExtraError("asyncpg", "postgres")
     arguments = {"timeout": _CONNECT_S, "command_timeout": _COMMAND_S}
-    return create_async_engine(
-        url, pool_size=4, max_overflow=4, pool_timeout=_CONNECT_S, pool_pre_ping=True, connect_args=arguments
-    )
-
-
-def writing(engine: AsyncEngine) -> AsyncEngine:
-    """The same engine for transactions that write."""
-    return engine.execution_options(**{_WRITES: True})
+    return create_async_engine(url, **_POOL, pool_pre_ping=True, connect_args=arguments)
 
 
 def _sqlite(url: URL) -> AsyncEngine:
     Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
-    engine = create_async_engine(url, pool_size=4, max_overflow=4, connect_args={"timeout": _BUSY_S})
+    engine = create_async_engine(url, **_POOL, connect_args={"timeout": _BUSY_S})
     event.listen(engine.sync_engine, "connect", _prepare)
     event.listen(engine.sync_engine, "begin", _begin)
     return engine
@@ -81,12 +105,40 @@ def _sqlite(url: URL) -> AsyncEngine:
 def _prepare(connection: Any, record: object) -> None:
     connection.isolation_level = None  # transactions begin in `_begin`
     cursor = connection.cursor()
-    for pragma in ("journal_mode = WAL", "synchronous = NORMAL", f"busy_timeout = {int(1000 * _BUSY_S)}"):
+    for pragma in (f"busy_timeout = {int(1000 * _BUSY_S)}", "journal_mode = WAL", "synchronous = NORMAL"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
 
 def _begin(connection: Connection) -> None:
-    """Takes the write lock first where there is going to be writing: one cannot wait for it later."""
+    """Takes the write lock first where there is going to be writing: it could not be waited for later."""
     writes = connection.get_execution_options().get(_WRITES)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@contextmanager
+def _explained(url: URL) -> Iterator[None]:
+    """Turns what a driver raises into one error that names the database, without its password."""
+    try:
+        yield
+    except (SQLAlchemyError, OSError, TimeoutError, OverflowError, UnicodeError) as error:
+        cause = getattr(error, "orig", None) or error
+        text = str(cause).partition("\n")[0].rpartition(">: ")[2] or type(cause).__name__
+        kind = RowError if _refuses_values(error) else StoreError
+        raise kind(f"store {_shown(url)}: {text}") from error
+
+
+def _shown(url: URL) -> str:
+    """The URL without what may be secret in it."""
+    plain = url.set(drivername=url.get_backend_name(), query={})
+    return plain.render_as_string(hide_password=True)
+
+
+def _refuses_values(error: BaseException) -> bool:
+    """Whether the same would fail again, however the database fares."""
+    if not isinstance(error, DBAPIError):
+        return isinstance(error, (OverflowError, UnicodeError))
+    cause: Any = error.orig
+    state = str(getattr(cause, "sqlstate", None) or "")
+    # 22: data exceptions, 23: broken constraints; asyncpg's own are ValueErrors
+    return state[:2] in ("22", "23") or isinstance(cause.__cause__, ValueError) or "constraint failed" in str(cause)

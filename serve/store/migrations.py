@@ -36,8 +36,7 @@ _FIRST = (
     "CREATE INDEX decisions_request_id ON decisions (request_id, id)",
     "CREATE INDEX decisions_model ON decisions (model, id)",
     "CREATE INDEX decisions_key_id ON decisions (key_id, id)",
-    "CREATE INDEX decisions_policy ON decisions (policy, id)",
-    "CREATE INDEX decisions_outcome ON decisions (outcome, id)",
+    "CREATE INDEX decisions_unanswered ON decisions (outcome, id) WHERE outcome <> 'answered'",
     """
     CREATE TABLE feedback (
         id {ordered} NOT NULL PRIMARY KEY, request_id TEXT NOT NULL, at BIGINT NOT NULL, kind TEXT NOT NULL,
@@ -48,7 +47,8 @@ _FIRST = (
     """
     CREATE TABLE comparisons (
         id {ordered} NOT NULL PRIMARY KEY, request_id TEXT NOT NULL, at BIGINT NOT NULL, model_a TEXT NOT NULL,
-        model_b TEXT NOT NULL, outcome DOUBLE PRECISION NOT NULL, judge TEXT NOT NULL, cost_usd DOUBLE PRECISION
+        model_b TEXT NOT NULL, outcome DOUBLE PRECISION NOT NULL, judge TEXT NOT NULL, cost_usd DOUBLE PRECISION,
+        tokens_a BIGINT, tokens_b BIGINT
     )
     """,
     "CREATE INDEX comparisons_request_id ON comparisons (request_id, id)",

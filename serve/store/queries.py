@@ -4,12 +4,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from sqlalchemy import BigInteger, ColumnElement, Select, Table, case, cast, func, select, type_coerce
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    ColumnExpressionArgument,
+    Select,
+    Table,
+    case,
+    cast,
+    func,
+    select,
+    type_coerce,
+)
 
 from pointsman.serve.store.rows import first_row_id
-from pointsman.serve.store.schema import decisions
+from pointsman.serve.store.schema import UNANSWERED, decisions
 
-__all__ = ["SLOT_S", "DecisionFilter", "Group", "Total", "select_decisions", "select_totals", "within"]
+__all__ = ["SLOT_S", "DecisionFilter", "Group", "Total", "select_bins", "select_decisions", "select_totals", "within"]
 
 SLOT_S = 900
 Group: TypeAlias = Literal["slot", "model", "key_id", "policy", "outcome", "router", "tier", "checkpoint"]
@@ -111,11 +122,26 @@ def select_totals(chosen: DecisionFilter, by: Sequence[Group]) -> Select[Any]:
     return select(*groups, *sums).where(*_conditions(chosen)).group_by(*groups).order_by(*groups)
 
 
-def _conditions(chosen: DecisionFilter) -> list[ColumnElement[bool]]:
-    conditions = within(decisions, chosen.since, chosen.until)
+def select_bins(chosen: DecisionFilter, *, n_bins: int) -> Select[Any]:
+    """One row per bin of win rates, of width 1 / n_bins: its number and how many decisions it has, then, of those where
+    the dollars of both models are known, how many, and the sums of s, w, s², w² and s w.
+    """
+    columns = decisions.c
+    strong, weak = columns.strong_usd, columns.weak_usd
+    known = strong.is_not(None) & weak.is_not(None)
+    number = func.round(n_bins * columns.win_rate - 0.5 + 1e-9)  # floor, which not every SQLite has; 0.57 * 1000 < 570
+    sums = [_sum(value, known) for value in (strong, weak, strong * strong, weak * weak, strong * weak)]
+    query = select(number, func.count(), _count(known), *sums).where(columns.win_rate.is_not(None))
+    return query.where(*_conditions(chosen)).group_by(number).order_by(number)
+
+
+def _conditions(chosen: DecisionFilter) -> list[ColumnExpressionArgument[bool]]:
+    conditions: list[ColumnExpressionArgument[bool]] = [*within(decisions, chosen.since, chosen.until)]
     for name in ("model", "key_id", "policy", "outcome", "router", "session"):
         if (value := getattr(chosen, name)) is not None:
             conditions.append(decisions.c[name] == value)
+    if chosen.outcome not in (None, "answered"):
+        conditions.append(UNANSWERED)  # literally, as the index has it
     if chosen.text:
         found = decisions.c.prompt.icontains(chosen.text, autoescape=True)
         conditions.append(found | decisions.c.request_id.icontains(chosen.text, autoescape=True))

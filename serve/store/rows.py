@@ -106,6 +106,7 @@ class ComparisonRow:
         outcome: share of the win that goes to `model_a`: 1, 0.5 or 0.
         judge: who judged.
         cost_usd: of the other answer and of judging; None where not known.
+        tokens_a, tokens_b: of either answer; None where not known.
     """
 
     id: str
@@ -116,6 +117,8 @@ class ComparisonRow:
     outcome: float
     judge: str
     cost_usd: float | None = None
+    tokens_a: int | None = None
+    tokens_b: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,10 +4,35 @@ from collections.abc import Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import BigInteger, Boolean, Column, Dialect, Double, Index, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Dialect,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    text,
+)
 from sqlalchemy.types import TypeDecorator
 
-__all__ = ["TABLES", "Json", "Moment", "Words", "comparisons", "decisions", "feedback", "keys", "spend", "status"]
+__all__ = [
+    "TABLES",
+    "UNANSWERED",
+    "Json",
+    "Moment",
+    "Words",
+    "comparisons",
+    "decisions",
+    "feedback",
+    "keys",
+    "spend",
+    "status",
+]
 
 
 class Moment(TypeDecorator[float]):
@@ -29,23 +54,28 @@ class Json(TypeDecorator[Any]):
     impl = Text
     cache_ok = True
 
-    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
-        return None if value is None else orjson.dumps(value).decode()
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str:
+        return orjson.dumps(value).decode()
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
         return None if value is None else orjson.loads(value)
 
 
-class Words(Json):
+class Words(TypeDecorator[Sequence[str]]):
     """A tuple of strings, kept as a JSON array."""
 
+    impl = Text
     cache_ok = True
+
+    def process_bind_param(self, value: Sequence[str] | None, dialect: Dialect) -> str | None:
+        return None if value is None else orjson.dumps(value).decode()
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Sequence[str] | None:
         return None if value is None else tuple(orjson.loads(value))
 
 
 TABLES = MetaData()
+UNANSWERED = text("outcome <> 'answered'")
 
 decisions = Table(
     "decisions",
@@ -86,9 +116,8 @@ decisions = Table(
     Index("decisions_request_id", "request_id", "id"),
     Index("decisions_model", "model", "id"),
     Index("decisions_key_id", "key_id", "id"),
-    Index("decisions_policy", "policy", "id"),
-    Index("decisions_outcome", "outcome", "id"),
 )
+Index("decisions_unanswered", decisions.c.outcome, decisions.c.id, postgresql_where=UNANSWERED, sqlite_where=UNANSWERED)
 
 feedback = Table(
     "feedback",
@@ -114,6 +143,8 @@ comparisons = Table(
     Column("outcome", Double, nullable=False),
     Column("judge", Text, nullable=False),
     Column("cost_usd", Double),
+    Column("tokens_a", BigInteger),
+    Column("tokens_b", BigInteger),
     Index("comparisons_request_id", "request_id", "id"),
 )
 

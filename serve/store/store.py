@@ -4,38 +4,38 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import fields
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import URL, Table, delete, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Table, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pointsman.core.errors import StoreError
 from pointsman.serve.config.store import StoreConfig
 from pointsman.serve.keys import AccessKey
-from pointsman.serve.store.database import make_engine, read_url, writing
+from pointsman.serve.store.database import Database
+from pointsman.serve.store.inserts import RowInsert
 from pointsman.serve.store.migrations import migrate
 from pointsman.serve.store.queries import (
     DecisionFilter,
     Group,
     Total,
+    select_bins,
     select_decisions,
     select_totals,
     within,
 )
 from pointsman.serve.store.rows import ComparisonRow, DecisionRow, FeedbackRow, Row, SpendRow, StatusRow
 from pointsman.serve.store.schema import comparisons, decisions, feedback, keys, spend, status
+from pointsman.serve.store.url import read_url
 
 __all__ = ["Store"]
 
 _LOG = logging.getLogger(__name__)
 _TABLES: dict[type, Table] = {DecisionRow: decisions, FeedbackRow: feedback, ComparisonRow: comparisons}
 _KEYS_CHANGED = "keys"  # status row whose version counts the changes of the keys
-_START_S = 15.0
+_RETRY_S = 0.5
 _AnyRow = TypeVar("_AnyRow", DecisionRow, FeedbackRow, ComparisonRow)
 
 
@@ -53,35 +53,39 @@ class Store:
             MissingExtraError: PostgreSQL's driver is not installed.
         """
         self.config = config
-        self._url = read_url(config.url)
-        self._engine = make_engine(self._url)
-        self._writer = writing(self._engine)
+        self._database = Database(read_url(config.url))
+        self._inserts = {kind: RowInsert(self._database, table) for kind, table in _TABLES.items()}
 
-    async def start(self) -> None:
-        """Connects and brings the tables up to date. Waits a few seconds for a database that is starting itself.
+    async def start(self, *, patience_s: float = 15.0) -> None:
+        """Connects and brings the tables up to date.
+
+        Args:
+            patience_s: how long to wait for a database that cannot be reached: it may be starting itself.
 
         Raises:
             StoreError: it cannot be reached, or a later version has served on it.
         """
-        deadline, pause_s = time.monotonic() + _START_S, 0.2
+        deadline, said = time.monotonic() + patience_s, False
         while True:
             try:
-                async with self._writing() as connection:
+                async with self._database.writing() as connection:
                     await migrate(connection)
                 return
             except StoreError as error:
                 if error.__cause__ is None or time.monotonic() > deadline:
+                    await self.close()
                     raise
-                _LOG.warning("%s; trying again", error)
-            await asyncio.sleep(pause_s)
-            pause_s = min(2.0, 2.0 * pause_s)
+                if not said:
+                    _LOG.warning("%s; trying again for %g s", error, patience_s)
+                said = True
+            await asyncio.sleep(_RETRY_S)
 
     async def close(self) -> None:
         """Closes the connections."""
-        await self._engine.dispose()
+        await self._database.close()
 
     async def __aenter__(self) -> Self:
-        await self.start()
+        await self.start(patience_s=0.0)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -89,10 +93,10 @@ class Store:
 
     async def add(self, rows: Sequence[Row]) -> None:
         """Writes rows in one transaction; a row that is there already, by its id, is left as it is."""
-        async with self._writing() as connection:
-            for kind, table in _TABLES.items():
-                if mine := [_values(row) for row in rows if type(row) is kind]:
-                    await connection.execute(self._insert(table).on_conflict_do_nothing(), mine)
+        async with self._database.writing() as connection:
+            for kind, insert in self._inserts.items():
+                if mine := [row for row in rows if type(row) is kind]:
+                    await insert(connection, mine)
 
     async def decisions(
         self, chosen: DecisionFilter | None = None, *, limit: int = 100, before: str | None = None
@@ -103,24 +107,24 @@ class Store:
             before: a row's id; the page that begins with the next older one.
         """
         query = select_decisions(chosen or DecisionFilter(), limit=limit, before=before)
-        return [DecisionRow(**row) for row in await self._all(query)]
+        return [DecisionRow(**row) for row in await self._database.rows(query)]
 
     async def scan(self, chosen: DecisionFilter | None = None, *, page: int = 1000) -> AsyncIterator[list[DecisionRow]]:
         """All decisions, the oldest first, page by page."""
         after = ""
-        while rows := await self._all(select_decisions(chosen or DecisionFilter(), limit=page, after=after)):
+        while rows := await self._database.rows(select_decisions(chosen or DecisionFilter(), limit=page, after=after)):
             yield [DecisionRow(**row) for row in rows]
             after = rows[-1]["id"]
 
     async def decision(self, request_id: str) -> DecisionRow | None:
         """The newest decision on a request of that id; None if there is none."""
         query = select(decisions).where(decisions.c.request_id == request_id).order_by(decisions.c.id.desc()).limit(1)
-        rows = await self._all(query)
+        rows = await self._database.rows(query)
         return DecisionRow(**rows[0]) if rows else None
 
     async def totals(self, by: Sequence[Group] = (), chosen: DecisionFilter | None = None) -> list[Total]:
         """Counts and sums per group, sorted by it; over everything where `by` is empty."""
-        rows = await self._tuples(select_totals(chosen or DecisionFilter(), by))
+        rows = await self._database.tuples(select_totals(chosen or DecisionFilter(), by))
         return [Total(tuple(row[: len(by)]), *row[len(by) :]) for row in rows]
 
     async def win_rates(
@@ -129,8 +133,13 @@ class Store:
         """The newest win rates, the newest first: when, the win rate, and the outcome."""
         columns = decisions.c
         query = select_decisions(chosen or DecisionFilter(), limit=limit).where(columns.win_rate.is_not(None))
-        rows = await self._tuples(query.with_only_columns(columns.at, columns.win_rate, columns.outcome))
+        rows = await self._database.tuples(query.with_only_columns(columns.at, columns.win_rate, columns.outcome))
         return [(row[0], row[1], row[2]) for row in rows]
+
+    async def bins(self, chosen: DecisionFilter | None = None, *, n_bins: int = 1000) -> list[tuple[float, ...]]:
+        """Win rates and dollars of decisions by bin of win rates; see `select_bins`."""
+        rows = await self._database.tuples(select_bins(chosen or DecisionFilter(), n_bins=n_bins))
+        return [tuple(float(value) for value in row) for row in rows]
 
     async def feedback(
         self, *, since: float | None = None, until: float | None = None, request_id: str | None = None
@@ -148,12 +157,12 @@ class Store:
         """Replaces a process's totals of some quarters of an hour; written twice, they count once."""
         if not rows:
             return
-        insert = self._insert(spend)
+        insert = self._database.insert(spend)
         names = ("n_requests", "input_tokens", "output_tokens", "cost_usd")
         upsert = insert.on_conflict_do_update(
             index_elements=list(spend.primary_key), set_={name: insert.excluded[name] for name in names}
         )
-        async with self._writing() as connection:
+        async with self._database.writing() as connection:
             await connection.execute(upsert, [_values(row) for row in rows])
 
     async def spend(
@@ -177,13 +186,13 @@ class Store:
                 writer="", at=at, key_id=key_id, model=model, n_requests=int(n), input_tokens=int(read),
                 output_tokens=int(written), cost_usd=cost,
             )
-            for at, key_id, model, n, read, written, cost in await self._tuples(query)
+            for at, key_id, model, n, read, written, cost in await self._database.tuples(query)
         ]  # fmt: skip
 
     async def keys(self) -> dict[str, AccessKey]:
         """The keys that are valid, by id."""
         query = select(keys).where(keys.c.revoked_at.is_(None)).order_by(keys.c.created, keys.c.id)
-        rows = await self._all(query)
+        rows = await self._database.rows(query)
         return {row["id"]: AccessKey(**{name: row[name] for name in row if name != "revoked_at"}) for row in rows}
 
     async def keys_version(self) -> int:
@@ -193,14 +202,14 @@ class Store:
 
     async def add_key(self, key: AccessKey) -> None:
         """Makes a key valid."""
-        async with self._writing() as connection:
-            await connection.execute(self._insert(keys), {**_values(key), "revoked_at": None})
+        async with self._database.writing() as connection:
+            await connection.execute(self._database.insert(keys), {**_values(key), "revoked_at": None})
             await self._bump(connection)
 
     async def revoke_key(self, key_id: str) -> bool:
         """Makes a key invalid for good; whether it was valid."""
         revoked = update(keys).where(keys.c.id == key_id, keys.c.revoked_at.is_(None)).values(revoked_at=time.time())
-        async with self._writing() as connection:
+        async with self._database.writing() as connection:
             changed = (await connection.execute(revoked)).rowcount == 1
             if changed:
                 await self._bump(connection)
@@ -208,7 +217,7 @@ class Store:
 
     async def status(self, name: str) -> StatusRow | None:
         """A fact that the processes share; None where it was never set."""
-        rows = await self._all(select(status).where(status.c.name == name))
+        rows = await self._database.rows(select(status).where(status.c.name == name))
         return StatusRow(**rows[0]) if rows else None
 
     async def set_status(self, name: str, value: Any, *, version: int | None = None) -> bool:
@@ -218,13 +227,13 @@ class Store:
             value: of JSON types.
             version: set it only if this is its version still, 0 if it was never set; always if None.
         """
-        async with self._writing() as connection:
+        async with self._database.writing() as connection:
             return await self._set_status(connection, name, value, version)
 
     async def delete_before(self, at: float, *, limit: int = 1000) -> int:
         """Deletes at most `limit` of the oldest rows before a time from each table of rows; how many there were."""
         deleted = 0
-        async with self._writing() as connection:
+        async with self._database.writing() as connection:
             for table in _TABLES.values():
                 oldest = select(table.c.id).where(*within(table, None, at)).order_by(table.c.id).limit(limit)
                 deleted += (await connection.execute(delete(table).where(table.c.id.in_(oldest)))).rowcount
@@ -232,7 +241,7 @@ class Store:
 
     async def delete_spend_before(self, at: float) -> None:
         """Deletes the spend of the quarters of an hour before a time."""
-        async with self._writing() as connection:
+        async with self._database.writing() as connection:
             await connection.execute(delete(spend).where(spend.c.at < at))
 
     async def secret(self, name: str) -> bytes:
@@ -254,13 +263,13 @@ class Store:
         query = select(table).where(*within(table, since, until)).order_by(table.c.id)
         if request_id is not None:
             query = query.where(table.c.request_id == request_id)
-        return [kind(**row) for row in await self._all(query)]
+        return [kind(**row) for row in await self._database.rows(query)]
 
     async def _bump(self, connection: AsyncConnection) -> None:
         await self._set_status(connection, _KEYS_CHANGED, True, None)
 
     async def _set_status(self, connection: AsyncConnection, name: str, value: Any, version: int | None) -> bool:
-        insert = self._insert(status).values(name=name, value=value, version=1, at=time.time())
+        insert = self._database.insert(status).values(name=name, value=value, version=1, at=time.time())
         changed = {"value": insert.excluded.value, "version": status.c.version + 1, "at": insert.excluded.at}
         if version == 0:
             statement: Any = insert.on_conflict_do_nothing()
@@ -270,40 +279,6 @@ class Store:
             now = {"value": value, "version": version + 1, "at": time.time()}
             statement = update(status).where(status.c.name == name, status.c.version == version).values(now)
         return bool((await connection.execute(statement)).rowcount == 1)
-
-    def _insert(self, table: Table) -> Any:
-        return (postgresql if self._engine.dialect.name == "postgresql" else sqlite).insert(table)
-
-    async def _all(self, query: Any) -> list[dict[str, Any]]:
-        async with self._reading() as connection:
-            return [dict(row) for row in (await connection.execute(query)).mappings()]
-
-    async def _tuples(self, query: Any) -> list[Any]:
-        async with self._reading() as connection:
-            return list((await connection.execute(query)).tuples())
-
-    @asynccontextmanager
-    async def _reading(self) -> AsyncIterator[AsyncConnection]:
-        with _explained(self._url):
-            async with self._engine.connect() as connection:
-                yield connection
-
-    @asynccontextmanager
-    async def _writing(self) -> AsyncIterator[AsyncConnection]:
-        with _explained(self._url):
-            async with self._writer.begin() as connection:
-                yield connection
-
-
-@contextmanager
-def _explained(url: URL) -> Iterator[None]:
-    """Turns what a driver raises into one error that names the database, without its password."""
-    try:
-        yield
-    except (SQLAlchemyError, OSError, TimeoutError) as error:
-        cause = getattr(error, "orig", None) or error
-        text = str(cause).partition("\n")[0] or type(cause).__name__
-        raise StoreError(f"store {url.render_as_string(hide_password=True)}: {text}") from error
 
 
 def _values(row: Any) -> dict[str, Any]:

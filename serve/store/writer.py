@@ -1,0 +1,185 @@
+"""Writes rows in batches, off the request path."""
+
+import asyncio
+import logging
+import random
+import time
+from collections import deque
+from itertools import islice
+
+from pointsman.core.errors import StoreError
+from pointsman.serve.store.database import RowError
+from pointsman.serve.store.metrics import StoreMetrics
+from pointsman.serve.store.rows import DecisionRow, Row
+from pointsman.serve.store.store import Store
+
+__all__ = ["Writer"]
+
+_LOG = logging.getLogger(__name__)
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 5.0
+_REMIND_S = 60.0
+
+
+class Writer:
+    """A bounded queue of rows before a store.
+
+    While the database is away rows wait, and are tried again; beyond the bound the newest are lost, and counted. A row
+    that is tried twice, because nobody knows whether the first time came through, is there once.
+
+    Attributes:
+        n_lost: rows that will never be written.
+    """
+
+    def __init__(self, store: Store, *, metrics: StoreMetrics) -> None:
+        """Writes nothing before `start`."""
+        self.n_lost = 0
+        self._store = store
+        self._config = store.config
+        self._metrics = metrics
+        self._queue: deque[Row] = deque()
+        self._n_bytes = 0
+        self._ready = asyncio.Event()  # the first row of a batch, or the last
+        self._closing = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._health = _Health(metrics)
+
+    async def start(self) -> None:
+        """Begins to write."""
+        self._closing.clear()
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def close(self) -> None:
+        """Writes what is queued, for at most `drain_s`; what is left then is lost, counted and logged."""
+        if self._task is None:
+            return
+        self._closing.set()
+        self._ready.set()
+        await asyncio.wait([self._task], timeout=self._config.drain_s)
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        self._task = None
+        if self._queue:
+            _LOG.error("%d rows were not written to the store within %g s", len(self._queue), self._config.drain_s)
+            self._lose(len(self._queue), "stopped")
+            self._drop(len(self._queue))
+
+    def put(self, row: Row) -> None:
+        """Queues a row, or loses it where the queue is full; returns at once."""
+        n_bytes = _n_bytes(row)
+        if len(self._queue) >= self._config.queue_rows or self._n_bytes + n_bytes > self._config.queue_bytes:
+            self._lose(1, "full")
+            return
+        self._queue.append(row)
+        self._n_bytes += n_bytes
+        if len(self._queue) in (1, self._config.batch_rows):
+            self._ready.set()
+
+    async def _run(self) -> None:
+        pause_s = _FIRST_PAUSE_S
+        while await self._gather():
+            try:
+                await self._write(list(islice(self._queue, self._config.batch_rows)))
+            except StoreError as error:
+                self._health.failed(error, n_waiting=len(self._queue), n_lost=self.n_lost)
+                await _pause(self._closing, pause_s * random.uniform(0.5, 1.0))
+                pause_s = min(2.0 * pause_s, _LONGEST_PAUSE_S) if not self._closing.is_set() else _FIRST_PAUSE_S
+            else:
+                self._health.worked(n_lost=self.n_lost)
+                pause_s = _FIRST_PAUSE_S
+
+    async def _gather(self) -> bool:
+        """Waits for a batch; whether there is one."""
+        while not self._queue:
+            if self._closing.is_set():
+                return False
+            self._ready.clear()
+            await self._ready.wait()
+        if len(self._queue) < self._config.batch_rows and not self._closing.is_set():
+            self._ready.clear()
+            await _wait(self._ready, self._config.batch_s)
+        self._metrics.queued(len(self._queue))
+        return True
+
+    async def _write(self, batch: list[Row]) -> None:
+        try:
+            await self._store.add(batch)
+            n_refused = 0
+        except RowError:
+            n_refused = await self._write_singly(batch)
+        self._drop(len(batch))
+        self._metrics.written(len(batch) - n_refused)
+        self._metrics.queued(len(self._queue))
+
+    async def _write_singly(self, batch: list[Row]) -> int:
+        """So that one row which the database refuses does not take the others with it; how many it refused."""
+        refused: list[RowError] = []
+        for row in batch:
+            try:
+                await self._store.add([row])
+            except RowError as error:
+                refused.append(error)
+        if refused:
+            self._lose(len(refused), "refused")
+            _LOG.error("%d rows were refused: %s", len(refused), refused[0])
+        return len(refused)
+
+    def _drop(self, n_rows: int) -> None:
+        for _ in range(n_rows):
+            self._n_bytes -= _n_bytes(self._queue.popleft())
+
+    def _lose(self, n_rows: int, reason: str) -> None:
+        self.n_lost += n_rows
+        self._metrics.lost(n_rows, reason)
+
+
+class _Health:
+    """Says when the store fails, that it still does, and when it is back; not at every try."""
+
+    def __init__(self, metrics: StoreMetrics) -> None:
+        self._metrics = metrics
+        self._failed_at: float | None = None
+        self._said_at = 0.0
+        self._n_lost_before = 0
+
+    def failed(self, error: StoreError, *, n_waiting: int, n_lost: int) -> None:
+        now = time.monotonic()
+        if self._failed_at is None:
+            self._failed_at = now
+            self._n_lost_before = n_lost
+            self._metrics.up(False)
+        elif now - self._said_at < _REMIND_S:
+            return
+        self._said_at = now
+        _LOG.error("%s; %d rows wait and %d were lost since", error, n_waiting, n_lost - self._n_lost_before)
+
+    def worked(self, *, n_lost: int) -> None:
+        if self._failed_at is None:
+            return
+        away_s, lost = time.monotonic() - self._failed_at, n_lost - self._n_lost_before
+        self._failed_at = None
+        self._metrics.up(True)
+        _LOG.warning("the store takes rows again after %.1f s; %d were lost meanwhile", away_s, lost)
+
+
+async def _pause(closing: asyncio.Event, seconds: float) -> None:
+    """Waits, but not past the moment when the server is told to stop."""
+    if closing.is_set():
+        await asyncio.sleep(seconds)
+    else:
+        await _wait(closing, seconds)
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return
+
+
+def _n_bytes(row: Row) -> int:
+    """Of what may be long in it."""
+    if not isinstance(row, DecisionRow):
+        return 0
+    return len(row.prompt or "") + len(row.embedding or b"")

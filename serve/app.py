@@ -14,7 +14,7 @@ from pointsman.serve.access import RequireKey
 from pointsman.serve.application import Application
 from pointsman.serve.config import Config
 from pointsman.serve.config_file import make_config
-from pointsman.serve.dashboard.routes import dashboard_routes
+from pointsman.serve.dashboard.routes import dashboard_routes, own_pages_only
 from pointsman.serve.dispatch import Dispatch
 from pointsman.serve.drift.endpoints import DriftReset, DriftStatus
 from pointsman.serve.endpoints import Completions, Health, MetricsText, Models, Ready, RouteOnly
@@ -24,6 +24,7 @@ from pointsman.serve.keys import KeyRing, Keys
 from pointsman.serve.logs import log_request
 from pointsman.serve.messages_errors import MessagesErrors, reshape_error
 from pointsman.serve.metrics import Metrics
+from pointsman.serve.openapi.document import Document
 from pointsman.serve.policy.endpoint import PolicyEndpoint
 from pointsman.serve.reload import Reloader
 from pointsman.serve.surfaces import CHAT, COUNT_TOKENS, EMBEDDINGS, MESSAGES, RESPONSES
@@ -32,7 +33,7 @@ __all__ = ["create_app"]
 
 _PATHS = (
     "POST /v1/chat/completions, /v1/responses, /v1/messages, /v1/embeddings and /v1/route, "
-    "GET /v1/models, /health, /ready and /metrics"
+    "GET /v1/models, /health, /ready, /metrics and /openapi.json"
 )
 _MESSAGES_PATHS = (f"/v1{MESSAGES.path}", f"/v1{COUNT_TOKENS.path}")
 _HEADERS = ("model", "router", "win-rate", "threshold", "policy", "reason", "chain", "request-id")
@@ -72,6 +73,10 @@ def _routes(engine: Engine, metrics: Metrics, guard: Callable[[ASGIApp], ASGIApp
     }
     for path in _MESSAGES_PATHS:
         completions[path] = MessagesErrors(completions[path])
+
+    def own(endpoint: ASGIApp) -> ASGIApp:
+        return own_pages_only(engine, guard(endpoint))
+
     routes: list[BaseRoute] = [
         *(Route(path, endpoint, methods=["POST"]) for path, endpoint in completions.items()),
         Route("/v1/route", guard(RouteOnly(engine, limits=server)), methods=["POST"]),
@@ -80,11 +85,13 @@ def _routes(engine: Engine, metrics: Metrics, guard: Callable[[ASGIApp], ASGIApp
         Route("/health", Health(), methods=["GET"]),
         Route("/ready", Ready(engine), methods=["GET"]),
         Route("/metrics", MetricsText(metrics), methods=["GET"]),
-        Route("/v1/policy", guard(PolicyEndpoint(engine, limits=server)), methods=["GET", "POST"]),
+        Route("/v1/policy", own(PolicyEndpoint(engine, limits=server)), methods=["GET", "POST"]),
         Route("/v1/drift", guard(DriftStatus(engine.memory.drift)), methods=["GET"]),
-        Route("/v1/drift/reset", guard(DriftReset(engine.memory.drift, limits=server)), methods=["POST"]),
+        Route("/v1/drift/reset", own(DriftReset(engine.memory.drift, limits=server)), methods=["POST"]),
         *dashboard_routes(engine, guard),
     ]
+    document = Document(routes, asks_for_keys=server.asks_for_keys)
+    routes.append(Route("/openapi.json", document, methods=["GET"]))
     app = FastAPI(title="Pointsman", routes=routes, redirect_slashes=False, openapi_url=None)
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_exception_handler(Exception, _answer_own_error)

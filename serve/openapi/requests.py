@@ -1,0 +1,96 @@
+"""What requests look like. Only what is looked at here is described; every other field is passed on as it is."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["AskResponses", "AskRoute", "Chat", "CountTokens", "Embed", "Messages", "ResetDrift", "ResetPolicy"]
+
+_Model = Annotated[
+    str,
+    Field(
+        min_length=1,
+        description="auto, router-<name>, router-<name>-<threshold>, router-<name>-<N>pct, or a model's own id",
+        examples=["auto", "router-mf-0.5", "router-mf-30pct"],
+    ),
+]
+_Stream = Annotated[bool | None, Field(description="whether to answer with an event stream")]
+
+
+class _Open(BaseModel):
+    """Takes more fields than are named."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class TextPart(_Open):
+    """A piece of text in a message."""
+
+    type: Annotated[str, Field(examples=["text"])]
+    text: str = ""
+
+
+class Message(_Open):
+    """One turn of a conversation."""
+
+    role: Annotated[str, Field(examples=["user"])]
+    content: str | list[TextPart] | None = None
+
+
+class Chat(_Open):
+    """A request of OpenAI's Chat Completions API. The last user turn's text decides who answers."""
+
+    model: _Model
+    messages: Annotated[list[Message], Field(min_length=1)]
+    stream: _Stream = None
+
+
+class AskResponses(_Open):
+    """A request of OpenAI's Responses API. `input`, or its last user item's text, decides who answers."""
+
+    model: _Model
+    input: str | list[dict[str, Any]] | None = None
+    stream: _Stream = None
+
+
+class Messages(_Open):
+    """A request of Anthropic's Messages API. The last user turn's text decides who answers."""
+
+    model: _Model
+    messages: Annotated[list[Message], Field(min_length=1)]
+    max_tokens: int | None = None
+    stream: _Stream = None
+
+
+class CountTokens(_Open):
+    """A request to count the tokens of a request of the Messages API."""
+
+    model: _Model
+    messages: Annotated[list[Message], Field(min_length=1)]
+
+
+class Embed(_Open):
+    """A request of OpenAI's Embeddings API; it is not routed."""
+
+    model: Annotated[str, Field(min_length=1, description="a model's own id")]
+    input: Any = None
+
+
+class AskRoute(_Open):
+    """A prompt to decide on; or a chat request, with `messages` in the place of `prompt`."""
+
+    model: _Model = "auto"
+    prompt: Annotated[str | None, Field(examples=["Prove that 2 is prime."])] = None
+    messages: list[Message] | None = None
+
+
+class ResetPolicy(BaseModel):
+    """Back to the configured setting."""
+
+    reset: Literal[True]
+
+
+class ResetDrift(_Open):
+    """The router whose alarm is forgotten; all of them if none is named."""
+
+    router: str | None = None

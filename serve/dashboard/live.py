@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from pointsman.serve.dashboard.pace import Pace
+from pointsman.serve.dashboard.pace import Pace, latency
 from pointsman.serve.dashboard.sighting import Sighting, sighting
 from pointsman.serve.errors import RequestError
 from pointsman.serve.record import Record
@@ -51,7 +51,7 @@ class LiveHub:
         self._max_watchers = max_watchers
         self._prompts = prompts
         self._last: deque[Sighting] = deque(maxlen=_KEPT)
-        self._n = 0
+        self._n = self._told = 0
         self._watchers: set[_Watcher] = set()
         self._ticking: asyncio.Task[None] | None = None
         self._facts: Facts = dict
@@ -99,6 +99,7 @@ class LiveHub:
         watcher.queue.put_nowait(self._event(after, whole=True))
         self._watchers.add(watcher)
         if self._ticking is None or self._ticking.done():
+            self._told = self._n
             self._ticking = asyncio.get_running_loop().create_task(self._tick())
         return self._events(watcher)
 
@@ -112,9 +113,9 @@ class LiveHub:
 
     async def _tick(self) -> None:
         while self._watchers:
-            before = self._n
             await asyncio.sleep(_TICK_S)
-            event = self._event(before, whole=False)
+            event = self._event(self._told, whole=False)
+            self._told = self._n
             for watcher in list(self._watchers):
                 if watcher.queue.qsize() < _BEHIND:
                     watcher.queue.put_nowait(event)
@@ -133,6 +134,7 @@ class LiveHub:
             "last": self._n,
             "whole": whole,
             **self.pace.summary(whole=whole),
+            "latency": latency(self._last),
             **self._facts(),
             "decisions": newest,
         }

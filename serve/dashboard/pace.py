@@ -2,19 +2,19 @@
 
 import time
 from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from pointsman.serve.dashboard.sighting import Sighting
 
-__all__ = ["Pace"]
+__all__ = ["Pace", "latency"]
 
 _SECONDS = 300
-_TIMED = 500
 _PARTS = ("routing", "upstream", "overhead", "total")
 _FAILED = frozenset({"failed", "broken", "crashed"})
-_N, _ROUTED, _STRONG, _FAILURES, _COST, _SAVED = range(6)
+_WIDTH = 6  # requests, routed, to strong, failed, dollars, dollars saved
 
 
 class Pace:
@@ -22,26 +22,31 @@ class Pace:
 
     def __init__(self) -> None:
         """Has counted nothing."""
-        self.since = time.time()
-        self._totals: list[float] = [0.0] * 6
+        self._since = time.time()
+        self._second = 0
+        self._counts: list[float] = [0.0] * _WIDTH
+        self._before: list[float] = [0.0] * _WIDTH
         self._seconds: deque[tuple[int, list[float]]] = deque(maxlen=_SECONDS)
-        self._timed: deque[tuple[float | None, ...]] = deque(maxlen=_TIMED)
 
     def count(self, seen: Sighting) -> None:
         """Counts one request."""
         second = int(seen["at"])
-        if not self._seconds or self._seconds[-1][0] != second:
-            self._seconds.append((second, [0.0] * 6))
-        for counts in (self._seconds[-1][1], self._totals):
-            counts[_N] += 1
-            if seen["router"] is not None:
-                counts[_ROUTED] += 1
-                counts[_STRONG] += seen["decided"] == seen["candidates"][0]
-            counts[_FAILURES] += seen["outcome"] in _FAILED
-            counts[_COST] += seen["cost_usd"] or 0.0
-            if seen["strong_usd"] is not None and seen["cost_usd"] is not None:
-                counts[_SAVED] += seen["strong_usd"] - seen["cost_usd"]
-        self._timed.append(tuple(seen[f"{name}_ms"] for name in _PARTS))
+        if second != self._second:
+            self._before = self._totals()
+            self._second, self._counts = second, [0.0] * _WIDTH
+            self._seconds.append((second, self._counts))
+        counts = self._counts
+        counts[0] += 1
+        if seen["router"] is not None:
+            counts[1] += 1
+            if seen["decided"] == seen["candidates"][0]:
+                counts[2] += 1
+        if seen["outcome"] in _FAILED:
+            counts[3] += 1
+        if (cost := seen["cost_usd"]) is not None:
+            counts[4] += cost
+            if (strong := seen["strong_usd"]) is not None:
+                counts[5] += strong - cost
 
     def summary(self, *, whole: bool) -> dict[str, Any]:
         """The counts as JSON types: of all seconds, or of the last three."""
@@ -49,18 +54,19 @@ class Pace:
         first = now - (_SECONDS if whole else 3)
         return {
             "now": now,
-            "since": self.since,
-            "totals": self._totals,
+            "since": self._since,
+            "totals": self._totals(),
             "seconds": [[second, *counts] for second, counts in self._seconds if second >= first],
-            "latency": self._latency(),
         }
 
-    def _latency(self) -> dict[str, list[float]]:
-        """Median and 99th percentile in milliseconds: of routing, the upstream, what is neither, and everything."""
-        columns = zip(_PARTS, zip(*self._timed, strict=True), strict=True) if self._timed else ()
-        known = {name: [value for value in values if value is not None] for name, values in columns}
-        return {name: _percentiles(values) for name, values in known.items() if values}
+    def _totals(self) -> list[float]:
+        return [before + now for before, now in zip(self._before, self._counts, strict=True)]
 
 
-def _percentiles(values: list[float]) -> list[float]:
-    return [round(float(q), 4) for q in np.quantile(values, [0.5, 0.99])]
+def latency(seen: Iterable[Sighting]) -> dict[str, list[float]]:
+    """Median and 99th percentile in milliseconds: of routing, the upstream, what else comes before the first byte, and
+    everything; those of which nothing is known are left out.
+    """
+    kept = list(seen)
+    found = {name: [row[key] for row in kept if row.get(key) is not None] for name in _PARTS if (key := f"{name}_ms")}
+    return {name: np.quantile(values, [0.5, 0.99]).round(4).tolist() for name, values in found.items() if values}

@@ -1,14 +1,16 @@
 """What the dashboard shows of one request, as JSON types under the names of the store's columns."""
 
-import time
+from time import time
 from typing import Any
 
+from pointsman.core.decision import Decision
 from pointsman.serve.record import Record
 
 __all__ = ["PROMPT_CHARACTERS", "Sighting", "sighting"]
 
 PROMPT_CHARACTERS = 2000
 Sighting = dict[str, Any]
+_UNDECIDED = Decision("", None, None, None, "", ())
 
 
 def sighting(record: Record, *, number: int, prompts: bool) -> Sighting:
@@ -18,28 +20,21 @@ def sighting(record: Record, *, number: int, prompts: bool) -> Sighting:
         number: of the request in this process.
         prompts: show the beginning of the prompt.
     """
-    exchange, decision, usage = record.exchange, record.decision, record.usage
-    key = exchange.key if exchange is not None else None
-    upstream_s = record.upstream_s
-    return {
+    exchange, usage, routing_s, upstream_s = record.exchange, record.usage, record.routing_s, record.upstream_s
+    decision = record.decision or _UNDECIDED
+    seen: Sighting = {
         "id": f"live-{number}",
         "request_id": record.id,
-        "at": round(time.time(), 3),
+        "at": time(),
         "path": record.path,
-        "requested": exchange.request.model if exchange is not None else None,
         "model": record.model,
-        "decided": decision.model if decision is not None else None,
-        "candidates": decision.candidates if decision is not None else (),
-        "router": decision.router if decision is not None else None,
-        "win_rate": decision.win_rate if decision is not None else None,
-        "threshold": decision.threshold if decision is not None else None,
-        "policy": decision.policy if decision is not None else None,
-        "reason": decision.reason if decision is not None else None,
-        "key_id": key.id if key is not None else None,
-        "session": exchange.session if exchange is not None else None,
-        "prompt": exchange.request.prompt[:PROMPT_CHARACTERS] if prompts and exchange is not None else None,
-        "input_tokens": usage.input_tokens if usage is not None else None,
-        "output_tokens": usage.output_tokens if usage is not None else None,
+        "decided": decision.model or None,
+        "candidates": decision.candidates,
+        "router": decision.router,
+        "win_rate": decision.win_rate,
+        "threshold": decision.threshold,
+        "policy": decision.policy,
+        "reason": decision.reason or None,
         "cost_usd": record.cost_usd,
         "strong_usd": record.strong_usd,
         "weak_usd": record.weak_usd,
@@ -47,15 +42,23 @@ def sighting(record: Record, *, number: int, prompts: bool) -> Sighting:
         "status": record.status,
         "stream": record.stream,
         "trail": record.trail,
-        "routing_ms": None if record.routing_s is None else 1e3 * record.routing_s,
-        "overhead_ms": _overhead_ms(record, upstream_s),
+        "routing_ms": None if routing_s is None else 1e3 * routing_s,
         "upstream_ms": None if upstream_s is None else 1e3 * upstream_s,
         "total_ms": 1e3 * record.total_s,
+        "requested": None,
+        "key_id": None,
+        "session": None,
+        "prompt": None,
+        "input_tokens": None,
+        "output_tokens": None,
     }
-
-
-def _overhead_ms(record: Record, upstream_s: float | None) -> float | None:
-    """Time to the first byte that is neither the upstream's nor the decision's."""
-    if upstream_s is None or record.answered_at is None:
-        return None
-    return 1e3 * (record.answered_at - record.started_at - upstream_s - (record.routing_s or 0.0))
+    if exchange is not None:
+        seen["requested"], seen["session"] = exchange.request.model, exchange.session
+        seen["key_id"] = exchange.key.id if exchange.key is not None else None
+        if prompts:
+            seen["prompt"] = exchange.request.prompt[:PROMPT_CHARACTERS]
+    if usage is not None:
+        seen["input_tokens"], seen["output_tokens"] = usage.input_tokens, usage.output_tokens
+    if upstream_s is not None and record.answered_at is not None:
+        seen["overhead_ms"] = 1e3 * (record.answered_at - record.started_at - upstream_s - (routing_s or 0.0))
+    return seen

@@ -121,7 +121,7 @@ class Attempts:
         tried = Try(model)
         trail.tries.append(tried)
         try:
-            answered = await _send(service, call, tried, new_stream())
+            reply, stream = await _send(service, call, tried, new_stream)
         except UpstreamFailure as failure:
             trail.results.append(f"{model} {failure.code}")
             service.breaker.fail()
@@ -129,13 +129,13 @@ class Attempts:
         except asyncio.CancelledError:
             tried.abandoned = True
             raise
-        status = answered.reply.status
+        status = reply.status
         trail.results.append(f"{model} {status}")
         if status >= 500:
             service.breaker.fail()
         elif status != _TOO_MANY:
             service.breaker.succeed()
-        return replace(answered, trail=tuple(trail.results))
+        return Answered(reply, model, tuple(trail.results), stream)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +146,11 @@ class _Trail:
     results: list[str] = field(default_factory=list)
 
 
-async def _send(service: Service, call: Call, tried: Try, stream: EventStream) -> Answered:
+async def _send(service: Service, call: Call, tried: Try, new_stream: NewStream) -> tuple[Reply, EventStream | None]:
     reply = tried.reply = await service.upstream.send(call)
     if reply.chunks is None:
-        return Answered(reply, tried.model, ())
-    tried.stream, stream.hides_usage = stream, reply.hides_usage
+        return reply, None
+    stream = tried.stream = new_stream()
+    stream.hides_usage = reply.hides_usage
     events = await PrimedStream.open(relay_events(reply.chunks, stream, on_break=service.breaker.fail))
-    return Answered(replace(reply, chunks=events), tried.model, (), stream)
+    return replace(reply, chunks=events), stream

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from http import HTTPStatus
 from time import perf_counter
 from typing import Any
@@ -17,7 +18,7 @@ from pointsman.serve.chat import read_question
 from pointsman.serve.config import ServerConfig
 from pointsman.serve.conversations import session_header
 from pointsman.serve.engine import Engine
-from pointsman.serve.errors import RequestError, UpstreamFailure
+from pointsman.serve.errors import RequestError, UpstreamFailure, error_body
 from pointsman.serve.exchange import Exchange
 from pointsman.serve.explain import Explainer, wants_explanation
 from pointsman.serve.metrics import CONTENT_TYPE, Metrics
@@ -37,6 +38,7 @@ _PASSED_ON = (
     *(b"openai-beta", b"anthropic-beta", b"anthropic-version"),
 )
 _MAX_HEADER = 300
+_CRASHED = "Pointsman failed to answer this; its log says why"
 _CLOSING = (408, 413)  # what is left of the body is not waited for
 
 
@@ -72,6 +74,13 @@ class Completions:
             await send_body(send, failure.status, failure.body(), (JSON, *_record_headers(record)))
         except ClientGone:
             record.outcome = "gone"
+        except Exception:
+            _LOG.exception("request %s crashed", record.id)
+            if record.answered_at is not None:
+                raise  # something of an answer may have been sent: the server ends the connection
+            record.status = HTTPStatus.INTERNAL_SERVER_ERROR
+            body = error_body(_CRASHED, "server_error", code="internal_error")
+            await send_body(send, record.status, body, (JSON, *_record_headers(record)))
         finally:
             record.ended_at = perf_counter()
             self._engine.billing.settle(record)
@@ -80,6 +89,7 @@ class Completions:
 
     async def _serve(self, record: Record, scope: Scope, receive: Receive, send: Send) -> None:
         body = await read_body(receive, self._limits)
+        record.received_at = perf_counter()
         exchange = Exchange(self._surface.read(body), _passed_on(scope), self._surface, request_key(scope))
         exchange.session_header = session_header(scope)
         record.exchange = exchange
@@ -244,6 +254,7 @@ def _passed_on(scope: Scope) -> Mapping[str, str]:
     return {name.decode("ascii"): value.decode("latin-1") for name, value in scope["headers"] if name in _PASSED_ON}
 
 
+@lru_cache(maxsize=4096)
 def _header(text: str) -> bytes:
     printable = "".join(character if character.isprintable() else " " for character in text)
     return printable.encode("ascii", "backslashreplace")[:_MAX_HEADER]

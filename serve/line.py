@@ -8,6 +8,7 @@ import logging
 import math
 from collections.abc import Collection, Mapping
 from concurrent.futures import Executor
+from functools import lru_cache, partial
 from typing import Protocol
 
 from pointsman.core.decision import Decision
@@ -35,11 +36,11 @@ class ResolveModel:
     """Reads the model field: which router with which threshold, or which model."""
 
     def __init__(self, routers: Mapping[str, ServedRouter], models: Collection[str]) -> None:
-        self._routers = routers
         self._models = models
+        self._parse = lru_cache(maxsize=1024)(partial(parse_model_field, routers=routers, models=models))
 
     async def __call__(self, exchange: Exchange) -> None:
-        field = parse_model_field(exchange.request.model, routers=self._routers, models=self._models)
+        field = self._parse(exchange.request.model)
         if field.router is not None and not exchange.surface.routed:
             raise RequestError(
                 f"model {exchange.request.model!r} means a router, and /v1{exchange.surface.path} is not routed: "

@@ -51,6 +51,7 @@ def set_up_logging(style: str) -> None:
     as_text = style == "text" or (style == "auto" and sys.stderr.isatty())
     handler = LogWriter(sys.stderr.fileno())
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s") if as_text else _JsonFormatter())
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # nobody prints them
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
 

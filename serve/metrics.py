@@ -70,8 +70,8 @@ class Metrics:
             )
         )  # fmt: skip
         self._overhead = Histogram(
-            "pointsman_overhead_seconds", "Time to the first byte that is neither the decision's nor the upstream's.", buckets=_FAST_S,
-            registry=registry,
+            "pointsman_overhead_seconds", "Time to the first byte that is neither decision nor upstream.",
+            buckets=_FAST_S, registry=registry,
         )  # fmt: skip
         self._total = Histogram("pointsman_request_seconds", "Whole requests.", buckets=_SLOW_S, registry=registry)
         self._breakers = Gauge(

@@ -1,6 +1,6 @@
 """What happened to one request: filled in while it is served, then shown to every observer."""
 
-import os
+import random
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -33,9 +33,9 @@ class Record:
         decision: None where the request was refused before.
         model: who answered; None where nobody did.
         trail: every try that was made, in order.
-        started_at: when its head had been read, on the `perf_counter` clock in seconds, like the next three.
-        decided_at, answered_at, ended_at: when the decision was made, when the first byte of the answer had come, and
-            when the last was passed on; None for what did not happen.
+        started_at: when its head had been read, on the `perf_counter` clock in seconds, like the next four.
+        received_at, decided_at, answered_at, ended_at: when its body had come, the decision was made, the first byte of
+            the answer had come, the last was passed on; None for what did not happen.
         usage: tokens of the answer; None where nobody was asked.
         cost_usd: what all tries cost; None where a price is not known.
         charges: what each try was charged, where it was.
@@ -60,6 +60,7 @@ class Record:
     strong_usd: float | None = None
     weak_usd: float | None = None
     routing_s: float | None = None
+    received_at: float | None = None
     decided_at: float | None = None
     answered_at: float | None = None
     ended_at: float | None = None
@@ -76,6 +77,13 @@ class Record:
             return None
         return self.answered_at - self.decided_at
 
+    @property
+    def overhead_s(self) -> float | None:
+        """From the end of the request to the first byte of its answer, without the decision and the upstream."""
+        if self.received_at is None or self.upstream_s is None or self.answered_at is None:
+            return None
+        return self.answered_at - self.received_at - self.upstream_s - (self.routing_s or 0.0)
+
 
 Observer: TypeAlias = Callable[[Record], None]
 
@@ -85,4 +93,4 @@ def request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _ID.fullmatch(value):
             return str(value.decode("ascii"))
-    return os.urandom(12).hex()
+    return f"{random.getrandbits(96):024x}"

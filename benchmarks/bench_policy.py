@@ -100,7 +100,7 @@ def _targets(shares: list[dict[str, Any]], dollars: list[dict[str, Any]]) -> dic
 
 
 def _print_shares(rows: list[dict[str, Any]]) -> None:
-    print("worst error of the share in points, over all days and targets' seeds")
+    print("error of the share in points, the worst of all days")
     print(f"{'target':>8}{'held: day':>12}{'any part':>10}{'any 1000':>10}{'  calibrated only: day':>23}{'any part':>10}")
     for r in rows:
         held = f"{r['held_day']:>12.2f}{r['held_part']:>10.2f}{r['held_window']:>10.2f}"
@@ -108,7 +108,7 @@ def _print_shares(rows: list[dict[str, Any]]) -> None:
 
 
 def _print_dollars(rows: list[dict[str, Any]]) -> None:
-    print("dollars off the ceiling at the end of the day, and quality behind the best fixed threshold in hindsight")
+    print("off the ceiling at midnight, and quality behind the best fixed threshold in hindsight: the worst of all days")
     head = f"{'prompts':<16}{'traffic':<20}{'ceiling':>8}{'off %':>8}{'behind %':>10}"
     print(f"{head}{'wall: off %':>13}{'behind %':>10}{'routerless: off %':>19}{'behind %':>10}")
     for r in rows:

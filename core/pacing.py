@@ -3,14 +3,17 @@
 Before every prompt the rest of the money is spread over the rest of the traffic. With R dollars left, N prompts to
 come, and s and w dollars for a strong and a weak answer, the share of strong answers that the money lasts for is
 
-    share = (R / N - w) / (s - w), within [0, 1]
+    share = (R - w N) / ((s - w) N'), within [0, 1],   N' = N - 1.5 sqrt(D N)
 
 and the threshold is the one that this share of the recent win rates reaches: the price in win rate at which the budget
 buys strong answers. Solved again for every prompt, it answers to spending ahead of plan and behind it, to traffic
 beside the forecast, and to prices beside the estimate. N comes from the usual shape of the traffic (`TrafficShape`),
-scaled by how this period's traffic compares with it so far.
+scaled by how this period's traffic compares with it so far. N' leaves out what may not come: money that is left when
+the traffic ends is lost, so traffic in bursts (D times as scattered as independent prompts) is paid for a little
+earlier, and the weak answers that are kept back for all of N still pay for what comes after all.
 """
 
+import math
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
 
@@ -22,7 +25,11 @@ __all__ = ["Pacer", "PacerCosts", "affordable_share"]
 
 _HOUR_S = 3600.0
 _TRUST = 0.02  # of a period's forecast: this much of it counts as if it had been seen
-_TAIL = 0.003  # of a period's prompts: the rest of the money is never spread over fewer
+_BIN_S = 900.0
+_MEMORY_BINS = 96.0
+_LEAST_BINS = 8.0
+_CAUTION = 1.5  # standard deviations of the traffic to come that are not counted on
+_TAIL = 0.001  # of a period's prompts: the rest of the money is never spread over fewer
 _LEAST_PAST_S = 60.0
 _MEMORY = 1000.0  # answers that a mean cost reaches back
 _PRIOR = 20.0  # answers that the estimate given at the start counts for
@@ -73,6 +80,42 @@ class PacerCosts:
         self._others_usd += usd
 
 
+class _Burstiness:
+    """How much prompts come in bursts: the variance of their number in a quarter of an hour over its mean.
+
+    1 for prompts that come independently of each other. Both are means that reach a day back.
+
+    Attributes:
+        dispersion: the quotient, at least 1.
+    """
+
+    __slots__ = ("_bin", "_count", "_mean", "_n_bins", "_square", "dispersion")
+
+    def __init__(self) -> None:
+        self.dispersion = 1.0
+        self._bin: float | None = None
+        self._count = 0
+        self._n_bins = self._mean = self._square = 0.0
+
+    def count(self, now: float) -> None:
+        """One more prompt."""
+        bin_now = now // _BIN_S
+        if bin_now != self._bin:
+            if self._bin is not None:
+                empty = bin_now - self._bin - 1.0
+                for count in (self._count, *([0] * int(empty) if 0.0 <= empty < _MEMORY_BINS else ())):
+                    self._learn(count)
+            self._bin, self._count = bin_now, 0
+        self._count += 1
+
+    def _learn(self, count: int) -> None:
+        self._n_bins = min(self._n_bins + 1.0, _MEMORY_BINS)
+        self._mean += (count - self._mean) / self._n_bins
+        self._square += (count * count - self._square) / self._n_bins
+        if self._n_bins >= _LEAST_BINS and self._mean > 0.0:
+            self.dispersion = max((self._square - self._mean**2) / self._mean, 1.0)
+
+
 class Pacer:
     """The state of one ceiling. All times are seconds since 1970, handed in; a clock that jumps begins a new period.
 
@@ -109,6 +152,7 @@ class Pacer:
         self._period = Period(0.0, 0.0)
         self._since = 0.0
         self._seen = 0
+        self._bursts = _Burstiness()
         self._share = 1.0
         self._hour = (0.0, 0.0)
         self._before = self._rate = self._after = 0.0
@@ -126,16 +170,17 @@ class Pacer:
                 the requests under way will cost.
         """
         rest = self.prompts_to_come(now)
-        floor = max(_TAIL * (self._seen + rest), 1.0)
-        weak = self.costs.weak_usd + self.costs.other_usd
-        strong = self.costs.strong_usd + self.costs.other_usd
-        self._share = affordable_share(left_usd, max(rest, floor), strong_usd=strong, weak_usd=weak)
+        sure = max(rest - _CAUTION * math.sqrt(self._bursts.dispersion * rest), _TAIL * (self._seen + rest), 1.0)
+        weak_usd = self.costs.weak_usd + self.costs.other_usd
+        extra_usd = self.costs.strong_usd - self.costs.weak_usd
+        self._share = affordable_share(left_usd - rest * weak_usd, sure, strong_usd=extra_usd, weak_usd=0.0)
         return recent.threshold(self._share)
 
     def count(self, now: float) -> None:
         """One more prompt was decided on."""
         self._enter(now)
         self._seen += 1
+        self._bursts.count(now)
 
     def prompts_to_come(self, now: float) -> float:
         """Prompts to expect until the period ends."""
@@ -145,10 +190,10 @@ class Pacer:
         since_hour = max(now - max(self._hour[0], self._since), 0.0)
         past = self._before + self._rate * since_hour
         rest = self._after + self._rate * max(min(self._hour[1], self._period.end) - now, 0.0)
-        if not (self._forecast and self.traffic.known):
-            return (self._seen + 1) * rest / max(past, _LEAST_PAST_S / _HOUR_S)
-        trusted = _TRUST * (past + rest)
-        return rest * (self._seen + trusted) / max(past + trusted, 1e-9)
+        if self._forecast and self.traffic.known:
+            trusted = _TRUST * (past + rest)
+            return rest * (self._seen + trusted) / max(past + trusted, 1e-9)
+        return (self._seen + 1) * rest / max(past, _LEAST_PAST_S / _HOUR_S)
 
     def planned_usd(self, now: float) -> float:
         """What would have been spent by now if spending followed the usual traffic."""

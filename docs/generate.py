@@ -1,11 +1,16 @@
 """Writes the reference pages from the code: python docs/generate.py"""
 
 import json
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from starlette.testclient import TestClient
+
+from pointsman.serve.app import create_app
 from pointsman.serve.config import json_schema
+from pointsman.serve.config_file import make_config
 
 __all__ = ["PAGES"]
 
@@ -34,6 +39,46 @@ ok: routers mf; models big, small
 ```
 """
 
+_HTTP = """# HTTP reference
+
+*Made from the code by `python docs/generate.py`; a running server gives the same as an OpenAPI document at
+`/openapi.json`.*
+
+## What every routed answer says
+
+| header | meaning |
+|---|---|
+| `x-pointsman-model` | who answered |
+| `x-pointsman-router` | which router was asked; absent where the request named a model |
+| `x-pointsman-win-rate` | how likely the strong model's answer is to be preferred, in [0, 1] |
+| `x-pointsman-threshold` | strong iff the win rate is at least this |
+| `x-pointsman-policy` | which rule set the threshold; `request` where the model field did |
+| `x-pointsman-reason` | `win_rate`, `pass-through`, or why the router was not followed |
+| `x-pointsman-chain` | every try in order, where there was more than one |
+| `x-pointsman-request-id` | the client's `X-Request-Id`, or a new one; for logs and feedback |
+
+Where keys are asked for, they come as `Authorization: Bearer pm-...` or `x-api-key: pm-...`. Errors have OpenAI's
+shape, `{"error": {"message", "type", "param", "code"}}`; on `/v1/messages` Anthropic's. What a model's service answers
+with a 4xx is passed on; where there was no usable answer, the status is 502, 503 or 504.
+
+```sh
+pointsman serve --schema > config.schema.json
+```
+
+<!-- another terminal -->
+```sh
+pointsman serve
+```
+
+```console
+$ curl -s http://127.0.0.1:6060/v1/models
+{"object":"list","data":[{"id":"auto",...}]}
+$ curl -si http://127.0.0.1:6060/v1/chat/completions -H 'Content-Type: application/json' \\
+    -d '{"model": "router-mf-0.5", "messages": [{"role": "user", "content": "Hello"}]}' | grep -i x-pointsman-threshold
+x-pointsman-threshold: 0.500000
+```
+"""
+
 
 def configuration() -> str:
     """The page on the configuration file."""
@@ -42,23 +87,53 @@ def configuration() -> str:
     return "\n".join(pieces).rstrip() + "\n"
 
 
-PAGES = {"configuration.md": configuration}
+def http() -> str:
+    """The page on what the server answers."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = make_config({"store": {"url": f"sqlite:///{folder}/store.db"}, "drift": {}})
+        with TestClient(create_app(config)) as client:
+            document = client.get("/openapi.json").json()
+    pieces = [_HTTP]
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            pieces += _operation(f"{method.upper()} {path}", operation, document["components"]["schemas"])
+    return "\n".join(pieces).rstrip() + "\n"
+
+
+PAGES = {"configuration.md": configuration, "http.md": http}
+
+
+def _operation(title: str, operation: Mapping[str, Any], parts: Mapping[str, Any]) -> Iterator[str]:
+    """One method of one path: what it takes and what it answers."""
+    yield f"## `{title}`\n"
+    yield f"{operation['summary']}.\n"
+    for content in operation.get("requestBody", {}).get("content", {}).values():
+        for name in dict.fromkeys(name for name, _ in _parts_in(content["schema"])):
+            yield from _fields(parts[name], parts)
+    for answer in operation["responses"]["200"]["content"].values():
+        for name in dict.fromkeys(name for name, _ in _parts_in(answer.get("schema", {}))):
+            if fields := ", ".join(f"`{field}`" for field in parts[name].get("properties", ())):
+                yield f"Answer: {fields}.\n"
 
 
 def _section(part: Mapping[str, Any], parts: Mapping[str, Any], path: str, title: str) -> Iterator[str]:
     """One part of the configuration, then the parts within it."""
     yield f"## {title}\n"
-    yield f"{part['description']}\n"
-    yield "| key | value | default | meaning |\n|---|---|---|---|"
-    required = part.get("required", ())
-    for name, field in part["properties"].items():
-        default = "required" if name in required else _default(field)
-        yield f"| `{name}` | {_type(field, parts)} | {default} | {_cell(field.get('description', ''))} |"
-    yield ""
+    yield from _fields(part, parts)
     for name, field in part["properties"].items():
         for inner, suffix in _parts_in(field):
             inside = f"{path}.{name}" if path else name
             yield from _section(parts[inner], parts, inside + suffix, f"`{inside}{suffix}`")
+
+
+def _fields(part: Mapping[str, Any], parts: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{part['description']}\n"
+    yield "| key | value | default | meaning |\n|---|---|---|---|"
+    required = part.get("required", ())
+    for name, field in part.get("properties", {}).items():
+        default = "required" if name in required else _default(field)
+        yield f"| `{name}` | {_type(field, parts)} | {default} | {_cell(field.get('description', ''))} |"
+    yield ""
 
 
 def _parts_in(field: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -104,7 +179,7 @@ def _default(field: Mapping[str, Any]) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").rstrip(".")
+    return text.replace("|", "\\|").replace("<", "\\<").rstrip(".")
 
 
 def main() -> None:

@@ -26,6 +26,7 @@ from pointsman.serve.messages_errors import MessagesErrors, reshape_error
 from pointsman.serve.metrics import Metrics
 from pointsman.serve.openapi.document import Document
 from pointsman.serve.policy.endpoint import PolicyEndpoint
+from pointsman.serve.refusals import Refusals
 from pointsman.serve.reload import Reloader
 from pointsman.serve.surfaces import CHAT, COUNT_TOKENS, EMBEDDINGS, MESSAGES, RESPONSES
 
@@ -36,6 +37,8 @@ _PATHS = (
     "GET /v1/models, /health, /ready, /metrics and /openapi.json"
 )
 _MESSAGES_PATHS = (f"/v1{MESSAGES.path}", f"/v1{COUNT_TOKENS.path}")
+_SURFACES = (CHAT, RESPONSES, EMBEDDINGS, MESSAGES, COUNT_TOKENS)
+_KEYED_PATHS = (*(f"/v1{surface.path}" for surface in _SURFACES), "/v1/route", "/v1/models")
 _HEADERS = ("model", "router", "win-rate", "threshold", "policy", "reason", "chain", "request-id")
 
 
@@ -55,7 +58,7 @@ def create_app(
     """
     engine = engine or Engine(config or make_config())
     metrics = Metrics(engine.services, parts=engine.memory.registry)
-    guard = _guard(engine)
+    guard = _guard(engine, metrics)
     if reloader is not None:
         reloader.observe(metrics.reloaded)
     return Application(engine, lambda current: _routes(current, metrics, guard), reloader)
@@ -69,7 +72,7 @@ def _routes(engine: Engine, metrics: Metrics, guard: Callable[[ASGIApp], ASGIApp
     models = guard(Models(engine))
     completions = {
         f"/v1{surface.path}": guard(Completions(engine, surface, limits=server, metrics=metrics, observers=observers))
-        for surface in (CHAT, RESPONSES, EMBEDDINGS, MESSAGES, COUNT_TOKENS)
+        for surface in _SURFACES
     }
     for path in _MESSAGES_PATHS:
         completions[path] = MessagesErrors(completions[path])
@@ -95,25 +98,26 @@ def _routes(engine: Engine, metrics: Metrics, guard: Callable[[ASGIApp], ASGIApp
     app = FastAPI(title="Pointsman", routes=routes, redirect_slashes=False, openapi_url=None)
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_exception_handler(Exception, _answer_own_error)
-    dispatch = Dispatch(completions, app)
-    if not server.cors_origins:
-        return dispatch
-    return CORSMiddleware(
-        dispatch,
-        allow_origins=list(server.cors_origins),
-        allow_methods=["GET", "POST"],
-        allow_headers=["*"],
-        expose_headers=[f"x-pointsman-{name}" for name in _HEADERS],
-    )
+    served: ASGIApp = Dispatch(completions, app)
+    if server.cors_origins:
+        served = CORSMiddleware(
+            served,
+            allow_origins=list(server.cors_origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=[f"x-pointsman-{name}" for name in _HEADERS],
+        )
+    return served if engine.memory.tracing is None else engine.memory.tracing.app(served)
 
 
-def _guard(engine: Engine) -> Callable[[ASGIApp], ASGIApp]:
+def _guard(engine: Engine, metrics: Metrics) -> Callable[[ASGIApp], ASGIApp]:
     """What asks for a key before an endpoint; nothing where no keys are configured."""
     keys_file = engine.config.server.keys_file
     keys: Keys | None = KeyRing(keys_file) if keys_file is not None else engine.memory.keys
     if keys is None:
         return lambda app: app
-    return lambda app: RequireKey(app, keys)
+    refused = Refusals(metrics, paths=_KEYED_PATHS, log=engine.config.server.log_requests)
+    return lambda app: RequireKey(app, keys, refused=refused)
 
 
 async def _answer_http_error(request: Request, error: Exception) -> Response:

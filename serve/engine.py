@@ -71,7 +71,9 @@ class Engine:
         self.pair = ModelPair(config.strong or STRONG_STAND_IN, config.weak or WEAK_STAND_IN)
         self.upstreams = build_upstreams(config, self.pair, base_url=base_url, api_key=api_key)
         self.routers: dict[str, ServedRouter] = {n: serve_router(n, r) for n, r in config.routers.items()}
-        self.services = {name: _service(config, name, up, previous) for name, up in self.upstreams.items()}
+        tracing = self.memory.tracing
+        traced = {name: tracing.upstream(name, up) if tracing else up for name, up in self.upstreams.items()}
+        self.services = {name: _service(config, name, upstream, previous) for name, upstream in traced.items()}
         self._attempts = Attempts(self.services)
         self.tariffs = read_tariffs(config)
         self.billing = Billing({name: tariff.price for name, tariff in self.tariffs.items()}, self.pair)

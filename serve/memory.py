@@ -1,6 +1,6 @@
 """What a server remembers from one request to the next, and across reloads of its configuration."""
 
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 from zoneinfo import ZoneInfo
 
 from prometheus_client import CollectorRegistry
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pointsman.serve.store.keyring import StoreKeyRing
     from pointsman.serve.store.store import Store
     from pointsman.serve.store.writer import Writer
+    from pointsman.serve.tracing import Tracing
 
 __all__ = ["Keeper", "Memory"]
 
@@ -43,6 +44,7 @@ class Memory:
         drift: watches whether prompts still are like those of the calibration.
         live: shows what happens now.
         policies: state of the policies.
+        tracing: spans of what is served.
         registry: the Prometheus metrics of these parts.
         observers: shown the record of every request that has ended, in this order; they must return at once.
     """
@@ -55,6 +57,7 @@ class Memory:
         self.ledger: Ledger | None = None
         self.drift: DriftMonitor | None = None
         self.live: LiveHub | None = None
+        self.tracing: Tracing | None = None
         self.policies = PolicyMemory(lambda: self.store)
         self.observers: tuple[Observer, ...] = ()
         self.registry = CollectorRegistry()
@@ -80,6 +83,11 @@ class Memory:
         if config.drift is not None:
             memory.drift = memory.keep(DriftMonitor(config.drift, lambda: memory.store, registry=memory.registry))
             memory.observe(memory.drift)
+        if config.telemetry.traces:
+            from pointsman.serve.tracing import Tracing
+
+            memory.tracing = memory.keep(Tracing())
+            memory.observe(memory.tracing)
         return memory
 
     def keep(self, keeper: K) -> K:

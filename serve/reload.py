@@ -34,6 +34,7 @@ _FIXED = (
     "server.watch",
     "store",
     "drift",
+    "dashboard",
     "telemetry",
 )
 _Stamps: TypeAlias = tuple[tuple[int, int, int] | None, ...]

@@ -19,6 +19,7 @@ from pointsman.serve.config.routers import PairConfig, RouterConfig
 from pointsman.serve.config.server import ServerConfig
 from pointsman.serve.config.sessions import SessionsConfig
 from pointsman.serve.config.store import StoreConfig
+from pointsman.serve.config.telemetry import TelemetryConfig
 from pointsman.serve.config.whole import Config, json_schema, name_problems
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "SessionsConfig",
     "SettingConfig",
     "StoreConfig",
+    "TelemetryConfig",
     "TimeoutConfig",
     "json_schema",
     "name_problems",

@@ -14,6 +14,7 @@ from pointsman.serve.config.routers import RouterConfig
 from pointsman.serve.config.server import ServerConfig
 from pointsman.serve.config.sessions import SessionsConfig
 from pointsman.serve.config.store import StoreConfig
+from pointsman.serve.config.telemetry import TelemetryConfig
 from pointsman.serve.model_field import AUTO, ROUTER_PREFIX
 
 __all__ = ["Config", "json_schema", "name_problems"]
@@ -34,6 +35,7 @@ class Config(Part):
         dashboard: the page at `/`.
         store: the database; nothing is kept on disk if None.
         drift: watching whether prompts are still like those of the calibration; nothing is watched if None.
+        telemetry: traces for others to collect.
     """
 
     strong: Name | None = None
@@ -47,6 +49,7 @@ class Config(Part):
     dashboard: DashboardConfig = DashboardConfig()
     store: StoreConfig | None = None
     drift: DriftConfig | None = None
+    telemetry: TelemetryConfig = TelemetryConfig()
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:

@@ -1,0 +1,5 @@
+"""OpenTelemetry spans of requests, decisions and upstream calls."""
+
+from pointsman.serve.tracing.tracing import Tracing
+
+__all__ = ["Tracing"]

@@ -7,12 +7,17 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
 from pathlib import Path
 
 import pytest
+from messages_upstream import MessagesUpstream
+
+from upstream import WORDS, LocalServer, Upstream
 
 _BLOCK = """
 import sys
@@ -68,10 +73,16 @@ def base_environment(tmp_path_factory) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def server(base_environment) -> Iterator[str]:
     """Address of `pointsman serve` on the base install."""
+    with _serve(base_environment) as address:
+        yield address
+
+
+@contextmanager
+def _serve(base_environment: dict[str, str], *options: str) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [Path(sys.executable).with_name("pointsman"), "serve", "--port", str(port)]
+    command = [Path(sys.executable).with_name("pointsman"), "serve", "--port", str(port), *options]
     process = subprocess.Popen(command, env=base_environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     address = f"http://127.0.0.1:{port}"
     try:
@@ -107,6 +118,29 @@ def test_the_base_install_answers_with_the_default_router(server):
     decision = _post(f"{server}/v1/route", {"model": "router-mf-0.5", "messages": messages})
     assert 0 <= decision["win_rate"] <= 1
     assert decision["router"] == "mf"
+
+
+def test_without_litellm_both_protocols_are_served(base_environment, tmp_path):
+    """Models that speak OpenAI's protocol or Anthropic's answer in it; a translation names the extra that it takes."""
+    with LocalServer(Upstream().app()) as gpt, LocalServer(MessagesUpstream().app()) as claude:
+        models = {
+            "gpt": {"base_url": f"{gpt.url}/v1", "model": "gpt-4o"},
+            "claude": {"provider": "anthropic", "base_url": f"{claude.url}/v1", "model": "claude-sonnet-4"},
+        }
+        config = tmp_path / "config.yaml"
+        config.write_text(json.dumps({"strong": "claude", "weak": "gpt", "models": models}))
+        with _serve(base_environment, "--config", str(config)) as address:
+            asked = {"max_tokens": 9, "messages": [{"role": "user", "content": "Hello"}]}
+            chat = _post(f"{address}/v1/chat/completions", {"model": "gpt", **asked})
+            assert chat["choices"][0]["message"]["content"] == "".join(WORDS)
+            message = _post(f"{address}/v1/messages", {"model": "claude", **asked})
+            assert message["content"][0]["text"] == "".join(WORDS)
+            for path, model in (("chat/completions", "claude"), ("messages", "gpt")):
+                with pytest.raises(urllib.error.HTTPError) as caught:
+                    _post(f"{address}/v1/{path}", {"model": model, **asked})
+                assert caught.value.code == 404
+                with caught.value as answer:
+                    assert 'pip install "pointsman[litellm]"' in json.load(answer)["error"]["message"]
 
 
 @pytest.mark.parametrize(

@@ -286,6 +286,7 @@ def test_16_usage_is_that_of_the_answer_alone(ask, weak, strong, client_wire, wi
     ids=["garbage", "chunks", "half closed", "HTML", "error as 200", "array", "redirect", "bad gzip", "our key"],
 )
 @pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("wires", [(CHAT, CHAT), (MESSAGES, MESSAGES)], ids=["chat", "messages"], indirect=True)
 def test_what_is_no_answer_falls_back(ask, weak, strong, act, streaming, wire):
     """Whatever an upstream does that is no answer, the client sees the strong model's."""
     strong.script = [good_stream(wire)] if streaming else strong.script

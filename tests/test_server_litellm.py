@@ -3,6 +3,7 @@
 import json
 import sys
 
+import anthropic
 import openai
 import pytest
 from starlette.applications import Starlette
@@ -15,7 +16,7 @@ from pointsman.serve import create_app
 from pointsman.serve.config_file import make_config
 from pointsman.serve.upstreams.litellm import require_litellm
 
-from upstream import LocalServer
+from upstream import WORDS, LocalServer, Upstream
 
 HELLO = [{"role": "user", "content": "Hello"}]
 KEY = "sk-ant-test-key"
@@ -106,6 +107,53 @@ def test_an_anthropic_error_keeps_its_status(client):
         client.chat.completions.create(model="busy", messages=HELLO)
     assert "slow down" in str(caught.value)
     assert KEY not in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def openais():
+    """A client of a server that asks an OpenAI-protocol upstream through LiteLLM, and that upstream."""
+    upstream = Upstream()
+    with LocalServer(upstream.app()) as service, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TEST_OPENAI_KEY", KEY)
+        model = {"provider": "litellm", "base_url": f"{service.url}/v1", "api_key": "env:TEST_OPENAI_KEY"}
+        models = {"big": {**model, "model": "hosted_vllm/m"}, "vectors": {**model, "model": "openai/text-embedding-3"}}
+        models["big"]["headers"] = {"x-team": "routing"}
+        values = {"strong": "big", "weak": "vectors", "models": models, "routers": {"random": {}}}
+        with (
+            LocalServer(create_app(make_config(values))) as front,
+            openai.OpenAI(base_url=f"{front.url}/v1", api_key="x", max_retries=0) as made,
+        ):
+            yield made, upstream
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_embeddings_go_through_litellm(openais):
+    """With the parameters of OpenAI's API, and none of LiteLLM's own."""
+    client, upstream = openais
+    extra = {"api_key": "evil", "api_base": "http://127.0.0.1:9", "mock_response": "evil"}
+    answer = client.embeddings.create(model="vectors", input="Hello", encoding_format="float", extra_body=extra)
+    assert answer.data[0].embedding == [0.5, -0.5]
+    assert upstream.last.document == {"model": "text-embedding-3", "input": "Hello", "encoding_format": "float"}
+    assert upstream.last.headers["authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_messages_go_through_litellm(openais):
+    """Plain, streaming and with tools, to a provider that does not speak that protocol, with the configured headers."""
+    opened, upstream = openais
+    with anthropic.Anthropic(base_url=str(opened.base_url).removesuffix("/v1/"), api_key="x", max_retries=0) as client:
+        tool = {"name": "weather", "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}}}
+        answer = client.messages.create(model="big", max_tokens=9, messages=HELLO, tools=[tool])
+        assert (answer.content[0].name, answer.content[0].input) == ("weather", {"city": "Paris"})
+        with client.messages.stream(model="router-random-0", max_tokens=9, messages=HELLO) as stream:
+            assert "".join(stream.text_stream) == "".join(WORDS)
+    assert upstream.last.headers["x-team"] == "routing"
+
+
+def test_the_responses_api_does_not_go_through_litellm(openais):
+    """It says where the model is served instead."""
+    with pytest.raises(openai.NotFoundError, match="not served on /v1/responses, but on /v1/chat/completions"):
+        openais[0].responses.create(model="big", input="Hello")
 
 
 def test_without_litellm_the_extra_is_named(monkeypatch):

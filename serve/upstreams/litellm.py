@@ -54,7 +54,7 @@ class LiteLLMUpstream(Upstream):
 
     async def _ask(self, call: Call) -> Any:
         arguments = read_arguments(call, self._target.name)
-        ask = function_of(self._litellm, call, self._target.upstream_model, self.provider)
+        ask = function_of(self._litellm, call.path, self._target.upstream_model, self.provider)
         key, url = self._target.api_key, self._target.base_url
         try:
             async with asyncio.timeout(self._timeouts.first_byte_s):
@@ -73,12 +73,16 @@ class LiteLLMUpstream(Upstream):
             raise self._failure("could not be reached in time", status=504) from error
         except self._litellm.exceptions.APIConnectionError as error:
             raise self._failure("could not be reached") from error
-        except self._litellm.openai.OpenAIError as error:
+        except Exception as error:  # noqa: BLE001  (its errors have no common class)
             return self._error_reply(error)
 
-    def _error_reply(self, error: Any) -> Reply:
-        body = error_body(str(error.message), "upstream_error", code=getattr(error, "code", None) or "upstream_error")
-        return Reply(int(error.status_code), _JSON, self._target.redact(body))
+    def _error_reply(self, error: Exception) -> Reply:
+        status = getattr(error, "status_code", None)
+        if not isinstance(status, int) or not 400 <= status < 600:
+            raise self._failure(f"could not be asked: {type(error).__name__}") from error
+        message, code = getattr(error, "message", None) or str(error), getattr(error, "code", None)
+        body = error_body(str(message), "upstream_error", code=code or "upstream_error")
+        return Reply(status, _JSON, self._target.redact(body))
 
     async def _events(self, call: Call, answer: Any) -> AsyncGenerator[bytes, None]:
         chunks = aiter(answer)
@@ -91,10 +95,11 @@ class LiteLLMUpstream(Upstream):
                 yield event_bytes(chunk)
         except TimeoutError as error:
             raise self._failure("stopped in the middle of its answer", status=504) from error
-        except self._litellm.openai.OpenAIError as error:
+        except Exception as error:
             raise self._failure(f"broke off its answer: {type(error).__name__}") from error
         finally:
-            await answer.aclose()
+            if close := getattr(answer, "aclose", None):
+                await close()
         if last := last_event(call):
             yield last
 

@@ -34,11 +34,11 @@ _PARAMETERS = {
 }  # fmt: skip
 
 
-def function_of(litellm: Any, call: Call, model: str, provider: str) -> Callable[..., Any]:
-    """LiteLLM's function for a call that `read_arguments` took."""
-    if call.path == MESSAGES_PATH:
+def function_of(litellm: Any, path: str, model: str, provider: str) -> Callable[..., Any]:
+    """LiteLLM's function for calls that `read_arguments` takes."""
+    if path == MESSAGES_PATH:
         return messages_function(litellm, model, provider)
-    return litellm.acompletion if call.path == CHAT_PATH else litellm.aembedding  # type: ignore[no-any-return]
+    return litellm.acompletion if path == CHAT_PATH else litellm.aembedding  # type: ignore[no-any-return]
 
 
 def read_arguments(call: Call, model: str) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Coroutine
-from importlib.util import find_spec
 from typing import Any
 
 import orjson
@@ -50,6 +49,7 @@ class Translator(Upstream):
         self._translated = _TRANSLATED[target.protocol]
         self._provider = "anthropic" if target.protocol == "anthropic" else "custom_openai"  # in LiteLLM's words
         self._litellm: Any = None
+        self._ask: Any = None
         self._client: Any = None
 
     @property
@@ -58,18 +58,11 @@ class Translator(Upstream):
 
     async def start(self) -> None:
         await self._native.start()
-        if self._target.protocol != "anthropic":
-            return
-        if find_spec("litellm") is None:
-            _LOG.warning(
-                "model %r is served on /v1%s alone: /v1%s takes %s",
-                self._target.name,
-                MESSAGES_PATH,
-                CHAT_PATH,
-                'pip install "pointsman[litellm]"',
-            )
-        else:
-            await self._load()
+        if self._target.protocol == "anthropic":  # few ask it in its own words alone
+            try:
+                await self._load()
+            except MissingExtraError as error:
+                _LOG.warning("%s", self._alone(error))
 
     async def close(self) -> None:
         await self._native.close()
@@ -81,13 +74,16 @@ class Translator(Upstream):
         if call.path != self._translated:
             refuse_surface(call, self._target.name, (*self._paths, self._translated))
         arguments = read_arguments(call, self._target.name)
-        await self._load()
+        try:
+            await self._load()
+        except MissingExtraError as error:
+            raise self._alone(error) from error
         from pointsman.serve.upstreams.litellm_transport import PENDING, Pending
 
         pending = Pending(call)
         PENDING.set(pending)
         try:
-            answer = await function_of(self._litellm, call, self._target.upstream_model, self._provider)(
+            answer = await self._ask(
                 **arguments,
                 model=self._target.upstream_model,
                 custom_llm_provider=self._provider,
@@ -111,17 +107,21 @@ class Translator(Upstream):
         """Imports LiteLLM, which takes seconds, when its first translation is due."""
         if self._client is not None:
             return
-        try:
-            self._litellm = await asyncio.to_thread(require_litellm)
-        except MissingExtraError as error:
-            raise RequestError(
-                f"model {self._target.name!r} is served on {', '.join(f'/v1{path}' for path in self._paths)}; "
-                f"/v1{self._translated} takes a translation: {error}",
-                status=404,
-                param="model",
-                code="unsupported_surface",
-            ) from error
+        self._litellm, self._ask = await asyncio.to_thread(self._import)
         self._client = self._new_client()
+
+    def _alone(self, error: MissingExtraError) -> RequestError:
+        return RequestError(
+            f"model {self._target.name!r} is served on {', '.join(f'/v1{path}' for path in self._paths)}; "
+            f"/v1{self._translated} takes a translation: {error}",
+            status=404,
+            param="model",
+            code="unsupported_surface",
+        )
+
+    def _import(self) -> tuple[Any, Any]:
+        litellm = require_litellm()
+        return litellm, function_of(litellm, self._translated, self._target.upstream_model, self._provider)
 
     def _new_client(self) -> Any:
         """What LiteLLM takes for a connection to the upstream."""

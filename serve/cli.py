@@ -19,6 +19,7 @@ COMMANDS = {
     "evaluate": "how good routers are on stored outcomes, beside baselines, with intervals",
     "train": "a router from your own battles or outcomes",
     "import-routellm": "RouteLLM's matrix factorisation as a checkpoint of Pointsman",
+    "replay": "what another checkpoint or threshold would have done with logged traffic",
     "inspect": "what a checkpoint holds",
     "keys": "make, list and revoke access keys of the server",
     "judge": "battles between two models on your prompts, judged by a third",

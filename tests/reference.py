@@ -102,3 +102,20 @@ def smoothed_ranks(reference, live, rng):
         seen.append(value)
         ranks.append((below + rng.random() * ties) / len(seen))
     return ranks
+
+
+def doubly_robust_mean(contrast, gain, probability, features, *, seed):
+    """Mean of c m + S c (g - m) / p, prompt by prompt; m a least-squares line through the other half's."""
+    half = np.random.default_rng(seed).permutation(len(gain)) % 2 == 0
+    total = 0.0
+    for i in range(len(gain)):
+        rows = [k for k in range(len(gain)) if half[k] != half[i] and not np.isnan(gain[k])]
+        m = 0.0
+        if len(rows) >= 20:
+            x = np.array([[1.0, *features[k]] for k in rows])
+            slope = np.linalg.pinv(x) @ np.array([gain[k] for k in rows])
+            m = float(np.clip(np.array([1.0, *features[i]]) @ slope, -1.0, 1.0))
+        total += contrast[i] * m
+        if not np.isnan(gain[i]):
+            total += contrast[i] * (gain[i] - m) / probability[i]
+    return total / len(gain)

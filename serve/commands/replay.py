@@ -1,0 +1,159 @@
+"""`pointsman replay`: what another checkpoint, or another threshold, would have done with logged traffic."""
+
+import argparse
+import asyncio
+import json
+import math
+import sys
+import time
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from pointsman.core.arrays import FloatArray
+from pointsman.core.calibration import calibrate_threshold
+from pointsman.core.checkpoint import Checkpoint
+from pointsman.core.embedding import check_identity
+from pointsman.core.errors import ConfigError, DataError
+from pointsman.core.replay import Estimate, Figure, Replay, replay
+from pointsman.core.router import EmbeddingRouter
+from pointsman.serve.loading import load_checkpoint, load_router
+from pointsman.serve.traffic import Traffic, read_store, read_traffic_file
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the subcommand."""
+    add = parser.add_argument
+    add(
+        "--candidate", required=True, metavar="CHECKPOINT", help="checkpoint directory, or the name of a bundled router"
+    )
+    setting = parser.add_mutually_exclusive_group()
+    setting.add_argument("--threshold", type=float, help="of the candidate")
+    setting.add_argument("--strong-share", type=float, metavar="SHARE",
+                         help="by the candidate's calibration (default: the log's share, on the log)")  # fmt: skip
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--store", metavar="URL", help="store of the server, e.g. sqlite:///pointsman.db")
+    source.add_argument("--config", help="configuration file that names the store")
+    source.add_argument("--file", help="table with prompt and went_strong, or prompt, win_rate and threshold")
+    add("--router", help="only what this router decided")
+    add("--strong", metavar="MODEL", help="name of the strong model in the log (default: told from the decisions)")
+    add("--days", type=float, help="only the last so many days of the store")
+    add("--current", metavar="CHECKPOINT",
+        help="what decided so far: kept embeddings are used if the candidate has the same embedder")  # fmt: skip
+    add("--confidence", type=float, default=0.95, help="of the intervals (default: 0.95)")
+    add("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Scores the logged prompts with the candidate and prints it beside what happened."""
+    checkpoint = load_checkpoint(args.candidate)
+    traffic = read_traffic_file(args.file) if args.file else asyncio.run(_read_store(args))
+    for note in traffic.notes:
+        print(note, file=sys.stderr)
+    rates = _score(checkpoint, traffic, args.current)
+    threshold = _threshold(args, checkpoint, traffic, rates)
+    features = np.column_stack([column for column in (traffic.win_rates, rates) if not np.isnan(column).any()])
+    found = replay(traffic.logged, rates >= threshold, features, confidence=args.confidence)
+    if args.json:
+        facts = {"candidate": args.candidate, "threshold": threshold, "confidence": args.confidence, **asdict(found)}
+        print(json.dumps(_finite({**facts, "notes": traffic.notes})))
+    else:
+        print("\n".join(_lines(found, threshold, args.confidence)))
+    return 0
+
+
+async def _read_store(args: argparse.Namespace) -> Traffic:
+    from pointsman.serve.store.opening import open_store
+
+    since = None if args.days is None else time.time() - 86_400.0 * args.days
+    async with open_store(args.store, config=args.config) as store:
+        return await read_store(store, router=args.router, strong=args.strong, since=since)
+
+
+def _score(checkpoint: Checkpoint, traffic: Traffic, current: str | None) -> FloatArray:
+    """The candidate's win rates on the logged prompts."""
+    router = load_router(checkpoint)
+    texts = [prompt for prompt in traffic.prompts if prompt is not None]
+    if len(texts) == len(traffic.prompts):
+        return router.win_rates(texts)
+    kept = [embedding for embedding in traffic.embeddings if embedding is not None]
+    if len(kept) < len(traffic.embeddings) or not isinstance(router, EmbeddingRouter):
+        raise DataError(
+            f"{traffic.source} kept neither the text nor the embedding of every prompt that the candidate needs: "
+            "set store.prompts to text, or store.embeddings to true, and wait for new traffic (--days)"
+        )
+    known = load_checkpoint(current).embedder if current is not None else None
+    if known is None or checkpoint.embedder is None:
+        raise ConfigError("the log holds embeddings alone: name the checkpoint that decided so far with --current")
+    check_identity(known, checkpoint.embedder)
+    return router.score(np.stack(kept))
+
+
+def _threshold(args: argparse.Namespace, checkpoint: Checkpoint, traffic: Traffic, rates: FloatArray) -> float:
+    if args.threshold is not None:
+        return float(args.threshold)
+    if args.strong_share is None:
+        return calibrate_threshold(rates, strong_share=float(traffic.logged.went_strong.mean()))
+    if checkpoint.calibration is None:
+        raise ConfigError(f"{args.candidate} is not calibrated: give --threshold, or calibrate it")
+    return checkpoint.calibration.threshold(args.strong_share)
+
+
+def _lines(found: Replay, threshold: float, confidence: float) -> list[str]:
+    lines = [
+        f"{found.n_prompts:,} prompts; candidate at threshold {threshold:.6g}; "
+        f"both choose alike on {_percent(found.agreement)}",
+        f"{'':16}{'now':>12}{'candidate':>12}   difference [{confidence:.0%} interval]",
+        _row("strong share", found.strong_share, ".2%"),
+    ]
+    if found.cost_usd is not None and found.saving_usd is not None:
+        lines += [_row("$ per prompt", found.cost_usd, ".6f"), _row("$ saved", found.saving_usd, ".6f")]
+    lines.append(_row("quality", found.quality, "+.4f"))
+    lines.append(f"quality: mean score less that of always asking strong, from {found.n_observed:,} compared prompts")
+    if found.unseen_share:
+        lines.append(
+            f"{found.unseen_share:.2%} of the prompts change from a model whose answers were never compared: "
+            "the interval allows for whatever they would gain or lose"
+        )
+    for name, rated in zip(("stays", "changes"), found.rating or (None, None), strict=True):
+        if rated is not None:
+            lines.append(f"rating where the model {name}: {_shown(rated, '.3f')} of {rated.n:,}")
+    return [*lines, _verdict(found.quality.difference)]
+
+
+def _verdict(difference: Estimate) -> str:
+    if difference.low > 0.0:
+        return "The candidate is better."
+    if difference.high < 0.0:
+        return "The candidate is worse."
+    return "The log does not tell which is better."
+
+
+def _row(name: str, figure: Figure, style: str) -> str:
+    now, then = (_value(e.value, style) for e in (figure.current, figure.candidate))
+    return f"{name:16}{now:>12}{then:>12}   {_shown(figure.difference, style)}"
+
+
+def _shown(estimate: Estimate, style: str) -> str:
+    ends = f"[{estimate.low:{style}}, {estimate.high:{style}}]"
+    return f"{_value(estimate.value, style)} {ends}"
+
+
+def _value(value: float | None, style: str) -> str:
+    return "unknown" if value is None else f"{value:{style}}"
+
+
+def _percent(estimate: Estimate) -> str:
+    return "unknown" if estimate.value is None else f"{estimate.value:.1%}"
+
+
+def _finite(value: Any) -> Any:
+    """`value` with null for what JSON has no number for."""
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

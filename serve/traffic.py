@@ -1,0 +1,196 @@
+"""Reads traffic that was served, from a store or a file, in the shape that a replay takes."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pointsman.core.arrays import FloatArray
+from pointsman.core.errors import DataError
+from pointsman.core.replay import Logged
+
+if TYPE_CHECKING:
+    from pointsman.serve.store.rows import ComparisonRow, DecisionRow, FeedbackRow
+    from pointsman.serve.store.store import Store
+
+__all__ = ["Traffic", "read_store", "read_traffic_file", "traffic_from_rows"]
+
+_LIMIT = 50_000
+_NUMBERS = ("win_rate", "strong_usd", "weak_usd", "strong", "weak", "gain", "probability", "rating")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Traffic:
+    """Routed prompts, the oldest first.
+
+    Attributes:
+        source: where they are from.
+        prompts: text of each; None where it was not kept.
+        embeddings: of each, shape (dim,); None where it was not kept.
+        win_rates: of the router that decided, NaN where not known, shape (n_prompts,).
+        logged: what happened to them.
+        notes: what was left out or assumed.
+    """
+
+    source: str
+    prompts: Sequence[str | None]
+    embeddings: Sequence[np.ndarray | None]
+    win_rates: FloatArray
+    logged: Logged
+    notes: tuple[str, ...] = field(default=())
+
+
+async def read_store(
+    store: "Store", *, router: str | None = None, strong: str | None = None, since: float | None = None
+) -> Traffic:
+    """The newest 50,000 routed and answered requests of an open store.
+
+    Args:
+        router: only what this one decided.
+        strong: name of the strong model; told from the decisions if None.
+        since: seconds since 1970.
+
+    Raises:
+        DataError: there is none, or the strong model cannot be told.
+        StoreError: the store cannot be read.
+    """
+    from pointsman.serve.store.queries import DecisionFilter
+
+    chosen = DecisionFilter(router=router, since=since, outcome="answered")
+    rows = (await store.decisions(chosen, limit=_LIMIT))[::-1]
+    return traffic_from_rows(
+        rows, await store.comparisons(since=since), await store.feedback(since=since), strong=strong, source="the store"
+    )
+
+
+def traffic_from_rows(
+    rows: "Sequence[DecisionRow]",
+    comparisons: "Sequence[ComparisonRow]",
+    feedback: "Sequence[FeedbackRow]",
+    *,
+    strong: str | None = None,
+    source: str,
+) -> Traffic:
+    """Traffic from rows of a store; see `read_store`.
+
+    The gain of a request is the mean over its comparisons. A side's share of compared requests is taken for the
+    probability with which each of that side was compared.
+    """
+    routed = [row for row in rows if row.router is not None and row.win_rate is not None and row.decided is not None]
+    strong = strong or _strong_model(routed)
+    if not routed or strong is None:
+        raise DataError(
+            f"{source} holds no routed request with a win rate, or none that tells the strong model: --strong"
+        )
+    gains: dict[str, list[float]] = defaultdict(list)
+    for found in comparisons:
+        if strong in (found.model_a, found.model_b):
+            share = found.outcome if found.model_a == strong else 1.0 - found.outcome
+            gains[found.request_id].append(2.0 * share - 1.0)
+    ratings: dict[str, list[float]] = defaultdict(list)
+    for said in feedback:
+        if said.kind == "rating":
+            ratings[said.request_id].append(said.value)
+    gain = np.array([_mean(gains.get(row.request_id)) for row in routed])
+    went_strong = np.array([row.decided == strong for row in routed])
+    logged = Logged(
+        went_strong=went_strong,
+        strong_usd=_column([row.strong_usd for row in routed]),
+        weak_usd=_column([row.weak_usd for row in routed]),
+        gain=gain,
+        probability=_shares(went_strong, gain),
+        rating=np.array([_mean(ratings.get(row.request_id)) for row in routed]),
+    )
+    return Traffic(
+        source,
+        [row.prompt for row in routed],
+        [None if row.embedding is None else np.frombuffer(row.embedding, dtype="<f4") for row in routed],
+        _column([row.win_rate for row in routed]),
+        logged,
+        _notes(logged, len(rows) - len(routed)),
+    )
+
+
+def read_traffic_file(path: str) -> Traffic:
+    """Traffic from a table with columns prompt and went_strong, or prompt, win_rate and threshold.
+
+    Further columns count where there are any: strong_usd and weak_usd; gain, or strong and weak for the scores of both;
+    probability, with which the gain was observed (a side's share of observed gains if it is missing); rating.
+
+    Raises:
+        DataError: a column is missing or malformed.
+        MissingExtraError: the format needs `pointsman[data]`.
+    """
+    from pointsman.backends.data.tables import read_table
+
+    table = read_table(path)
+    prompts = table.texts("prompt")
+    columns = {name: _column(table.columns[name]) if name in table.columns else None for name in _NUMBERS}
+    nothing = np.full(len(prompts), np.nan)
+    win_rates = nothing if columns["win_rate"] is None else columns["win_rate"]
+    if "went_strong" in table.columns:
+        went_strong = np.array([_flag(value, path, k) for k, value in enumerate(table.columns["went_strong"])])
+    elif "threshold" in table.columns and columns["win_rate"] is not None:
+        went_strong = win_rates >= _column(table.columns["threshold"])
+    else:
+        raise DataError(f"{path} tells not who answered, wanted a column went_strong, or win_rate and threshold")
+    gain, strong, weak = columns["gain"], columns["strong"], columns["weak"]
+    if gain is None:
+        gain = nothing if strong is None or weak is None else strong - weak
+    probability = columns["probability"]
+    try:
+        logged = Logged(
+            went_strong=went_strong,
+            strong_usd=nothing if columns["strong_usd"] is None else columns["strong_usd"],
+            weak_usd=nothing if columns["weak_usd"] is None else columns["weak_usd"],
+            gain=gain,
+            probability=_shares(went_strong, gain) if probability is None else probability,
+            rating=nothing if columns["rating"] is None else columns["rating"],
+        )
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from error
+    return Traffic(path, prompts, [None] * len(prompts), win_rates, logged, _notes(logged, 0))
+
+
+def _strong_model(rows: "Sequence[DecisionRow]") -> str | None:
+    """Who answers where a win rate reached its threshold."""
+    names = Counter(
+        row.decided
+        for row in rows
+        if row.reason == "win_rate" and row.threshold is not None and (row.win_rate or 0.0) >= row.threshold
+    )
+    return names.most_common(1)[0][0] if names else None
+
+
+def _shares(went_strong: np.ndarray, gain: FloatArray) -> FloatArray:
+    """Share of observed gains of each prompt's side."""
+    seen = ~np.isnan(gain)
+    sides = [float(seen[side].mean()) if side.any() else 0.0 for side in (~went_strong, went_strong)]
+    return np.where(went_strong, sides[1], sides[0])
+
+
+def _notes(logged: Logged, n_left_out: int) -> tuple[str, ...]:
+    notes = [f"{n_left_out:,} requests were not routed by a win rate and are left out"] if n_left_out else []
+    if not np.isnan(logged.gain).all():
+        for side, name in ((logged.went_strong, "strong"), (~logged.went_strong, "weak")):
+            if side.any() and not logged.probability[side].any():
+                notes.append(f"no answer of the {name} model was compared: what it would lose or gain is not known")
+    return tuple(notes)
+
+
+def _flag(value: Any, path: str, row: int) -> bool:
+    if value in (True, False):
+        return bool(value)
+    if str(value).lower() in ("true", "false"):
+        return str(value).lower() == "true"
+    raise DataError(f"{path}, row {row + 1}: went_strong is {value!r:.60}, wanted true or false")
+
+
+def _column(values: Sequence[Any]) -> FloatArray:
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+
+
+def _mean(values: Sequence[float] | None) -> float:
+    return float(np.mean(values)) if values else float("nan")

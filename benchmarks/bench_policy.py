@@ -101,14 +101,15 @@ def _targets(shares: list[dict[str, Any]], dollars: list[dict[str, Any]]) -> dic
 
 def _print_shares(rows: list[dict[str, Any]]) -> None:
     print("error of the share in points, the worst of all days")
-    print(f"{'target':>8}{'held: day':>12}{'any part':>10}{'any 1000':>10}{'  calibrated only: day':>23}{'any part':>10}")
+    held_columns = f"{'held: day':>12}{'any part':>10}{'any 1000':>10}"
+    print(f"{'target':>8}{held_columns}{'calibrated only: day':>23}{'any part':>10}")
     for r in rows:
         held = f"{r['held_day']:>12.2f}{r['held_part']:>10.2f}{r['held_window']:>10.2f}"
         print(f"{r['target']:>8.0%}{held}{r['static_day']:>23.2f}{r['static_part']:>10.2f}")
 
 
 def _print_dollars(rows: list[dict[str, Any]]) -> None:
-    print("off the ceiling at midnight, and quality behind the best fixed threshold in hindsight: the worst of all days")
+    print("off the ceiling at midnight, and quality behind the best fixed threshold in hindsight: the worst day")
     head = f"{'prompts':<16}{'traffic':<20}{'ceiling':>8}{'off %':>8}{'behind %':>10}"
     print(f"{head}{'wall: off %':>13}{'behind %':>10}{'routerless: off %':>19}{'behind %':>10}")
     for r in rows:
@@ -118,8 +119,8 @@ def _print_dollars(rows: list[dict[str, Any]]) -> None:
 
 
 def _scorer() -> Callable[[list[str]], np.ndarray]:
-    router = load_router(load_checkpoint("mf"))
-    return lambda prompts: np.concatenate([router.win_rates(prompts[i : i + 256]) for i in range(0, len(prompts), 256)])
+    read = load_router(load_checkpoint("mf")).win_rates
+    return lambda prompts: np.concatenate([read(prompts[i : i + 99]) for i in range(0, len(prompts), 99)])
 
 
 def _sources(win_rates: Callable[[list[str]], np.ndarray]) -> dict[str, Prompts]:

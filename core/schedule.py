@@ -12,7 +12,7 @@ __all__ = ["WEEKDAYS", "WeeklySpan", "local_time", "parse_time"]
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _DAY = 24 * 60
-_LATEST = 253_370_000_000.0  # some weeks before the year 10000, which no datetime reaches
+_EARLIEST, _LATEST = -62_000_000_000.0, 253_370_000_000.0  # years 5 and 9998: datetimes end soon after
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,4 +74,4 @@ def parse_time(text: str) -> int:
 
 def local_time(now: float, zone: tzinfo) -> datetime:
     """The wall-clock time in a zone at `now`, in seconds since 1970; instants that no datetime reaches are moved in."""
-    return datetime.fromtimestamp(min(max(now, 86_400.0), _LATEST), zone)
+    return datetime.fromtimestamp(min(max(now, _EARLIEST), _LATEST), zone)

@@ -24,9 +24,7 @@ Prices: TypeAlias = tuple[Price | None, Price | None]  # of the strong and the w
 
 def steps_before_choice(config: Config, pair: ModelPair, policies: Policies, prices: Prices) -> tuple[Step, ...]:
     """What has a say before a model is chosen."""
-    capabilities = {
-        name: model.capabilities for name, model in config.models.items() if model.capabilities is not None
-    }
+    capabilities = {name: model.capabilities for name, model in config.models.items() if model.capabilities is not None}
     steps: list[Step] = [SetThreshold(policies, pair)]
     if capabilities:
         steps.append(CheckNeeds(capabilities))

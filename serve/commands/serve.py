@@ -53,6 +53,10 @@ def run(args: argparse.Namespace) -> int:
     if problem := _exposure(engine.config, allowed=args.no_keys):
         print(f"pointsman serve: {problem}", file=sys.stderr)
         return 2
+    if engine.config.store is not None:
+        from pointsman.serve.store.opening import check_store
+
+        check_store(engine.config.store)
     if args.check:
         print(f"ok: routers {', '.join(engine.routers)}; models {', '.join(engine.upstreams)}")
         return 0

@@ -95,8 +95,15 @@ def _postgresql(url: URL) -> AsyncEngine:
 
 
 def _sqlite(url: URL) -> AsyncEngine:
-    Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
+    path = Path(url.database or "")
+
+    def make(*_: object) -> None:
+        """A file that its owner alone may read: prompts may be in it."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+
     engine = create_async_engine(url, **_POOL, connect_args={"timeout": _BUSY_S})
+    event.listen(engine.sync_engine, "do_connect", make)
     event.listen(engine.sync_engine, "connect", _prepare)
     event.listen(engine.sync_engine, "begin", _begin)
     return engine

@@ -1,11 +1,13 @@
 """Opens a store for a command, by its URL or by the configuration that names it."""
 
+import asyncio
+
 from pointsman.core.errors import ConfigError
 from pointsman.serve.config import Config, StoreConfig
 from pointsman.serve.config_file import make_config, read_values
 from pointsman.serve.store.store import Store
 
-__all__ = ["open_store"]
+__all__ = ["check_store", "open_store"]
 
 
 def open_store(url: str | None = None, *, config: str | None = None) -> Store:
@@ -27,6 +29,22 @@ def open_store(url: str | None = None, *, config: str | None = None) -> Store:
     if found.store is None:
         raise ConfigError(f"config file {config} has no store, wanted one, e.g. store: {{}}; or give --store URL")
     return Store(found.store)
+
+
+def check_store(config: StoreConfig) -> None:
+    """Connects to a store, brings its tables up to date, and closes it.
+
+    Raises:
+        ConfigError: its URL is malformed, or a variable is not set.
+        MissingExtraError: PostgreSQL's driver is not installed.
+        StoreError: it cannot be reached, or a later version has served on it.
+    """
+    asyncio.run(_start_and_close(Store(config)))
+
+
+async def _start_and_close(store: Store) -> None:
+    await store.start()
+    await store.close()
 
 
 def _from_url(url: str) -> StoreConfig:

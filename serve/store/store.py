@@ -36,6 +36,7 @@ _LOG = logging.getLogger(__name__)
 _TABLES: dict[type, Table] = {DecisionRow: decisions, FeedbackRow: feedback, ComparisonRow: comparisons}
 _KEYS_CHANGED = "keys"  # status row whose version counts the changes of the keys
 _RETRY_S = 0.5
+_FILE_PATIENCE_S = 2.0  # others may be making the file at this moment
 _AnyRow = TypeVar("_AnyRow", DecisionRow, FeedbackRow, ComparisonRow)
 
 
@@ -60,11 +61,12 @@ class Store:
         """Connects and brings the tables up to date.
 
         Args:
-            patience_s: how long to wait for a database that cannot be reached: it may be starting itself.
+            patience_s: how long to wait for a PostgreSQL that cannot be reached: it may be starting itself.
 
         Raises:
             StoreError: it cannot be reached, or a later version has served on it.
         """
+        patience_s = patience_s if self._database.dialect.name == "postgresql" else min(patience_s, _FILE_PATIENCE_S)
         deadline, said = time.monotonic() + patience_s, False
         while True:
             try:

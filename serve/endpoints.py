@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from functools import lru_cache
 from http import HTTPStatus
 from time import perf_counter
@@ -140,22 +141,34 @@ class RouteOnly:
 
 
 class Models:
-    """GET /v1/models and /v1/models/<id>."""
+    """GET /v1/models and /v1/models/<id>, in the words of OpenAI's API and of Anthropic's at once."""
 
     def __init__(self, engine: Engine) -> None:
         created = int(time.time())
+        created_at = datetime.fromtimestamp(created, UTC).isoformat()
         owners = {AUTO: "pointsman", **{ROUTER_PREFIX + name: "pointsman" for name in engine.routers}}
         owners |= {field: "pointsman" for router in engine.routers.values() for field in router.stored_fields()}
         owners |= {name: upstream.provider for name, upstream in engine.upstreams.items()}
         self._cards: dict[str, dict[str, Any]] = {
-            name: {"id": name, "object": "model", "created": created, "owned_by": owner}
+            name: {
+                "id": name,
+                "object": "model",
+                "created": created,
+                "owned_by": owner,
+                "type": "model",
+                "display_name": name,
+                "created_at": created_at,
+            }
             for name, owner in owners.items()
         }
+        names = list(owners)
+        pages = {"has_more": False, "first_id": names[0], "last_id": names[-1]}
+        self._list = orjson.dumps({"object": "list", "data": list(self._cards.values()), **pages})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         name = scope["path_params"].get("name")
         if name is None:
-            await send_body(send, 200, orjson.dumps({"object": "list", "data": list(self._cards.values())}), (JSON,))
+            await send_body(send, 200, self._list, (JSON,))
         elif name in self._cards:
             await send_body(send, 200, orjson.dumps(self._cards[name]), (JSON,))
         else:

@@ -18,9 +18,22 @@ _SCOPE_KEY = "pointsman.key"
 class RequireKey:
     """Wraps an ASGI application: without a valid key 401, beyond its rate 429."""
 
-    def __init__(self, app: ASGIApp, keys: Keys, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        keys: Keys,
+        *,
+        refused: Callable[[Scope, int], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Asks for one of `keys` before `app`.
+
+        Args:
+            refused: told of each refusal and its status.
+        """
         self._app = app
         self._keys = keys
+        self._refused = refused
         self._clock = clock
         self._buckets: dict[str, tuple[float, float]] = {}
 
@@ -29,16 +42,21 @@ class RequireKey:
         if key is None:
             message = "no valid key was given, wanted one as `Authorization: Bearer pm-...`"
             error = RequestError(message, status=401, type="authentication_error", code="invalid_api_key")
-            await send_body(send, error.status, error.body(), (_JSON, (b"www-authenticate", b"Bearer")))
+            await self._refuse(scope, send, error, (b"www-authenticate", b"Bearer"))
             return
         wait_s = self._wait_s(key)
         if wait_s > 0:
             message = f"key {key.id} may ask {key.requests_per_minute} times a minute"
             error = RequestError(message, status=429, type="rate_limit_error", code="rate_limit_exceeded")
-            await send_body(send, error.status, error.body(), (_JSON, (b"retry-after", b"%d" % (wait_s + 1))))
+            await self._refuse(scope, send, error, (b"retry-after", b"%d" % (wait_s + 1)))
             return
         scope[_SCOPE_KEY] = key
         await self._app(scope, receive, send)
+
+    async def _refuse(self, scope: Scope, send: Send, error: RequestError, header: tuple[bytes, bytes]) -> None:
+        if self._refused is not None:
+            self._refused(scope, error.status)
+        await send_body(send, error.status, error.body(), (_JSON, header))
 
     def _wait_s(self, key: AccessKey) -> float:
         """Seconds until the key may ask again; 0 if now, which is then counted. A minute's worth may come at once."""

@@ -96,9 +96,7 @@ def _routes(engine: Engine, metrics: Metrics, guard: Callable[[ASGIApp], ASGIApp
     ]
     document = Document(routes, asks_for_keys=server.asks_for_keys)
     routes.append(Route("/openapi.json", document, methods=["GET"]))
-    app = Starlette(
-        routes=routes, exception_handlers={HTTPException: _answer_http_error, Exception: _answer_own_error}
-    )
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _answer_http_error, Exception: _answer_own_error})
     app.router.redirect_slashes = False
     served: ASGIApp = Dispatch(completions, app)
     if server.cors_origins:

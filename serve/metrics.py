@@ -106,6 +106,10 @@ class Metrics:
         """A request has come in."""
         self._in_flight.inc()
 
+    def refuse(self, path: str, status: int) -> None:
+        """A request was turned away before it was read."""
+        self._requests[path, "refused", str(status)].inc()
+
     def __call__(self, record: Record) -> None:
         """A request has ended."""
         self._in_flight.dec()

@@ -45,11 +45,16 @@ class Answer(Protocol):
 class ConnectionPool:
     """Keeps connections for the next request. It lives in one event loop, between `start` and `close`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
+        """Keeps none yet.
+
+        Args:
+            tls: for https; made when first needed, with the system's authorities, if None.
+        """
         self._idle: dict[tuple[str, str, int], list[Connection]] = {}
         self._addresses: dict[tuple[str, int], tuple[float, Any]] = {}
         self._sweeping: asyncio.TimerHandle | None = None
-        self._tls: ssl.SSLContext | None = None
+        self._tls = tls
         self._proxied: ProxiedSession | None = None
 
     async def start(self) -> None:

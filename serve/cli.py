@@ -20,7 +20,11 @@ COMMANDS = {
     "train": "a router from your own battles or outcomes",
     "import-routellm": "RouteLLM's matrix factorisation as a checkpoint of Pointsman",
     "replay": "what another checkpoint or threshold would have done with logged traffic",
+    "promote": "have a running server serve another of its named checkpoints",
+    "rollback": "have it serve again the checkpoint that was promoted before",
     "inspect": "what a checkpoint holds",
+    "usage": "requests, tokens and dollars by day, model, key or policy, and what routing saved",
+    "export-battles": "what users and judges said of answers, as data to train on",
     "keys": "make, list and revoke access keys of the server",
     "judge": "battles between two models on your prompts, judged by a third",
 }

@@ -11,8 +11,9 @@ from pointsman.core.errors import ConfigError
 from pointsman.core.pair import ModelPair
 from pointsman.core.registry import build_router, known_kinds
 from pointsman.core.router import Router
+from pointsman.serve.promotion import checkpoint_names, promoted_folder, promoted_name
 
-__all__ = ["checkpoint_folder", "load_checkpoint", "load_router"]
+__all__ = ["checkpoint_folder", "load_checkpoint", "load_embedder", "load_router"]
 
 _BUNDLED = ("mf",)
 
@@ -30,6 +31,7 @@ def load_checkpoint(name: str, checkpoint: str | os.PathLike[str] | None = None)
     """
     folder = checkpoint_folder(name, checkpoint)
     if folder is not None:
+        _check_promotion(folder)
         return read_checkpoint(folder)
     if name == "random":
         return Checkpoint("random", ("strong", "weak"), ModelPair("strong", "weak"))
@@ -48,10 +50,23 @@ def load_checkpoint(name: str, checkpoint: str | os.PathLike[str] | None = None)
 
 
 def checkpoint_folder(name: str, checkpoint: str | os.PathLike[str] | None = None) -> Path | None:
-    """The user's directory that a router is read from; None for what is bundled, and where there is none."""
+    """The user's directory that a router is read from; None for what is bundled, and where there is none.
+
+    Of a folder of named checkpoints it is the one that is promoted.
+    """
     if checkpoint is not None:
-        return Path(checkpoint)
-    return Path(name) if name not in ("random", *_BUNDLED) and Path(name).is_dir() else None
+        return promoted_folder(Path(checkpoint))
+    return promoted_folder(Path(name)) if name not in ("random", *_BUNDLED) and Path(name).is_dir() else None
+
+
+def _check_promotion(folder: Path) -> None:
+    """Says why a folder of named checkpoints has none to serve; one that has is not asked about itself."""
+    promoted_name(folder)
+    if names := () if (folder / "pointsman.json").is_file() else checkpoint_names(folder):
+        raise ConfigError(
+            f"{folder} holds the checkpoints {', '.join(names)}, and none is promoted: say which is to be served with "
+            f"`pointsman promote {names[0]} --checkpoints {folder}`"
+        )
 
 
 def load_router(

@@ -1,0 +1,67 @@
+"""`pointsman promote`: has a running server serve another checkpoint of its folder."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from pointsman.core.errors import ConfigError
+from pointsman.serve.config_file import make_config, read_values
+from pointsman.serve.loading import load_checkpoint, load_router
+from pointsman.serve.promotion import POINTER, promote
+
+__all__ = ["add_arguments", "add_folder_arguments", "folder_of", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the subcommand."""
+    parser.add_argument("name", help="the checkpoint, a folder below that of the checkpoints")
+    add_folder_arguments(parser)
+
+
+def add_folder_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments that tell which folder of checkpoints is meant."""
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--checkpoints", metavar="DIR", help="folder of the named checkpoints")
+    where.add_argument("--config", help="configuration file whose router has that folder as its checkpoint")
+    parser.add_argument("--router", help="of the configuration (default: its first)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Loads the checkpoint to see that it can be served, and promotes it."""
+    folder = folder_of(args)
+    checkpoint = load_checkpoint(args.name, folder / args.name) if (folder / args.name).is_dir() else None
+    if checkpoint is not None:
+        load_router(checkpoint)
+    before = promote(folder, args.name)
+    if args.json:
+        print(json.dumps({"promoted": args.name, "before": before, "checkpoints": str(folder)}))
+        return 0
+    print(f"{args.name} is promoted" + (f" in place of {before}" if before else ""))
+    return 0
+
+
+def folder_of(args: argparse.Namespace) -> Path:
+    """The folder of named checkpoints that the command line means.
+
+    Raises:
+        ConfigError: it is not there, is a checkpoint itself, or the configuration names none.
+    """
+    if args.checkpoints is not None:
+        folder = Path(args.checkpoints)
+    else:
+        config = make_config(read_values(args.config), source=f"config file {args.config}")
+        name = args.router or next(iter(config.routers))
+        if name not in config.routers or (checkpoint := config.routers[name].checkpoint) is None:
+            wanted = f"wanted routers.{name}.checkpoint, a folder of named checkpoints"
+            raise ConfigError(f"{args.config} gives router {name!r} no checkpoint, {wanted}")
+        if config.routers[name].threshold is not None:
+            print(f"routers.{name}.threshold stays as it is: was it meant for the new win rates?", file=sys.stderr)
+        folder = Path(checkpoint)
+    if not folder.is_dir() or (folder / "pointsman.json").exists():
+        found = "a checkpoint itself" if folder.is_dir() else "not there"
+        raise ConfigError(
+            f"{folder} is {found}, wanted a folder with checkpoints in it, by name; {POINTER} then says which is served"
+        )
+    return folder

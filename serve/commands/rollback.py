@@ -1,0 +1,26 @@
+"""`pointsman rollback`: has a running server serve the checkpoint again that was promoted before."""
+
+import argparse
+import json
+
+from pointsman.serve.commands.promote import add_folder_arguments, folder_of
+from pointsman.serve.promotion import promoted_name, rollback
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the subcommand."""
+    add_folder_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Goes back by one promotion."""
+    folder = folder_of(args)
+    before = promoted_name(folder)
+    name = rollback(folder)
+    if args.json:
+        print(json.dumps({"promoted": name, "before": before, "checkpoints": str(folder)}))
+        return 0
+    print(f"{name} is promoted again in place of {before}")
+    return 0

@@ -17,6 +17,7 @@ export class Decisions {
     this.rows = new Map();
     this.next = null;
     this.paged = false;
+    this.waiting = [];
     options(byId("by-model"), [["", "all"], ...about.models.map((name) => [name, name])]);
     options(byId("by-outcome"), [["", "all"], ...OUTCOMES.map((name) => [name, name])]);
     this.body = el("tbody");
@@ -31,6 +32,8 @@ export class Decisions {
     });
     byId("by-model").addEventListener("change", () => this.load());
     byId("by-outcome").addEventListener("change", () => this.load());
+    byId("waiting").addEventListener("click", () => this.showWaiting());
+    byId("decisions").addEventListener("mouseleave", () => this.held() || this.showWaiting());
     byId("older").addEventListener("click", () => this.load(this.next));
     this.load();
   }
@@ -50,6 +53,7 @@ export class Decisions {
       if (before === null) this.forget();
       this.put(page.decisions, false);
       byId("older").disabled = !page.next;
+      byId("more").hidden = false;
       byId("decisions-note").textContent = page.kept ? "" : "Only the last 500 of this process are kept: configure a store to keep them.";
     } catch (error) {
       byId("decisions-note").textContent = error.message;
@@ -57,16 +61,35 @@ export class Decisions {
   }
 
   forget() {
+    this.waiting = [];
     this.rows.clear();
     this.body.replaceChildren();
   }
 
-  // Newest first. Those that the filter leaves out are not shown, nor is anything pushed away while older pages are read.
+  // Whether somebody is at a row: nothing may then move under their hands.
+  held() {
+    const table = byId("decisions");
+    return table.matches(":hover") || table.contains(document.activeElement) || table.querySelector("[aria-expanded='true']") !== null;
+  }
+
+  showWaiting() {
+    this.put(this.waiting, true);
+    this.waiting = [];
+    byId("waiting").classList.remove("some");
+  }
+
+  // Newest first. Those that the filter leaves out are not shown.
   add(decisions) {
     const { text, model, outcome } = this.filters();
     const fits = (row) => (!model || row.model === model) && (!outcome || row.outcome === outcome) &&
       (!text || `${row.prompt ?? ""} ${row.request_id}`.toLowerCase().includes(text.toLowerCase()));
-    this.put(decisions.filter(fits), true);
+    this.waiting = [...decisions.filter(fits), ...this.waiting].slice(0, SHOWN);
+    if (!this.held()) {
+      this.showWaiting();
+      return;
+    }
+    byId("waiting").textContent = `Show ${this.waiting.length} new`;
+    byId("waiting").classList.toggle("some", this.waiting.length > 0);
   }
 
   put(decisions, fresh) {
@@ -74,7 +97,7 @@ export class Decisions {
     if (fresh) this.body.prepend(...made.flat());
     else this.body.append(...made.flat());
     if (fresh && !this.paged) {
-      while (this.rows.size > SHOWN && !this.body.querySelector("[aria-expanded='true']")) {
+      while (this.rows.size > SHOWN) {
         const oldest = this.body.lastElementChild;
         this.rows.delete(oldest.dataset.id);
         oldest.remove();

@@ -85,37 +85,36 @@ export class Live {
 
   card(name, title, value, ...notes) {
     if (!this.cards.has(name)) {
-      const made = { value: el("div", { class: "value", "data-figure": name }), notes: [el("p"), el("p")] };
+      const made = { value: el("div", { class: "value", "data-figure": name }), notes: [el("p"), el("p"), el("p")] };
       byId("live-cards").append(el("div", { class: "card" }, el("h3", {}, title), made.value, ...made.notes));
       this.cards.set(name, made);
     }
     const card = this.cards.get(name);
     card.value.textContent = value;
-    card.notes.forEach((note, k) => note.replaceChildren(notes[k] ?? "\u00a0"));
+    card.notes.forEach((note, k) => note.replaceChildren(notes[k] || "\u00a0"));
   }
 
   showCards(event) {
     const [, routed, strong, failed, cost, saved] = event.totals;
     const all = event.totals[0];
-    this.card("rate", "Requests per second", number(this.sum(N, 10) / 10, 1), `${number(all)} since the start`);
+    this.card("rate", "Requests a second", number(this.sum(N, 10) / 10, 1), `${number(all)} since the start`);
     const target = event.target_share;
     this.card("strong", "Strong share", routed ? percent(strong / routed) : "–",
-      target == null ? `${number(strong)} of ${number(routed)} routed` : `wanted ${percent(target)}`);
+      `${number(strong)} of ${number(routed)} routed`, target == null ? "" : `wanted ${percent(target)}`);
     const budget = event.budgets[0];
     if (budget) {
       const pace = budget.spent_usd > budget.planned_usd ? "ahead of" : "behind";
       this.card("spend", `Spent this ${budget.per}`, dollars(budget.spent_usd), `of ${dollars(budget.usd)}`,
-        `${dollars(Math.abs(budget.spent_usd - budget.planned_usd))} ${pace} the plan`);
+        `${dollars(Math.abs(budget.spent_usd - budget.planned_usd))} ${pace}`, "the plan");
     } else {
       this.card("spend", "Spent", event.priced ? dollars(cost) : "–",
-        event.priced ? `${dollars(this.sum(COST, 60) * 60)} an hour at this pace` : "no prices configured");
+        event.priced ? `${dollars(this.sum(COST, 60) * 60)} an hour` : "no prices configured");
     }
-    this.card("saved", "Saved", event.priced ? dollars(saved) : "–", "against always strong");
+    this.card("saved", "Saved", event.priced ? dollars(saved) : "–", "of always strong");
     const { routing, upstream, overhead } = event.latency;
-    this.card("latency", "Time to the first byte", milliseconds(upstream?.[0]),
-      `${milliseconds(routing?.[0])} routing, ${milliseconds(overhead?.[0])} else`,
-      `99th percentile ${milliseconds(upstream?.[1])}`);
-    this.card("failed", "Errors", all ? percent(failed / all, 2) : "–", `${number(failed)} of ${number(all)}`, this.models(event.models));
+    this.card("latency", "Upstream, median", milliseconds(upstream?.[0]), `99th: ${milliseconds(upstream?.[1])}`,
+      `routing ${milliseconds(routing?.[0])}`, `overhead ${milliseconds(overhead?.[0])}`);
+    this.card("failed", "Errors", all ? percent(failed / all, 2) : "–", `${number(failed)} of ${number(all)}`, "", this.models(event.models));
     this.showDrift(event.drift);
   }
 
@@ -124,12 +123,12 @@ export class Live {
     const [name, watch] = Object.entries(routers).find(([, each]) => each.alarm) ?? Object.entries(routers)[0] ?? [];
     if (!name) return;
     this.card("drift", "Drift", watch.state, el("span", { class: `state ${watch.alarm ? "down" : "up"}` }, name),
-      `${number(watch.n_prompts)} prompts compared`);
+      `${number(watch.n_prompts)} prompts`);
   }
 
   models(states) {
     const down = Object.entries(states).filter(([, up]) => !up).map(([name]) => name);
-    return down.length ? el("span", { class: "state down" }, `left alone: ${down.join(", ")}`) : el("span", { class: "state up" }, "all models are asked");
+    return down.length ? el("span", { class: "state down", title: down.join(", ") }, `left alone: ${down.join(", ")}`) : el("span", { class: "state up" }, "all models up");
   }
 
   showCharts() {

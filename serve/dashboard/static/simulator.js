@@ -101,8 +101,8 @@ export class Simulator {
     const slider = byId("threshold");
     [slider.min, slider.max, slider.step] = [this.range[0], this.range[1], 0.001];
     this.measured = Boolean(this.row.points.usd);
-    byId("prices").hidden = this.measured;
-    byId("about-prices").textContent = localStorage.getItem("pointsman-prices") ? "Your prices, kept in this browser."
+    byId("prices").disabled = this.measured;
+    byId("about-prices").textContent = this.measured ? "Not used: these prompts' own dollars are known." : localStorage.getItem("pointsman-prices") ? "Your prices, kept in this browser."
       : this.about.prices ? `As configured, for ${this.about.prices.tokens} tokens in and ${this.about.prices.tokens} out.`
         : "Examples: put in what yours cost.";
     this.showPrices();

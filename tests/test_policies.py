@@ -61,7 +61,7 @@ def test_stand_ins_leave_in_an_order_that_keeps_their_distribution():
 @example([0.5, 0.9] * 200, 1.0)
 @example([i / 400 for i in range(400)], 0.5)  # never seen before, each higher than the last
 def test_the_share_is_held_within_its_bound_for_any_traffic(rates, target):
-    """Any n prompts in a row differ from the target by at most (1 + 2 gain) / gain prompts, ties and trends included."""
+    """Any prompts in a row differ from the target by at most (1 + 2 gain) / gain of them, ties and trends included."""
     behind = np.concatenate(([0.0], np.cumsum(held(rates, target) - target)))
     assert behind.max() - behind.min() <= (1 + 2 * GAIN) / GAIN + 1e-9
 

@@ -121,7 +121,7 @@ class PolicyMemory:
     def recent(self, router: str, quantiles: Callable[[], tuple[float, ...]]) -> RecentWinRates:
         """The recent win rates of a router; `quantiles` are its calibration's."""
         if router not in self._recent:
-            stored = self._stored.get("recent", {}).get(router)
+            stored = self._part("recent").get(router)
             self._recent[router] = _restored(RecentWinRates, stored) or RecentWinRates(quantiles())
         return self._recent[router]
 
@@ -129,7 +129,7 @@ class PolicyMemory:
         """The controller of a share."""
         control = self._shares.get(name)
         if control is None or control.target != target:
-            owed = self._stored.get("owed", {}).get(name, 0.0) if control is None else control.owed
+            owed = self._part("owed").get(name, 0.0) if control is None else control.owed
             control = ShareControl(target, owed=owed if isinstance(owed, (int, float)) else 0.0, **sides)
             self._shares[name] = control
             if len(self._shares) > _MAX_SHARES:
@@ -139,7 +139,7 @@ class PolicyMemory:
     def traffic(self, zone: str, rates: tuple[float, ...] | None) -> TrafficShape:
         """The usual traffic by the hour of a zone; `rates` until it is learned."""
         if self._traffic is None or self._traffic[0] != zone:
-            stored = self._stored.get("traffic", {}) if self._traffic is None else {}
+            stored = self._part("traffic") if self._traffic is None else {}
             known = stored.get("rates") if stored.get("zone") == zone else None
             place = ZoneInfo(zone)
             shape = _restored(lambda kept: TrafficShape(kept, zone=place), known) or TrafficShape(rates, zone=place)
@@ -175,9 +175,14 @@ class PolicyMemory:
             "recent": {name: [round(q, 6) for q in recent.quantiles()] for name, recent in self._recent.items()},
             "owed": {name: round(control.owed, 6) for name, control in self._shares.items()},
         }
-        if self._traffic is not None:
+        if self._traffic is not None and self._traffic[1].known:
             kept["traffic"] = {"zone": self._traffic[0], **self._traffic[1].to_dict()}
         return {**self._stored, **kept}
+
+    def _part(self, name: str) -> dict[str, Any]:
+        """A part of what was stored; empty where it is damaged."""
+        part = self._stored.get(name)
+        return part if isinstance(part, dict) else {}
 
     async def _keep_stored(self, store: StatusStore) -> None:
         turn = 0

@@ -71,7 +71,8 @@ def ratio_total(
     """
     answered, given, other = (_lengths(values) for values in (answered, given, other))
     if given.shape != other.shape or given.size < _MIN_ROWS:
-        raise ValueError(f"given and other have shapes {given.shape} and {other.shape}, wanted at least {_MIN_ROWS} pairs")
+        shapes = f"{given.shape} and {other.shape}"
+        raise ValueError(f"given and other have shapes {shapes}, wanted at least {_MIN_ROWS} pairs")
     if not given.sum() > 0:
         raise ValueError("the given answers are all empty: they have no ratio to the others")
     ratio, total = other.sum() / given.sum(), answered.sum()
@@ -120,7 +121,8 @@ def regression_total(
     sums = _block_sums(rows, rng)
     drawn = np.concatenate([rows.sum(axis=0)[None, :], _draw_blocks(len(sums), n_replicates, rng) @ sums])
     k = x.shape[1]
-    solved = np.einsum("rij,rj->ri", np.linalg.pinv(drawn[:, : k * k].reshape(-1, k, k), hermitian=True), drawn[:, k * k :])
+    inverse = np.linalg.pinv(drawn[:, : k * k].reshape(-1, k, k), hermitian=True)
+    solved = np.einsum("rij,rj->ri", inverse, drawn[:, k * k :])
     totals = solved @ wanted
     variance = ((values - x @ solved[0]) ** 2).sum() / (values.size - k)
     return _estimate(totals[0], totals[1:], float(np.sqrt(variance * len(features))), values.size, confidence, rng)

@@ -22,7 +22,7 @@ __all__ = ["PRICES", "ChargingUpstream"]
 
 # input, cached input, output: dollars per million
 PRICES = {"big-1": ("10", "2.5", "30"), "small-1": ("0.15", "0.075", "0.6")}
-WORDS = "the answer to this goes on for a while and says many things in few words before it comes to an end".split()
+WORDS = ("the", "answer", "to", "this", "goes", "on", "for", "a", "while", "in", "few", "words", "and", "then", "ends")
 
 
 @dataclass
@@ -70,7 +70,7 @@ class ChargingUpstream:
         usage = prompt, drawn.choice([0, 0, drawn.randint(0, prompt)]), int(words)
         if kind == "embeddings":
             self.charge(model, (prompt, 0, 0))
-            return JSONResponse({"data": [], "model": model, "usage": {"prompt_tokens": prompt, "total_tokens": prompt}})
+            return JSONResponse({"data": [], "usage": {"prompt_tokens": prompt, "total_tokens": prompt}})
         if (act == "retried" and self._seen[number] == 1) or (act == "failed-over" and model == "small-1"):
             return self._fail(model, prompt, charged=drawn.random() < 0.5)
         if document.get("stream"):

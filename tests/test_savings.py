@@ -74,7 +74,7 @@ def simulate(seed, n=400):
 
 @pytest.mark.parametrize("method", ["ratio", "regression"])
 def test_the_interval_holds_the_truth_as_often_as_it_says(method):
-    """Of 200 simulated months, a 95 % interval holds what the strong model's answers really would have been in 90-99 %."""
+    """A 95 % interval holds what the answers really would have been in 90 % to 99 % of 200 simulated months."""
     held = 0
     for seed in range(200):
         features, strong, weak, routed, draw = simulate(seed)
@@ -114,7 +114,7 @@ def test_real_costs_of_an_expensive_model_are_found(shared_data):
     held = {"ratio": 0, "regression": 0}
     for seed in range(40):
         draw = rng(seed)
-        score = size / size.max() + draw.normal(0, 0.3, len(prompts))  # longer prompts go to the strong model more often
+        score = size / size.max() + draw.normal(0, 0.3, len(prompts))  # long prompts more often go to the strong model
         routed = score < np.quantile(score, 0.7)
         both = routed & (draw.random(len(prompts)) < 0.1)
         features, truth = length_features(tokens, score), strong[routed].sum()

@@ -45,8 +45,10 @@ def servers(postgres_url, tmp_path):
 
 
 def test_what_one_process_spends_is_spent_for_all(servers, client, tmp_path):
-    """Once one has spent the ceiling, another that spent next to nothing stops asking the strong model, and a third that
-    starts then never does; their metrics add up to what the upstream charged."""
+    """Once one has spent the ceiling, another that spent next to nothing stops asking the strong model, too.
+
+    A third that starts then never does, and their metrics add up to what the upstream charged.
+    """
     one, two, upstream = servers
     assert (ask(client, one, "auto", 1), ask(client, two, "auto", 2)) == ("big", "big")
     number = iter(range(10, 10_000))

@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import random
+import sys
 from collections import Counter
 from urllib.parse import urlsplit
 
@@ -28,7 +29,8 @@ def config_for(url):
     models = {}
     for name, upstream_model in (("big", "big-1"), ("small", "small-1")):
         read, cached, written = map(float, PRICES[upstream_model])
-        price = {"input_usd_per_million": read, "output_usd_per_million": written, "cached_input_usd_per_million": cached}
+        price = {"input_usd_per_million": read, "output_usd_per_million": written}
+        price["cached_input_usd_per_million"] = cached
         models[name] = {"base_url": url, "model": upstream_model, "retry": retry, "price": price}
         models[name]["breaker"] = {"failures": 100_000}
     anthropic = {**models["small"], "provider": "anthropic"}
@@ -121,7 +123,7 @@ def test_what_the_upstream_told_is_spent_to_the_cent(spent):
             if not charge.usage.estimated:
                 ours[{"big": "big-1"}.get(charge.model, "small-1")] += charge.cost_usd
     theirs = {model: float(usd) for model, usd in upstream.ledger.items()}
-    print(f"\n{dict(upstream.n)}\ntold: ours {dict(ours)}, the upstream's {theirs}")
+    sys.stderr.write(f"\n{dict(upstream.n)}\ntold: ours {dict(ours)}, the upstream's {theirs}\n")
     for model, usd in theirs.items():
         assert ours[model] == pytest.approx(usd, abs=1e-9)
     assert ledger_usd == pytest.approx(sum(r.cost_usd for r in records if r.cost_usd is not None), abs=1e-9)
@@ -135,9 +137,9 @@ def test_what_it_could_not_tell_is_estimated_and_marked(spent):
     ours = sum(charge.cost_usd for charge in charges)
     theirs = float(sum(upstream.untold.values()))
     read, written = (sum(tokens[i] for tokens in upstream.untold_tokens) for i in (1, 2))
-    print(
-        f"\nuntold: {len(charges)} requests, ours ${ours:.6f}, the upstream's ${theirs:.6f} ({ours / theirs - 1:+.1%}); "
+    sys.stderr.write(
+        f"\nuntold: {len(charges)} requests, ours ${ours:.6f}, the upstream's ${theirs:.6f}; "
         f"prompt tokens {sum(c.usage.input_tokens for c in charges)} to {read}, "
-        f"answer tokens {sum(c.usage.output_tokens for c in charges)} to {written}"
+        f"answer tokens {sum(c.usage.output_tokens for c in charges)} to {written}\n"
     )
     assert ours == pytest.approx(theirs, rel=0.25)

@@ -61,7 +61,7 @@ def _look_up(table: "_Table", name: str, model: ModelConfig) -> Tariff | None:
     found = table.find(key)
     if found is None:
         raise ConfigError(
-            f"models.{name}.price is {model.price!r}, and LiteLLM's table of prices has no price per token for {key!r}; "
+            f"models.{name}.price is {model.price!r}, and LiteLLM's table has no price per token for {key!r}; "
             "name another entry as litellm:KEY, or give input_usd_per_million and output_usd_per_million"
         )
     return found

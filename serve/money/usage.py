@@ -41,7 +41,7 @@ class Charge:
 
 
 def read_usage(reported: object) -> Usage | None:
-    """What an answer's `usage` says, in the words of OpenAI's APIs or of Anthropic's; None where it says nothing usable.
+    """What an answer's `usage` says, in the words of OpenAI's APIs or of Anthropic's; None where it is of no use.
 
     Anthropic's `input_tokens` leave out those that were read from the cache or written to it; OpenAI's do not.
     """

@@ -1,0 +1,163 @@
+"""`pointsman usage`: requests, tokens and dollars by day, model, key or policy, and what routing saved."""
+
+import argparse
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+if TYPE_CHECKING:
+    from pointsman.serve.config import Config
+    from pointsman.serve.money.savings import Savings
+    from pointsman.serve.store.queries import Total
+
+__all__ = ["add_arguments", "run"]
+
+_GROUPS = {"hour": "slot", "day": "slot", "month": "slot", "model": "model", "key": "key_id", "policy": "policy"}
+_FORMATS = {"hour": "%Y-%m-%d %H:00", "day": "%Y-%m-%d", "month": "%Y-%m"}
+_COUNTS = ("n_requests", "n_answered", "n_priced", "n_estimated", "input_tokens", "cached_tokens", "output_tokens")
+_COLUMNS = (*_COUNTS, "cost_usd", "saved_usd")
+_HEADS = ("requests", "answered", "priced", "estimated", "input", "cached", "output", "cost $", "saved $")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the subcommand."""
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--config", help="configuration file that names the store, the pair and the prices")
+    source.add_argument("--store", metavar="URL", help="the store alone, e.g. sqlite:///pointsman.db")
+    parser.add_argument("--by", nargs="+", choices=list(_GROUPS), default=["day"], help="groups (default: day)")
+    parser.add_argument("--since", metavar="WHEN", help="date or time, e.g. 2026-11-01 or 2026-11-01T08:00")
+    parser.add_argument("--until", metavar="WHEN", help="likewise, itself excluded")
+    parser.add_argument("--days", type=float, help="the last so many days")
+    parser.add_argument("--timezone", help="of days and dates (default: the policy's, else UTC)")
+    parser.add_argument("--confidence", type=float, default=0.95, help="of the saving's interval (default: 0.95)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Reads the store and prints the table."""
+    from pointsman.serve.config_file import make_config, read_values
+
+    if args.days is not None and (args.since or not args.days > 0):
+        raise ValueError("--days wants a positive number, and no --since beside it")
+    config = make_config(read_values(args.config), source=f"config file {args.config}") if args.config else None
+    zone = _zone(args.timezone or (config.policy.timezone if config is not None else "UTC"))
+    since = time.time() - 86_400.0 * args.days if args.days is not None else _moment(args.since, zone)
+    until = _moment(args.until, zone)
+    totals, savings = asyncio.run(_read(args, config, since, until))
+    rows = _rows(totals, args.by, zone)
+    whole = _sum([row.total for row in rows])
+    if args.json:
+        named = [{**dict(zip(args.by, row.group, strict=True)), **_facts(row.total)} for row in rows]
+        print(json.dumps({"rows": named, "total": _facts(whole), "savings": asdict(savings)}))
+    else:
+        print("\n".join([*_table(rows, whole, args.by), "", *_savings_lines(savings)]))
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    group: tuple[str, ...]
+    total: "Total"
+
+
+async def _read(
+    args: argparse.Namespace, config: "Config | None", since: float | None, until: float | None
+) -> "tuple[list[Total], Savings]":
+    from pointsman.serve.money.savings import read_savings
+    from pointsman.serve.money.tariffs import read_tariffs
+    from pointsman.serve.store.opening import open_store
+    from pointsman.serve.store.queries import DecisionFilter
+
+    strong = config.strong if config is not None else None
+    tariff = read_tariffs(config).get(strong) if config is not None and strong is not None else None
+    async with open_store(args.store, config=args.config) as store:
+        groups: list[Any] = [_GROUPS[name] for name in args.by]
+        totals = await store.totals(by=groups, chosen=DecisionFilter(since=since, until=until))
+        savings = await read_savings(
+            store,
+            strong=strong,
+            price=tariff.price if tariff is not None else None,
+            since=since,
+            until=until,
+            confidence=args.confidence,
+        )
+    return totals, savings
+
+
+def _rows(totals: "Sequence[Total]", by: Sequence[str], zone: ZoneInfo) -> list[_Row]:
+    """The store's groups with its quarters of an hour joined to the hours, days or months of a zone."""
+    found: dict[tuple[str, ...], list[Total]] = {}
+    for total in totals:
+        group = tuple(_label(name, value, zone) for name, value in zip(by, total.group, strict=True))
+        found.setdefault(group, []).append(total)
+    return [_Row(group, _sum(found[group])) for group in sorted(found)]
+
+
+def _label(name: str, value: Any, zone: ZoneInfo) -> str:
+    if name in _FORMATS:
+        return datetime.fromtimestamp(value, zone).strftime(_FORMATS[name])
+    return "-" if value is None else str(value)
+
+
+def _sum(totals: "Sequence[Total]") -> "Total":
+    from pointsman.serve.store.queries import Total
+
+    names = [name for name in Total.__dataclass_fields__ if name != "group"]
+    return Total((), **{name: sum(getattr(total, name) for total in totals) for name in names})
+
+
+def _facts(total: "Total") -> dict[str, Any]:
+    facts = {name: getattr(total, name) for name in (*_COUNTS, "cost_usd")}
+    return {**facts, "saved_usd": total.strong_usd - total.compared_usd}
+
+
+def _table(rows: Sequence[_Row], whole: "Total", by: Sequence[str]) -> list[str]:
+    cells = [[*by, *_HEADS]]
+    cells += [[*row.group, *_cells(row.total)] for row in [*rows, _Row(("all", *[""] * (len(by) - 1)), whole)]]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+    signs = ["<"] * len(by) + [">"] * len(_HEADS)
+    return ["  ".join(f"{c:{s}{w}}" for c, s, w in zip(line, signs, widths, strict=True)) for line in cells]
+
+
+def _cells(total: "Total") -> list[str]:
+    facts = _facts(total)
+    return [f"{facts[name]:,.4f}" if name.endswith("_usd") else f"{facts[name]:,}" for name in _COLUMNS]
+
+
+def _savings_lines(savings: "Savings") -> list[str]:
+    if not savings.n_requests:
+        return ["No routed request has known prices for both models: nothing can be said about savings."]
+    ends = ""
+    if savings.low_usd is not None and savings.high_usd is not None:
+        ends = f" [{savings.low_usd:,.4f}, {savings.high_usd:,.4f}] with {savings.confidence:.0%} confidence"
+    lines = [
+        f"saved ${savings.saved_usd:,.4f}{ends}",
+        f"  {savings.n_requests:,} routed requests cost ${savings.spent_usd:,.4f}; "
+        f"the strong model alone ${savings.always_strong_usd:,.4f}",
+        f"  by: {savings.method}",
+    ]
+    if savings.shadow_usd:
+        lines.append(f"  shadow comparisons cost another ${savings.shadow_usd:,.4f}")
+    return [*lines, "The column saved $ takes answers to be equally long."]
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"--timezone is {name!r}, wanted a name such as Europe/Berlin") from None
+
+
+def _moment(text: str | None, zone: ZoneInfo) -> float | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no date or time, wanted e.g. 2026-11-01 or 2026-11-01T08:00") from None
+    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)).timestamp()

@@ -1,0 +1,149 @@
+"""What routing saved against always asking the strong model, from the decisions in a store."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pointsman.core.prices import Price
+from pointsman.core.savings import TotalEstimate, length_features, ratio_total, regression_total
+from pointsman.serve.store.queries import DecisionFilter
+from pointsman.serve.store.rows import ComparisonRow, DecisionRow
+from pointsman.serve.store.store import Store
+
+__all__ = ["Savings", "SavingsTally", "read_savings"]
+
+_MIN_FIT = 30
+_EQUAL = "the strong model's answers taken to be as long as those given; no interval"
+
+
+@dataclass(frozen=True, slots=True)
+class Savings:
+    """Dollars saved, over the routed requests whose prices are known.
+
+    Attributes:
+        n_requests, n_weak: those requests, and those of them that another than the strong model answered.
+        spent_usd: what they cost.
+        always_strong_usd: what the strong model would have charged for all of them.
+        saved_usd: the difference, with the ends of its interval; None where there is no interval.
+        method: how the lengths of answers that were not asked for were told.
+        confidence: of the interval.
+        shadow_usd: what shadow comparisons cost, which is not in `spent_usd`.
+    """
+
+    n_requests: int
+    n_weak: int
+    spent_usd: float
+    always_strong_usd: float
+    saved_usd: float
+    low_usd: float | None
+    high_usd: float | None
+    method: str
+    confidence: float
+    shadow_usd: float = 0.0
+
+
+@dataclass(slots=True)
+class SavingsTally:
+    """Takes in decisions and comparisons, and tells the savings.
+
+    Attributes:
+        strong: name of the strong model; None where it is not known.
+        price: its price; None likewise. Without it answers count as equally long.
+    """
+
+    strong: str | None = None
+    price: Price | None = None
+    n_requests: int = 0
+    spent_usd: float = 0.0
+    strong_usd: float = 0.0
+    shadow_usd: float = 0.0
+    _weak: list[tuple[float, float, float]] = field(default_factory=list)
+    _fit: list[tuple[float, float, float]] = field(default_factory=list)
+    _pairs: list[tuple[float, float]] = field(default_factory=list)
+
+    def add(self, rows: Sequence[DecisionRow]) -> None:
+        """Takes in decisions."""
+        for row in rows:
+            if row.router is None or row.cost_usd is None or row.strong_usd is None:
+                continue
+            self.n_requests += 1
+            self.spent_usd += row.cost_usd
+            self.strong_usd += row.strong_usd
+            if row.outcome != "answered" or row.input_tokens is None or row.output_tokens is None:
+                continue
+            win_rate = 1.0 if row.win_rate is None else row.win_rate
+            length = (float(row.input_tokens), win_rate, float(row.output_tokens))
+            if row.model != self.strong:
+                self._weak.append(length)
+            elif not row.usage_estimated:
+                self._fit.append(length)
+
+    def compare(self, rows: Sequence[ComparisonRow]) -> None:
+        """Takes in comparisons, of which those with the strong model tell how long its answers are."""
+        for row in rows:
+            self.shadow_usd += row.cost_usd or 0.0
+            if row.model_b == self.strong and row.tokens_a is not None and row.tokens_b is not None:
+                self._pairs.append((float(row.tokens_a), float(row.tokens_b)))
+
+    def savings(self, *, confidence: float = 0.95, seed: int = 0) -> Savings:
+        """What was saved, by the best of three methods that there is enough for."""
+        found, method = self._lengths(confidence, np.random.default_rng(seed))
+        given = sum(output for _, _, output in self._weak)
+        per_token = self.price.output_usd / 1e6 if self.price is not None else 0.0
+        always = self.strong_usd
+        low: float | None = None
+        high: float | None = None
+        if found is not None:
+            base = self.strong_usd - per_token * given
+            always = base + per_token * found.total
+            low = base + per_token * found.low - self.spent_usd
+            high = base + per_token * found.high - self.spent_usd
+        return Savings(
+            n_requests=self.n_requests,
+            n_weak=len(self._weak) if self.strong is not None else 0,
+            spent_usd=self.spent_usd,
+            always_strong_usd=always,
+            saved_usd=always - self.spent_usd,
+            low_usd=low,
+            high_usd=high,
+            method=method,
+            confidence=confidence,
+            shadow_usd=self.shadow_usd,
+        )
+
+    def _lengths(self, confidence: float, rng: np.random.Generator) -> tuple[TotalEstimate | None, str]:
+        """Tokens of the strong model's answers to what it was not asked, and how they were told."""
+        if self.strong is None or self.price is None or not self._weak:
+            return None, _EQUAL
+        weak = np.array(self._weak)
+        pairs = np.array(self._pairs).reshape(-1, 2)
+        if len(pairs) >= _MIN_FIT and pairs[:, 0].sum() > 0:
+            found = ratio_total(weak[:, 2], pairs[:, 0], pairs[:, 1], confidence=confidence, rng=rng)
+            return found, f"ratio of lengths in {len(pairs):,} shadow comparisons, bootstrap interval"
+        if len(self._fit) < _MIN_FIT:
+            return None, _EQUAL
+        fit = np.array(self._fit)
+        features, fit_features = (length_features(rows[:, 0], rows[:, 1]) for rows in (weak, fit))
+        found = regression_total(features, fit_features, fit[:, 2], confidence=confidence, rng=rng)
+        return found, (
+            f"regression of {len(fit):,} answers of the strong model on the prompt's length and win rate, "
+            "bootstrap interval"
+        )
+
+
+async def read_savings(
+    store: Store,
+    *,
+    strong: str | None = None,
+    price: Price | None = None,
+    since: float | None = None,
+    until: float | None = None,
+    confidence: float = 0.95,
+) -> Savings:
+    """What was saved in a span of time; see `SavingsTally`."""
+    tally = SavingsTally(strong, price)
+    tally.compare(await store.comparisons(since=since, until=until))
+    async for rows in store.scan(DecisionFilter(since=since, until=until)):
+        tally.add(rows)
+    return tally.savings(confidence=confidence)

@@ -1,6 +1,6 @@
 """The table of decisions: of the store where there is one, else of what this process has seen last."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -39,12 +39,12 @@ class Decisions:
         known = (*_FILTERS, "text", "before")
         if unknown := [name for name in query if name not in known]:
             raise RequestError(f"unknown parameter {unknown[0]!r}; there are {', '.join(known)}", param=unknown[0])
-        chosen = {name: query[name] for name in (*_FILTERS, "text") if query.get(name)}
+        chosen: dict[str, Any] = {name: query[name] for name in (*_FILTERS, "text") if query.get(name)}
         if self._store is not None:
             from pointsman.serve.store.queries import DecisionFilter
 
             rows = await self._store.decisions(
-                DecisionFilter(**chosen), limit=_PAGE + 1, before=query.get("before") or None
+                replace(DecisionFilter(), **chosen), limit=_PAGE + 1, before=query.get("before") or None
             )
             found = [_view(row) for row in rows]
         else:

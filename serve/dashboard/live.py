@@ -24,7 +24,7 @@ __all__ = ["STREAM_S", "LiveHub"]
 _KEPT = 500
 _PER_TICK = 100  # requests shown of one second; the rest is counted
 _TICK_S = 1.0
-STREAM_S = 15.0  # then the page comes back: a server that stops, or changes its engine, need not wait for it longer
+STREAM_S = 10.0  # then the page comes back: a server that stops, or changes its engine, need not wait for it longer
 _BEHIND = 4
 Facts = Callable[[], dict[str, Any]]
 

@@ -1,12 +1,25 @@
 // Why a request went where it went.
 
+import { read } from "./api.js";
 import { el } from "./el.js";
 import { dollars, milliseconds, moment, number } from "./numbers.js";
+import { reasons } from "./reasons.js";
 import { scale } from "./scale.js";
 
 function list(entries) {
   return el("dl", {}, ...entries.filter(([, value]) => value !== null && value !== undefined && value !== "")
     .flatMap(([words, value]) => [el("dt", {}, words), el("dd", {}, value)]));
+}
+
+// What the router goes by, asked for when it is opened: nothing of it is stored.
+function reasonsOf(decision) {
+  if (!decision.prompt || !decision.router || decision.threshold == null) return null;
+  const place = el("div", {}, el("h4", {}, "What it rests on"), el("p", { class: "faint" }, "asking the router"));
+  const model = `router-${decision.router}-${Math.min(1, decision.threshold).toFixed(6)}`;
+  read("/v1/route", { body: { model, prompt: decision.prompt, explain: true } })
+    .then(({ explanation }) => place.lastChild.replaceWith(reasons(explanation)))
+    .catch((error) => { place.lastChild.textContent = error.message; });
+  return place;
 }
 
 export function explain(decision, about) {
@@ -30,6 +43,7 @@ export function explain(decision, about) {
         ["time", `${milliseconds(decision.routing_ms)} routing, ${milliseconds(decision.upstream_ms)} upstream, ${milliseconds(decision.total_ms)} in all`],
         ["ended", moment(decision.at)], ["request", decision.request_id]]),
     ),
+    reasonsOf(decision),
     decision.prompt ? el("div", {}, el("h4", {}, "Prompt"), el("pre", { tabindex: "0" }, decision.prompt)) : null,
   );
 }

@@ -10,6 +10,7 @@ import { dollars, milliseconds, number, percent } from "./numbers.js";
 const SECONDS = 300;
 const ROLLING = 30;
 const RETRY_MS = 1500;
+const DRIFT = { alarm: "alarm", watching: "none seen", "warming up": "too early", "not watched": "–" };
 const [TIME, N, ROUTED, STRONG, FAILED, COST] = [0, 1, 2, 3, 4, 5];
 
 export class Live {
@@ -122,7 +123,7 @@ export class Live {
     if (!routers) return;
     const [name, watch] = Object.entries(routers).find(([, each]) => each.alarm) ?? Object.entries(routers)[0] ?? [];
     if (!name) return;
-    this.card("drift", "Drift", watch.state, el("span", { class: `state ${watch.alarm ? "down" : "up"}` }, name),
+    this.card("drift", "Drift", DRIFT[watch.state] ?? watch.state, el("span", { class: `state ${watch.alarm ? "down" : "up"}` }, name),
       `${number(watch.n_prompts)} prompts`);
   }
 

@@ -4,6 +4,7 @@ import { read, request, whatIsWrong } from "./api.js";
 import { byId, el } from "./el.js";
 import { events } from "./events.js";
 import { milliseconds, number } from "./numbers.js";
+import { reasons } from "./reasons.js";
 import { scale } from "./scale.js";
 
 export class Playground {
@@ -53,7 +54,7 @@ export class Playground {
   async decide(prompt, signal) {
     const verdict = byId("verdict");
     try {
-      const decision = await read("/v1/route", { body: { model: byId("ask-field").value || "auto", prompt }, signal });
+      const decision = await read("/v1/route", { body: { model: byId("ask-field").value || "auto", prompt, explain: true }, signal });
       for (const answer of this.answers) answer.tag.hidden = answer.model !== decision.model;
       const known = decision.win_rate != null && decision.threshold != null;
       verdict.replaceChildren(
@@ -64,6 +65,7 @@ export class Playground {
             `${decision.win_rate >= decision.threshold ? "at or above" : "below"} the threshold of ${number(100 * decision.threshold, 1)} %.`
           : decision.reason),
         decision.policy ? el("p", { class: "faint" }, `The threshold comes from: ${decision.policy}`) : "",
+        reasons(decision.explanation),
       );
     } catch (error) {
       if (!signal.aborted) verdict.replaceChildren(el("p", { class: "bad" }, error.message));

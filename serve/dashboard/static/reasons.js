@@ -1,0 +1,28 @@
+// What a decision rests on, as the server explains it; what is not known is left out.
+
+import { el } from "./el.js";
+import { dollars, number, percent } from "./numbers.js";
+
+const shortened = (text) => (text.length > 100 ? `${text.slice(0, 99)}…` : text);
+
+export function reasons(found) {
+  const rows = [];
+  const add = (words, value) => rows.push(el("dt", {}, words), el("dd", {}, value));
+  if (found.win_rate_percentile != null) add("win rate", `above ${percent(found.win_rate_percentile)} of the calibration's`);
+  if (found.strong_share != null) add("threshold", `sends ${percent(found.strong_share)} of the calibration's prompts to strong`);
+  if (found.novelty) {
+    add("novelty", `further from the training prompts than ${percent(found.novelty.percentile)} of the calibration's`);
+    const near = found.novelty.nearest.filter((each) => each.example);
+    if (near.length) add("nearest", el("ol", {}, ...near.map((each) => el("li", {}, `${number(each.cosine, 2)}  ${shortened(each.example)}`))));
+  }
+  if (found.neighbours?.length) {
+    add("neighbours", el("ol", {}, ...found.neighbours.map((each) =>
+      el("li", {}, `at ${number(each.cosine, 2)}: strong won ${percent(each.strong_share, 0)}`))));
+  }
+  if (found.cost?.strong.usd != null && found.cost.weak.usd != null) {
+    const about = found.cost.estimated ? "about " : "";
+    add("cost", `${about}${dollars(found.cost.strong.usd)} of strong, ${about}${dollars(found.cost.weak.usd)} of weak`);
+  }
+  if (found.drift?.alarm) add("drift", "live prompts are no longer like those of the calibration");
+  return rows.length ? el("dl", {}, ...rows) : el("p", { class: "faint" }, found.summary);
+}

@@ -124,8 +124,9 @@ def _select(values: dict[str, Any], routers: Sequence[str] | None) -> dict[str, 
 
 def _by_path(given: str) -> tuple[str, dict[str, Any]]:
     """Name and options of a router that no file describes."""
-    folder = checkpoint_folder(given)
-    return (given, {}) if folder is None else (re.sub(r"\s", "-", folder.resolve().name), {"checkpoint": given})
+    if checkpoint_folder(given) is None:
+        return given, {}
+    return re.sub(r"\s", "-", Path(given).resolve().name), {"checkpoint": given}
 
 
 def _missing_variables(value: Any, path: str) -> Iterator[tuple[str, str]]:

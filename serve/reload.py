@@ -31,6 +31,8 @@ _FIXED = (
     "server.keys",
     "server.log",
     "server.drain_timeout_s",
+    "server.header_timeout_s",
+    "server.max_header_bytes",
     "server.watch",
     "store",
     "drift",

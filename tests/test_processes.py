@@ -1,0 +1,132 @@
+"""The server as a process: how it ends, and what it holds after clients that misbehave."""
+
+import asyncio
+import json
+import signal
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from pointsman.serve import create_app
+from pointsman.serve.config_file import make_config
+
+from processes import ServerProcess, wait_until
+from upstream import LocalServer, Upstream
+
+HELLO = [{"role": "user", "content": "What is the capital of France?"}]
+
+
+@pytest.fixture
+def upstream():
+    made = Upstream()
+    with LocalServer(made.app()) as server:
+        made.url = f"{server.url}/v1"
+        yield made
+
+
+@pytest.fixture
+def values(upstream):
+    model = {"base_url": upstream.url, "retry": {"attempts": 0}, "breaker": {"failures": 100_000}}
+    return {
+        "strong": "big",
+        "weak": "small",
+        "models": {"big": model, "small": model},
+        "routers": {"random": {}},
+        "server": {"log": "json"},
+    }
+
+
+@pytest.fixture
+def config(values, tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(json.dumps(values))
+    return str(path)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_sigterm_under_load_loses_nothing_and_is_a_success(config, upstream, workers):
+    """Streams that run reach their end, what is asked later finds nobody, no answer is cut, the exit status is 0."""
+    upstream.pause_s = 0.3
+    streams, answers, refused = [], [], []
+    asked_to_end = threading.Event()
+
+    def read_stream(_):
+        body = {"model": "router-random-0.5", "messages": HELLO, "stream": True}
+        streams.append(httpx.post(f"{server.url}/v1/chat/completions", json=body, timeout=20).content)
+
+    def hammer(_):
+        while not refused or not asked_to_end.is_set():
+            try:
+                body = {"model": "router-random-0.5", "messages": HELLO}
+                answers.append(httpx.post(f"{server.url}/v1/chat/completions", json=body, timeout=20))
+            except httpx.TransportError:
+                refused.append(asked_to_end.is_set())
+                return
+
+    with ServerProcess("--config", config, "--workers", workers) as server, ThreadPoolExecutor(24) as pool:
+        readers = [pool.submit(read_stream, i) for i in range(16)]
+        wait_until(lambda: len(upstream.received) >= 16)
+        hammers = [pool.submit(hammer, i) for i in range(4)]
+        time.sleep(0.5)
+        asked_to_end.set()
+        server.process.send_signal(signal.SIGTERM)
+        for done in (*readers, *hammers):
+            done.result(timeout=20)
+        assert server.process.wait(timeout=20) == 0
+    assert len(streams) == 16
+    assert all(content.endswith(b"data: [DONE]\n\n") for content in streams)
+    assert {answer.status_code for answer in answers} == {200}
+    assert all(answer.json()["object"] == "chat.completion" for answer in answers)
+    assert refused == [True] * 4
+
+
+def test_a_thousand_clients_that_hang_up_leave_no_descriptor_behind(config, upstream):
+    """At whatever point they go: the server hangs up on the upstream, holds nothing of theirs, and serves on."""
+    upstream.pause_s = 0.2
+    with ServerProcess("--config", config) as server:
+        descriptors = Path(f"/proc/{server.process.pid}/fd")
+        before = len(list(descriptors.iterdir()))
+        hang_up_a_thousand_times(int(server.url.rpartition(":")[2]))
+        wait_until(lambda: server.metric("pointsman_requests_in_flight") == 0)
+        assert server.metric("pointsman_requests_total", 'outcome="crashed"') == 0
+        assert server.metric("pointsman_requests_total", 'outcome="gone"') > 100
+        wait_until(lambda: len(list(descriptors.iterdir())) <= before + 4)  # a connection or two is kept for the next
+        upstream.pause_s = 0.0
+        body = {"model": "big", "messages": HELLO, "stream": True}
+        assert b"[DONE]" in httpx.post(f"{server.url}/v1/chat/completions", json=body).content
+    wait_until(lambda: len(upstream.cancelled) > 100)
+
+
+def test_a_thousand_clients_that_hang_up_leave_no_task_behind(values, upstream):
+    """Every task that their requests began has ended."""
+    upstream.pause_s = 0.2
+    application, loops = create_app(make_config(values)), []
+
+    async def watched(scope, receive, send):
+        loops.append(asyncio.get_running_loop())
+        await application(scope, receive, send)
+
+    with LocalServer(watched) as front:
+        httpx.get(f"{front.url}/health")
+        before = len(asyncio.all_tasks(loops[0]))
+        hang_up_a_thousand_times(front.port)
+        wait_until(lambda: len(asyncio.all_tasks(loops[0])) <= before)
+        assert len(loops) > 1000
+
+
+def hang_up_a_thousand_times(port):
+    """Fifty at once, half of them before anything was answered, and half of them in the middle of a stream."""
+    body = json.dumps({"model": "big", "messages": HELLO, "stream": True}).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    for i in range(20):
+        connections = [socket.create_connection(("127.0.0.1", port)) for _ in range(50)]
+        for connection in connections:
+            connection.sendall(head + body)
+        time.sleep(0.15 if i % 2 else 0.0)
+        for connection in connections:
+            connection.close()

@@ -21,6 +21,7 @@ from pointsman.serve.drift.endpoints import DriftReset, DriftStatus
 from pointsman.serve.endpoints import Completions, Health, MetricsText, Models, Ready, RouteOnly
 from pointsman.serve.engine import Engine
 from pointsman.serve.errors import error_body
+from pointsman.serve.feedback.endpoint import FeedbackEndpoint
 from pointsman.serve.keys import KeyRing, Keys
 from pointsman.serve.logs import log_request
 from pointsman.serve.messages_errors import MessagesErrors, reshape_error
@@ -34,12 +35,13 @@ from pointsman.serve.surfaces import CHAT, COUNT_TOKENS, EMBEDDINGS, MESSAGES, R
 __all__ = ["create_app"]
 
 _PATHS = (
-    "POST /v1/chat/completions, /v1/responses, /v1/messages, /v1/embeddings and /v1/route, "
+    "POST /v1/chat/completions, /v1/responses, /v1/messages, /v1/embeddings, /v1/feedback and "
+    "/v1/route, "
     "GET /v1/models, /health, /ready, /metrics and /openapi.json"
 )
 _MESSAGES_PATHS = (f"/v1{MESSAGES.path}", f"/v1{COUNT_TOKENS.path}")
 _SURFACES = (CHAT, RESPONSES, EMBEDDINGS, MESSAGES, COUNT_TOKENS)
-_KEYED_PATHS = (*(f"/v1{surface.path}" for surface in _SURFACES), "/v1/route", "/v1/models")
+_KEYED_PATHS = (*(f"/v1{surface.path}" for surface in _SURFACES), "/v1/route", "/v1/models", "/v1/feedback")
 _HEADERS = ("model", "router", "win-rate", "threshold", "policy", "reason", "chain", "request-id")
 
 
@@ -90,6 +92,7 @@ def _routes(engine: Engine, metrics: Metrics, guard: Callable[[ASGIApp], ASGIApp
         Route("/ready", Ready(engine), methods=["GET"]),
         Route("/metrics", MetricsText(metrics), methods=["GET"]),
         Route("/v1/policy", own(PolicyEndpoint(engine, limits=server)), methods=["GET", "POST"]),
+        Route("/v1/feedback", guard(FeedbackEndpoint(engine, limits=server)), methods=["POST"]),
         Route("/v1/drift", guard(DriftStatus(engine.memory.drift)), methods=["GET"]),
         Route("/v1/drift/reset", own(DriftReset(engine.memory.drift, limits=server)), methods=["POST"]),
         *dashboard_routes(engine, guard),

@@ -4,7 +4,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["AskResponses", "AskRoute", "Chat", "CountTokens", "Embed", "Messages", "ResetDrift", "ResetPolicy"]
+__all__ = [
+    "AskResponses",
+    "AskRoute",
+    "Chat",
+    "CountTokens",
+    "Embed",
+    "GiveFeedback",
+    "Messages",
+    "ResetDrift",
+    "ResetPolicy",
+]
 
 _Model = Annotated[
     str,
@@ -82,6 +92,15 @@ class AskRoute(_Open):
     model: _Model = "auto"
     prompt: Annotated[str | None, Field(examples=["Prove that 2 is prime."])] = None
     messages: list[Message] | None = None
+
+
+class GiveFeedback(_Open):
+    """What a user says of an answer: either a rating or a preference."""
+
+    request_id: Annotated[str, Field(min_length=1, description="the answer's x-pointsman-request-id")]
+    rating: Annotated[float | None, Field(ge=0, le=1, description="from 0 (useless) to 1 (perfect)")] = None
+    preference: Annotated[str | None, Field(description="strong, weak, tie, or one of the two models' names")] = None
+    comment: Annotated[str | None, Field(max_length=4000)] = None
 
 
 class ResetPolicy(BaseModel):

@@ -118,9 +118,15 @@ class Store:
             yield [DecisionRow(**row) for row in rows]
             after = rows[-1]["id"]
 
-    async def decision(self, request_id: str) -> DecisionRow | None:
-        """The newest decision on a request of that id; None if there is none."""
+    async def decision(self, request_id: str, *, key_id: str | None = None) -> DecisionRow | None:
+        """The newest decision on a request of that id; None if there is none.
+
+        Args:
+            key_id: whose request it must be; anyone's if None.
+        """
         query = select(decisions).where(decisions.c.request_id == request_id).order_by(decisions.c.id.desc()).limit(1)
+        if key_id is not None:
+            query = query.where(decisions.c.key_id == key_id)
         rows = await self._database.rows(query)
         return DecisionRow(**rows[0]) if rows else None
 

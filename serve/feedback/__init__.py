@@ -1,0 +1,1 @@
+"""What becomes known of answers after they were given: what users say of them, and how others compare."""

@@ -9,7 +9,6 @@ The last of the stack is served, and a rollback takes it off. The file is replac
 sees the one or the other; a running server sees it within seconds.
 """
 
-import fcntl
 import json
 import os
 import tempfile
@@ -90,6 +89,8 @@ def rollback(folder: Path, *, clock: Callable[[], float] = time.time) -> str:
 @contextmanager
 def _changing(folder: Path) -> Iterator[dict[str, Any]]:
     """The record, to be changed; one at a time, and written when the block ends well."""
+    import fcntl
+
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

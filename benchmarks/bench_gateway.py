@@ -1,11 +1,12 @@
 """What does a request cost that goes through a gateway, and how many go through?
 
-    benchmarks/peers/install_gateways.sh && python -m benchmarks.bench_gateway [--soak]
+    benchmarks/peers/install_gateways.sh && python -m benchmarks.bench_gateway [--only NAME ...] [--soak]
 
 One machine, one run, one mock upstream, one load generator, each gateway in one process with its own recommended
-settings: Pointsman (default router `mf`, and `random`), RouteLLM's server, LiteLLM's proxy, Portkey. "Added" is over
-asking the mock upstream directly. Every answer is checked, every stream read to its end. A peer that is not installed
-is left out. --soak sends 200,000 more requests through Pointsman and follows its memory.
+settings: Pointsman (default router `mf`; `full`, the same with a store, a policy with a budget, prices, drift watching
+and keys; and `random`), RouteLLM's server, LiteLLM's proxy, Portkey. "Added" is over asking the mock upstream directly.
+Every answer is checked, every stream read to its end. A peer that is not installed is left out. --soak sends 200,000
+more requests through each Pointsman that is measured and follows its memory.
 """
 
 import argparse
@@ -30,6 +31,7 @@ import uvloop
 
 from benchmarks.load import Load, Target, run_load, run_streams
 from benchmarks.peers.mock_upstream import N_CHUNKS
+from pointsman.serve.keys import new_key, write_keys
 
 _PEERS = Path(os.environ.get("POINTSMAN_PEERS", Path(__file__).parents[1] / ".cache" / "peers")).resolve()
 _SECONDS = 4.0
@@ -50,6 +52,7 @@ _COLUMNS = [
     ("streams_512_failed", "failed"),
     ("resident_mb", "MB"),
     ("start_up_s", "start s"),
+    ("load_average", "load"),
 ]
 
 
@@ -57,7 +60,7 @@ def main() -> int:
     """Starts everything, measures, prints."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--soak", action="store_true", help="200,000 more requests, memory followed")
-    parser.add_argument("--only", nargs="+", help="gateways to measure, beside direct")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="words of the names to measure, e.g. mf portkey")
     args = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as folder, _mock() as upstream:
@@ -65,14 +68,14 @@ def main() -> int:
         rows.append(_measure("direct", None, Target(upstream, "bench"), start_up_s=0.0))
         _print(rows[-1])
         for name, command, target, environment in _gateways(Path(folder), upstream):
-            if args.only and name not in args.only:
+            if args.only and not set(args.only) & {name, *name.split()}:
                 continue
             if command is None:
                 print(f"{name}: not installed, left out (benchmarks/peers/install_gateways.sh)", file=sys.stderr)
                 continue
             with _running(command, target, environment) as (process, start_up_s):
                 rows.append(_measure(name, process, target, start_up_s=start_up_s, direct=rows[0]))
-                if args.soak and name == "pointsman mf":
+                if args.soak and name.startswith("pointsman"):
                     rows[-1]["soak"] = uvloop.run(_soak(process, target))
                 _print(rows[-1])
     machine = f"{os.cpu_count()} x {platform.machine()}, Python {platform.python_version()}"
@@ -90,6 +93,11 @@ def _gateways(folder: Path, upstream: int) -> Iterator[tuple[str, list[str] | No
         flags = ["serve", "--routers", router, "--strong-model", "a", "--weak-model", "b", "--base-url", url]
         command = [sys.executable, "-c", _SERVE, *flags, "--port", str(port)]
         yield f"pointsman {router}", command, Target(port, f"router-{router}-0.5"), {}
+
+    port = _free_port()
+    command = [sys.executable, "-c", _SERVE, "serve", "--config", str(folder / "full.yaml"), "--port", str(port)]
+    (folder / "full.yaml").write_text(json.dumps(_full(folder, url)))
+    yield "pointsman full", command, Target(port, "auto", headers=(("Authorization", f"Bearer {_key(folder)}"),)), {}
 
     port, python = _free_port(), _PEERS / "routellm/bin/python"
     flags = ["--routers", "random", "--strong-model", "openai/a", "--weak-model", "openai/b"]
@@ -117,6 +125,26 @@ def _gateways(folder: Path, upstream: int) -> Iterator[tuple[str, list[str] | No
     yield "portkey", command if script.exists() else None, Target(port, "bench", headers=headers), trusted
 
 
+def _full(folder: Path, url: str) -> dict[str, Any]:
+    """A configuration with everything on the way of a request."""
+    price = {"input_usd_per_million": 1.0, "output_usd_per_million": 2.0}
+    return {
+        "strong": "a",
+        "weak": "b",
+        "models": {name: {"base_url": url, "price": price} for name in ("a", "b")},
+        "policy": {"strong_share": 0.5, "budgets": [{"usd": 1e6}]},
+        "store": {"url": f"sqlite:///{folder / 'full.db'}", "prompts": "text", "embeddings": True},
+        "drift": {},
+        "server": {"keys_file": str(folder / "keys.json")},
+    }
+
+
+def _key(folder: Path) -> str:
+    key, text = new_key("bench")
+    write_keys(folder / "keys.json", {key.id: key})
+    return text
+
+
 def _measure(
     name: str,
     process: psutil.Process | None,
@@ -125,6 +153,7 @@ def _measure(
     start_up_s: float,
     direct: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
+    busy = os.getloadavg()[0]
     uvloop.run(run_load(target, clients=8, seconds=1.0))
     one = uvloop.run(run_load(target, clients=1, seconds=_SECONDS))
     some = uvloop.run(run_load(target, clients=32, seconds=_SECONDS))
@@ -132,6 +161,7 @@ def _measure(
     first = uvloop.run(run_streams(target, streams=10, words=N_CHUNKS, in_turn=True))
     streams = uvloop.run(run_streams(target, streams=_STREAMS, words=N_CHUNKS))
     row = {"gateway": name, "start_up_s": round(start_up_s, 2), **_figures(one, some, many, first, streams)}
+    row["load_average"] = round(busy, 1)
     row["resident_mb"] = round(_resident_mb(process)) if process is not None else 0
     if direct is not None:
         for figure in ("p50_ms", "p99_ms", "first_token_ms"):
@@ -244,6 +274,9 @@ def _targets(rows: list[dict[str, Any]]) -> dict[str, Any]:
     if ours is None:
         return {}
     targets = {"added_p50_ms": {"value": ours["added_p50_ms"], "goal": 0.6, "met": ours["added_p50_ms"] < 0.6}}
+    if full := by_name.get("pointsman full"):
+        more = round(full["p50_ms"] - ours["p50_ms"], 3)
+        targets["full_more_p50_ms"] = {"value": more, "goal": 0.1, "met": more < 0.1}
     lost = ours["streams_512_failed"]
     targets["streams_512_failed"] = {"value": lost, "goal": 0, "met": lost == 0}
     for peer, times in (("routellm random", 12), ("litellm proxy", 20), ("portkey", 2)):

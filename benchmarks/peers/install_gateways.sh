@@ -10,7 +10,10 @@ if [ ! -x "$folder/litellm/bin/litellm" ]; then
     "$folder/litellm/bin/pip" install --quiet --disable-pip-version-check 'litellm[proxy]==1.106.2'
 fi
 if [ ! -d "$folder/portkey/node_modules/@portkey-ai/gateway" ]; then
-    npm install --silent --no-audit --no-fund --prefix "$folder/portkey" '@portkey-ai/gateway@1.15.2'
+    mkdir -p "$folder/portkey" # with later versions of its HTTP server none of its streams gets through
+    echo '{"dependencies": {"@portkey-ai/gateway": "1.15.2"}, "overrides": {"@hono/node-server": "1.13.8"}}' \
+        > "$folder/portkey/package.json"
+    npm install --silent --no-audit --no-fund --prefix "$folder/portkey"
 fi
 if [ ! -x "$folder/routellm/bin/python" ]; then # pinned to versions with which it starts
     python3 -m venv "$folder/routellm"

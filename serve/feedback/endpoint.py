@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from starlette.types import Receive, Scope, Send
@@ -15,8 +15,10 @@ from pointsman.serve.config import ServerConfig
 from pointsman.serve.engine import Engine
 from pointsman.serve.errors import RequestError
 from pointsman.serve.store.rows import FeedbackRow, new_row_id
-from pointsman.serve.store.store import Store
 from pointsman.serve.wire import ClientGone, read_body, send_body
+
+if TYPE_CHECKING:
+    from pointsman.serve.store.store import Store
 
 __all__ = ["PREFERENCE", "RATING", "FeedbackEndpoint", "read_feedback"]
 
@@ -110,7 +112,7 @@ def _preference(document: dict[str, Any], pair: ModelPair) -> float:
     return outcomes[preference]
 
 
-async def _is_there(store: Store, request_id: str, key_id: str | None) -> bool:
+async def _is_there(store: "Store", request_id: str, key_id: str | None) -> bool:
     for wait_s in _WAITS_S:
         await asyncio.sleep(wait_s)
         if await store.decision(request_id, key_id=key_id) is not None:

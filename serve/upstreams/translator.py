@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Coroutine
+from importlib import import_module
 from typing import Any
 
 import orjson
@@ -120,8 +121,11 @@ class Translator(Upstream):
         )
 
     def _import(self) -> tuple[Any, Any]:
-        litellm = require_litellm()
-        return litellm, function_of(litellm, self._translated, self._target.upstream_model, self._provider)
+        """LiteLLM and its function, with what they would import later, on the event loop, in the first call."""
+        litellm, model = require_litellm(), self._target.upstream_model
+        import_module("openai.resources")
+        litellm.token_counter(model=model, text="Hello")
+        return litellm, function_of(litellm, self._translated, model, self._provider)
 
     def _new_client(self) -> Any:
         """What LiteLLM takes for a connection to the upstream."""

@@ -80,7 +80,7 @@ def test_sigterm_under_load_loses_nothing_and_is_a_success(config, upstream, wor
         assert server.process.wait(timeout=20) == 0
     assert len(streams) == 16
     assert all(content.endswith(b"data: [DONE]\n\n") for content in streams)
-    assert {answer.status_code for answer in answers} == {200}
+    assert [answer.text for answer in answers if answer.status_code != 200] == []
     assert all(answer.json()["object"] == "chat.completion" for answer in answers)
     assert refused == [True] * 4
 

@@ -1,8 +1,12 @@
 """The store: the same promises on SQLite and on a real PostgreSQL."""
 
 import asyncio
+import re
+import subprocess
+import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from sqlalchemy import inspect, text
@@ -19,6 +23,7 @@ from pointsman.serve.store.schema import TABLES
 from pointsman.serve.store.store import Store
 from pointsman.serve.store.url import read_url
 
+ROOT = Path(__file__).parents[1]
 NOW = 1_800_000_000.0  # a whole hour
 
 
@@ -309,6 +314,24 @@ async def test_a_hundred_thousand_rows_are_searched_quickly(store):
     (total,) = await store.totals([], DecisionFilter(since=NOW + 1000, until=NOW + 2000))
     assert time.perf_counter() - before < 0.5
     assert total.n_requests == 1000
+
+
+def test_the_page_on_the_store_has_its_tables():
+    """Every table and column is described, in its order, and no other."""
+    sections = re.split("^### ", (ROOT / "docs" / "store.md").read_text(), flags=re.MULTILINE)[1:]
+    described = {}
+    for section in sections:
+        name, _, body = section.partition("\n")
+        cells = re.findall(r"^\| (`[^|]*) \|", body, flags=re.MULTILINE)
+        described[name] = re.findall("`(.*?)`", " ".join(cells))
+    assert described == {table.name: table.columns.keys() for table in TABLES.tables.values()}
+
+
+def test_without_a_store_its_libraries_are_not_loaded():
+    """A server that keeps nothing pays nothing for the store."""
+    code = "import sys; from pointsman.serve import create_app; create_app(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {name.partition(".")[0] for name in done.stdout.split()}.isdisjoint({"sqlalchemy", "aiosqlite", "asyncpg"})
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Anthropic's Messages API before a real upstream: passed through to models that speak it, translated for others."""
 
 import json
+import time
 from collections.abc import Iterator
 
 import anthropic
@@ -150,6 +151,22 @@ def test_an_openai_model_streams_messages(client):
     with client.messages.stream(model="gpt", max_tokens=9, messages=HELLO) as stream:
         assert "".join(stream.text_stream) == TEXT
         assert stream.get_final_message().stop_reason == "end_turn"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_client_that_hangs_up_ends_the_upstreams_stream(client, gpt):
+    """A translated stream that nobody reads is not written on, either."""
+    gpt.pause_s, n_asked = 0.3, len(gpt.received)
+    try:
+        with client.messages.create(model="gpt", max_tokens=9, messages=HELLO, stream=True) as stream:
+            assert next(stream).type == "message_start"
+        for _ in range(100):
+            if n_asked in gpt.cancelled:
+                break
+            time.sleep(0.02)
+        assert gpt.cancelled == [n_asked]
+    finally:
+        gpt.pause_s = 0.0
 
 
 @pytest.mark.filterwarnings("ignore")

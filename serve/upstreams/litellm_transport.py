@@ -1,7 +1,6 @@
 """Lets LiteLLM translate and nothing else: what it sends goes through one of our own upstreams."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,14 +27,19 @@ class Pending:
         answered: whether the upstream answered at all.
         refusal: the upstream's answer where that is an error.
         failure: why the upstream gave none, or broke it off.
-        events: the upstream's stream.
+        events: the upstream's stream; closing it hangs up.
     """
 
     call: Call
     answered: bool = False
     refusal: Reply | None = None
     failure: UpstreamFailure | None = None
-    events: AsyncGenerator[bytes, None] | None = None
+    events: PrimedStream | None = None
+
+    async def hang_up(self) -> None:
+        """Ends the upstream's stream, wherever it is."""
+        if self.events is not None:
+            await self.events.aclose()
 
 
 PENDING: ContextVar[Pending] = ContextVar("pending")
@@ -92,10 +96,9 @@ class NativeTransport(httpx.AsyncBaseTransport):
             pending.refusal = reply if reply.status >= 400 else None
             return httpx.Response(reply.status, headers=headers, content=reply.body)
         stream = self._new_stream()
-        events = await PrimedStream.open(relay_events(reply.chunks, stream))
+        pending.events = await PrimedStream.open(relay_events(reply.chunks, stream))
         pending.answered = True
-        pending.events = _watched(events, stream, pending)
-        return httpx.Response(reply.status, headers=headers, stream=_Stream(pending.events))
+        return httpx.Response(reply.status, headers=headers, stream=_Stream(_watched(pending.events, stream, pending)))
 
 
 class _Stream(httpx.AsyncByteStream):
@@ -112,9 +115,8 @@ class _Stream(httpx.AsyncByteStream):
 
 async def _watched(events: PrimedStream, stream: EventStream, pending: Pending) -> AsyncGenerator[bytes, None]:
     """The upstream's events; a stream that breaks is remembered and raised, whatever is made of its last event."""
-    async with aclosing(events):
-        async for some in events:
-            if stream.failed:
-                pending.failure = stream.failure or UpstreamFailure("the upstream reported an error in its answer")
-                raise pending.failure
-            yield some
+    async for some in events:
+        if stream.failed:
+            pending.failure = stream.failure or UpstreamFailure("the upstream reported an error in its answer")
+            raise pending.failure
+        yield some

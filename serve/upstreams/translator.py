@@ -95,11 +95,15 @@ class Translator(Upstream):
                 max_retries=0,
             )
         except Exception as error:
+            await pending.hang_up()
             if pending.failure is not None:
                 raise pending.failure from error
             if pending.refusal is not None:
                 return _reworded(pending.refusal)
             raise self._untranslatable(pending, error) from error
+        except asyncio.CancelledError:
+            await pending.hang_up()
+            raise
         if call.stream:
             return Reply(200, _EVENTS, chunks=self._events(answer, pending))
         return Reply(200, _JSON, whole_bytes(answer))
@@ -155,8 +159,7 @@ class Translator(Upstream):
         except Exception as error:
             raise pending.failure or self._untranslatable(pending, error) from error
         finally:
-            if pending.events is not None:
-                await pending.events.aclose()
+            await pending.hang_up()
         if pending.failure is not None:
             raise pending.failure
         if last := last_event(pending.call):

@@ -90,10 +90,12 @@ class LimitedProtocol(HttpToolsProtocol):
         """Answers, reads on for a moment so that the answer is not lost, and closes."""
         self._stop_waiting()
         self._in_head, self._refused = False, True
-        if self.cycle is None or self.cycle.response_complete:  # else the answer before this one is being sent
-            body = error_body(message, "invalid_request_error", code=code)
-            head = b"%scontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-            self.transport.write(head % (STATUS_LINE[status], len(body)) + body)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.transport.close()  # the answer to the request before is not complete: nothing can be said
+            return
+        body = error_body(message, "invalid_request_error", code=code)
+        head = b"%scontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+        self.transport.write(head % (STATUS_LINE[status], len(body)) + body)
         self._late = self.loop.call_later(_CLOSING_S, self.transport.close)
         self.transport.write_eof()
 

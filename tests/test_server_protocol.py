@@ -143,6 +143,18 @@ def test_pipelined_requests_are_answered_in_order(connection):
     assert data.index(b'"status":"ok"') < data.index(b"chat.completion") < data.rindex(b'"status":"ok"')
 
 
+def test_garbage_after_a_request_ends_the_connection_and_nothing_else(front, connection):
+    """What cannot be told apart from an answer is not said; others are served on."""
+    connection.sendall(HEAD + b"\r\n" + BODY + b"\x00\xff\r\n\r\n")
+    data = b""
+    while piece := connection.recv(65536):
+        data += piece
+    assert b" 400 " not in data
+    with socket.create_connection(("127.0.0.1", front.port), timeout=5) as another:
+        another.sendall(HEALTH)
+        assert answer(another)[0] == 200
+
+
 def test_a_client_that_waits_for_100_continue_gets_it(connection):
     """The interim answer is sent before the body is."""
     connection.sendall(HEAD + b"Expect: 100-continue\r\n\r\n")

@@ -127,6 +127,19 @@ async def test_what_is_no_whole_answer_breaks(pieces):
         await exchange(*pieces, end=True)
 
 
+async def test_half_of_a_compressed_body_breaks_even_where_it_was_read_at_once():
+    """Whether a body is complete is not forgotten with what was read of it."""
+    data = gzip.compress(b"hello " * 1000)[:-9]
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(data)}\r\n\r\n".encode()
+    connection, _ = await exchange(head, data[:40], read=False)
+    deadline = asyncio.get_running_loop().time() + 0.2
+    assert await connection.read(deadline)
+    connection.data_received(data[40:])
+    with pytest.raises(BrokenAnswerError):
+        while await connection.read(deadline):
+            pass
+
+
 async def test_a_reset_is_told_from_an_end():
     """A body without a length is complete when the connection is closed, not when it is reset."""
     with pytest.raises(ConnectionResetError):
@@ -145,8 +158,11 @@ async def test_a_reader_that_is_slow_holds_the_upstream_back():
     """Reading pauses with a quarter of a megabyte unread, and goes on when it is read."""
     connection, _ = await exchange(b"HTTP/1.1 200 OK\r\nContent-Length: 600000\r\n\r\n", b"x" * 300_000, read=False)
     assert not connection._transport.reading
-    assert len(await connection.read(asyncio.get_running_loop().time() + 1)) == 300_000
+    connection.data_received(b"x" * 300_000)
+    assert not connection.reusable
+    assert len(await connection.read(asyncio.get_running_loop().time() + 1)) == 600_000
     assert connection._transport.reading
+    assert connection.reusable
 
 
 class Upstream:

@@ -50,11 +50,14 @@ class Connection(asyncio.Protocol):
         self._n_head = self._n_buffered = 0
         self._has_head = self._complete = self._has_length = False
         self._inflate: Any = None
+        self._inflating = False
 
     @property
     def reusable(self) -> bool:
         """Whether another request may be sent."""
-        if not (self._complete and self._keeps_alive and self._error is None) or self._transport.is_closing():
+        if not (self._complete and self._keeps_alive and self._error is None) or self._paused:
+            return False
+        if self._transport.is_closing():
             return False
         return bool(self._transport.get_write_buffer_size() == 0)
 
@@ -166,6 +169,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         if self._inflate is not None:
+            self._inflating = True
             body = self._inflate.decompress(body, _MAX_INFLATED_BYTES)
             if self._inflate.unconsumed_tail:
                 raise BrokenAnswerError(f"a piece of more than {_MAX_INFLATED_BYTES} bytes")
@@ -183,7 +187,7 @@ class Connection(asyncio.Protocol):
             self._end(keeps_alive=self._parser.should_keep_alive())
 
     def _end(self, *, keeps_alive: bool) -> None:
-        if self._inflate is not None and self._pieces and not self._inflate.eof:
+        if self._inflating and not self._inflate.eof:
             self._fail(BrokenAnswerError("a compressed body without its end"))
             return
         self._complete, self._keeps_alive = True, keeps_alive

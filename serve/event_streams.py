@@ -29,6 +29,7 @@ class EventStream(ABC):
         usage: tokens as the upstream reports them; None until it does.
         prompt: what it reports of the prompt before the answer; None where it does not.
         answer: what was said so far.
+        thought: likewise of what the model thought aloud before.
         hides_usage: the usage was asked for here and not by the client, who is not shown it.
     """
 
@@ -43,6 +44,7 @@ class EventStream(ABC):
         self.usage: Usage | None = None
         self.prompt: Usage | None = None
         self.answer = TextSample()
+        self.thought = TextSample()
         self.hides_usage = False
 
     def see(self, data: bytes) -> None:
@@ -61,6 +63,10 @@ class EventStream(ABC):
                 self.failed = True
             self.begun = True
             self._note(event)
+
+    def n_tokens(self) -> int:
+        """Tokens of everything that was said and thought so far, counted here."""
+        return self.answer.n_tokens() + self.thought.n_tokens()
 
     def show(self, events: bytes) -> bytes:
         """What the client is shown of complete events: every byte, but for a usage that it did not ask for."""
@@ -105,7 +111,7 @@ class ChatStream(EventStream):
     def _note_delta(self, delta: dict[str, Any]) -> None:
         self.answer.add(delta.get("content"))
         if len(delta) > 1 or "content" not in delta:
-            self.answer.add(delta.get("reasoning_content") or delta.get("reasoning"))
+            self.thought.add(delta.get("reasoning_content") or delta.get("reasoning"))
             self.answer.add(delta.get("refusal"))
             calls = delta.get("tool_calls")
             for call in calls if isinstance(calls, list) else ():
@@ -129,7 +135,7 @@ class ResponsesStream(EventStream):
     def _note(self, event: dict[str, Any]) -> None:
         kind = event.get("type")
         if isinstance(kind, str) and kind.endswith(".delta") and "audio" not in kind:
-            self.answer.add(event.get("delta"))
+            (self.thought if "reasoning" in kind else self.answer).add(event.get("delta"))
         elif kind in ("response.completed", "response.incomplete", "response.failed"):
             response = event.get("response")
             self.usage = read_usage(response.get("usage") if isinstance(response, dict) else None)

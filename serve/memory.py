@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 from pointsman.serve.config import Config
 from pointsman.serve.dashboard.live import LiveHub
 from pointsman.serve.drift.monitor import DriftMonitor
+from pointsman.serve.feedback.shadow import Shadow
 from pointsman.serve.money.ledger import Ledger
 from pointsman.serve.money.metrics import MoneyMetrics
 from pointsman.serve.policy.memory import PolicyMemory
@@ -42,6 +43,7 @@ class Memory:
         keys: the access keys in the store, where the configuration says that they are there.
         ledger: what was spent.
         drift: watches whether prompts still are like those of the calibration.
+        shadow: compares answers of the weak model with the strong one's.
         live: shows what happens now.
         policies: state of the policies.
         tracing: spans of what is served.
@@ -57,6 +59,7 @@ class Memory:
         self.ledger: Ledger | None = None
         self.drift: DriftMonitor | None = None
         self.live: LiveHub | None = None
+        self.shadow: Shadow | None = None
         self.tracing: Tracing | None = None
         self.policies = PolicyMemory(lambda: self.store)
         self.observers: tuple[Observer, ...] = ()
@@ -75,7 +78,15 @@ class Memory:
         memory.ledger = memory.keep(Ledger(memory.store, zone=ZoneInfo(config.policy.timezone)))
         memory.observe(memory.ledger)
         memory.observe(memory.keep(memory.policies))
-        memory.observe(MoneyMetrics(memory.registry))
+        money = MoneyMetrics(memory.registry)
+        memory.observe(money)
+        if config.shadow is not None and memory.writer is not None:
+            memory.shadow = memory.keep(
+                Shadow(
+                    config.shadow, ledger=memory.ledger, money=money, put=memory.writer.put, registry=memory.registry
+                )
+            )
+            memory.observe(memory.shadow)
         if config.dashboard.enabled:
             shown = config.store is None or config.store.prompts == "text"
             memory.live = memory.keep(LiveHub(max_watchers=config.dashboard.watchers, prompts=shown))

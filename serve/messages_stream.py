@@ -47,8 +47,9 @@ class MessagesStream(EventStream):
             self._count(event.get("usage"))
             self.usage = read_usage(self._counts)
         elif kind == "content_block_delta" and isinstance(delta, dict):
-            for key in ("text", "partial_json", "thinking"):
-                self.answer.add(delta.get(key))
+            self.answer.add(delta.get("text"))
+            self.answer.add(delta.get("partial_json"))
+            self.thought.add(delta.get("thinking"))
 
     def _count(self, usage: object) -> None:
         if isinstance(usage, dict):

@@ -18,6 +18,7 @@ from pointsman.serve.config.policy import BudgetConfig, PolicyConfig, SettingCon
 from pointsman.serve.config.routers import PairConfig, RouterConfig
 from pointsman.serve.config.server import ServerConfig
 from pointsman.serve.config.sessions import SessionsConfig
+from pointsman.serve.config.shadow import ShadowConfig
 from pointsman.serve.config.store import StoreConfig
 from pointsman.serve.config.telemetry import TelemetryConfig
 from pointsman.serve.config.whole import Config, json_schema, name_problems
@@ -36,6 +37,7 @@ __all__ = [
     "ServerConfig",
     "SessionsConfig",
     "SettingConfig",
+    "ShadowConfig",
     "StoreConfig",
     "TelemetryConfig",
     "TimeoutConfig",

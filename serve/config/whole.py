@@ -13,6 +13,7 @@ from pointsman.serve.config.policy import PolicyConfig
 from pointsman.serve.config.routers import RouterConfig
 from pointsman.serve.config.server import ServerConfig
 from pointsman.serve.config.sessions import SessionsConfig
+from pointsman.serve.config.shadow import ShadowConfig
 from pointsman.serve.config.store import StoreConfig
 from pointsman.serve.config.telemetry import TelemetryConfig
 from pointsman.serve.model_field import AUTO, ROUTER_PREFIX
@@ -35,6 +36,7 @@ class Config(Part):
         dashboard: the page at `/`.
         store: the database; nothing is kept on disk if None.
         drift: watching whether prompts are still like those of the calibration; nothing is watched if None.
+        shadow: comparing answers of the weak model with the strong one's; nothing is compared if None.
         telemetry: traces for others to collect.
     """
 
@@ -49,6 +51,7 @@ class Config(Part):
     dashboard: DashboardConfig = DashboardConfig()
     store: StoreConfig | None = None
     drift: DriftConfig | None = None
+    shadow: ShadowConfig | None = None
     telemetry: TelemetryConfig = TelemetryConfig()
 
     @model_validator(mode="after")
@@ -61,7 +64,15 @@ class Config(Part):
             raise ValueError("server.keys is 'store' and there is none, wanted a store, e.g. store: {}")
         if self.server.keys is not None and self.server.keys_file is not None:
             raise ValueError("server.keys and server.keys_file are both given, wanted one of them")
+        if self.shadow is not None:
+            self._check_shadow(self.shadow.judge)
         return self
+
+    def _check_shadow(self, judge: str) -> None:
+        if self.store is None:
+            raise ValueError("shadow needs a place for its comparisons, wanted a store, e.g. store: {}")
+        if judge not in self.models or judge in (self.strong, self.weak):
+            raise ValueError(f"shadow.judge is {judge!r}, wanted a name under models that is neither strong nor weak")
 
 
 def name_problems(strong: object, weak: object, models: Iterable[object]) -> Iterator[str]:

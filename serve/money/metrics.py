@@ -2,6 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from pointsman.serve.money.usage import Charge
 from pointsman.serve.record import Record
 
 __all__ = ["MoneyMetrics"]
@@ -34,19 +35,23 @@ class MoneyMetrics:
     def __call__(self, record: Record) -> None:
         """A request has ended."""
         for charge in record.charges:
-            model, usage = charge.model, charge.usage
-            spend, read, cached, written = self._counters(model)
-            read.inc(usage.input_tokens)
-            cached.inc(usage.cached_tokens)
-            written.inc(usage.output_tokens)
-            if charge.cost_usd is None:
-                self._unpriced.labels(model).inc()
-            else:
-                spend.inc(charge.cost_usd)
-            if usage.estimated:
-                self._estimated.labels(model).inc()
+            self.count(charge)
         if record.strong_usd is not None and record.cost_usd is not None:
             self._saved.inc(record.strong_usd - record.cost_usd)
+
+    def count(self, charge: Charge) -> None:
+        """Something was charged."""
+        model, usage = charge.model, charge.usage
+        spend, read, cached, written = self._counters(model)
+        read.inc(usage.input_tokens)
+        cached.inc(usage.cached_tokens)
+        written.inc(usage.output_tokens)
+        if charge.cost_usd is None:
+            self._unpriced.labels(model).inc()
+        else:
+            spend.inc(charge.cost_usd)
+        if usage.estimated:
+            self._estimated.labels(model).inc()
 
     def _counters(self, model: str) -> tuple[Counter, ...]:
         """Dollars, input, cached and output tokens of a model; looking labels up each time would take longer."""

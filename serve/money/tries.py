@@ -48,14 +48,14 @@ class Try:
             if self.stream.usage is not None:
                 return self.stream.usage
             if self.stream.prompt is not None:
-                return replace(self.stream.prompt, output_tokens=self.stream.answer.n_tokens(), estimated=True)
-            return _estimate(request, self.stream.answer) if self.stream.begun else None
+                return replace(self.stream.prompt, output_tokens=self.stream.n_tokens(), estimated=True)
+            return _estimate(request, self.stream.n_tokens()) if self.stream.begun else None
         if self.reply is None:
-            return _estimate(request, TextSample()) if self.abandoned else None
+            return _estimate(request, 0) if self.abandoned else None
         document = self.document()
         if (reported := read_usage(document.get("usage"))) is not None:
             return reported
-        return _estimate(request, _answer_text(document)) if self.reply.status < 400 else None
+        return _estimate(request, _answer_text(document).n_tokens()) if self.reply.status < 400 else None
 
     def document(self) -> Mapping[str, Any]:
         """A whole answer, parsed; empty where there is none."""
@@ -70,8 +70,8 @@ class Try:
         return document if isinstance(document, dict) else {}
 
 
-def _estimate(request: Mapping[str, Any], answer: TextSample) -> Usage:
-    return Usage(count_input_tokens(request), answer.n_tokens(), estimated=True)
+def _estimate(request: Mapping[str, Any], output_tokens: int) -> Usage:
+    return Usage(count_input_tokens(request), output_tokens, estimated=True)
 
 
 def _answer_text(document: Mapping[str, Any]) -> TextSample:

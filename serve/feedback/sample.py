@@ -1,0 +1,79 @@
+"""Which answers can be compared in the shadow, and what is needed of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pointsman.serve.money.tries import Try
+from pointsman.serve.record import Record
+from pointsman.serve.surfaces import CHAT
+
+__all__ = ["Sample", "answer_text", "take_sample"]
+
+_NOT_TEXT = ("tools", "functions", "audio", "modalities", "prediction")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One answer of the weak model, with its request.
+
+    Attributes:
+        request_id: what the client saw.
+        document: the request.
+        question: its conversation as one text, for the judge.
+        answer: what the weak model said.
+        n_tokens: of that answer.
+    """
+
+    request_id: str
+    document: Mapping[str, Any]
+    question: str
+    answer: str
+    n_tokens: int
+
+
+def take_sample(record: Record, weak: str) -> Sample | None:
+    """The sample that a request makes; None unless it is a routed chat request that `weak` answered in words alone."""
+    exchange = record.exchange
+    if exchange is None or record.outcome != "answered" or record.model != weak or record.usage is None:
+        return None
+    document = exchange.request.document
+    if exchange.surface is not CHAT or record.decision is None or record.decision.router is None:
+        return None
+    if any(document.get(name) for name in _NOT_TEXT) or document.get("n") not in (None, 1):
+        return None
+    question = _conversation(document["messages"])
+    answer = answer_text(exchange.tries[-1]) if exchange.tries else None
+    if not question or not answer:
+        return None
+    return Sample(record.id, document, question, answer, record.usage.output_tokens)
+
+
+def answer_text(tried: Try) -> str | None:
+    """What a whole or streamed chat completion says; None where it says nothing, or more than was kept of it."""
+    if tried.stream is not None:
+        return tried.stream.answer.text if tried.stream.finished and tried.stream.answer.is_whole else None
+    choices = tried.document().get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    message = choice.get("message") if isinstance(choice, dict) else None
+    content = message.get("content") if isinstance(message, dict) else None
+    return content if isinstance(content, str) else None
+
+
+def _conversation(messages: list[Mapping[str, Any]]) -> str | None:
+    """The turns with their roles, or the only turn alone; None where one of them is more than text."""
+    texts = [_text(message.get("content")) for message in messages]
+    if any(text is None for text in texts):
+        return None
+    if len(messages) == 1:
+        return texts[0]
+    return "\n\n".join(f"[{message['role']}]\n{text}" for message, text in zip(messages, texts, strict=True))
+
+
+def _text(content: object) -> str | None:
+    if content is None or isinstance(content, str):
+        return content or ""
+    parts = content if isinstance(content, list) else [None]
+    if all(isinstance(part, dict) and part.get("type") == "text" for part in parts):
+        return "\n".join(str(part.get("text")) for part in parts)
+    return None

@@ -1,0 +1,237 @@
+"""Asks the strong model, too, now and then, and has both answers judged: off the request path, within a day's dollars.
+
+What it learns are comparisons on the traffic that is really served: they tell whether the weak model is good enough
+where it is asked, how long the strong model's answers would have been, and they are data to train on.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import orjson
+from prometheus_client import CollectorRegistry, Counter
+
+from pointsman.core.decision import Decision
+from pointsman.core.errors import ConfigError, UpstreamError
+from pointsman.serve.config import ShadowConfig
+from pointsman.serve.errors import RequestError
+from pointsman.serve.feedback.sample import Sample, answer_text, take_sample
+from pointsman.serve.judging.budget import estimate_tokens
+from pointsman.serve.judging.verdict import TEMPLATE, judge_prompt, parse_verdict
+from pointsman.serve.money.billing import Billing
+from pointsman.serve.money.ledger import Ledger
+from pointsman.serve.money.metrics import MoneyMetrics
+from pointsman.serve.money.tries import Try
+from pointsman.serve.money.usage import Charge
+from pointsman.serve.record import Record
+from pointsman.serve.store.rows import ComparisonRow, Row, new_row_id
+from pointsman.serve.surfaces import CHAT
+from pointsman.serve.upstreams.upstream import Call, Upstream
+
+__all__ = ["SHADOW_KEY", "Shadow", "check_shadow", "strong_request"]
+
+_LOG = logging.getLogger(__name__)
+SHADOW_KEY = "shadow"  # under which the ledger books comparisons: no access key's id is like it
+_SHARES = {"model_a": 1.0, "tie": 0.5, "model_b": 0.0}
+_LIMITS = ("max_tokens", "max_completion_tokens")
+_LEFT_OUT = ("stream", "stream_options", "store", "metadata", "user")
+
+
+class Shadow:
+    """Takes samples of ended requests and compares them; an observer of records, and a keeper.
+
+    Its money is spending like any other: it counts towards budgets, under a key of its own.
+    """
+
+    def __init__(
+        self,
+        config: ShadowConfig,
+        *,
+        ledger: Ledger,
+        money: MoneyMetrics,
+        put: Callable[[Row], None],
+        registry: CollectorRegistry,
+        rng: random.Random | None = None,
+    ) -> None:
+        """Compares nothing before `show` and `start`.
+
+        Args:
+            money: counts what is charged.
+            put: takes the comparisons.
+            registry: of its own metric.
+        """
+        self._config: ShadowConfig | None = config
+        self._n_workers = config.concurrency
+        self._ledger = ledger
+        self._money = money
+        self._put = put
+        self._rng = rng or random.Random()
+        self._queue: asyncio.Queue[Sample] = asyncio.Queue(config.queue)
+        self._workers: list[asyncio.Task[None]] = []
+        self._held_usd = 0.0
+        self._upstreams: Mapping[str, Upstream] = {}
+        self._billing: Billing | None = None
+        self._results = Counter(
+            "pointsman_shadow_comparisons", "Answers drawn for comparison: compared, over budget, busy, failed.",
+            ["result"], registry=registry,
+        )  # fmt: skip
+        for result in ("compared", "over_budget", "busy", "failed"):
+            self._results.labels(result)
+
+    def show(self, config: ShadowConfig | None, upstreams: Mapping[str, Upstream], billing: Billing) -> None:
+        """Compares by these settings, with these models, from now on.
+
+        Args:
+            config: None compares nothing.
+        """
+        self._config, self._upstreams, self._billing = config, upstreams, billing
+
+    async def start(self) -> None:
+        """Begins to compare what is drawn."""
+        loop = asyncio.get_running_loop()
+        self._workers = [loop.create_task(self._work()) for _ in range(self._n_workers)]
+
+    async def close(self) -> None:
+        """Leaves what is not compared yet."""
+        for worker in self._workers:
+            worker.cancel()
+        for worker in self._workers:
+            with suppress(asyncio.CancelledError):
+                await worker
+        self._workers = []
+
+    def __call__(self, record: Record) -> None:
+        """Draws from the requests that have ended."""
+        if self._config is None or self._billing is None or self._rng.random() >= self._config.share:
+            return
+        sample = take_sample(record, self._billing.pair.weak)
+        if sample is None:
+            return
+        try:
+            self._queue.put_nowait(sample)
+        except asyncio.QueueFull:
+            self._results.labels("busy").inc()
+
+    async def _work(self) -> None:
+        while True:
+            sample = await self._queue.get()
+            if self._config is None or self._billing is None:
+                continue
+            try:
+                result = await self._compare_within_budget(sample, self._config, self._billing)
+            except (UpstreamError, RequestError) as error:
+                _LOG.warning("shadow comparison of request %s: %s", sample.request_id, error)
+                result = "failed"
+            except Exception:  # noqa: BLE001  (whatever an upstream answers, the next comparison must still be made)
+                _LOG.exception("shadow comparison of request %s", sample.request_id)
+                result = "failed"
+            self._results.labels(result).inc()
+
+    async def _compare_within_budget(self, sample: Sample, config: ShadowConfig, billing: Billing) -> str:
+        """Compares if the most that it can cost is left of the day's dollars; sets that aside while it does."""
+        most_usd = _most_usd(sample, config, billing)
+        spent_usd = self._ledger.spent_usd("day", key=SHADOW_KEY)
+        if spent_usd + self._held_usd + most_usd > config.max_usd_per_day:
+            return "over_budget"
+        self._held_usd += most_usd
+        try:
+            await self._compare(sample, config, billing)
+        finally:
+            self._held_usd -= most_usd
+        return "compared"
+
+    async def _compare(self, sample: Sample, config: ShadowConfig, billing: Billing) -> None:
+        pair, charges = billing.pair, list[Charge]()
+        strong = await self._ask(pair.strong, strong_request(sample.document, config), billing, charges)
+        shares = [0.5]
+        if strong != sample.answer:
+            texts = (sample.answer, strong)
+            orders = (judge_prompt(sample.question, *texts), judge_prompt(sample.question, *reversed(texts)))
+            asked = [
+                {"messages": [{"role": "user", "content": text}], config.limit_parameter: config.judge_max_tokens}
+                for text in orders
+            ]
+            first, second = [await self._ask(config.judge, request, billing, charges) for request in asked]
+            shares = [_share(first), 1.0 - _share(second)]
+        mean = sum(shares) / len(shares)
+        now, costs = time.time(), [charge.cost_usd or 0.0 for charge in charges]
+        self._put(
+            ComparisonRow(
+                id=new_row_id(now),
+                request_id=sample.request_id,
+                at=now,
+                model_a=pair.weak,
+                model_b=pair.strong,
+                outcome=0.5 if mean == 0.5 else float(mean > 0.5),
+                judge=config.judge,
+                cost_usd=sum(costs),
+                tokens_a=sample.n_tokens,
+                tokens_b=charges[0].usage.output_tokens,
+            )
+        )
+
+    async def _ask(self, model: str, request: Mapping[str, Any], billing: Billing, charges: list[Charge]) -> str:
+        """What a model says; what it charges is booked whatever comes of it."""
+        document = {**request, "model": model}
+        decision = Decision(model, None, None, None, "shadow", (model,))
+        call = Call(CHAT.path, orjson.dumps(document), document, False, decision)
+        tried = Try(model)
+        try:
+            tried.reply = await self._upstreams[model].send(call)
+        except asyncio.CancelledError:
+            tried.abandoned = True
+            raise
+        finally:
+            if (usage := tried.usage(document)) is not None:
+                charge = Charge(model, usage, billing.cost_usd(model, usage))
+                charges.append(charge)
+                self._ledger.add(charge, key=SHADOW_KEY)
+                self._money.count(charge)
+        if tried.reply.status >= 400:
+            raise UpstreamError(f"model {model!r} answered {tried.reply.status}")
+        if not (text := answer_text(tried)):
+            raise UpstreamError(f"model {model!r} answered without words")
+        return text
+
+
+def check_shadow(config: ShadowConfig, billing: Billing) -> None:
+    """Raises `ConfigError` where the price of the strong model or of the judge is not known."""
+    unpriced = [name for name in (billing.pair.strong, config.judge) if name not in billing.prices]
+    if unpriced:
+        raise ConfigError(
+            f"shadow.max_usd_per_day needs the price of {', '.join(unpriced)}: give it as models.<name>.price"
+        )
+
+
+def strong_request(document: Mapping[str, Any], config: ShadowConfig) -> dict[str, Any]:
+    """The request once more, for a whole answer of limited length."""
+    request = {name: value for name, value in document.items() if name not in _LEFT_OUT}
+    if not any(request.get(name) for name in _LIMITS):
+        request[config.limit_parameter] = config.max_tokens
+    return request
+
+
+def _most_usd(sample: Sample, config: ShadowConfig, billing: Billing) -> float:
+    """The most that one comparison can cost: both answers at full length before the judge, twice."""
+    given = [sample.document.get(name) for name in _LIMITS]
+    longest = next((limit for limit in given if isinstance(limit, int)), config.max_tokens)
+    question = estimate_tokens(orjson.dumps(sample.document.get("messages")).decode())
+    read = estimate_tokens(sample.question) + estimate_tokens(sample.answer) + longest + estimate_tokens(TEMPLATE)
+    strong, judge = billing.prices[billing.pair.strong], billing.prices[config.judge]
+    return strong.cost_usd(question, longest) + 2.0 * judge.cost_usd(read, config.judge_max_tokens)
+
+
+def _share(verdict: str) -> float:
+    """Share of the win that a verdict gives to its first answer.
+
+    Raises:
+        UpstreamError: it names no winner, or several.
+    """
+    winner = parse_verdict(verdict)
+    if winner is None:
+        raise UpstreamError("the judge gave no verdict that can be read")
+    return _SHARES[winner]

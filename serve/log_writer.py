@@ -35,10 +35,6 @@ class LogWriter(logging.Handler):
         self._some = threading.Event()
         threading.Thread(target=self._run, name="pointsman-log", daemon=True).start()
 
-    def createLock(self) -> None:  # noqa: N802
-        """A deque needs none."""
-        self.lock = None
-
     def emit(self, record: logging.LogRecord) -> None:
         """Takes a line."""
         if len(self._lines) >= _MAX_LINES:

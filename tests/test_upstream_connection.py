@@ -1,4 +1,4 @@
-"""Connections to upstreams: an answer is read whatever its pieces, and nothing is asked twice that may have been heard."""
+"""Connections to upstreams: whatever pieces an answer comes in, and nothing asked twice that may have been heard."""
 
 import asyncio
 import gzip

@@ -27,6 +27,7 @@ class Exchange:
         wanted: what its `model` means.
         win_rate: strong model's win rate in [0, 1]; None where no router was asked or it failed.
         embedding: the prompt's, shape (dim,); None where no embedding was computed.
+        checkpoint: name of the router's checkpoint; None where no router was asked or it has none.
         threshold: strong iff win_rate >= threshold; None where no router was asked.
         policy: rule that set the threshold; None where none applied.
         reason: why the decision is as it is; "" until a step knows.
@@ -48,6 +49,7 @@ class Exchange:
     wanted: ModelField | None = None
     win_rate: float | None = None
     embedding: Float32Array | None = None
+    checkpoint: str | None = None
     threshold: float | None = None
     policy: str | None = None
     reason: str = ""

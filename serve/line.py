@@ -65,9 +65,10 @@ class ScorePrompt:
         if not prompt:
             exchange.reason = "the last user turn has no text"
             return
-        router = self._routers[exchange.wanted.router].router
+        served = self._routers[exchange.wanted.router]
+        exchange.checkpoint = served.checkpoint
         try:
-            reading = await self._read(router, prompt)
+            reading = await self._read(served.router, prompt)
             exchange.win_rate, exchange.reason = reading.win_rate, reading.reason
             exchange.embedding = reading.embedding
         except TimeoutError:

@@ -33,6 +33,7 @@ class ServedRouter:
         thresholds: those that `pointsman calibrate` stored in its checkpoint, by the rule that gave them.
         has_own_default: whether the configuration gives it a threshold or a share of its own.
         reference: what its prompts are compared with; None if its checkpoint has none for this pair.
+        checkpoint: name of the folder that it was read from; None where it was read from none.
     """
 
     name: str
@@ -42,6 +43,7 @@ class ServedRouter:
     thresholds: Mapping[str, Any] = field(default_factory=dict)
     has_own_default: bool = False
     reference: Reference | None = None
+    checkpoint: str | None = None
 
     def stored_threshold(self, rule: str, wanted: float) -> float | None:
         """The threshold that calibration stored for a rule, e.g. "max_loss", and what was wanted of it.
@@ -106,7 +108,14 @@ def serve_router(name: str, config: RouterConfig) -> ServedRouter:
     thresholds = checkpoint.thresholds if pair is None or pair == checkpoint.pair else {}
     reference = read_reference(checkpoint) if pair is None or pair == checkpoint.pair else None
     served = ServedRouter(
-        name, router, calibration, None, thresholds, has_own_default=_has_own_default(config), reference=reference
+        name,
+        router,
+        calibration,
+        None,
+        thresholds,
+        has_own_default=_has_own_default(config),
+        reference=reference,
+        checkpoint=checkpoint.path.name if checkpoint.path is not None else None,
     )
     return replace(served, default_threshold=_default_threshold(served, config))
 

@@ -222,14 +222,15 @@ async def test_a_row_tells_all_of_a_record(store_url):
     full.decision = Decision("small", 0.4, 0.5, "mf", "win_rate", ("big", "small"), "budget")
     full.model, full.routing_s, full.cost_usd, full.strong_usd, full.weak_usd = "big", 5e-5, 0.3, 0.3, 0.1
     full.usage = Usage(10, 20, 5, estimated=True)
-    full.exchange.key, full.exchange.session = key, "talk"
+    full.exchange.key, full.exchange.session, full.exchange.checkpoint = key, "talk", "second"
     full.exchange.embedding = np.ones(4, dtype=np.float32)
     full.decided_at, full.answered_at, full.ended_at = 1.0, 1.5, full.started_at + 2.0
     (row,) = await recorded(store_url, full)
     assert row == DecisionRow(
         id=row.id, request_id="req-1", at=NOW, path="/v1/chat/completions", requested="router-mf-0.5", model="big",
-        decided="small", router="mf", win_rate=0.4, threshold=0.5, policy="budget", reason="win_rate", key_id=key.id,
-        tier="paid", session="talk", prompt_hash=row.prompt_hash, input_tokens=10, output_tokens=20, cached_tokens=5,
+        decided="small", router="mf", checkpoint="second", win_rate=0.4, threshold=0.5, policy="budget",
+        reason="win_rate", key_id=key.id, tier="paid", session="talk", prompt_hash=row.prompt_hash, input_tokens=10,
+        output_tokens=20, cached_tokens=5,
         usage_estimated=True, cost_usd=0.3, strong_usd=0.3, weak_usd=0.1, trail=("small 500", "big 200"), stream=True,
         routing_ms=row.routing_ms, upstream_ms=500.0, total_ms=row.total_ms,
     )  # fmt: skip

@@ -96,6 +96,7 @@ class Recorder:
         if (key := exchange.key) is not None:
             values["key_id"] = key.id
             values["tier"] = key.tier
+        values["checkpoint"] = exchange.checkpoint
         if exchange.session is not None:
             values["session"] = _short(exchange.session)
         if exchange.embedding is not None and self._config.embeddings:

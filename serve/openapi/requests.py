@@ -92,6 +92,7 @@ class AskRoute(_Open):
     model: _Model = "auto"
     prompt: Annotated[str | None, Field(examples=["Prove that 2 is prime."])] = None
     messages: list[Message] | None = None
+    explain: Annotated[bool, Field(description="whether to say what the decision rests on, costs and saves")] = False
 
 
 class GiveFeedback(_Open):

@@ -1,0 +1,75 @@
+"""`pointsman export-battles`: what users and judges said of answers, as a file to train on."""
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from pointsman.core.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from pointsman.core.pair import ModelPair
+    from pointsman.serve.feedback.export import Export
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the subcommand."""
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--config", help="configuration file that names the store and the pair")
+    source.add_argument("--store", metavar="URL", help="the store alone, e.g. sqlite:///pointsman.db")
+    parser.add_argument("-o", "--output", required=True, help="file to write, format by its suffix")
+    parser.add_argument(
+        "--as", dest="form", choices=["battles", "outcomes"], default="battles",
+        help="battles for mf and sw-ranking, outcomes (with ratings) for knn (default: battles)",
+    )  # fmt: skip
+    parser.add_argument("--strong", help="the strong model that preferences speak of (default: the configuration's)")
+    parser.add_argument("--weak", help="the weak one")
+    parser.add_argument("--days", type=float, help="only what was said in the last so many days")
+    parser.add_argument("--json", action="store_true", help="print what was written as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Reads the store and writes the file."""
+    from pointsman.backends.data.table_writer import write_table
+    from pointsman.backends.data.tables import Table
+
+    found = asyncio.run(_read(args, _pair(args)))
+    rows = found.as_battles() if args.form == "battles" else found.as_outcomes()
+    if found.n_without_prompt:
+        print(f"{found.n_without_prompt:,} were left out: the text of their prompts was not kept", file=sys.stderr)
+    if found.n_without_pair:
+        print(f"{found.n_without_pair:,} preferences were left out: name --strong and --weak", file=sys.stderr)
+    if not rows:
+        raise DataError("nothing can be exported: prompts are kept with store.prompts: text, from then on")
+    write_table(Table({name: [row[name] for row in rows] for name in rows[0]}), args.output)
+    facts = {"output": args.output, f"n_{args.form}": len(rows), "n_comparisons_and_preferences": len(found.battles)}
+    facts |= {"n_ratings": len(found.ratings), "n_without_prompt": found.n_without_prompt}
+    print(json.dumps(facts) if args.json else f"{len(rows):,} {args.form} written to {args.output}")
+    return 0
+
+
+async def _read(args: argparse.Namespace, pair: "ModelPair | None") -> "Export":
+    from pointsman.serve.feedback.export import read_export
+    from pointsman.serve.store.opening import open_store
+
+    since = None if args.days is None else time.time() - 86_400.0 * args.days
+    async with open_store(args.store, config=args.config) as store:
+        return await read_export(store, pair=pair, since=since)
+
+
+def _pair(args: argparse.Namespace) -> "ModelPair | None":
+    """The pair by the command line, else by the configuration; None where neither names one."""
+    from pointsman.core.pair import ModelPair
+    from pointsman.serve.config_file import make_config, read_values
+
+    strong, weak = args.strong, args.weak
+    if args.config and strong is None and weak is None:
+        config = make_config(read_values(args.config), source=f"config file {args.config}")
+        strong, weak = config.strong, config.weak
+    if (strong is None) != (weak is None):
+        raise ConfigError("--strong and --weak go together, wanted both or neither")
+    return None if strong is None or weak is None else ModelPair(strong, weak)

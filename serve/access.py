@@ -1,12 +1,12 @@
 """Lets in who has a key, and as often as the key allows."""
 
-import time
 from collections.abc import Callable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pointsman.serve.errors import RequestError
 from pointsman.serve.keys import AccessKey, Keys
+from pointsman.serve.rate_limits import RateLimits
 from pointsman.serve.wire import send_body
 
 __all__ = ["RequireKey", "check_model", "request_key", "require_admin"]
@@ -23,19 +23,19 @@ class RequireKey:
         app: ASGIApp,
         keys: Keys,
         *,
+        rates: RateLimits,
         refused: Callable[[Scope, int], None] | None = None,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Asks for one of `keys` before `app`.
 
         Args:
+            rates: shared by everything that asks for these keys.
             refused: told of each refusal and its status.
         """
         self._app = app
         self._keys = keys
         self._refused = refused
-        self._clock = clock
-        self._buckets: dict[str, tuple[float, float]] = {}
+        self._rates = rates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         key = self._keys.find(_presented(scope))
@@ -44,7 +44,7 @@ class RequireKey:
             error = RequestError(message, status=401, type="authentication_error", code="invalid_api_key")
             await self._refuse(scope, send, error, (b"www-authenticate", b"Bearer"))
             return
-        wait_s = self._wait_s(key)
+        wait_s = self._rates.wait_s(key)
         if wait_s > 0:
             message = f"key {key.id} may ask {key.requests_per_minute} times a minute"
             error = RequestError(message, status=429, type="rate_limit_error", code="rate_limit_exceeded")
@@ -57,19 +57,6 @@ class RequireKey:
         if self._refused is not None:
             self._refused(scope, error.status)
         await send_body(send, error.status, error.body(), (_JSON, header))
-
-    def _wait_s(self, key: AccessKey) -> float:
-        """Seconds until the key may ask again; 0 if now, which is then counted. A minute's worth may come at once."""
-        if key.requests_per_minute is None:
-            return 0.0
-        now, capacity = self._clock(), float(key.requests_per_minute)
-        left, before = self._buckets.get(key.id, (capacity, now))
-        left = min(capacity, left + (now - before) * capacity / 60.0)
-        if left < 1.0:
-            self._buckets[key.id] = (left, now)
-            return (1.0 - left) * 60.0 / capacity
-        self._buckets[key.id] = (left - 1.0, now)
-        return 0.0
 
 
 def request_key(scope: Scope) -> AccessKey | None:

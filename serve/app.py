@@ -28,6 +28,7 @@ from pointsman.serve.messages_errors import MessagesErrors, reshape_error
 from pointsman.serve.metrics import Metrics
 from pointsman.serve.openapi.document import Document
 from pointsman.serve.policy.endpoint import PolicyEndpoint
+from pointsman.serve.rate_limits import RateLimits
 from pointsman.serve.refusals import Refusals
 from pointsman.serve.reload import Reloader
 from pointsman.serve.surfaces import CHAT, COUNT_TOKENS, EMBEDDINGS, MESSAGES, RESPONSES
@@ -120,7 +121,8 @@ def _guard(engine: Engine, metrics: Metrics) -> Callable[[ASGIApp], ASGIApp]:
     if keys is None:
         return lambda app: app
     refused = Refusals(metrics, paths=_KEYED_PATHS, log=engine.config.server.log_requests)
-    return lambda app: RequireKey(app, keys, refused=refused)
+    rates = RateLimits()
+    return lambda app: RequireKey(app, keys, rates=rates, refused=refused)
 
 
 async def _answer_http_error(request: Request, error: Exception) -> Response:

@@ -78,12 +78,12 @@ def test_a_key_may_be_bound_to_models(front, keys_file):
 
 
 def test_a_key_may_be_bound_to_a_rate(front, keys_file):
-    """Beyond it the answer is a 429 that says when to come back; other keys are not held up."""
+    """Beyond it, on all paths together, the answer is a 429 that says when to come back; other keys are not held up."""
     _, slow = add(keys_file, requests_per_minute=2)
     _, other = add(keys_file)
     url = front().url
-    codes = [httpx.get(f"{url}/v1/models", headers=bearer(slow)).status_code for _ in range(3)]
-    assert codes == [200, 200, 429]
+    codes = [httpx.get(url + path, headers=bearer(slow)).status_code for path in ("/v1/models", "/v1/models/auto") * 2]
+    assert codes == [200, 200, 429, 429]
     refused = httpx.get(f"{url}/v1/models", headers=bearer(slow))
     assert 0 < int(refused.headers["retry-after"]) <= 30
     assert httpx.get(f"{url}/v1/models", headers=bearer(other)).status_code == 200

@@ -44,7 +44,7 @@ def test_the_server_answers_as_it_is_documented(server, document, method, path, 
     """Whatever fits the document is answered with a status, type and shape in it; what does not is no 5xx either."""
     operation = schemathesis.openapi.from_dict(document)[path][method]
 
-    @settings(max_examples=8, suppress_health_check=list(HealthCheck), phases=[Phase.generate], database=None)
+    @settings(max_examples=6, suppress_health_check=list(HealthCheck), phases=[Phase.generate], database=None)
     @given(operation.as_strategy(generation_mode=mode), st.sampled_from([None, "auto", "router-mf-0.5", "nope"]))
     def check(case, model):
         if model is not None and isinstance(case.body, dict):

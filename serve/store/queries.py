@@ -17,7 +17,7 @@ from sqlalchemy import (
     type_coerce,
 )
 
-from pointsman.serve.store.rows import first_row_id
+from pointsman.serve.store.rows import clean_text, first_row_id
 from pointsman.serve.store.schema import UNANSWERED, decisions
 
 __all__ = ["SLOT_S", "DecisionFilter", "Group", "Total", "select_bins", "select_decisions", "select_totals", "within"]
@@ -33,7 +33,7 @@ class DecisionFilter:
     Attributes:
         since, until: since <= at < until, in seconds since 1970.
         model, key_id, policy, outcome, router, session: as in `DecisionRow`.
-        text: found in the prompt, where its text is kept, or in the request id; upper and lower case alike.
+        text: found in the prompt, where its text is kept, or in the request id; ASCII letters in upper and lower case alike.
     """
 
     since: float | None = None
@@ -139,12 +139,13 @@ def _conditions(chosen: DecisionFilter) -> list[ColumnExpressionArgument[bool]]:
     conditions: list[ColumnExpressionArgument[bool]] = [*within(decisions, chosen.since, chosen.until)]
     for name in ("model", "key_id", "policy", "outcome", "router", "session"):
         if (value := getattr(chosen, name)) is not None:
-            conditions.append(decisions.c[name] == value)
+            conditions.append(decisions.c[name] == clean_text(value))
     if chosen.outcome not in (None, "answered"):
         conditions.append(UNANSWERED)  # literally, as the index has it
     if chosen.text:
-        found = decisions.c.prompt.icontains(chosen.text, autoescape=True)
-        conditions.append(found | decisions.c.request_id.icontains(chosen.text, autoescape=True))
+        wanted = clean_text(chosen.text)
+        found = decisions.c.prompt.icontains(wanted, autoescape=True)
+        conditions.append(found | decisions.c.request_id.icontains(wanted, autoescape=True))
     return conditions
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from pointsman.core.errors import ConfigError
 from pointsman.serve.exchange import Exchange
 from pointsman.serve.record import Record
-from pointsman.serve.store.rows import DecisionRow, Row, new_row_id
+from pointsman.serve.store.rows import DecisionRow, Row, clean_text, new_row_id
 from pointsman.serve.store.store import Store
 
 __all__ = ["Recorder", "prompt_hash"]
@@ -105,7 +105,7 @@ class Recorder:
             if self._hash_key is not None:
                 values["prompt_hash"] = prompt_hash(prompt, self._hash_key)
             if self._config.prompts == "text":
-                values["prompt"] = _clean(prompt[: self._config.prompt_characters])
+                values["prompt"] = clean_text(prompt[: self._config.prompt_characters])
 
 
 def prompt_hash(prompt: str, key: bytes) -> str:
@@ -114,11 +114,4 @@ def prompt_hash(prompt: str, key: bytes) -> str:
 
 
 def _short(text: str) -> str:
-    return _clean(text[:_MAX_TEXT])
-
-
-def _clean(text: str) -> str:
-    """`text` without what a database does not take: NUL and lone surrogates."""
-    if text.isascii() and "\x00" not in text:
-        return text
-    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+    return clean_text(text[:_MAX_TEXT])

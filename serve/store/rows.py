@@ -4,7 +4,17 @@ import os
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-__all__ = ["ComparisonRow", "DecisionRow", "FeedbackRow", "Row", "SpendRow", "StatusRow", "first_row_id", "new_row_id"]
+__all__ = [
+    "ComparisonRow",
+    "DecisionRow",
+    "FeedbackRow",
+    "Row",
+    "SpendRow",
+    "StatusRow",
+    "clean_text",
+    "first_row_id",
+    "new_row_id",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +156,7 @@ class SpendRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusRow:
-    """One fact that the processes share, e.g. which checkpoint is promoted.
+    """One fact that the processes share, e.g. the state of the policies.
 
     Attributes:
         value: as JSON types.
@@ -171,3 +181,10 @@ def new_row_id(at: float) -> str:
 def first_row_id(at: float) -> str:
     """What no id of a row at that time or later is below, and every id of an earlier one is."""
     return f"{max(0, round(1000.0 * at)):012x}"
+
+
+def clean_text(text: str) -> str:
+    """`text` without what a database does not take: NUL and lone surrogates."""
+    if text.isascii() and "\x00" not in text:
+        return text
+    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")

@@ -26,7 +26,7 @@ from pointsman.serve.store.queries import (
     select_totals,
     within,
 )
-from pointsman.serve.store.rows import ComparisonRow, DecisionRow, FeedbackRow, Row, SpendRow, StatusRow
+from pointsman.serve.store.rows import ComparisonRow, DecisionRow, FeedbackRow, Row, SpendRow, StatusRow, clean_text
 from pointsman.serve.store.schema import comparisons, decisions, feedback, keys, spend, status
 from pointsman.serve.store.url import read_url
 
@@ -124,7 +124,8 @@ class Store:
         Args:
             key_id: whose request it must be; anyone's if None.
         """
-        query = select(decisions).where(decisions.c.request_id == request_id).order_by(decisions.c.id.desc()).limit(1)
+        wanted = decisions.c.request_id == clean_text(request_id)
+        query = select(decisions).where(wanted).order_by(decisions.c.id.desc()).limit(1)
         if key_id is not None:
             query = query.where(decisions.c.key_id == key_id)
         rows = await self._database.rows(query)

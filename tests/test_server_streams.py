@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pointsman.serve.errors import UpstreamFailure
 from pointsman.serve.event_streams import DONE, ChatStream, ResponsesStream
+from pointsman.serve.messages_stream import MessagesStream
 from pointsman.serve.sse import EventBuffer, PrimedStream, event_data, relay_events
 
 
@@ -40,16 +41,80 @@ def cut_at(data, cuts):
 
 ends = st.sampled_from(["\n\n", "\r\n\r\n", "\r\r"])
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.just("x" * 100_000)
-events = st.builds(lambda text, end: event(chunk(content=text), end), texts, ends) | st.sampled_from(
+odd_events = st.sampled_from(
     [b": keep-alive\n\n", b"event: message\nid: 7\ndata: {}\n\n", b"retry: 5\r\n\r\n", b'data: {"a":\ndata: 1}\n\n']
 )
+events = st.builds(lambda text, end: event(chunk(content=text), end), texts, ends) | odd_events
 
 
-@given(st.lists(events, max_size=6), ends, st.lists(st.integers(0, 400), max_size=12))
-async def test_a_sound_stream_arrives_byte_by_byte(stream, end, cuts):
+def typed(kind, end="\n\n", **fields):
+    """An event with its type in its name, as the Responses and the Messages API send them."""
+    data = json.dumps({"type": kind, **fields}, ensure_ascii=False)
+    return f"event: {kind}{end[: len(end) // 2]}data: {data}{end}".encode()
+
+
+said = {
+    ChatStream: lambda text, end: event(chunk(content=text), end),
+    ResponsesStream: lambda text, end: typed("response.output_text.delta", end, delta=text),
+    MessagesStream: lambda text, end: typed(
+        "content_block_delta", end, index=0, delta={"type": "text_delta", "text": text}
+    ),
+}
+finish = {
+    ChatStream: lambda end: event(chunk("stop"), end) + f"data: [DONE]{end}".encode(),
+    ResponsesStream: lambda end: typed("response.completed", end, response={}),
+    MessagesStream: lambda end: (
+        typed("message_delta", end, delta={"stop_reason": "end_turn"}) + typed("message_stop", end)
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", said)
+@given(st.lists(st.tuples(texts, ends, st.none() | odd_events), max_size=6), ends, st.lists(st.integers(0, 400)))
+async def test_a_sound_stream_arrives_byte_by_byte(kind, stream, end, cuts):
     """Wherever it is cut into chunks, even inside a character or a line end, every byte arrives, in order."""
-    data = b"".join(stream) + event(chunk("stop")) + f"data: [DONE]{end}".encode()
-    assert b"".join(await relay(*cut_at(data, cuts))) == data
+    spoken = [odd or said[kind](text, end) for text, end, odd in stream]
+    data = b"".join(spoken) + finish[kind](end)
+    assert b"".join(await relay(*cut_at(data, cuts), kind=kind)) == data
+
+
+@pytest.mark.parametrize("kind", said)
+@given(st.lists(st.tuples(texts, ends), max_size=6), st.lists(st.integers(0, 400), max_size=12))
+async def test_the_relay_knows_what_was_said(kind, stream, cuts):
+    """However it was cut, the watch over a stream has its whole text, or the beginning and the length of a long one."""
+    watch, spoken = kind(), "".join(text for text, _ in stream)
+    data = b"".join(said[kind](text, end) for text, end in stream) + finish[kind]("\n\n")
+
+    async def upstream():
+        for piece in cut_at(data, cuts):
+            yield piece
+
+    assert b"".join([out async for out in relay_events(upstream(), watch)]) == data
+    assert watch.finished
+    assert watch.answer.n_chars == len(spoken)
+    assert spoken.startswith(watch.answer.text)
+    assert watch.answer.is_whole == (watch.answer.text == spoken)
+
+
+@pytest.mark.parametrize("kind", said)
+@given(st.lists(st.tuples(texts, ends), min_size=1, max_size=4), st.integers(1, 400))
+async def test_a_stream_that_is_cut_anywhere_is_no_success(kind, stream, n_bytes):
+    """What is complete arrives byte by byte, then an error event; the end of the protocol is never made up."""
+    data = b"".join(said[kind](text, end) for text, end in stream)
+    end = finish[kind]("\n\n")
+    first = len(said[kind](*stream[0]))
+    data = data[: max(first, len(data) - n_bytes)]
+    watch = kind()
+
+    async def upstream():
+        yield data
+
+    out = b"".join([piece async for piece in relay_events(upstream(), watch)])
+    complete = EventBuffer().feed(data) if not data.endswith(b"\n\n") else data
+    assert out.startswith(complete)
+    assert b"error" in out[len(complete) :]
+    assert not out.endswith(end)
+    assert watch.failed
 
 
 @given(st.lists(events, min_size=1, max_size=6), st.lists(st.integers(0, 400), max_size=12))

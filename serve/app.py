@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from http import HTTPStatus
 
-from starlette.applications import Starlette
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
@@ -100,8 +99,9 @@ def _routes(engine: Engine, metrics: Metrics, guard: Callable[[ASGIApp], ASGIApp
     ]
     document = Document(routes, asks_for_keys=server.asks_for_keys)
     routes.append(Route("/openapi.json", document, methods=["GET"]))
-    app = Starlette(routes=routes, exception_handlers={HTTPException: _answer_http_error, Exception: _answer_own_error})
-    app.router.redirect_slashes = False
+    app = FastAPI(title="Pointsman", routes=routes, redirect_slashes=False, openapi_url=None)
+    app.add_exception_handler(HTTPException, _answer_http_error)
+    app.add_exception_handler(Exception, _answer_own_error)
     served: ASGIApp = Dispatch(completions, app)
     if server.cors_origins:
         served = CORSMiddleware(

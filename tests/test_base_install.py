@@ -62,7 +62,7 @@ def _normal(name: str) -> str:
 def base_environment(tmp_path_factory) -> dict[str, str]:
     """Environment variables of a Python in which every package outside the base install is absent."""
     base = _base_closure()
-    assert {"numpy", "starlette", "uvloop"} <= base
+    assert {"numpy", "fastapi", "uvloop"} <= base
     extras = [top for top, dists in packages_distributions().items() if not {_normal(d) for d in dists} & base]
     assert {"torch", "jax", "pyarrow"} <= set(extras)
     folder = tmp_path_factory.mktemp("base")

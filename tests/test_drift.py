@@ -192,7 +192,7 @@ def test_training_keeps_the_reference_apart_from_the_centroids():
     assert found.win_rates == pytest.approx(held / 50)
     assert (found.distances > 1e-4).all() and found.source == "5 prompts of x"
     again = read_reference(referenced(bare, embeddings, source="x", seed=0, win_rates=lambda r: r / 50))
-    assert len(again.win_rates) == 10
+    assert len(again.win_rates) == 25
 
 
 def test_calibrating_keeps_centroids_and_renews_the_reference():

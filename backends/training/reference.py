@@ -16,7 +16,6 @@ __all__ = ["nearest_examples", "recalibrated", "referenced", "stored_centroids"]
 _N_CENTROIDS = 64
 _MAX_REFERENCE = 1000
 _MAX_FITTED = 20_000
-_HELD_OUT = 0.2
 _MAX_CHARACTERS = 200
 
 
@@ -34,12 +33,12 @@ def referenced(
     Args:
         embeddings: of the training prompts, shape (n_prompts, dim).
         source: what the prompts are.
-        held: rows that were held out from training; a random fifth of all if None.
+        held: rows that were held out from training; up to half of all, at random, if None.
         win_rates: of rows, where training must not have seen them; what the checkpoint's router gives if None.
     """
     order = np.random.default_rng(seed).permutation(len(embeddings))
     if held is None or not 0 < len(held) < len(embeddings):
-        held = order[: max(1, int(_HELD_OUT * len(order)))]
+        held = order[: min(_MAX_REFERENCE, max(1, len(order) // 2))]
     fitted = order[~np.isin(order, held)][:_MAX_FITTED]
     rows = np.sort(order[np.isin(order, held)][:_MAX_REFERENCE])
     if not len(fitted) or not np.any(embeddings[fitted]):

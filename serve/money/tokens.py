@@ -1,10 +1,10 @@
 """Counts tokens where the upstream did not say how many there were."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
-
-import orjson
 
 if TYPE_CHECKING:
     from pointsman.backends.embedders.word_pieces import WordPieces
@@ -76,7 +76,8 @@ def count_input_tokens(document: Mapping[str, Any]) -> int:
             else:
                 sample.add(piece + "\n")
     if tools := document.get("tools"):
-        sample.add(orjson.dumps(tools, default=str).decode())
+        with suppress(RecursionError):
+            sample.add(json.dumps(tools))
     return sample.n_tokens() + extra
 
 
@@ -94,7 +95,8 @@ def _texts(value: object) -> Iterator[str | int]:
                 yield _IMAGE_TOKENS
                 continue
             waiting.extend(part[key] for key in _TEXT_KEYS if isinstance(part.get(key), (str, list, dict)))
-            for call in part.get("tool_calls") or ():
+            calls = part.get("tool_calls")
+            for call in calls if isinstance(calls, list) else ():
                 waiting.append(call.get("function") if isinstance(call, dict) else None)
 
 

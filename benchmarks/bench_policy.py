@@ -142,7 +142,7 @@ def _sources(win_rates: Callable[[list[str]], np.ndarray]) -> dict[str, Prompts]
 
 
 def _priced(prompts: list[str], win_rates: np.ndarray, strong: Any, weak: Any) -> Prompts:
-    """With GPT-4 Turbo's and Mixtral's dollars for a token of every four characters and a drawn length of the answer."""
+    """With the dollars of GPT-4 Turbo and Mixtral, a token for every four characters, and answers of a drawn length."""
     rng = np.random.default_rng(0)
     n_input = np.array([len(prompt) / 4 for prompt in prompts])
     n_output = rng.lognormal(5.5, 0.7, len(prompts))

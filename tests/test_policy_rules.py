@@ -260,3 +260,22 @@ def test_a_share_needs_no_calibration_and_a_default_does():
     with pytest.raises(RequestError, match="is not calibrated"):
         ruling({}, router=bare)
     assert rules({}, router=bare).describe()["routers"][0]["threshold"] is None
+
+
+def test_other_processes_follow_what_an_administrator_sets():
+    """A process on the same store takes over the setting, and gives it up when it is reset."""
+
+    async def follow():
+        one, other = PolicyMemory(lambda: shelf), PolicyMemory(lambda: shelf)
+        await one.set_override("d", SettingConfig(strong_share=0.6))
+        await other.start()
+        found = [other.override("d"), other.override("another")]
+        await other.close()
+        await one.set_override("d", None)
+        await other.start()
+        found.append(other.override("d"))
+        await other.close()
+        return found
+
+    shelf = Shelf()
+    assert asyncio.run(follow()) == [SettingConfig(strong_share=0.6), None, None]

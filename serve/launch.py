@@ -30,6 +30,7 @@ from pointsman.serve.logs import set_up_logging
 from pointsman.serve.protocol import limit_heads
 from pointsman.serve.reload import Reloader, Source
 from pointsman.serve.secret import read_key
+from pointsman.serve.sharing import SHARED_VARIABLE
 from pointsman.serve.supervisor import Supervisor
 
 __all__ = ["LaunchOptions", "build_engine", "create_worker_app", "hand_over_key", "run_server"]
@@ -39,6 +40,7 @@ _OPTIONS_VARIABLE = "POINTSMAN_SERVE_OPTIONS"
 _KEY_VARIABLE = "POINTSMAN_SERVE_API_KEY"
 _FACTORY = "pointsman.serve.launch:create_worker_app"
 _COLLECTIONS = (50_000, 20, 50)  # a request makes a hundred objects, and hardly ever a cycle
+_DOORS = 16  # the loop accepts one connection per listener and turn: with one, a rush of them waits for seconds
 _SETTINGS: dict[str, Any] = {
     "ws": "none",
     "log_config": None,
@@ -119,14 +121,17 @@ def run_server(engine: Engine, options: LaunchOptions, listener: socket.socket) 
         "timeout_graceful_shutdown": math.ceil(server.drain_timeout_s),
         "http": limit_heads(server),
     }
+    doors = [listener, *(listener.dup() for _ in range(_DOORS - 1))]
     if options.workers == 1:
         signal.signal(signal.SIGTERM, _end)
-        uvicorn.Server(uvicorn.Config(_application(engine, options), **settings)).run(sockets=[listener])
+        uvicorn.Server(uvicorn.Config(_application(engine, options), **settings)).run(sockets=doors)
         return
     os.environ[_OPTIONS_VARIABLE] = json.dumps(asdict(options))
-    with tempfile.TemporaryDirectory(prefix="pointsman-metrics-") as folder:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        Supervisor(uvicorn.Config(_FACTORY, factory=True, workers=options.workers, **settings), [listener]).run()
+    with tempfile.TemporaryDirectory(prefix="pointsman-") as folder:
+        for variable, name in (("PROMETHEUS_MULTIPROC_DIR", "metrics"), (SHARED_VARIABLE, "weights")):
+            os.environ[variable] = str(Path(folder, name))
+            Path(folder, name).mkdir()
+        Supervisor(uvicorn.Config(_FACTORY, factory=True, workers=options.workers, **settings), doors).run()
 
 
 def _application(engine: Engine, options: LaunchOptions) -> Application:

@@ -150,10 +150,11 @@ async def test_processes_share_alarms_and_resets(monkeypatch):
         monitor.show(routers(reference(embeds=False)))
         await monitor.start()
     facts.away = True
-    await asyncio.sleep(0.05)
-    facts.away = False
     for _ in range(600):
         one(record(0.99))
+    await _until(lambda: one.falls_back("mine"))
+    assert not other.falls_back("mine")
+    facts.away = False
     await _until(lambda: other.falls_back("mine"))
     await other.reset("mine")
     await _until(lambda: not one.is_void("mine"))

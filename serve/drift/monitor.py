@@ -61,6 +61,7 @@ class DriftMonitor:
         self._watches: dict[str, Watch] = {}
         self._thresholds: dict[str, Mapping[str, Any]] = {}
         self._versions: dict[str, int] = {}
+        self._unkept: set[str] = set()
         self._waiting: deque[tuple[str, _Prompt]] = deque(maxlen=_MAX_WAITING)
         self._alarms = Gauge(
             "pointsman_drift_alarm",
@@ -88,7 +89,8 @@ class DriftMonitor:
         exchange, decision = record.exchange, record.decision
         if exchange is None or decision is None or decision.router is None or exchange.win_rate is None:
             return
-        self._waiting.append((decision.router, (exchange.win_rate, exchange.embedding)))
+        if exchange.surface.charged:  # counting tokens asks about a prompt that is asked again
+            self._waiting.append((decision.router, (exchange.win_rate, exchange.embedding)))
 
     def falls_back(self, router: str) -> bool:
         """Whether the router's prompts are to go to the strong model."""
@@ -172,15 +174,20 @@ class DriftMonitor:
             await store.set_status(_key(name), {"identity": watch.identity, "alarm": alarm})
             row = await store.status(_key(name))
         except PointsmanError as error:
-            _LOG.warning("the drift alarm of router %s could not be kept: %s", name, error)
+            self._unkept.add(name)
+            _LOG.warning("the drift alarm of router %s could not be kept yet: %s", name, error)
         else:
+            self._unkept.discard(name)
             self._versions[name] = getattr(row, "version", 0)
 
     async def _look(self) -> None:
         """Takes over what another process found, or reset, since the last look."""
         store = self._store()
-        for name, watch in self._watches.items() if store is not None else ():
-            assert store is not None
+        if store is None:
+            return
+        for name in self._unkept & self._watches.keys():
+            await self._keep(name)
+        for name, watch in list(self._watches.items()):
             with suppress(PointsmanError):  # the store says itself that it is away; the next look is soon
                 row = await store.status(_key(name))
                 if row is None or row.version == self._versions.get(name):

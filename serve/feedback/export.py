@@ -72,7 +72,7 @@ async def read_export(
     """
     comparisons = await store.comparisons(since=since, until=until)
     said = latest_feedback(await store.feedback(since=since, until=until))
-    wanted = {row.request_id for row in (*comparisons, *said)}
+    wanted = {row.request_id for row in comparisons} | {row.request_id for row in said}
     if not wanted:
         raise DataError("the store holds no feedback and no comparison of that time")
     asked: dict[str, tuple[str, str | None]] = {}

@@ -74,6 +74,5 @@ def _text(content: object) -> str | None:
     if content is None or isinstance(content, str):
         return content or ""
     parts = content if isinstance(content, list) else [None]
-    if all(isinstance(part, dict) and part.get("type") == "text" for part in parts):
-        return "\n".join(str(part.get("text")) for part in parts)
-    return None
+    texts = [part.get("text") for part in parts if isinstance(part, dict) and part.get("type") == "text"]
+    return "\n".join(map(str, texts)) if len(texts) == len(parts) else None

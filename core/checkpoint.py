@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -99,8 +99,13 @@ class Checkpoint:
         return self.models.index(model)
 
 
-def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+def read_checkpoint(
+    path: str | os.PathLike[str], *, read_arrays: Callable[[Path], dict[str, np.ndarray]] = load_file
+) -> Checkpoint:
     """Reads a checkpoint directory and checks every file against its recorded hash.
+
+    Args:
+        read_arrays: reads a safetensors file.
 
     Raises:
         CheckpointError: the directory or a file is missing, damaged, foreign, or written by a newer version.
@@ -116,7 +121,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
                 "the file was truncated, damaged or replaced; copy the whole directory again"
             )
     try:
-        arrays = load_file(folder / _WEIGHTS) if _WEIGHTS in meta["files"] else {}
+        arrays = read_arrays(folder / _WEIGHTS) if _WEIGHTS in meta["files"] else {}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{folder / _WEIGHTS}: not a safetensors file: {error}") from error
     try:

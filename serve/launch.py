@@ -108,21 +108,21 @@ def create_worker_app() -> Application:
     return _application(engine, options)
 
 
-def run_server(engine: Engine, options: LaunchOptions, listener: socket.socket) -> None:
+def run_server(config: Config, options: LaunchOptions, listener: socket.socket, engine: Engine | None) -> None:
     """Serves on `listener` until SIGINT or SIGTERM.
 
     Args:
-        engine: serves in this process where there is one worker; more workers make their own.
+        engine: serves in this process; None has worker processes make their own.
     """
-    set_up_logging(engine.config.server.log)
-    server = engine.config.server
+    set_up_logging(config.server.log)
+    server = config.server
     settings = {
         **_SETTINGS,
         "timeout_graceful_shutdown": math.ceil(server.drain_timeout_s),
         "http": limit_heads(server),
     }
     doors = [listener, *(listener.dup() for _ in range(_DOORS - 1))]
-    if options.workers == 1:
+    if engine is not None:
         signal.signal(signal.SIGTERM, _end)
         uvicorn.Server(uvicorn.Config(_application(engine, options), **settings)).run(sockets=doors)
         return

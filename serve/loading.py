@@ -12,6 +12,7 @@ from pointsman.core.pair import ModelPair
 from pointsman.core.registry import build_router, known_kinds
 from pointsman.core.router import Router
 from pointsman.serve.promotion import checkpoint_names, promoted_folder, promoted_name
+from pointsman.serve.sharing import read_arrays
 
 __all__ = ["checkpoint_folder", "load_checkpoint", "load_embedder", "load_router"]
 
@@ -32,7 +33,7 @@ def load_checkpoint(name: str, checkpoint: str | os.PathLike[str] | None = None)
     folder = checkpoint_folder(name, checkpoint)
     if folder is not None:
         _check_promotion(folder)
-        return read_checkpoint(folder)
+        return read_checkpoint(folder, read_arrays=read_arrays)
     if name == "random":
         return Checkpoint("random", ("strong", "weak"), ModelPair("strong", "weak"))
     if name in _BUNDLED:

@@ -2,16 +2,22 @@
 
 import asyncio
 import json
+import re
 import signal
 import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
+from pointsman.backends.assets import asset_path
+from pointsman.core.checkpoint import read_checkpoint, write_checkpoint
+from pointsman.core.pair import ModelPair
 from pointsman.serve import create_app
 from pointsman.serve.config_file import make_config
 
@@ -130,3 +136,42 @@ def hang_up_a_thousand_times(port):
         time.sleep(0.15 if i % 2 else 0.0)
         for connection in connections:
             connection.close()
+
+
+def test_workers_share_the_weights_that_they_map(tmp_path):
+    """Both map one copy of a checkpoint's arrays, the server's own, and neither has written to it."""
+    bundled = read_checkpoint(asset_path("mf"))
+    rng = np.random.default_rng(0)
+    arrays = {
+        "embeddings": rng.normal(size=(20_000, bundled.embedder.dim)).astype(np.float32),
+        "tiers": np.array([0, 1]),
+        "segment_starts": np.array([0, 10_000]),
+        "segment_first": np.array([0, 0]),
+        "segment_second": np.array([1, 1]),
+        "segment_outcome": np.array([0.0, 1.0]),
+    }
+    folder = tmp_path / "battles"
+    checkpoint = replace(
+        bundled, kind="sw_ranking", models=("a", "b"), pair=ModelPair("a", "b"), arrays=arrays, options={}
+    )
+    write_checkpoint(checkpoint, folder)
+    size_kib = (folder / "weights.safetensors").stat().st_size // 1024
+    with ServerProcess("--routers", str(folder), "--workers", "2") as server:
+        wait_until(lambda: [size for size, _ in mapped_kib(server) if size > size_kib // 2][1:])
+        (folder / "weights.safetensors").write_bytes(b"")
+        for _ in range(8):
+            answer = httpx.post(f"{server.url}/v1/route", json={"model": "router-battles-0.5", "prompt": "Prove it."})
+            assert 0.0 < answer.json()["win_rate"] < 1.0
+        assert [own for _, own in mapped_kib(server)] == [0, 0]
+
+
+def mapped_kib(server):
+    """Of each worker: how much of the shared weights it has mapped and used, and how much of them is its own."""
+    found = []
+    for pid in server.pids:
+        regions = re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", Path(f"/proc/{pid}/smaps").read_text(), flags=re.MULTILINE)
+        for region in regions:
+            if "/weights/" in region:
+                sizes = dict(re.findall(r"^(Rss|Anonymous): +(\d+)", region, re.MULTILINE))
+                found.append((int(sizes["Rss"]), int(sizes["Anonymous"])))
+    return found

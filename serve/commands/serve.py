@@ -60,9 +60,11 @@ def run(args: argparse.Namespace) -> int:
     if args.check:
         print(f"ok: routers {', '.join(engine.routers)}; models {', '.join(engine.upstreams)}")
         return 0
-    with _bind(engine.config) as listener:
-        _announce(engine.config, listener, routers=list(engine.routers))
-        run_server(engine, options, listener)
+    config, routers, alone = engine.config, list(engine.routers), engine if args.workers == 1 else None
+    del engine  # its weights are not held for nothing where workers have their own
+    with _bind(config) as listener:
+        _announce(config, listener, routers=routers)
+        run_server(config, options, listener, alone)
     return 0
 
 

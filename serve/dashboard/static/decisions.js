@@ -10,6 +10,9 @@ const OUTCOMES = ["answered", "refused", "failed", "broken", "gone", "crashed"];
 const HEAD = ["Time", "Prompt", "Model", "Win rate", "Threshold", "Outcome", "Total"];
 const NUMBERS = new Set(["Win rate", "Threshold", "Total"]);
 
+// The same for a row of the store and for the event of the same request; request ids may repeat.
+const keyOf = (row) => `${row.request_id} ${row.total_ms}`;
+
 export class Decisions {
   constructor(about, complain) {
     this.about = about;
@@ -51,7 +54,7 @@ export class Decisions {
       this.next = page.next;
       this.paged = before !== null;
       if (before === null) this.forget();
-      this.put(page.decisions, false);
+      this.put(page.decisions, false, false);
       byId("older").disabled = !page.next;
       byId("more").hidden = false;
       byId("decisions-note").textContent = page.kept ? "" : "Only the last 500 of this process are kept: configure a store to keep them.";
@@ -72,31 +75,31 @@ export class Decisions {
     return table.matches(":hover") || table.contains(document.activeElement) || table.querySelector("[aria-expanded='true']") !== null;
   }
 
-  showWaiting() {
-    this.put(this.waiting, true);
+  showWaiting(fresh = true) {
+    this.put(this.waiting, true, fresh);
     this.waiting = [];
     byId("waiting").classList.remove("some");
   }
 
   // Newest first. Those that the filter leaves out are not shown.
-  add(decisions) {
+  add(decisions, fresh) {
     const { text, model, outcome } = this.filters();
     const fits = (row) => (!model || row.model === model) && (!outcome || row.outcome === outcome) &&
       (!text || `${row.prompt ?? ""} ${row.request_id}`.toLowerCase().includes(text.toLowerCase()));
     this.waiting = [...decisions.filter(fits), ...this.waiting].slice(0, SHOWN);
     if (!this.held()) {
-      this.showWaiting();
+      this.showWaiting(fresh);
       return;
     }
     byId("waiting").textContent = `Show ${this.waiting.length} new`;
     byId("waiting").classList.toggle("some", this.waiting.length > 0);
   }
 
-  put(decisions, fresh) {
-    const made = decisions.filter((row) => !this.rows.has(row.request_id)).map((row) => this.row(row, fresh));
-    if (fresh) this.body.prepend(...made.flat());
-    else this.body.append(...made.flat());
-    if (fresh && !this.paged) {
+  put(decisions, first, fresh) {
+    const made = decisions.filter((row) => !this.rows.has(keyOf(row))).map((row) => this.row(row, fresh));
+    if (first) this.body.prepend(...made);
+    else this.body.append(...made);
+    if (first && !this.paged) {
       while (this.rows.size > SHOWN) {
         const oldest = this.body.lastElementChild;
         this.rows.delete(oldest.dataset.id);
@@ -110,20 +113,20 @@ export class Decisions {
     const side = strong ? "strong" : decision.model === this.about.pair[1] ? "weak" : "";
     const opener = el("button", { type: "button", "aria-expanded": "false" }, decision.prompt || `(${decision.path})`);
     const cell = (words, kind) => el("td", { class: kind }, words);
-    const row = el("tr", { class: fresh ? "fresh" : null, "data-id": decision.request_id },
+    const row = el("tr", { class: fresh ? "fresh" : null, "data-id": keyOf(decision) },
       cell(clock(decision.at)), el("td", { class: "prompt" }, opener), cell(decision.model ?? "–", side || null),
       cell(number(decision.win_rate, 4), "number"), cell(number(decision.threshold, 4), "number"),
       cell(decision.outcome, decision.outcome === "answered" ? null : "bad"), cell(milliseconds(decision.total_ms), "number"),
     );
     opener.addEventListener("click", () => this.open(opener, row, decision));
-    this.rows.set(decision.request_id, decision);
-    return [row];
+    this.rows.set(keyOf(decision), decision);
+    return row;
   }
 
   open(opener, row, decision) {
     const opened = opener.getAttribute("aria-expanded") === "true";
     opener.setAttribute("aria-expanded", String(!opened));
     if (opened) row.nextElementSibling.remove();
-    else row.after(el("tr", { "data-id": decision.request_id }, el("td", { colspan: HEAD.length }, explain(decision, this.about))));
+    else row.after(el("tr", { "data-id": keyOf(decision) }, el("td", { colspan: HEAD.length }, explain(decision, this.about))));
   }
 }

@@ -9,6 +9,7 @@ import { dollars, milliseconds, number, percent } from "./numbers.js";
 
 const SECONDS = 300;
 const ROLLING = 30;
+const FEW = 5; // of fewer prompts no share is drawn
 const RETRY_MS = 1500;
 const DRIFT = { alarm: "alarm", watching: "none seen", "warming up": "too early", "not watched": "–" };
 const [TIME, N, ROUTED, STRONG, FAILED, COST] = [0, 1, 2, 3, 4, 5];
@@ -75,7 +76,7 @@ export class Live {
     this.event = event;
     this.showCards(event);
     this.showCharts();
-    if (event.decisions.length) this.decisions.add(event.decisions);
+    if (event.decisions.length) this.decisions.add(event.decisions, !event.whole);
   }
 
   sum(column, seconds) {
@@ -98,10 +99,10 @@ export class Live {
   showCards(event) {
     const [, routed, strong, failed, cost, saved] = event.totals;
     const all = event.totals[0];
-    this.card("rate", "Requests a second", number(this.sum(N, 10) / 10, 1), `${number(all)} since the start`);
+    this.card("rate", "Requests a second", number(this.sum(N, 10) / 10, 1), `${number(all)} in all`);
     const target = event.target_share;
     this.card("strong", "Strong share", routed ? percent(strong / routed) : "–",
-      `${number(strong)} of ${number(routed)} routed`, target == null ? "" : `wanted ${percent(target)}`);
+      `${number(strong)} of ${number(routed)}`, target == null ? "" : `wanted ${percent(target)}`);
     const budget = event.budgets[0];
     if (budget) {
       const pace = budget.spent_usd > budget.planned_usd ? "ahead of" : "behind";
@@ -141,7 +142,7 @@ export class Live {
     const share = times.map((time, k) => {
       routed += (row(time)?.[ROUTED] ?? 0) - (k >= ROLLING ? row(times[k - ROLLING])?.[ROUTED] ?? 0 : 0);
       chosen += (row(time)?.[STRONG] ?? 0) - (k >= ROLLING ? row(times[k - ROLLING])?.[STRONG] ?? 0 : 0);
-      return routed ? chosen / routed : null;
+      return routed >= FEW ? chosen / routed : null;
     });
     const ago = times.map((time) => time - this.now);
     legend("rate-legend", [["to strong", colour("strong-fill"), "block"], ["others", colour("weak-fill"), "block"]]);

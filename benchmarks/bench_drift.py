@@ -173,7 +173,7 @@ def _stationary_row(who: tuple[str, str], rate: float, length: int, alarms: int,
         "runs": n_runs,
         "alarms": alarms,
         "stated": round(stated * n_runs, 2),
-        "p_value": round(1 - fewer, 4),
+        "p_value": round(max(0.0, 1.0 - fewer), 4),
     }
 
 

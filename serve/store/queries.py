@@ -33,7 +33,7 @@ class DecisionFilter:
     Attributes:
         since, until: since <= at < until, in seconds since 1970.
         model, key_id, policy, outcome, router, session: as in `DecisionRow`.
-        text: found in the prompt, where its text is kept, or in the request id; ASCII letters in upper and lower case alike.
+        text: found in the prompt, where its text is kept, or in the request id; ASCII letters in either case.
     """
 
     since: float | None = None

@@ -77,6 +77,22 @@ def test_all_files_together_are_small():
     assert hashlib.sha256(assets.others["vendor/uPlot.iife.min.js"].body).hexdigest() == _UPLOT
 
 
+def test_the_page_asks_for_its_modules_at_once():
+    """Every module is named in the page: none waits for another to be read first, or is missed after an update."""
+    assets = read_assets()
+    modules = {name for name in assets.others if name.endswith(".js") and not name.startswith(("vendor/", "theme"))}
+    assert all(f"/dashboard/{assets.version}/{name}".encode() in assets.page.body for name in modules)
+
+
+async def test_a_store_that_is_away_is_said_so(tmp_path):
+    """503 with the store's own words, not a crash."""
+    app = create_app(make_config({"store": {"url": f"sqlite:///{tmp_path}/s.db"}}))
+    async with _client(app) as client:  # the store was never started: it has no tables
+        answer = await client.get("/api/decisions")
+    await app.engine.memory.store.close()
+    assert answer.status_code == 503 and answer.json()["error"]["code"] == "store_unavailable"
+
+
 async def test_without_a_dashboard_its_paths_are_unknown():
     """`dashboard: {enabled: false}` serves neither the page nor what it asks for."""
     async with _client(create_app(make_config({"dashboard": {"enabled": False}}))) as client:

@@ -7,10 +7,11 @@ from urllib.parse import parse_qs
 
 from starlette.types import Receive, Scope, Send
 
+from pointsman.core.errors import StoreError
 from pointsman.serve.access import require_admin
 from pointsman.serve.dashboard.live import STREAM_S, LiveHub
 from pointsman.serve.dashboard.page import SECURITY
-from pointsman.serve.errors import RequestError
+from pointsman.serve.errors import RequestError, error_body
 from pointsman.serve.wire import ClientGone, WhileConnected, send_body, send_stream
 
 __all__ = ["Answers", "Events"]
@@ -40,6 +41,8 @@ class Answers:
             body = await self._read(scope, _query(scope))
         except RequestError as error:
             await send_body(send, error.status, error.body(), _JSON)
+        except StoreError as error:
+            await send_body(send, 503, error_body(str(error), "server_error", code="store_unavailable"), _JSON)
         else:
             await send_body(send, 200, body, _JSON)
 

@@ -60,9 +60,10 @@ export class Simulator {
   }
 
   async open(id) {
+    this.wanted = id;
     try {
       const evaluation = id.startsWith("file/") ? this.opened.get(id.slice(5)) : await read(`/api/sources/${id}`);
-      this.show(id, evaluation);
+      if (id === this.wanted) this.show(id, evaluation);
     } catch (error) {
       this.complain(error.message);
     }

@@ -25,6 +25,8 @@ _ESCAPED_LETTER = rb"\u006"  # begins the escape of each letter of "model"
 _LONGEST_ESCAPE = len(rb"\u006d")
 _EVENT = re.compile(rb".*?(?:(?:\r\n|\n|\r){2,}|\Z)", re.DOTALL)
 _DATA = re.compile(rb"(?:\A|(?<=[\r\n]))data: ?(\{[^\r\n]*\})")
+# Followed by plain members alone up to the end, it is a member of the outermost object, and not within a string.
+_LAST_NULL = re.compile(rb',[ ]?"usage":[ ]?null((?:,[ ]?"[a-z_]+":[ ]?(?:"[^"\\]*+"|null|[0-9.]+))*+\}\n\n)\Z')
 _COMMA_BEFORE = re.compile(rb",[ \t\n\r]*\Z")
 _COMMA_AFTER = re.compile(rb"[ \t\n\r]*,[ \t\n\r]*")
 
@@ -68,6 +70,8 @@ def hide_usage(events: bytes) -> bytes:
     """
     if _USAGE not in events:
         return events
+    if events.find(b"\n\n") == len(events) - 2 and (last := _LAST_NULL.search(events)):  # as OpenAI sends each chunk
+        return events[: last.start()] + last[1]
     return b"".join(_without_usage(event) if _USAGE in event else event for event in _EVENT.findall(events))
 
 

@@ -228,6 +228,20 @@ async def test_the_last_decisions_are_kept_without_a_store():
         assert "before" in (await client.get("/api/decisions?page=2")).json()["error"]["message"]
 
 
+async def test_broken_text_is_shown_all_the_same():
+    """A model field with half a character neither ends the table nor the events."""
+    app = create_app()
+    body = b'{"model": "half \\ud800 of it", "messages": [{"role": "user", "content": "Hello"}]}'
+    async with _client(app) as client:
+        assert (await client.post("/v1/chat/completions", content=body)).status_code == 404
+        answer = await client.get("/api/decisions")
+        assert b"half \\ud800 of it" in answer.content
+        events = await app.engine.memory.live.watch()
+        assert b"half \\ud800 of it" in await anext(events)
+        await events.aclose()
+        await app.engine.memory.live.close()
+
+
 async def test_the_store_is_paged_through(tmp_path):
     """With a store every decision is found, page by page, and filtered there."""
     async with Store(StoreConfig(url=f"sqlite:///{tmp_path}/s.db")) as store:

@@ -3,10 +3,8 @@
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from pointsman.serve.dashboard.live import LiveHub
-from pointsman.serve.dashboard.sighting import PROMPT_CHARACTERS, Sighting
+from pointsman.serve.dashboard.sighting import PROMPT_CHARACTERS, Sighting, as_json
 from pointsman.serve.errors import RequestError
 
 if TYPE_CHECKING:
@@ -51,7 +49,7 @@ class Decisions:
             found = _since([seen for seen in self._hub.recent() if _fits(seen, chosen)], query.get("before"))
         following = found[_PAGE - 1]["id"] if len(found) > _PAGE else None
         page = {"decisions": found[:_PAGE], "next": following, "kept": self._store is not None}
-        return orjson.dumps(page, default=str)
+        return as_json(page)
 
 
 def _view(row: "DecisionRow") -> Sighting:

@@ -12,10 +12,8 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
 from pointsman.serve.dashboard.pace import Pace, latency
-from pointsman.serve.dashboard.sighting import Sighting, sighting
+from pointsman.serve.dashboard.sighting import Sighting, as_json, sighting
 from pointsman.serve.errors import RequestError
 from pointsman.serve.record import Record
 
@@ -138,4 +136,4 @@ class LiveHub:
             **self._facts(),
             "decisions": newest,
         }
-        return b"event: now\ndata: " + orjson.dumps(event, default=str) + b"\n\n"
+        return b"event: now\ndata: " + as_json(event) + b"\n\n"

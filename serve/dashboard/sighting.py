@@ -1,12 +1,15 @@
 """What the dashboard shows of one request, as JSON types under the names of the store's columns."""
 
+import json
 from time import time
 from typing import Any
+
+import orjson
 
 from pointsman.core.decision import Decision
 from pointsman.serve.record import Record
 
-__all__ = ["PROMPT_CHARACTERS", "Sighting", "sighting"]
+__all__ = ["PROMPT_CHARACTERS", "Sighting", "as_json", "sighting"]
 
 PROMPT_CHARACTERS = 2000
 Sighting = dict[str, Any]
@@ -62,3 +65,11 @@ def sighting(record: Record, *, number: int, prompts: bool) -> Sighting:
     if upstream_s is not None and record.answered_at is not None:
         seen["overhead_ms"] = 1e3 * (record.answered_at - record.started_at - upstream_s - (routing_s or 0.0))
     return seen
+
+
+def as_json(value: object) -> bytes:
+    """JSON of what holds sightings; text that is no proper Unicode is escaped as it came."""
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        return json.dumps(value).encode("ascii")

@@ -164,6 +164,8 @@ async def test_sources_are_reports_benchmarks_traffic_and_calibrations(tmp_path)
         ({"host": ""}, False),
         ({"origin": "https://evil.example"}, False),
         ({"origin": "null"}, False),
+        ({"origin": "http://["}, False),
+        ({"host": "["}, False),
         ({"origin": "http://localhost"}, True),
         ({"sec-fetch-site": "cross-site"}, False),
         ({"sec-fetch-site": "same-site"}, False),
@@ -204,7 +206,7 @@ async def test_prompts_are_for_admins(tmp_path):
         theirs = {"authorization": f"Bearer {user_text}"}
         assert (await client.get("/api/about", headers=theirs)).json()["admin"] is False
         await _chat(client, "a secret prompt", **theirs)
-        for path in ("/api/decisions", "/api/events"):
+        for path in ("/api/decisions", "/api/events", "/api/sources/traffic/mf"):
             answer = await client.get(path, headers=theirs)
             assert answer.status_code == 403 and "secret" not in answer.text
         mine = {"authorization": f"Bearer {admin_text}", "host": "any.example"}

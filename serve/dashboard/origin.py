@@ -20,16 +20,14 @@ __all__ = ["OwnPagesOnly"]
 class OwnPagesOnly:
     """Wraps an ASGI application: 403 for a foreign host or origin, 415 for a body that is no JSON."""
 
-    def __init__(self, app: ASGIApp, *, hosts: Collection[str] = (), any_host: bool = False) -> None:
+    def __init__(self, app: ASGIApp, *, hosts: Collection[str] = ()) -> None:
         """Lets through what is for this server and from it.
 
         Args:
             hosts: names, beside localhost and addresses, that the server is reached by.
-            any_host: do not look at the host: keys are asked for.
         """
         self._app = app
         self._hosts = {host.lower() for host in hosts}
-        self._any_host = any_host
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
@@ -41,10 +39,10 @@ class OwnPagesOnly:
     def _problem(self, method: str, headers: dict[bytes, bytes]) -> RequestError | None:
         host = headers.get(b"host", b"").decode("latin-1")
         origin = headers.get(b"origin")
-        if not self._any_host and (method != "POST" or origin is not None) and not self._is_known(host):
+        if (method != "POST" or origin is not None) and not self._is_known(host):
             message = f"host {host!r} is not known here: open the dashboard at localhost or an address, "
             return _refused(message + "or name the host under dashboard.hosts")
-        if origin is not None and urlsplit(origin.decode("latin-1")).netloc.lower() != host.lower():
+        if origin is not None and origin.decode("latin-1").partition("://")[2].lower() != host.lower():
             return _refused(f"origin {origin.decode('latin-1')!r} is not this server")
         if headers.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin"):
             return _refused("the request comes from another site's page")

@@ -7,7 +7,7 @@ import orjson
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Scope
 
-from pointsman.serve.access import request_key
+from pointsman.serve.access import request_key, require_admin
 from pointsman.serve.dashboard.api import Answers, Events, Query
 from pointsman.serve.dashboard.decisions import Decisions
 from pointsman.serve.dashboard.facts import facts_about, facts_now
@@ -21,9 +21,9 @@ __all__ = ["dashboard_routes", "own_pages_only"]
 
 
 def own_pages_only(engine: Engine, endpoint: ASGIApp) -> ASGIApp:
-    """`endpoint`, kept from the pages of other sites."""
+    """`endpoint`, kept from the pages of other sites: where keys are asked for, those pages have none."""
     config = engine.config
-    return OwnPagesOnly(endpoint, hosts=config.dashboard.hosts, any_host=config.server.asks_for_keys)
+    return endpoint if config.server.asks_for_keys else OwnPagesOnly(endpoint, hosts=config.dashboard.hosts)
 
 
 def dashboard_routes(engine: Engine, guard: Callable[[ASGIApp], ASGIApp]) -> list[BaseRoute]:
@@ -46,10 +46,14 @@ def dashboard_routes(engine: Engine, guard: Callable[[ASGIApp], ASGIApp]) -> lis
     async def read_about(scope: Scope, query: Query) -> bytes:
         key = request_key(scope)
         admin = key is None or key.admin
-        return orjson.dumps({**about, "sources": sources.cards(), "admin": admin})
+        cards = [card for card in sources.cards() if admin or card["kind"] != "traffic"]
+        return orjson.dumps({**about, "sources": cards, "admin": admin})
 
     async def read_source(scope: Scope, query: Query) -> bytes:
-        return await sources.read(scope["path_params"]["id"])
+        wanted = scope["path_params"]["id"]
+        if wanted.startswith("traffic/"):
+            require_admin(scope)
+        return await sources.read(wanted)
 
     async def read_decisions(scope: Scope, query: Query) -> bytes:
         return await decisions.read(query)

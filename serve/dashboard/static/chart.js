@@ -69,7 +69,7 @@ export class Chart {
     this.plot = new uPlot({
       ...this.size(),
       legend: { show: false },
-      cursor: { drag: { x: false, y: false }, points: { show: false }, y: false, x: rest.crosshair ?? false },
+      cursor: { drag: { x: false, y: false }, points: { show: false }, x: false, y: false },
       padding: [10, 24, 0, 0],
       axes: [axis(x.words, x.values, 34), axis(y.words, y.values, y.size ?? 50)],
       ...rest,

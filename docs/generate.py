@@ -72,7 +72,7 @@ pointsman serve
 
 ```console
 $ curl -s http://127.0.0.1:6060/v1/models
-{"object":"list","data":[{"id":"auto",...}]}
+{"object":"list","data":[{"id":"auto",...}],...}
 $ curl -si http://127.0.0.1:6060/v1/chat/completions -H 'Content-Type: application/json' \\
     -d '{"model": "router-mf-0.5", "messages": [{"role": "user", "content": "Hello"}]}' | grep -i x-pointsman-threshold
 x-pointsman-threshold: 0.500000

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import version
 
@@ -33,9 +33,11 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command line; returns 0, 1 (the run failed) or 2 (wrong usage)."""
     words = list(sys.argv[1:] if argv is None else argv)
-    parser = _parser(words)
+    parser, commands = _parser(words)
     try:
-        args = parser.parse_args(words)
+        args, unknown = parser.parse_known_args(words)
+        if unknown:
+            commands[args.command].error(f"unrecognized arguments: {' '.join(unknown)}")
     except SystemExit as stop:
         return int(stop.code or 0)
     try:
@@ -48,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+def _parser(words: Sequence[str]) -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
+    """The parser of the whole line, and those of the commands."""
     parser = argparse.ArgumentParser(prog="pointsman", description="An LLM router that learns who should answer.")
     parser.add_argument("--version", action="version", version=f"pointsman {version('pointsman')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -59,4 +62,4 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
             module = import_module(f"pointsman.serve.commands.{name.replace('-', '_')}")
             module.add_arguments(command)
             command.set_defaults(run=module.run)
-    return parser
+    return parser, commands.choices

@@ -115,7 +115,8 @@ def explanation_lines(explanation: Mapping[str, Any]) -> list[str]:
         lines.append(f"At this threshold {share:.1%} of the calibration prompts go to the strong model.")
     if (novelty := explanation.get("novelty")) is not None:
         lines.append(f"Novelty: further from the training prompts than {novelty['percentile']:.1%} of the calibration.")
-        lines += [f"  {near['cosine']:.2f}  {_one_line(near['example'])}" for near in novelty["nearest"]]
+        named = [near for near in novelty["nearest"] if near["example"]]
+        lines += [f"  {near['cosine']:.2f}  {_one_line(near['example'])}" for near in named]
     for near in explanation.get("neighbours", ()):
         lines.append(f"  neighbour at {near['cosine']:.2f}: strong's share of the win was {near['strong_share']:.2f}")
     if (cost := explanation.get("cost")) is not None:

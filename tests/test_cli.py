@@ -81,6 +81,14 @@ def test_wrong_usage_exits_2(words, capsys):
     assert "usage: pointsman" in capsys.readouterr().err
 
 
+def test_a_misspelt_option_shows_those_of_its_command(capsys):
+    """The usage that is shown is the command's, not the list of all commands."""
+    assert main(["evaluate", "a.csv", "--routerz", "mf"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("usage: pointsman evaluate")
+    assert said.endswith("unrecognized arguments: --routerz mf\n")
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(command, capsys):
     """`--help` of every listed command works."""

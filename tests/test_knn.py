@@ -139,7 +139,7 @@ def test_half_precision_changes_next_to_nothing():
         (lambda v: v[:-1], ["strong"], r"shape \(399, 8\), wanted \(400, dim\)"),
         (lambda v: np.where(np.arange(400)[:, None] == 3, np.inf, v), ["strong"], "row 3 contains NaN or infinity"),
         (lambda v: v, ["nobody"], "no outcomes of model 'nobody'"),
-        (lambda v: v, [], "name at least one model each"),
+        (lambda v: v, [], "name at least one model each of strong, weak"),
         (lambda v: v, ["weak"], "none on both sides"),
     ],
 )

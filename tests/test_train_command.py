@@ -191,3 +191,10 @@ def test_an_unknown_kind_is_wrong_usage(capsys):
     """A kind that cannot be trained ends with exit status 2 and the list of kinds."""
     assert cli.main(["train", "magic"]) == 2
     assert "sw-ranking" in capsys.readouterr().err
+
+
+def test_without_jax_the_way_to_get_it_is_said(monkeypatch, capsys):
+    """Matrix factorisation without its extra ends at once with the command that installs it."""
+    monkeypatch.setattr("pointsman.serve.commands.training.mf.find_spec", lambda name: None)
+    assert cli.main(["train", "mf", "outcomes.csv", "-o", "my-mf"]) == 1
+    assert 'pip install "pointsman[jax]"' in capsys.readouterr().err

@@ -124,13 +124,13 @@ def _draft(
     recipe: KNNRecipe,
 ) -> Checkpoint:
     """The checkpoint with everything but calibration and metrics."""
+    known = ", ".join(outcomes.models[:20]) + (", ..." if len(outcomes.models) > 20 else "")
     for name in (*strong, *weak):
         if name not in outcomes.models:
-            known = ", ".join(outcomes.models[:20]) + (", ..." if len(outcomes.models) > 20 else "")
             raise DataError(f"no outcomes of model {name!r}; there are some of {known}")
     if not strong or not weak or set(strong) & set(weak):
         given = f"strong is {list(strong)}, weak is {list(weak)}"
-        raise DataError(f"{given}: name at least one model each, and none on both sides")
+        raise DataError(f"{given}: name at least one model each of {known}, and none on both sides")
     sides = {"strong": list(strong), "weak": list(weak)}
     groups = {side: names for side, names in sides.items() if len(names) > 1}
     pair = ModelPair(*(side if side in groups else names[0] for side, names in sides.items()))

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from textwrap import indent
 from typing import Any
 
 from rich.console import Console
@@ -78,8 +79,13 @@ def _drift(url: str, api_key: str | None) -> dict[str, Any]:
 
 def _text(value: Any) -> str:
     if isinstance(value, dict):
-        return "\n".join(f"{name}: {_text(item)}" for name, item in value.items())
+        return "\n".join(f"{name}:{_inside(item)}" for name, item in value.items() if item not in (None, {}, []))
     if isinstance(value, list):
         shown = ", ".join(map(_text, value[:12]))
         return f"{shown}, ... ({len(value):,} in all)" if len(value) > 12 else shown
     return str(value)
+
+
+def _inside(value: Any) -> str:
+    """A value after its name: mappings on lines of their own."""
+    return "\n" + indent(_text(value), "  ") if isinstance(value, dict) else " " + _text(value)

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import socket
 import sys
 
@@ -85,7 +86,8 @@ def _bind(config: Config) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        raise OSError(f"cannot listen on {host} port {port}: {error.strerror}; choose another with --port") from error
+        said = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror
+        raise OSError(f"cannot listen on {host} port {port}: {said}; choose another with --port") from error
 
 
 def _announce(config: Config, listener: socket.socket, *, routers: list[str]) -> None:

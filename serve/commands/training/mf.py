@@ -5,9 +5,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pointsman.core.errors import MissingExtraError
 from pointsman.serve.commands.training.inputs import (
     add_battle_arguments,
     add_common_arguments,
@@ -58,6 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Reads battles, embeds their prompts, trains, checks and writes the checkpoint."""
+    if find_spec("jax") is None:  # said before prompts are embedded
+        raise MissingExtraError("jax", "jax")
     from pointsman.backends.training.examples import Examples
     from pointsman.backends.training.field import check_field, with_pair
 

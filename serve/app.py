@@ -1,6 +1,7 @@
 """The HTTP server as an ASGI application."""
 
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
@@ -14,7 +15,8 @@ from pointsman.serve.access import RequireKey
 from pointsman.serve.application import Application
 from pointsman.serve.config import Config
 from pointsman.serve.config_file import make_config
-from pointsman.serve.dashboard.routes import dashboard_routes, own_pages_only
+from pointsman.serve.dashboard.origin import ListedPagesOnly, OwnPagesOnly
+from pointsman.serve.dashboard.routes import dashboard_routes
 from pointsman.serve.dispatch import Dispatch
 from pointsman.serve.drift.endpoints import DriftReset, DriftStatus
 from pointsman.serve.endpoints import Completions, Health, MetricsText, Models, Ready, RouteOnly
@@ -67,9 +69,14 @@ def create_app(
     return Application(engine, lambda current: _routes(current, metrics, guard), reloader)
 
 
-def _routes(engine: Engine, metrics: Metrics, guard: Callable[[ASGIApp], ASGIApp]) -> ASGIApp:
-    """What answers with one engine."""
-    server = engine.config.server
+def _routes(engine: Engine, metrics: Metrics, ask_for_key: Callable[[ASGIApp], ASGIApp] | None) -> ASGIApp:
+    """What answers with one engine.
+
+    Args:
+        ask_for_key: before an endpoint; None where no keys are asked for, which only a restart changes.
+    """
+    server, hosts = engine.config.server, engine.config.dashboard.hosts
+    guard = ask_for_key or partial(ListedPagesOnly, origins=server.cors_origins, hosts=hosts)
     metrics.show(engine.services, digest=engine.digest)
     observers = (*engine.memory.observers, *((log_request,) if server.log_requests else ()))
     models = guard(Models(engine))
@@ -81,7 +88,7 @@ def _routes(engine: Engine, metrics: Metrics, guard: Callable[[ASGIApp], ASGIApp
         completions[path] = MessagesErrors(completions[path])
 
     def own(endpoint: ASGIApp) -> ASGIApp:
-        return own_pages_only(engine, guard(endpoint))
+        return OwnPagesOnly(endpoint, hosts=hosts) if ask_for_key is None else ask_for_key(endpoint)
 
     routes: list[BaseRoute] = [
         *(Route(path, endpoint, methods=["POST"]) for path, endpoint in completions.items()),
@@ -95,9 +102,9 @@ def _routes(engine: Engine, metrics: Metrics, guard: Callable[[ASGIApp], ASGIApp
         Route("/v1/feedback", guard(FeedbackEndpoint(engine, limits=server)), methods=["POST"]),
         Route("/v1/drift", guard(DriftStatus(engine.memory.drift)), methods=["GET"]),
         Route("/v1/drift/reset", own(DriftReset(engine.memory.drift, limits=server)), methods=["POST"]),
-        *dashboard_routes(engine, guard),
+        *dashboard_routes(engine, own, keys=ask_for_key is not None),
     ]
-    document = Document(routes, asks_for_keys=server.asks_for_keys)
+    document = Document(routes, asks_for_keys=ask_for_key is not None)
     routes.append(Route("/openapi.json", document, methods=["GET"]))
     app = FastAPI(title="Pointsman", routes=routes, redirect_slashes=False, openapi_url=None)
     app.add_exception_handler(HTTPException, _answer_http_error)
@@ -114,12 +121,12 @@ def _routes(engine: Engine, metrics: Metrics, guard: Callable[[ASGIApp], ASGIApp
     return served if engine.memory.tracing is None else engine.memory.tracing.app(served)
 
 
-def _guard(engine: Engine, metrics: Metrics) -> Callable[[ASGIApp], ASGIApp]:
-    """What asks for a key before an endpoint; nothing where no keys are configured."""
+def _guard(engine: Engine, metrics: Metrics) -> Callable[[ASGIApp], ASGIApp] | None:
+    """What asks for a key before an endpoint; None where no keys are configured."""
     keys_file = engine.config.server.keys_file
     keys: Keys | None = KeyRing(keys_file) if keys_file is not None else engine.memory.keys
     if keys is None:
-        return lambda app: app
+        return None
     refused = Refusals(metrics, paths=_KEYED_PATHS, log=engine.config.server.log_requests)
     rates = RateLimits()
     return lambda app: RequireKey(app, keys, rates=rates, refused=refused)

@@ -45,6 +45,22 @@ def test_pages_of_listed_origins_may_ask():
         assert "access-control-allow-origin" not in httpx.post(f"{front.url}{PATH}", json=BODY).headers
 
 
+@pytest.mark.parametrize("origin", ["https://page.example", "http://[", "null", "http://127.0.0.1:1"])
+def test_other_sites_pages_cannot_ask_where_no_key_is_asked_for(origin):
+    """Such a page could send a simple request, and spend money; the server's own page and all programs may ask."""
+    with serving() as front:
+        for path in (PATH, "/v1/route", "/v1/feedback", "/v1/messages"):
+            sent = httpx.post(f"{front.url}{path}", json=BODY, headers={"Origin": origin, "Content-Type": "text/plain"})
+            assert sent.status_code == 403
+            assert "cors_origins" in sent.json()["error"]["message"]
+        own = httpx.post(f"{front.url}{PATH}", json=BODY, headers={"Origin": front.url})
+        assert (own.status_code, httpx.post(f"{front.url}{PATH}", json=BODY).status_code) == (200, 200)
+        rebound = {"Origin": "http://evil.example", "Host": "evil.example"}
+        assert httpx.post(f"{front.url}{PATH}", json=BODY, headers=rebound).status_code == 403
+    with serving(cors_origins=["*"]) as front:
+        assert httpx.post(f"{front.url}{PATH}", json=BODY, headers={"Origin": origin}).status_code == 200
+
+
 def test_a_defect_of_our_own_is_said_in_the_usual_shape(monkeypatch, caplog):
     """The client reads a 500 with its request id and nothing of the cause, which is logged; the server goes on."""
 

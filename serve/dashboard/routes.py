@@ -12,31 +12,24 @@ from pointsman.serve.dashboard.api import Answers, Events, Query
 from pointsman.serve.dashboard.decisions import Decisions
 from pointsman.serve.dashboard.facts import facts_about, facts_now
 from pointsman.serve.dashboard.live import LiveHub
-from pointsman.serve.dashboard.origin import OwnPagesOnly
 from pointsman.serve.dashboard.page import Files, Page
 from pointsman.serve.dashboard.sources import Sources
 from pointsman.serve.engine import Engine
 
-__all__ = ["dashboard_routes", "own_pages_only"]
+__all__ = ["dashboard_routes"]
 
 
-def own_pages_only(engine: Engine, endpoint: ASGIApp) -> ASGIApp:
-    """`endpoint`, kept from the pages of other sites: where keys are asked for, those pages have none."""
-    config = engine.config
-    return endpoint if config.server.asks_for_keys else OwnPagesOnly(endpoint, hosts=config.dashboard.hosts)
-
-
-def dashboard_routes(engine: Engine, guard: Callable[[ASGIApp], ASGIApp]) -> list[BaseRoute]:
+def dashboard_routes(engine: Engine, own: Callable[[ASGIApp], ASGIApp], *, keys: bool) -> list[BaseRoute]:
     """What answers below `/`, `/dashboard` and `/api`; nothing where the configuration has no dashboard.
 
     Args:
-        guard: asks for a key before an endpoint, where keys are asked for.
+        own: keeps an endpoint for those who have a key, and from the pages of other sites.
+        keys: whether keys are asked for.
     """
     hub: LiveHub | None = engine.memory.live
     config = engine.config.dashboard
     if hub is None or not config.enabled:
         return []
-    keys = engine.config.server.asks_for_keys
     sources = Sources(engine.routers, config.reports, engine.memory.store)
     decisions = Decisions(hub, engine.memory.store)
     about = facts_about(engine) | {"keys": keys, "store": engine.memory.store is not None}
@@ -57,9 +50,6 @@ def dashboard_routes(engine: Engine, guard: Callable[[ASGIApp], ASGIApp]) -> lis
 
     async def read_decisions(scope: Scope, query: Query) -> bytes:
         return await decisions.read(query)
-
-    def own(endpoint: ASGIApp) -> ASGIApp:
-        return own_pages_only(engine, guard(endpoint))
 
     return [
         Route("/", Page(), methods=["GET"]),

@@ -70,6 +70,7 @@ def read_values(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise ConfigError(f"config file {path} cannot be read: {error}") from error
     try:
         values = yaml.load(text, Loader=_Loader)
+        _check_tree(values)
     except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"config file {path} is not valid YAML: {error}") from error
     if not isinstance(values, dict) and values is not None:
@@ -83,11 +84,20 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:
-            if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
+            if isinstance(key.value, str) and key.value in seen and key.tag != "tag:yaml.org,2002:merge":
                 raise yaml.MarkedYAMLError(problem=f"key {key.value!r} is given twice", problem_mark=key.start_mark)
             if isinstance(key.value, str):
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+def _check_tree(value: Any, above: tuple[int, ...] = ()) -> None:
+    """Raises `YAMLError` where an alias stands within what it stands for."""
+    if id(value) in above:
+        raise yaml.YAMLError("an alias stands within what it stands for, and has no end")
+    if isinstance(value, (dict, list)):
+        for inner in value.values() if isinstance(value, dict) else value:
+            _check_tree(inner, (*above, id(value)))
 
 
 def _from_routellm(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -93,6 +93,9 @@ server: {port: eighty}
         ("models: {a: {base_url: 'http://user:password@host/v1'}}", "models.a.base_url"),
         ("routers: {mf: {embedder: {api_key: sk-secret}}}", "env:NAME"),
         ("routers: {mf: {kind: mf, checkpoint: x}}", "one of them"),
+        ("{[a]: b}", "not valid YAML"),
+        ("models: &a {b: *a}", "no end"),
+        ("server: {cors_origins: &a [*a]}", "no end"),
     ],
 )
 def test_a_malformed_file_says_what_is_wrong(tmp_path, text, problem):

@@ -195,7 +195,8 @@ def test_a_server_falls_back_to_strong_until_it_is_reset(tmp_path, capsys):
         assert post(server.url + "/v1/route", asked)[1]["model"] == "stand-in-strong"
         assert main(["inspect", "--server", server.url]) == 0
         assert "alarm" in capsys.readouterr().out
-        assert post(server.url + "/v1/drift/reset", {"router": "other"})[0] == 400
+        for wrong in ("other", [], {}):
+            assert post(server.url + "/v1/drift/reset", {"router": wrong})[0] == 400
         assert post(server.url + "/v1/drift/reset", {"router": "mine"}) == (200, {"reset": ["mine"]})
         assert post(server.url + "/v1/route", asked)[1]["model"] == "stand-in-weak"
 

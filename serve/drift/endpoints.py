@@ -49,9 +49,10 @@ class DriftReset:
         if self._monitor is None:
             raise _nothing_watched()
         router = read_object(body).get("router") if body.strip() else None
-        if router is not None and router not in self._monitor.status()["routers"]:
-            known = ", ".join(self._monitor.status()["routers"])
-            raise RequestError(f"router is {router!r}, wanted one of {known}, or none for all", param="router")
+        known = list(self._monitor.status()["routers"])
+        if router is not None and router not in known:
+            message = f"router is {router!r:.80}, wanted one of {', '.join(known)}, or none for all"
+            raise RequestError(message, param="router")
         return {"reset": await self._monitor.reset(router)}
 
 

@@ -179,10 +179,10 @@ def test_every_source_can_be_looked_at(watched, server, report):
     """Bundled benchmarks, the calibration without quality, and a file that is opened."""
     page = watched.page
     _open(page, server.url)
-    for source in page.locator("#source option").all():
-        page.locator("#source").select_option(source.get_attribute("value"))
-        _until(page, f"document.querySelector('#source').value === '{source.get_attribute('value')}'")
-        assert _figure(page, "share").endswith("%")
+    for source in [option.get_attribute("value") for option in page.locator("#source option").all()]:
+        with page.expect_response(f"**/api/sources/{source}") as answered:
+            page.locator("#source").select_option(source)
+        assert answered.value.ok and _figure(page, "share").endswith("%")
     _until(page, "document.querySelector('[data-figure=retained]').textContent === 'not known'")
     page.locator("#file").set_input_files(str(report))
     _until(page, "document.querySelector('#source').value === 'file/mine.json'")

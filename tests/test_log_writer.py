@@ -42,12 +42,12 @@ def test_lines_are_written_in_their_order(pipe, writer):
 def test_a_reader_that_stalls_holds_up_nobody(pipe, writer):
     """With the pipe full, lines wait; beyond ten thousand they are lost and counted, and none takes long."""
     started = time.monotonic()
-    for i in range(15_000):
+    for i in range(40_000):
         writer.handle(line(f"{i:05} " + "x" * 100))
-    assert time.monotonic() - started < 2.0
-    assert 0 < lost_lines() <= 5_000
+    assert time.monotonic() - started < 10.0
+    assert 0 < lost_lines() <= 30_000
     seen = b""
-    while seen.count(b"\n") < 15_000 - lost_lines():
+    while seen.count(b"\n") < 40_000 - lost_lines():
         seen += os.read(pipe[0], 1 << 20)
     numbers = [int(text[:5]) for text in seen.splitlines()]
     assert numbers == sorted(set(numbers))

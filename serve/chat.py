@@ -22,6 +22,9 @@ __all__ = [
 ]
 
 _TEXT_PARTS = ("text", "input_text")
+_MAX_DEPTH = 300  # levels of arrays and objects: whatever goes through a document recursively gets to its end
+_MAX_MODEL = 300  # characters of a model field: it is remembered, and repeated in messages
+_TOO_DEEP = f"the body is nested too deeply, wanted at most {_MAX_DEPTH} levels"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +116,19 @@ def read_object(body: bytes) -> dict[str, Any]:
         document = _read_leniently(body, error)
     if not isinstance(document, dict):
         raise RequestError(f"the body is a JSON {_json_type(document)}, wanted an object with model and messages")
+    if body.count(b"[") + body.count(b"{") > _MAX_DEPTH and _is_too_deep(document):
+        raise RequestError(_TOO_DEEP)
     return document
+
+
+def _is_too_deep(document: dict[str, Any]) -> bool:
+    level: list[Any] = [document]
+    for _ in range(_MAX_DEPTH):
+        inner = [part.values() if isinstance(part, dict) else part for part in level]
+        level = [value for values in inner for value in values if isinstance(value, (dict, list))]
+        if not level:
+            return False
+    return True
 
 
 def _stream(document: Mapping[str, Any]) -> bool:
@@ -144,6 +159,9 @@ def _model(document: Mapping[str, Any]) -> str:
             "GET /v1/models lists what there is",
             param="model",
         )
+    if len(model) > _MAX_MODEL:
+        message = f"model has {len(model)} characters, wanted at most {_MAX_MODEL}"
+        raise RequestError(message, status=404, param="model", code="model_not_found")
     return model
 
 
@@ -224,7 +242,7 @@ def _read_leniently(body: bytes, error: orjson.JSONDecodeError) -> Any:
     except UnicodeDecodeError:
         raise RequestError("the body is not valid UTF-8") from None
     except RecursionError:
-        raise RequestError("the body is nested too deeply, wanted at most some hundred levels") from None
+        raise RequestError(_TOO_DEEP) from None
     except ValueError:
         raise RequestError(f"the body is not valid JSON: {error}") from None
 

@@ -249,6 +249,7 @@ def test_the_models_are_listed(client):
         ("router-random-1.5", 400, "threshold from 0 to 1"),
         ("router-nope-0.5", 404, "routers: random"),
         ("router-random-", 400, "threshold from 0 to 1"),
+        ("router-random-0." + "5" * 1000, 404, "has 1016 characters"),
     ],
 )
 def test_a_wrong_model_says_what_there_is(http, model, status, wanted):

@@ -80,12 +80,21 @@ def test_a_defect_of_our_own_is_said_in_the_usual_shape(monkeypatch, caplog):
 
 
 def test_a_deeply_nested_body_is_served_or_refused():
-    """Up to the depth that a client may want, and never with a failure of our own."""
-    with serving() as front:
-        for depth, status in ((200, 200), (900, 200), (5000, 400), (200_000, 400)):
+    """Up to the depth that a client may want, and never with a failure of our own, wherever it is nested."""
+    places = (
+        (PATH, b'{"metadata": %s, "model": "auto", "messages": [{"role": "user", "content": "Hi"}]}'),
+        (PATH, b'{"user": %s, "model": "auto", "messages": [{"role": "user", "content": [{"type": "x", "y": %s}]}]}'),
+        ("/v1/messages", b'{"system": %s, "model": "auto", "messages": [{"role": "user", "content": "Hi"}]}'),
+        ("/v1/route", b'{"prompt": "Hi", "metadata": %s}'),
+    )
+    with LocalServer(create_app(make_config({"routers": {"random": {}}, "sessions": {}}))) as front:
+        for depth, status in ((200, 200), (280, 200), (900, 400), (990, 400), (5000, 400), (200_000, 400)):
             nested = b"[" * depth + b"]" * depth
-            body = b'{"metadata": ' + nested + b', "model": "auto", "messages": [{"role": "user", "content": "Hi"}]}'
-            assert httpx.post(f"{front.url}{PATH}", content=body).status_code == status, depth
+            for path, body in places:
+                sent = httpx.post(f"{front.url}{path}", content=body.replace(b"%s", nested))
+                assert sent.status_code == status, (depth, body)
+        wrong = httpx.post(f"{front.url}/v1/feedback", content=b'{"request_id": ' + b"[" * 990 + b"]" * 990 + b"}")
+        assert wrong.status_code == 400
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@
 A comment before a block says what else is to be done with it:
 
     <!-- file: NAME -->              it is the content of that file
-    <!-- another terminal -->        it runs in the background; the next block begins when a server answers
+    <!-- another terminal -->        it runs in the background, in place of what runs there; the next block
+                                     begins when a server answers
     <!-- not run: REASON -->         it is not run
 """
 
@@ -30,6 +31,7 @@ _FENCE = re.compile(
 _SPACE = re.compile(r"\s+")
 _PROLOGUE = f"""set -euo pipefail
 trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT
+stop_server() {{ kill $(jobs -p) 2>/dev/null && wait || true; }}
 wait_for_server() {{
     for _ in $(seq 300); do curl -sf http://127.0.0.1:{PORT}/health >/dev/null && return; sleep 0.1; done
     echo "no server answers" >&2
@@ -120,7 +122,7 @@ def _marker(number: int) -> str:
 def _in_background(command: str, port: int) -> str:
     """`command` with the page's port, and a wait for its server."""
     words = command.strip() if " --port" in command else f"{command.strip()} --port {port}"
-    return f"{words} &\nwait_for_server"
+    return f"stop_server\n{words} &\nwait_for_server"
 
 
 def _environment(folder: Path) -> dict[str, str]:

@@ -52,7 +52,9 @@ class Bounds:
 
     def hold(self, ruling: Ruling) -> Ruling:
         """The ruling moved within the bounds."""
-        return ruling.at_least(Ruling(self.floor, "floor")).at_most(Ruling(self.ceiling, "ceiling"))
+        if ruling.threshold < self.floor:
+            return Ruling(self.floor, "floor")
+        return Ruling(self.ceiling, "ceiling") if ruling.threshold > self.ceiling else ruling
 
 
 def compose(

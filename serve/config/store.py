@@ -51,6 +51,6 @@ class StoreConfig(Part):
     retention_days: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = 90.0
     queue_rows: Annotated[int, Field(gt=0)] = 20_000
     queue_bytes: Annotated[int, Field(gt=0)] = 64 * 1024 * 1024
-    batch_rows: Annotated[int, Field(gt=0, le=5000)] = 200
+    batch_rows: Annotated[int, Field(gt=0, le=5000)] = 1000
     batch_s: Seconds = 0.25
     drain_s: Seconds = 10.0

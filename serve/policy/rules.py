@@ -227,7 +227,10 @@ class Policies:
         return self.memory.recent(self._names[router.name], lambda: calibration.quantiles)
 
     def _live(self, router: str) -> LiveShare:
-        return self.memory.live.setdefault(router, LiveShare())
+        live = self.memory.live.get(router)
+        if live is None:
+            live = self.memory.live[router] = LiveShare()
+        return live
 
     def _problems(self) -> Iterator[str]:
         if self.config.budgets:

@@ -56,6 +56,7 @@ class Store:
         self.config = config
         self._database = Database(read_url(config.url))
         self._inserts = {kind: RowInsert(self._database, table) for kind, table in _TABLES.items()}
+        self._put_spend = _put_spend(self._database)
 
     async def start(self, *, patience_s: float = 15.0) -> None:
         """Connects and brings the tables up to date.
@@ -166,13 +167,8 @@ class Store:
         """Replaces a process's totals of some quarters of an hour; written twice, they count once."""
         if not rows:
             return
-        insert = self._database.insert(spend)
-        names = ("n_requests", "input_tokens", "output_tokens", "cost_usd")
-        upsert = insert.on_conflict_do_update(
-            index_elements=list(spend.primary_key), set_={name: insert.excluded[name] for name in names}
-        )
         async with self._database.writing() as connection:
-            await connection.execute(upsert, [_values(row) for row in rows])
+            await connection.execute(self._put_spend, [_values(row) for row in rows])
 
     async def spend(
         self, since: float, until: float | None = None, *, except_writer: str | None = None
@@ -288,6 +284,15 @@ class Store:
             now = {"value": value, "version": version + 1, "at": time.time()}
             statement = update(status).where(status.c.name == name, status.c.version == version).values(now)
         return bool((await connection.execute(statement)).rowcount == 1)
+
+
+def _put_spend(database: Database) -> Any:
+    """An INSERT of totals that replaces those of the same process, quarter of an hour, key and model."""
+    insert = database.insert(spend)
+    names = ("n_requests", "input_tokens", "output_tokens", "cost_usd")
+    return insert.on_conflict_do_update(
+        index_elements=list(spend.primary_key), set_={name: insert.excluded[name] for name in names}
+    )
 
 
 def _values(row: Any) -> dict[str, Any]:

@@ -159,6 +159,20 @@ def test_an_empty_store_and_unknown_prices_are_told(store, capsys):
     assert (found["total"]["n_requests"], found["total"]["n_priced"], found["total"]["cost_usd"]) == (3, 0, 0.0)
 
 
+@pytest.mark.parametrize("command", [["usage"], ["export-battles", "-o", "out.jsonl"], ["replay", "--candidate", "mf"]])
+def test_a_store_that_is_not_there_is_not_made(tmp_path, capsys, command):
+    """A misspelt path is no empty store; a key for a store to come makes it."""
+    url = f"sqlite:///{tmp_path}/folder/none.db"
+    assert main([*command, "--store", url]) == 1
+    assert "there is no such file" in capsys.readouterr().err
+    assert main(["keys", "list", "--store", url]) == 1
+    assert "there is no such file" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    assert main(["keys", "create", "someone", "--store", url]) == 0
+    assert main([*command, "--store", url]) == (0 if command == ["usage"] else 1)
+    assert "there is no such file" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [

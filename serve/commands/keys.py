@@ -93,7 +93,7 @@ class _StoreKeys:
             return await store.keys()
 
     async def _add(self, key: AccessKey) -> None:
-        async with _open(self._url) as store:
+        async with _open(self._url, create=True) as store:
             await store.add_key(key)
 
     async def _revoke(self, key_id: str) -> None:
@@ -102,10 +102,10 @@ class _StoreKeys:
                 raise ConfigError(f"there is no key {key_id!r}; there are {', '.join(await store.keys()) or 'none'}")
 
 
-def _open(url: str) -> "Store":
+def _open(url: str, *, create: bool = False) -> "Store":
     from pointsman.serve.store.opening import open_store
 
-    return open_store(url)
+    return open_store(url, create=create)
 
 
 def _facts(key: AccessKey) -> dict[str, object]:

@@ -1,34 +1,34 @@
 """Opens a store for a command, by its URL or by the configuration that names it."""
 
 import asyncio
+from pathlib import Path
 
 from pointsman.core.errors import ConfigError
 from pointsman.serve.config import Config, StoreConfig
 from pointsman.serve.config_file import make_config, read_values
 from pointsman.serve.store.store import Store
+from pointsman.serve.store.url import read_url
 
 __all__ = ["check_store", "open_store"]
 
 
-def open_store(url: str | None = None, *, config: str | None = None) -> Store:
+def open_store(url: str | None = None, *, config: str | None = None, create: bool = False) -> Store:
     """A store to be used in an `async with` block, which connects.
 
     Args:
         url: as `store.url`.
         config: path of a configuration file with a store in it; read where `url` is None.
+        create: make an SQLite file that is not there.
 
     Raises:
-        ConfigError: neither is given, the configuration has no store, or the URL is malformed.
+        ConfigError: neither is given, the configuration has no store, the URL is malformed, or its file is not there.
         MissingExtraError: PostgreSQL's driver is not installed.
     """
-    if url is not None:
-        return Store(_from_url(url))
-    if config is None:
-        raise ConfigError("no store is named, wanted --store URL or --config FILE")
-    found: Config = make_config(read_values(config), source=f"config file {config}")
-    if found.store is None:
-        raise ConfigError(f"config file {config} has no store, wanted one, e.g. store: {{}}; or give --store URL")
-    return Store(found.store)
+    found = _from_url(url) if url is not None else _from_file(config)
+    where = read_url(found.url)
+    if not create and where.get_backend_name() == "sqlite" and not Path(where.database or "").is_file():
+        raise ConfigError(f"store {where}: there is no such file; a server that has this store makes it")
+    return Store(found)
 
 
 def check_store(config: StoreConfig) -> None:
@@ -45,6 +45,15 @@ def check_store(config: StoreConfig) -> None:
 async def _start_and_close(store: Store) -> None:
     await store.start()
     await store.close()
+
+
+def _from_file(config: str | None) -> StoreConfig:
+    if config is None:
+        raise ConfigError("no store is named, wanted --store URL or --config FILE")
+    found: Config = make_config(read_values(config), source=f"config file {config}")
+    if found.store is None:
+        raise ConfigError(f"config file {config} has no store, wanted one, e.g. store: {{}}; or give --store URL")
+    return found.store
 
 
 def _from_url(url: str) -> StoreConfig:

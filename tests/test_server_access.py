@@ -127,6 +127,16 @@ def test_a_malformed_key_file_is_refused(tmp_path, content):
         KeyRing(tmp_path / "keys.json")
 
 
+def test_a_check_reads_the_keys(tmp_path, capsys):
+    """A key file that is not there is found before anything is served."""
+    config = tmp_path / "config.yaml"
+    config.write_text(json.dumps({"routers": {"random": {}}, "server": {"keys_file": str(tmp_path / "none.json")}}))
+    assert main(["serve", "--check", "--config", str(config)]) == 1
+    assert "none.json cannot be read" in capsys.readouterr().err
+    write_keys(tmp_path / "none.json", {})
+    assert main(["serve", "--check", "--config", str(config)]) == 0
+
+
 def test_beyond_loopback_keys_are_needed(capsys):
     """Binding elsewhere without keys is a usage error that says what to do; saying so is enough."""
     assert main(["serve", "--routers", "random", "--host", "0.0.0.0", "--check"]) == 2

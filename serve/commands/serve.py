@@ -54,6 +54,10 @@ def run(args: argparse.Namespace) -> int:
     if problem := _exposure(engine.config, allowed=args.no_keys):
         print(f"pointsman serve: {problem}", file=sys.stderr)
         return 2
+    if engine.config.server.keys_file is not None:
+        from pointsman.serve.keys import read_keys
+
+        read_keys(engine.config.server.keys_file)
     if engine.config.store is not None:
         from pointsman.serve.store.opening import check_store
 

@@ -49,10 +49,14 @@ def test_usage_is_read_in_every_dialect(reported, usage):
 
 
 @pytest.mark.parametrize(
-    "reported", [None, 7, "9", [], {}, {"prompt_tokens": -1}, {"prompt_tokens": "9"}, {"prompt_tokens": True}, {"x": 1}]
+    "reported",
+    [
+        *(None, 7, "9", [], {}, {"prompt_tokens": -1}, {"prompt_tokens": "9"}, {"prompt_tokens": True}, {"x": 1}),
+        *({"prompt_tokens": 10**18}, {"input_tokens": 2**64}),
+    ],
 )
 def test_usage_that_is_none_is_not_believed(reported):
-    """Negative, textual or missing counts are as if nothing had been said."""
+    """Negative, textual, absurd or missing counts are as if nothing had been said."""
     assert read_usage(reported) is None
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 __all__ = ["Charge", "Usage", "read_usage"]
 
+_MOST_TOKENS = 10**9
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
@@ -69,6 +71,6 @@ def _inner(reported: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _count(reported: Mapping[str, Any], name: str) -> int | None:
-    """A number of tokens; None where it is missing, negative or no whole number."""
+    """A number of tokens; None where it is missing, negative, no whole number, or more than any answer takes."""
     value = reported.get(name)
-    return value if type(value) is int and value >= 0 else None
+    return value if type(value) is int and 0 <= value <= _MOST_TOKENS else None

@@ -84,7 +84,7 @@ def configuration() -> str:
     """The page on the configuration file."""
     schema = json_schema()
     pieces = [_INTRODUCTION, *_section(schema, schema["$defs"], "", "Top level")]
-    return "\n".join(pieces).rstrip() + "\n"
+    return _page(pieces, see="[HTTP](http.md), [deploy](deploy.md), [policies](policies.md), [the store](store.md)")
 
 
 def http() -> str:
@@ -97,7 +97,12 @@ def http() -> str:
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             pieces += _operation(f"{method.upper()} {path}", operation, document["components"]["schemas"])
-    return "\n".join(pieces).rstrip() + "\n"
+    return _page(pieces, see="[clients and models](clients.md), [configuration](configuration.md)")
+
+
+def _page(pieces: list[str], *, see: str) -> str:
+    text = "\n".join(pieces).rstrip()
+    return f"{text}\n\nSee also: {see}; [all pages](README.md).\n"
 
 
 PAGES = {"configuration.md": configuration, "http.md": http}

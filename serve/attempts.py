@@ -59,6 +59,15 @@ class Answered:
     trail: tuple[str, ...]
     stream: EventStream | None = None
 
+    @property
+    def outcome(self) -> str:
+        """What a record says of it once it has ended: "answered", "refused", "failed" or "broken"."""
+        if self.stream is not None and self.stream.failed:
+            return "broken"
+        if self.reply.status < 400:
+            return "answered"
+        return "failed" if is_upstreams_fault(self.reply.status) else "refused"
+
 
 class Attempts:
     """Asks models, one after the other."""

@@ -5,10 +5,13 @@ answer = controller.chat.completions.create(model="router-mf-0.5", messages=[{"r
 print(answer.choices[0].message.content)
 """
 
+import asyncio
 import json
 import os
 import weakref
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import replace
+from time import perf_counter
 from typing import Any, Self
 
 import orjson
@@ -17,16 +20,19 @@ from pointsman.core.arrays import FloatArray
 from pointsman.core.decision import Decision
 from pointsman.core.errors import UnknownRouterError
 from pointsman.serve.answer import Answer
+from pointsman.serve.attempts import Answered
 from pointsman.serve.background import BackgroundLoop
 from pointsman.serve.chat import ChatRequest, read_chat
 from pointsman.serve.config import Config
 from pointsman.serve.config_file import make_config, read_values
 from pointsman.serve.engine import Engine
-from pointsman.serve.errors import UpstreamFailure
+from pointsman.serve.errors import RequestError, UpstreamFailure
 from pointsman.serve.exchange import Exchange
 from pointsman.serve.model_field import AUTO, ROUTER_PREFIX
+from pointsman.serve.record import Record, request_id
 from pointsman.serve.secret import Secret
 from pointsman.serve.sse import event_data
+from pointsman.serve.surfaces import CHAT
 from pointsman.serve.upstreams.upstream import ByteStream, Reply
 
 __all__ = ["Controller"]
@@ -36,7 +42,8 @@ class Controller:
     """Routes prompts and asks the chosen model.
 
     It runs its upstream calls on an event loop of its own, so that it can be used from any thread and any loop. Close
-    it, or use it in a `with` block, when it is no longer needed.
+    it, or use it in a `with` block, when it is no longer needed. What the configuration says of budgets, conversations,
+    drift, shadow comparisons and the store holds for its requests, too.
     """
 
     def __init__(
@@ -185,7 +192,45 @@ class Controller:
         return Exchange(read_chat(body))
 
     async def _ask(self, exchange: Exchange) -> Reply:
-        return (await self.engine.answer(exchange, await self.engine.decide(exchange))).reply
+        record = Record(request_id({"headers": ()}), f"/v1{CHAT.path}", stream=exchange.request.stream)
+        record.exchange, record.received_at = exchange, record.started_at
+        streams = False
+        try:
+            answered = await self.engine.serve(record, exchange)
+            record.outcome = answered.outcome
+            streams = answered.reply.chunks is not None
+        except RequestError as error:
+            record.outcome, record.status = "refused", error.status
+            raise
+        except UpstreamFailure as failure:
+            record.outcome, record.status, record.trail = "failed", failure.status, failure.trail
+            raise
+        except asyncio.CancelledError:
+            record.outcome = "gone"
+            raise
+        finally:
+            if not streams:
+                self._end(record)
+        return replace(answered.reply, chunks=self._watched(answered, record)) if streams else answered.reply
+
+    async def _watched(self, answered: Answered, record: Record) -> ByteStream:
+        """The pieces of a streamed answer, whose record ends with it."""
+        assert answered.reply.chunks is not None
+        record.outcome = "gone"
+        try:
+            async for chunk in answered.reply.chunks:
+                yield chunk
+            record.outcome = answered.outcome
+        finally:
+            await answered.reply.chunks.aclose()
+            self._end(record)
+
+    def _end(self, record: Record) -> None:
+        """Prices a request that has ended, and shows it to what is kept of requests."""
+        record.ended_at = perf_counter()
+        self.engine.billing.settle(record)
+        for observe in self.engine.memory.observers:
+            observe(record)
 
     def _iterate(self, chunks: ByteStream) -> Iterator[Answer]:
         loop = self._background()

@@ -25,7 +25,6 @@ from pointsman.serve.explain import Explainer, wants_explanation
 from pointsman.serve.metrics import CONTENT_TYPE, Metrics
 from pointsman.serve.model_field import AUTO, ROUTER_PREFIX
 from pointsman.serve.record import Observer, Record, request_id
-from pointsman.serve.retry import is_upstreams_fault
 from pointsman.serve.surfaces import Surface
 from pointsman.serve.upstreams.upstream import Headers
 from pointsman.serve.wire import ClientGone, WhileConnected, read_body, send_body, send_stream
@@ -97,15 +96,9 @@ class Completions:
         record.stream = exchange.request.stream
         check_model(scope, exchange.request.model)
         async with WhileConnected(receive):
-            before = perf_counter()
-            record.decision = await self._engine.decide(exchange)
-            record.decided_at = perf_counter()
-            record.routing_s = record.decided_at - before
-            answered = await self._engine.answer(exchange, record.decision)
-            record.answered_at = perf_counter()
-            record.model, record.trail, record.status = answered.model, answered.trail, answered.reply.status
+            answered = await self._engine.serve(record, exchange)
             await _send_answered(send, answered, _record_headers(record))
-        record.outcome = _outcome(answered)
+        record.outcome = answered.outcome
 
 
 class RouteOnly:
@@ -227,14 +220,6 @@ def decision_headers(decision: Decision, *, model: str | None = None) -> Headers
     if decision.policy is not None:
         headers.append((b"x-pointsman-policy", _header(decision.policy)))
     return tuple(headers)
-
-
-def _outcome(answered: Answered) -> str:
-    if answered.stream is not None and answered.stream.failed:
-        return "broken"
-    if answered.reply.status < HTTPStatus.BAD_REQUEST:
-        return "answered"
-    return "failed" if is_upstreams_fault(answered.reply.status) else "refused"
 
 
 def _record_headers(record: Record) -> Headers:

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from time import perf_counter
 
 from pointsman.core.decision import Decision
 from pointsman.core.pair import ModelPair
@@ -19,6 +20,7 @@ from pointsman.serve.money.billing import Billing
 from pointsman.serve.money.tariffs import read_tariffs
 from pointsman.serve.policy.rules import Policies
 from pointsman.serve.policy.steps import CountDecision, steps_before_choice
+from pointsman.serve.record import Record
 from pointsman.serve.secret import Secret
 from pointsman.serve.served import ServedRouter, serve_router
 from pointsman.serve.upstreams.build import build_upstreams
@@ -127,6 +129,22 @@ class Engine:
         if exchange.decision is None:
             raise RuntimeError("the line ended without a decision: its last step must make one")
         return exchange.decision
+
+    async def serve(self, record: Record, exchange: Exchange) -> Answered:
+        """Decides and answers, and notes in the record what came of it so far.
+
+        Raises:
+            RequestError: the request is wrong.
+            UpstreamFailure: there was no answer.
+        """
+        before = perf_counter()
+        record.decision = await self.decide(exchange)
+        record.decided_at = perf_counter()
+        record.routing_s = record.decided_at - before
+        answered = await self.answer(exchange, record.decision)
+        record.answered_at = perf_counter()
+        record.model, record.trail, record.status = answered.model, answered.trail, answered.reply.status
+        return answered
 
     async def answer(self, exchange: Exchange, decision: Decision) -> Answered:
         """Asks the chosen model, and the other one if it fails. A stream's first event has arrived by then.

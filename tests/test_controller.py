@@ -2,7 +2,9 @@
 
 import asyncio
 import shutil
+import sqlite3
 import time
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -324,3 +326,32 @@ def test_the_threshold_is_inclusive():
         use(controller, FixedRouter(0.5))
         assert controller.route("x", threshold=0.5).model == "stand-in-strong"
         assert controller.route("x", threshold=np.nextafter(0.5, 1.0)).model == "stand-in-weak"
+
+
+def test_budgets_and_the_store_hold_for_its_requests(upstream, tmp_path):
+    """Plain, streamed, abandoned and refused requests are priced, kept, and counted against a ceiling."""
+    price = {"input_usd_per_million": 1e6, "output_usd_per_million": 1e6}
+    values = {
+        "routers": {"random": {}},
+        "models": {name: {"base_url": upstream.url, "price": price} for name in ("big", "small")},
+        "policy": {"budgets": [{"usd": 1e6, "per": "month", "hard": True}]},
+        "store": {"url": f"sqlite:///{tmp_path / 'store.db'}"},
+    }
+    with Controller(None, "big", "small", values) as controller:
+        for threshold in (0.0, 1.0):
+            answer = controller.completion(threshold=threshold, messages=HELLO)
+        list(controller.completion(messages=HELLO, stream=True))
+        left = controller.completion(messages=HELLO, stream=True)
+        next(left)
+        left.close()
+        with pytest.raises(RequestError):
+            controller.completion(model="nobody", messages=HELLO)
+        whole_usd = answer.usage.total_tokens
+        (budget,) = controller.engine.policies.describe()["budgets"]
+        assert budget["spent_usd"] > 3 * whole_usd - 1e-6
+        assert budget["under_way_usd"] == 0.0
+    with closing(sqlite3.connect(tmp_path / "store.db")) as database:
+        rows = database.execute("select outcome, cost_usd from decisions order by id").fetchall()
+    assert [outcome for outcome, _ in rows] == ["answered", "answered", "answered", "gone", "refused"]
+    assert [usd for _, usd in rows[:2]] == pytest.approx([whole_usd] * 2)
+    assert rows[2][1] > 0.0

@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from time import perf_counter
+from zoneinfo import ZoneInfo
 
 from pointsman.core.decision import Decision
 from pointsman.core.pair import ModelPair
@@ -108,6 +109,8 @@ class Engine:
                 await upstream.start()
                 started.push_async_callback(upstream.close)
             started.pop_all()
+        if self.memory.ledger is not None:
+            self.memory.ledger.show(ZoneInfo(self.config.policy.timezone))
         if self.memory.drift is not None:
             self.memory.drift.show(self.routers)
         if self.memory.shadow is not None:

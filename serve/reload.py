@@ -36,9 +36,10 @@ _FIXED = (
     "server.watch",
     "store",
     "drift",
-    "dashboard",
+    "dashboard.watchers",
     "telemetry",
 )
+_FIXED_WHILE_ON = ("dashboard.enabled", "shadow.concurrency", "shadow.queue")  # a reload can only turn them off
 _Stamps: TypeAlias = tuple[tuple[int, int, int] | None, ...]
 
 
@@ -156,6 +157,9 @@ def _changed(before: Config, after: Config) -> Iterator[str]:
     """The settings that a reload cannot change and that differ."""
     for name in _FIXED:
         if _setting(before, name) != _setting(after, name):
+            yield name
+    for name in _FIXED_WHILE_ON:
+        if _setting(after, name) not in (None, False, _setting(before, name)):
             yield name
 
 

@@ -49,6 +49,19 @@ class Away:
         return []
 
 
+def test_another_zone_begins_its_days_elsewhere():
+    """What was charged is counted in the new zone's day at once: an hour before midnight here is today there."""
+    clock = Clock(NOON - 13 * 3600)  # 23:00 UTC of the day before
+    ledger = Ledger(clock=clock)
+    ledger.add(charge(2.0))
+    clock.now = NOON
+    assert ledger.spent_usd("day") == 0.0
+    ledger.show(ZoneInfo("America/New_York"))
+    assert ledger.spent_usd("day") == 0.0
+    ledger.show(ZoneInfo("Asia/Kathmandu"))
+    assert ledger.spent_usd("day") == 2.0
+
+
 moments = st.integers(-40 * 96, 40 * 96).map(lambda quarter: NOON + 900 * quarter + 17.3)
 
 

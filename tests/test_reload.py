@@ -128,15 +128,29 @@ def test_a_bad_configuration_is_refused_with_every_problem(file):
 
 
 def test_settings_that_need_a_restart_are_named(file):
-    """What else has changed is taken; the log names what has not."""
+    """What else has changed is taken; the log names what has not. Keys to come do not open the dashboard meanwhile."""
     with ServerProcess("--config", str(file.path)) as server:
-        file.write(server={"log": "json", "drain_timeout_s": 5, "keys_file": "/nowhere", "cors_origins": ["https://a"]})
+        changed = {"log": "json", "drain_timeout_s": 5, "keys_file": "/nowhere", "cors_origins": ["https://a"]}
+        file.write(server=changed, dashboard={"hosts": ["gateway.example"]})
         wait_until(lambda: reloads(server, "accepted") == 1, 5)
         warned = " ".join(wait_until(lambda: lines if len(lines := logged(server, "takes a restart")) == 2 else None))
         assert "server.drain_timeout_s" in warned
         assert "server.keys_file" in warned
         answer = httpx.get(f"{server.url}/v1/models", headers={"Origin": "https://a"})
         assert answer.headers["access-control-allow-origin"] == "https://a"
+        for host, status in (("gateway.example", 200), ("evil.example", 403)):
+            assert httpx.get(f"{server.url}/api/about", headers={"Host": host}).status_code == status
+
+
+def test_shadow_comparisons_that_are_added_need_a_restart(file, tmp_path):
+    """They are not left out in silence."""
+    file.write(store={"url": f"sqlite:///{tmp_path / 'store.db'}"})
+    with ServerProcess("--config", str(file.path)) as server:
+        price = {"input_usd_per_million": 1, "output_usd_per_million": 1}
+        models = {name: {**file.values["models"]["big"], "price": price} for name in ("big", "small", "judge")}
+        file.write(models=models, shadow={"share": 1.0, "judge": "judge", "max_usd_per_day": 1.0})
+        wait_until(lambda: reloads(server, "accepted") == 1, 5)
+        assert any("shadow" in line for line in wait_until(lambda: logged(server, "takes a restart")))
 
 
 def test_a_checkpoint_is_taken_when_it_is_replaced_and_refused_when_it_is_damaged(file, tmp_path):

@@ -100,6 +100,11 @@ class Ledger:
         self._reloaded_at = -_RELOAD_S
         self._task: asyncio.Task[None] | None = None
 
+    def show(self, zone: tzinfo) -> None:
+        """Begins hours, days and months as in `zone` from now on."""
+        if zone != self._zone:
+            self._zone, self._sums, self._reloaded_at = zone, {}, -_RELOAD_S
+
     async def start(self) -> None:
         """Reads what was spent before, and keeps up with the other processes from now on."""
         if self._store is not None:

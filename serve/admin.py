@@ -41,7 +41,7 @@ def ask_server(url: str, path: str, *, value: object = None, api_key: str | None
     except urllib.error.HTTPError as error:
         raise UpstreamError(f"{target} answers {error.code}: {_message(error.read())}") from error
     except (OSError, ValueError) as error:
-        raise UpstreamError(f"no Pointsman server answers at {target}: {error}") from error
+        raise UpstreamError(f"no Pointsman server answers at {target}: {getattr(error, 'reason', error)}") from error
     if not isinstance(found, dict):
         raise UpstreamError(f"{target} answers no JSON object: is it a Pointsman server?")
     return found

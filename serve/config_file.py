@@ -49,7 +49,7 @@ def make_config(
     try:
         config = Config.model_validate(merged)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False)
+        found = error.errors(include_url=False)
         problems = [f"{_path(details['loc'])}: {_message(details)}" for details in found] + problems
         if found[0]["loc"]:  # then the names, which are looked at last, were not looked at
             problems += _name_problems(merged)
@@ -163,4 +163,6 @@ def _message(details: Any) -> str:
         return "is no env:NAME; keys are read from the environment and never stand in this file"
     if details["type"] == "extra_forbidden":
         return "is no known key"
-    return str(details["msg"]).removeprefix("Value error, ")
+    message = str(details["msg"]).removeprefix("Value error, ").replace("Input should be", "wanted")
+    number = details["input"]  # of values, numbers alone are shown: text may be a secret
+    return f"is {number}, {message}" if message.startswith("wanted") and isinstance(number, int | float) else message

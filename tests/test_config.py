@@ -96,6 +96,8 @@ server: {port: eighty}
         ("{[a]: b}", "not valid YAML"),
         ("models: &a {b: *a}", "no end"),
         ("server: {cors_origins: &a [*a]}", "no end"),
+        ("policy: {strong_share: 30}", "policy.strong_share: is 30, wanted less than or equal to 1"),
+        ("server: {port: sk-secret}", "server.port: wanted a valid integer"),
     ],
 )
 def test_a_malformed_file_says_what_is_wrong(tmp_path, text, problem):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from pointsman.core.errors import PointsmanError
+from pointsman.core.errors import ConfigError, PointsmanError
 from pointsman.serve.application import Application
 from pointsman.serve.config import Config
 from pointsman.serve.digest import checkpoint_files, config_digest
@@ -117,6 +117,8 @@ class Reloader:
     async def _reload(self, application: Application, first: Config) -> bool:
         try:
             config = await asyncio.to_thread(self._source.read)
+            if config.strong is None and application.engine.config.strong is not None:
+                raise ConfigError("no models are named any more, and the stand-ins take over only at a restart")
             engine = await asyncio.to_thread(self._source.build, config, application.engine)
             await application.replace(engine)
         except Exception as error:  # noqa: BLE001  (whatever is wrong with what is new, what serves goes on)

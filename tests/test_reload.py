@@ -127,6 +127,18 @@ def test_a_bad_configuration_is_refused_with_every_problem(file):
         assert len(logged(server, "reload refused")) == 2
 
 
+def test_a_file_that_was_emptied_does_not_bring_the_stand_ins(file):
+    """Somebody writes it in place, or the disk is full: the models that were configured answer on."""
+    with ServerProcess("--config", str(file.path)) as server:
+        text = file.path.read_text()
+        file.path.write_text("")
+        wait_until(lambda: reloads(server, "refused") == 1, 5)
+        assert logged(server, "no models are named any more")
+        assert ask(server).headers["x-pointsman-model"] == "big"
+        file.path.write_text(text.replace('"small-1"', '"small-2"'))
+        wait_until(lambda: reloads(server, "accepted") == 1, 5)
+
+
 def test_settings_that_need_a_restart_are_named(file):
     """What else has changed is taken; the log names what has not. Keys to come do not open the dashboard meanwhile."""
     with ServerProcess("--config", str(file.path)) as server:

@@ -81,6 +81,7 @@ async def _measure(url: str, *, n_rows: int, kept: str) -> dict[str, Any]:
         await recorder.start()
         before = (await store.totals())[0].n_requests
         waits = [_observe(recorder, i) for i in range(n_rows)]
+        await recorder.close()
         stalls: list[float] = []
         watch = asyncio.get_running_loop().create_task(_watch(stalls))
         await writer.start()
@@ -91,7 +92,7 @@ async def _measure(url: str, *, n_rows: int, kept: str) -> dict[str, Any]:
         assert (await store.totals())[0].n_requests == before + n_rows
     return {
         "kept": kept,
-        "observer_us": 1e6 * statistics.median(waits),
+        "observer_us": 1e6 * statistics.fmean(waits),
         "observer_p99_us": 1e6 * float(np.percentile(waits, 99)),
         "loop_us": 1e6 * cpu_s / n_rows,
         "stall_ms": 1e3 * float(np.percentile(stalls, 99)),

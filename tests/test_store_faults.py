@@ -158,8 +158,8 @@ def test_what_is_lost_is_counted_and_seen(tmp_path, own_postgres):
         with Load(server.url) as load:
             wait_until(lambda: server.metric("pointsman_store_rows_lost_total", 'reason="full"') > 50)
         assert load.statuses == {200}
-        lost = server.metric("pointsman_store_rows_lost_total")
-        assert lost + server.metric("pointsman_store_rows_written_total") + 20 == len(load.answered)
+        names = ("pointsman_store_rows_lost_total", "pointsman_store_rows_written_total")
+        wait_until(lambda: sum(map(server.metric, names)) + 20 == len(load.answered), timeout_s=2.0)
         server.process.terminate()
         assert server.process.wait(timeout=20) == 0
     assert any("20 rows were not written to the store within 0.5 s" in line for line in server.lines)

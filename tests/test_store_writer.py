@@ -215,6 +215,23 @@ async def recorded(url, *records, **options):
     return [found[row.id] for row in rows]
 
 
+async def test_a_row_follows_its_request_soon(store_url):
+    """Rows are put in the requests' order without being asked for: some at once, and the last within moments."""
+    rows, times = [], iter(range(100))
+    async with Store(StoreConfig(url=store_url)) as store:
+        recorder = Recorder(store, rows.append, clock=lambda: NOW + next(times))
+        await recorder.start()
+        for _ in range(40):
+            recorder(record())
+        assert len(rows) >= 20
+        for _ in range(200):
+            if len(rows) == 40:
+                break
+            await asyncio.sleep(0.01)
+        await recorder.close()
+    assert [row.at - NOW for row in rows] == list(range(40))
+
+
 async def test_a_row_tells_all_of_a_record(store_url):
     """Decision, key, usage, dollars, tries and times are there; the prompt only as its hash, by default."""
     key, _ = new_key("someone", tier="paid")

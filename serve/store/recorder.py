@@ -1,8 +1,14 @@
-"""Turns what happened to a request into a row of the store."""
+"""Turns what happened to a request into a row of the store.
 
+Rows are made several at a time, in between requests: the second takes a fraction of the first, which finds nothing of
+what it needs in the processor's caches.
+"""
+
+import asyncio
 import hmac
 import os
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +22,8 @@ __all__ = ["Recorder", "prompt_hash"]
 
 _MAX_TEXT = 300
 _SECRET = "prompt_hash_key"
+_AT_ONCE = 16  # rows: a fraction of a millisecond
+_LATER_S = 0.05
 
 
 class Recorder:
@@ -34,6 +42,8 @@ class Recorder:
         self._put = put
         self._clock = clock
         self._hash_key: bytes | None = None
+        self._ended: deque[tuple[float, Record]] = deque()
+        self._later: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
         """Gets the key of the prompts' hashes.
@@ -52,11 +62,25 @@ class Recorder:
             raise ConfigError(f"environment variable {reference[4:]} is not set, wanted store.hash_key in it")
 
     async def close(self) -> None:
-        """Has nothing to close."""
+        """Puts the rows that are not made yet."""
+        self._put_all()
 
     def __call__(self, record: Record) -> None:
-        """Puts the row of one request that has ended; returns in microseconds."""
-        at = self._clock()
+        """A request has ended; its row follows within 50 ms."""
+        self._ended.append((self._clock(), record))
+        if len(self._ended) >= _AT_ONCE:
+            self._put_all()
+        elif self._later is None:
+            self._later = asyncio.get_running_loop().call_later(_LATER_S, self._put_all)
+
+    def _put_all(self) -> None:
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
+        while self._ended:
+            self._put(self._row(*self._ended.popleft()))
+
+    def _row(self, at: float, record: Record) -> DecisionRow:
         decision, upstream_s, routing_s = record.decision, record.upstream_s, record.routing_s
         values: dict[str, Any] = {
             "id": new_row_id(at),
@@ -89,7 +113,7 @@ class Recorder:
             values["output_tokens"] = usage.output_tokens
             values["cached_tokens"] = usage.cached_tokens
             values["usage_estimated"] = usage.estimated
-        self._put(DecisionRow(**values))
+        return DecisionRow(**values)
 
     def _add_request(self, values: dict[str, Any], exchange: Exchange) -> None:
         values["requested"] = _short(exchange.request.model)

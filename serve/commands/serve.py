@@ -90,7 +90,7 @@ def _bind(config: Config) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        said = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror
+        said = os.strerror(error.errno) if error.errno is not None and error.errno > 0 else error.strerror
         raise OSError(f"cannot listen on {host} port {port}: {said}; choose another with --port") from error
 
 

@@ -59,10 +59,6 @@ class Reference:
         """Share of the reference that lies nearer to the training prompts, ties by half; None without distances."""
         return None if self.distances is None else _percentile(self.distances, distance)
 
-    def win_rate_percentile(self, win_rate: float) -> float:
-        """Share of the reference below a win rate, ties by half."""
-        return _percentile(self.win_rates, win_rate)
-
 
 def read_reference(checkpoint: Checkpoint) -> Reference | None:
     """The reference of a checkpoint; None if it has none, as those of earlier versions.

@@ -1,6 +1,6 @@
 """What traffic to expect: its usual shape by the hour, learned from the hours before."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, tzinfo
 from typing import Any
 
@@ -73,15 +73,6 @@ class TrafficShape:
     def to_dict(self) -> dict[str, Any]:
         """What to store."""
         return {"rates": [None if rate is None else round(rate, 3) for rate in self.rates]}
-
-    @classmethod
-    def from_dict(cls, stored: Mapping[str, Any], *, zone: tzinfo = UTC) -> "TrafficShape":
-        """The shape as it was stored.
-
-        Raises:
-            ValueError, KeyError, TypeError: it is damaged.
-        """
-        return cls(stored["rates"], zone=zone)
 
     def _turn(self, now: float, hour: float) -> None:
         """Learns from the hour that has passed, and from those after it in which nothing came."""

@@ -115,7 +115,7 @@ def test_usual_traffic_is_learned_by_the_hour_of_working_days_and_weekends():
     assert shape.expected(next_monday + 8 * 3600, next_monday + 12 * 3600) == pytest.approx(480)
     assert shape.expected(next_monday + 12 * 3600, next_monday + 12.5 * 3600) == pytest.approx(15)
     assert shape.expected(next_monday + 5 * 86_400, next_monday + 6 * 86_400) == pytest.approx(240, rel=0.01)
-    again = TrafficShape.from_dict(shape.to_dict())
+    again = TrafficShape(shape.to_dict()["rates"])
     assert again.expected(0, 7 * 86_400) == pytest.approx(shape.expected(0, 7 * 86_400))
 
 

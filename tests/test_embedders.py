@@ -132,12 +132,12 @@ def test_calls_under_way_are_bounded_over_all_threads(service):
 
 async def test_the_async_form_gives_the_same_and_does_not_block(service):
     """`aembed` lets the caller's loop run and gives what a call gives."""
-    service.delay_s = 0.2
+    service.delay_s = 1.0
     with embedder(service) as embed:
         task = asyncio.create_task(embed.aembed(["a"]))
         started = time.perf_counter()
         await asyncio.sleep(0.01)
-        assert time.perf_counter() - started < 0.15
+        assert time.perf_counter() - started < 0.8
         np.testing.assert_array_equal(await task, await asyncio.to_thread(embed, ["a"]))
 
 

@@ -307,14 +307,20 @@ async def test_a_hundred_thousand_rows_are_searched_quickly(store):
     for start in range(0, len(rows), 10_000):
         await store.add(rows[start : start + 10_000])
     for chosen in ({}, {"model": "m1"}, {"model": "none"}, {"key_id": "none"}, {"outcome": "failed"}):
+        took_s = []
+        for _ in range(5):
+            before = time.perf_counter()
+            await store.decisions(DecisionFilter(**chosen), limit=50, before=rows[50_000].id)
+            await store.decision("r7")
+            took_s.append(time.perf_counter() - before)
+        assert min(took_s) < 0.5, chosen
+    took_s = []
+    for _ in range(5):
         before = time.perf_counter()
-        await store.decisions(DecisionFilter(**chosen), limit=50, before=rows[50_000].id)
-        await store.decision("r7")
-        assert time.perf_counter() - before < 0.5, chosen
-    before = time.perf_counter()
-    (total,) = await store.totals([], DecisionFilter(since=NOW + 1000, until=NOW + 2000))
-    assert time.perf_counter() - before < 0.5
-    assert total.n_requests == 1000
+        (total,) = await store.totals([], DecisionFilter(since=NOW + 1000, until=NOW + 2000))
+        took_s.append(time.perf_counter() - before)
+        assert total.n_requests == 1000
+    assert min(took_s) < 0.5
 
 
 def test_the_page_on_the_store_has_its_tables():

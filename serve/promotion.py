@@ -110,6 +110,8 @@ def _read(folder: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         names = [entry["name"] for entry in (*record["stack"], *record["log"])]
+        if not (isinstance(record["stack"], list) and isinstance(record["log"], list)):
+            raise TypeError("stack and log are no arrays")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is malformed: {error!r}; delete it and promote a checkpoint again") from error
     if not all(isinstance(name, str) and name == Path(name).name and name not in ("", "..") for name in names):

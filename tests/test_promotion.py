@@ -73,7 +73,13 @@ def test_it_is_a_stack(tmp_path_factory, steps):
 
 @pytest.mark.parametrize(
     "text",
-    ["{", "[]", '{"stack": [{"name": "../first"}], "log": []}', '{"stack": [1], "log": []}', '{"stack": {}, "log": {}}'],
+    [
+        "{",
+        "[]",
+        '{"stack": [{"name": "../first"}], "log": []}',
+        '{"stack": [1], "log": []}',
+        '{"stack": {}, "log": {}}',
+    ],
 )
 def test_a_malformed_record_is_named(folder, text):
     """A damaged record is an error that names the file, and never leads out of the folder."""

@@ -31,7 +31,7 @@ _SLOT_S = 900.0
 _SYNC_S = 1.0
 _RECENT_S = 2 * _SLOT_S  # what others may still be changing
 _RELOAD_S = 300.0  # what others wrote late is found by then
-_KEPT_S = 63 * 86_400.0
+_KEPT_S = 32 * 86_400.0
 _Cell: TypeAlias = tuple[float, str, str]  # slot, key, model
 
 
@@ -226,7 +226,7 @@ class Ledger:
         )
 
     def _forget(self) -> None:
-        """Lets go of what no period can need any more, even if the clock jumps back a month."""
+        """Lets go of what no period can need any more: the longest is a month."""
         oldest = self._clock() - _KEPT_S
         for cell in [cell for cell in self._own if cell[0] < oldest and cell not in self._changed]:
             del self._own[cell]

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pointsman.serve.errors import UpstreamFailure
 from pointsman.serve.record import Record
 from pointsman.serve.tracing.provider import make_provider
-from pointsman.serve.upstreams.upstream import Call, Reply, Upstream
+from pointsman.serve.upstreams.upstream import Call, Reply, Upstream, Wrapper
 
 __all__ = ["Tracing"]
 
@@ -163,23 +163,13 @@ class Tracing:
         span.set_status(self._api.StatusCode.ERROR)
 
 
-class _TracedUpstream(Upstream):
+class _TracedUpstream(Wrapper):
     """An upstream whose calls have spans."""
 
     def __init__(self, tracing: Tracing, name: str, upstream: Upstream) -> None:
+        super().__init__(upstream)
         self._tracing = tracing
         self._name = name
-        self._upstream = upstream
-
-    @property
-    def provider(self) -> str:
-        return self._upstream.provider
-
-    async def start(self) -> None:
-        await self._upstream.start()
-
-    async def close(self) -> None:
-        await self._upstream.close()
 
     async def send(self, call: Call) -> Reply:
         span, headers = self._tracing.begin_try(self._name, self.provider, call)

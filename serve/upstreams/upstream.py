@@ -8,7 +8,7 @@ from typing import Any, NoReturn, Protocol
 from pointsman.core.decision import Decision
 from pointsman.serve.errors import RequestError
 
-__all__ = ["ByteStream", "Call", "Headers", "Reply", "Upstream", "refuse_surface"]
+__all__ = ["ByteStream", "Call", "Headers", "Reply", "Upstream", "Wrapper", "refuse_surface"]
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -102,3 +102,20 @@ class Upstream(ABC):
         Raises:
             UpstreamFailure: there was no usable answer.
         """
+
+
+class Wrapper(Upstream):
+    """An upstream that adds something to the calls of another; `send` is left to do."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+
+    @property
+    def provider(self) -> str:
+        return self._upstream.provider
+
+    async def start(self) -> None:
+        await self._upstream.start()
+
+    async def close(self) -> None:
+        await self._upstream.close()

@@ -4,7 +4,7 @@ import logging
 from dataclasses import replace
 
 from pointsman.serve.splice import ask_for_usage
-from pointsman.serve.upstreams.upstream import Call, Reply, Upstream
+from pointsman.serve.upstreams.upstream import Call, Reply, Upstream, Wrapper
 
 __all__ = ["AskingForUsage"]
 
@@ -13,26 +13,16 @@ _CHAT_PATH = "/chat/completions"
 _OPTION = b"stream_options"
 
 
-class AskingForUsage(Upstream):
+class AskingForUsage(Wrapper):
     """An upstream whose chat streams tell their usage: `stream_options.include_usage` is set for the client.
 
     One that refuses the option is asked again without it, and never with it again.
     """
 
     def __init__(self, model: str, upstream: Upstream) -> None:
+        super().__init__(upstream)
         self._model = model
-        self._upstream = upstream
         self._refused = False
-
-    @property
-    def provider(self) -> str:
-        return self._upstream.provider
-
-    async def start(self) -> None:
-        await self._upstream.start()
-
-    async def close(self) -> None:
-        await self._upstream.close()
 
     async def send(self, call: Call) -> Reply:
         if not call.stream or self._refused or call.path != _CHAT_PATH:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import settings
 
 from databases import own_postgres, postgres_server, postgres_url, store_url  # noqa: F401  (fixtures)
+from upstream import Upstream, running_upstream
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -32,3 +34,10 @@ def shared_data() -> Path:
 def golden() -> dict[str, Any]:
     """Reference numbers of the routing mathematics."""
     return json.loads((Path(__file__).parent / "golden.json").read_text())
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    """A model's service of this test's own."""
+    with running_upstream() as made:
+        yield made

@@ -25,7 +25,7 @@ from pointsman.core.router import Reading, Router
 from pointsman.serve import Controller
 from pointsman.serve.errors import RequestError, UpstreamFailure
 
-from upstream import WORDS, LocalServer, Upstream
+from upstream import WORDS, running_upstream
 
 HELLO = [{"role": "user", "content": "What is the capital of France?"}]
 
@@ -53,9 +53,7 @@ def use(controller, router):
 
 @pytest.fixture(scope="module")
 def upstream():
-    made = Upstream()
-    with LocalServer(made.app()) as server:
-        made.url = f"{server.url}/v1"
+    with running_upstream() as made:
         yield made
 
 
@@ -351,7 +349,7 @@ def test_budgets_and_the_store_hold_for_its_requests(upstream, tmp_path):
         assert budget["spent_usd"] > 3 * whole_usd - 1e-6
         assert budget["under_way_usd"] == 0.0
     with closing(sqlite3.connect(tmp_path / "store.db")) as database:
-        rows = database.execute("select outcome, cost_usd from decisions order by id").fetchall()
+        rows = database.execute("select outcome, cost_usd from decisions order by rowid").fetchall()
     assert [outcome for outcome, _ in rows] == ["answered", "answered", "answered", "gone", "refused"]
     assert [usd for _, usd in rows[:2]] == pytest.approx([whole_usd] * 2)
     assert rows[2][1] > 0.0

@@ -22,17 +22,9 @@ from pointsman.serve import create_app
 from pointsman.serve.config_file import make_config
 
 from processes import ServerProcess, wait_until
-from upstream import LocalServer, Upstream
+from upstream import LocalServer
 
 HELLO = [{"role": "user", "content": "What is the capital of France?"}]
-
-
-@pytest.fixture
-def upstream():
-    made = Upstream()
-    with LocalServer(made.app()) as server:
-        made.url = f"{server.url}/v1"
-        yield made
 
 
 @pytest.fixture

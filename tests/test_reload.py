@@ -21,16 +21,14 @@ from pointsman.serve.config_file import make_config
 from pointsman.serve.engine import Engine
 
 from processes import ServerProcess, wait_until
-from upstream import LocalServer, Upstream
+from upstream import running_upstream
 
 HELLO = [{"role": "user", "content": "What is the capital of France?"}]
 
 
 @pytest.fixture(scope="module")
 def upstream():
-    made = Upstream()
-    with LocalServer(made.app()) as server:
-        made.url = f"{server.url}/v1"
+    with running_upstream() as made:
         yield made
 
 

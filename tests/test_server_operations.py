@@ -15,18 +15,10 @@ import pytest
 from pointsman.serve import create_app
 from pointsman.serve.config_file import make_config
 
-from upstream import LocalServer, Upstream
+from upstream import LocalServer
 
 HELLO = [{"role": "user", "content": "A secret prompt"}]
 STRONG, WEAK = "router-random-0", "router-random-1"
-
-
-@pytest.fixture
-def upstream():
-    made = Upstream()
-    with LocalServer(made.app()) as server:
-        made.url = f"{server.url}/v1"
-        yield made
 
 
 @pytest.fixture

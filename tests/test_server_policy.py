@@ -13,21 +13,13 @@ from pointsman.serve.controller import Controller
 from pointsman.serve.errors import RequestError
 from pointsman.serve.keys import new_key, write_keys
 
-from upstream import LocalServer, Upstream
+from upstream import LocalServer
 
 HELLO = [{"role": "user", "content": "Hello"}]
 IMAGE = [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, {"type": "image_url"}]}]
 ANSWERED = [*HELLO, {"role": "assistant", "content": "Hi"}, {"role": "user", "content": "And now?"}]
 PRICE = {"input_usd_per_million": 1e5, "output_usd_per_million": 1e5}  # an answer of the upstream costs 1.4 dollars
 DEAR, CHEAP = {"price": PRICE}, {"price": {**PRICE, "input_usd_per_million": 1.0, "output_usd_per_million": 1.0}}
-
-
-@pytest.fixture
-def upstream():
-    made = Upstream()
-    with LocalServer(made.app()) as server:
-        made.url = f"{server.url}/v1"
-        yield made
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import asyncio
 import json
 import socket
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -18,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-__all__ = ["LocalServer", "Received", "Upstream"]
+__all__ = ["LocalServer", "Received", "Upstream", "running_upstream"]
 
 WORDS = ["The ", "capital ", "is ", "Paris", "."]
 
@@ -178,3 +179,12 @@ class LocalServer:
         self.server.should_exit = True
         self._thread.join()
         self._listener.close()
+
+
+@contextmanager
+def running_upstream() -> Iterator[Upstream]:
+    """An upstream that is served, with its `url`."""
+    made = Upstream()
+    with LocalServer(made.app()) as server:
+        made.url = f"{server.url}/v1"
+        yield made

@@ -16,6 +16,7 @@ import os
 import platform
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +98,7 @@ def main() -> int:
     return 0
 
 
-class _Cases:
+class _Cases(ABC):
     """What each run works on, by its seed: 2,000 MMLU prompts to calibrate or train on, the others as traffic."""
 
     def __init__(self) -> None:
@@ -123,9 +124,9 @@ class _Cases:
         code = Prompts(self.code_embeddings, code_rates).take(rng.permutation(len(code_rates)))
         return Case(reference, Prompts(self.embeddings[live], live_rates), code)
 
+    @abstractmethod
     def prepare(self, chosen: np.ndarray, seed: int) -> Checkpoint:
         """The checkpoint of one run."""
-        raise NotImplementedError
 
 
 class _MF(_Cases):

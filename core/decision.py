@@ -28,6 +28,15 @@ class Decision:
     candidates: tuple[str, ...]
     policy: str | None = None
 
+    @property
+    def why(self) -> str:
+        """What the choice rests on, in a phrase: "win rate 0.6858 >= threshold 0.6594 (router mf)"."""
+        if self.router is None or self.win_rate is None or self.threshold is None:
+            return self.reason
+        sign = ">=" if self.win_rate >= self.threshold else "<"
+        compared = f"win rate {self.win_rate:.4f} {sign} threshold {self.threshold:.4f} (router {self.router})"
+        return compared if self.reason == "win_rate" else f"{compared}, {self.reason}"
+
     def to_dict(self) -> dict[str, Any]:
         """The decision as JSON-ready types."""
         return {**asdict(self), "candidates": list(self.candidates)}

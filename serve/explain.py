@@ -129,12 +129,8 @@ def explanation_lines(explanation: Mapping[str, Any]) -> list[str]:
 def _summary(decision: Decision) -> str:
     if decision.router is None:
         return f"{decision.model} was named itself."
-    if decision.win_rate is None or decision.threshold is None:
-        return f"{decision.model}: {decision.reason}."
-    sign = ">=" if decision.win_rate >= decision.threshold else "<"
-    text = f"{decision.model}: win rate {decision.win_rate:.4f} {sign} threshold {decision.threshold:.4f}"
-    rule = f", set by {decision.policy}" if decision.policy else ""
-    return f"{text}{rule} (router {decision.router}, reason {decision.reason})."
+    rule = f"; threshold set by {decision.policy}" if decision.policy else ""
+    return f"{decision.model}: {decision.why}{rule}."
 
 
 def _placed(served: ServedRouter, decision: Decision) -> dict[str, Any]:

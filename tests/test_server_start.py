@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
+from pointsman.core.errors import UpstreamError
+from pointsman.core.routers.random import RandomRouter
 from pointsman.serve.cli import main
 
 HELLO = [{"role": "user", "content": "What is the capital of France?"}]
@@ -115,7 +118,8 @@ def test_check_and_schema_print_their_result_alone(capsys):
 def test_route_prints_one_decision(capsys):
     """The chosen model and why, or the same as JSON; thresholds and shares are taken."""
     assert main(["route", "Prove it.", "--router", "random", "--threshold", "0"]) == 0
-    assert capsys.readouterr().out.startswith("strong: win rate 0.")
+    line = capsys.readouterr().out
+    assert re.fullmatch(r"strong: win rate [01]\.\d{4} >= threshold 0\.0000 \(router random\)\n", line)
     assert main(["route", "Prove it.", "--strong-share", "0", "--json"]) == 0
     decision = json.loads(capsys.readouterr().out)
     assert decision["router"] == "mf"
@@ -123,6 +127,17 @@ def test_route_prints_one_decision(capsys):
     assert main(["route", "Prove it.", "--router", "mf", "--json"]) == 0
     again = json.loads(capsys.readouterr().out)
     assert again["win_rate"] == decision["win_rate"]
+
+
+def test_route_goes_to_strong_where_the_router_fails(capsys, monkeypatch):
+    """The command then says why, in the place of a win rate."""
+
+    def fail(router, prompts):
+        raise UpstreamError("the embedding service is down")
+
+    monkeypatch.setattr(RandomRouter, "win_rates", fail)
+    assert main(["route", "Prove it.", "--router", "random", "--threshold", "1"]) == 0
+    assert capsys.readouterr().out == "strong: router failed: the embedding service is down\n"
 
 
 def test_serving_loads_no_framework():

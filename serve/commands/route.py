@@ -33,11 +33,7 @@ def run(args: argparse.Namespace) -> int:
 
         print("\n".join(explanation_lines(explanation)))
         return 0
-    sign = ">=" if decision.model == decision.candidates[0] else "<"
-    print(
-        f"{decision.model}: win rate {decision.win_rate:.4f} {sign} threshold {decision.threshold:.4f} "
-        f"(router {decision.router})"
-    )
+    print(f"{decision.model}: {decision.why}")
     return 0
 
 

@@ -54,13 +54,7 @@ class StandIn(Upstream):
 
 def _explanation(decision: Decision) -> str:
     role = "STRONG" if decision.model == STRONG_STAND_IN else "WEAK"
-    if decision.win_rate is not None and decision.threshold is not None:
-        sign = ">=" if decision.win_rate >= decision.threshold else "<"
-        why = f"win rate {decision.win_rate:.4f} {sign} threshold {decision.threshold:.4f} (router {decision.router})"
-    elif decision.router is not None:
-        why = decision.reason
-    else:
-        why = "the request names it"
+    why = decision.why if decision.router is not None else "the request names it"
     return (
         "This is Pointsman's built-in stand-in: no model was asked. "
         f"It would have asked the {role} model, because {why}. "

@@ -48,6 +48,9 @@ class Away:
             raise StoreError("away")
         return []
 
+    async def spent_by_key(self, since, until, *, except_writer=None):
+        return {}
+
 
 def test_another_zone_begins_its_days_elsewhere():
     """What was charged is counted in the new zone's day at once: an hour before midnight here is today there."""
@@ -96,6 +99,61 @@ def test_models_without_a_price_count_as_nothing():
     ledger = Ledger(clock=Clock())
     ledger.add(charge(None))
     assert ledger.spent_usd("day") == 0.0
+
+
+@pytest.mark.parametrize("zone", ZONES[2:])
+async def test_memory_is_bounded_with_and_without_a_store(zone):
+    """A month of charges in every quarter of an hour ends in hundreds of numbers a key, and no sum is lost."""
+    store, clock = Away(), Clock(datetime(2026, 2, 20, tzinfo=UTC).timestamp())
+    store.is_away = False
+    for ledger in (Ledger(zone=zone, clock=clock), Ledger(store, zone=zone, clock=clock)):
+        clock.now, booked = datetime(2026, 2, 20, tzinfo=UTC).timestamp(), defaultdict(float)
+        for i in range(39 * 96):
+            periods = [(per, find_period(per, clock.now, zone)) for per in ("hour", "day", "month")]
+            for key in ("k1", "k2"):
+                ledger.add(charge(0.5), key=key)
+            for per, period in periods:
+                booked[per, period] += 1.0
+            if i % 7 == 0:
+                await ledger.sync()
+                assert [ledger.spent_usd(per) for per, _ in periods] == [booked[each] for each in periods]
+            clock.now += 900
+        assert ledger.spent_usd("month", key="k2") == booked["month", find_period("month", clock.now - 1, zone)] / 2
+        assert len(ledger._own) <= 400
+        assert len(ledger._rows) <= 24
+
+
+async def test_a_clock_set_back_overwrites_nothing(store):
+    """What is charged in a time whose rows were let go of is written beside them."""
+    clock = Clock()
+    ledger = Ledger(store, clock=clock)
+    for hours in (0, 5, 0, 5, 0):
+        clock.now = NOON + 3600 * hours
+        ledger.add(charge(1.0))
+        await ledger.sync()
+    assert [(row.at, row.cost_usd) for row in await store.spend(0.0)] == [(NOON, 3.0), (NOON + 5 * 3600, 2.0)]
+    assert ledger.spent_usd("day") == 5.0
+
+
+async def test_what_others_spent_before_yesterday_is_read_as_a_sum(store):
+    """A month of another's quarters of an hour counts in the month, by key, however late it is looked at."""
+    clock = Clock(datetime(2026, 3, 1, tzinfo=UTC).timestamp())
+    other, ledger = Ledger(store, clock=clock), Ledger(store, clock=clock)
+    for _ in range(20):
+        other.add(charge(1.0), key="k1")
+        other.add(charge(0.5, "small"), key="k1")
+        await other.sync()
+        clock.now += 86_400 - 900
+    clock.now -= 86_400 - 900
+    await ledger.sync()
+    assert [ledger.spent_usd("month", key=key) for key in (None, "k1", "k2")] == [30.0, 30.0, 0.0]
+    assert ledger.spent_usd("day") == 1.5
+    assert len(ledger._others) <= 3
+    clock.now += 86_400
+    other.add(charge(1.0), key="k1")
+    await other.sync()
+    await ledger.sync()
+    assert (ledger.spent_usd("day"), ledger.spent_usd("month")) == (1.0, 31.0)
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ Each process keeps its own totals per quarter of an hour, key and model, and wri
 about once a second. There they stand as totals, not as increments, so that a write that is repeated counts once; what
 was spent is the sum over processes. What the others have spent is read back in the same breath. So each process knows
 of the others' spending with a second's delay, and while the store is away it goes on with what it last knew.
+
+In memory dollars are kept by key: by the quarter of an hour for some days, by the day before (`Spent`).
 """
 
 import asyncio
@@ -12,7 +14,7 @@ import os
 import socket
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
@@ -20,6 +22,7 @@ from typing import Protocol, TypeAlias
 
 from pointsman.core.errors import StoreError
 from pointsman.core.periods import Per, Period, find_period
+from pointsman.serve.money.spent import Spent
 from pointsman.serve.money.usage import Charge
 from pointsman.serve.record import Record
 from pointsman.serve.store.rows import SpendRow
@@ -30,8 +33,8 @@ _LOG = logging.getLogger(__name__)
 _SLOT_S = 900.0
 _SYNC_S = 1.0
 _RECENT_S = 2 * _SLOT_S  # what others may still be changing
-_RELOAD_S = 300.0  # what others wrote late is found by then
-_KEPT_S = 32 * 86_400.0
+_RELOAD_S = 300.0  # what others wrote late is found by then, if it is of yesterday or today
+_ROWS_S = 3600.0  # what was written stays at hand for so long, to be written again
 _Cell: TypeAlias = tuple[float, str, str]  # slot, key, model
 
 
@@ -44,11 +47,16 @@ class SpendStore(Protocol):
         self, since: float, until: float | None = None, *, except_writer: str | None = None
     ) -> list[SpendRow]: ...
 
+    async def spent_by_key(
+        self, since: float, until: float, *, except_writer: str | None = None
+    ) -> dict[str, float]: ...
+
 
 @dataclass(slots=True)
 class _Amount:
-    """Sums over some answers."""
+    """Sums over some answers, and under which name they are written."""
 
+    writer: str
     n_requests: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
@@ -62,17 +70,18 @@ class _Sum:
     period: Period
     usd: defaultdict[str | None, float] = field(default_factory=lambda: defaultdict(float))
 
-    def add(self, key: str, usd: float) -> None:
-        self.usd[None] += usd
-        if key:
-            self.usd[key] += usd
+    def add(self, at: float, key: str, usd: float) -> None:
+        if self.period.begin <= at < self.period.end:
+            self.usd[None] += usd
+            if key:
+                self.usd[key] += usd
 
 
 class Ledger:
     """Counts dollars by hour, day and month of a time zone; an observer of records, and a keeper.
 
     Attributes:
-        writer: this process, among those that share the store.
+        writer: this process, among those that share the store; the names of its rows begin with it.
         n_failed: times that the store could not be reached.
         own_part: part of the last half hour's requests that were charged here, in (0, 1].
     """
@@ -92,16 +101,19 @@ class Ledger:
         self._store = store
         self._zone = zone
         self._clock = clock
-        self._own: defaultdict[_Cell, _Amount] = defaultdict(_Amount)
-        self._others: dict[_Cell, float] = {}
+        self._own, self._others = Spent(), Spent()
+        self._rows: dict[_Cell, _Amount] = {}
+        self._n_dropped = 0
         self._changed: set[_Cell] = set()
         self._own_requests: dict[float, int] = {}
         self._sums: dict[Per, _Sum] = {}
         self._reloaded_at = -_RELOAD_S
+        self._span = (0.0, 0.0)
+        self._earlier: dict[str, float] = {}
         self._task: asyncio.Task[None] | None = None
 
     def show(self, zone: tzinfo) -> None:
-        """Begins hours, days and months as in `zone` from now on."""
+        """Begins hours, days and months as in `zone` from now on; days that were added up stay as they are."""
         if zone != self._zone:
             self._zone, self._sums, self._reloaded_at = zone, {}, -_RELOAD_S
 
@@ -134,17 +146,13 @@ class Ledger:
             key: whose request it was; "" where no keys are asked for.
         """
         now, usd = self._clock(), charge.cost_usd or 0.0
-        cell = (now // _SLOT_S * _SLOT_S, key, charge.model)
-        amount = self._own[cell]
-        amount.n_requests += 1
-        self._own_requests[cell[0]] = self._own_requests.get(cell[0], 0) + 1
-        amount.input_tokens += charge.usage.input_tokens
-        amount.output_tokens += charge.usage.output_tokens
-        amount.cost_usd += usd
-        self._changed.add(cell)
+        slot = now // _SLOT_S * _SLOT_S
+        self._own.add(slot, key, usd)
+        self._own.fold(now, self._zone)
         for total in self._sums.values():
-            if total.period.begin <= cell[0] < total.period.end:
-                total.add(key, usd)
+            total.add(slot, key, usd)
+        if self._store is not None:
+            self._note((slot, key, charge.model), charge, usd)
 
     def spent_usd(self, period: Per, *, key: str | None = None) -> float:
         """Dollars spent since the current hour, day or month began, by all processes as far as is known.
@@ -166,7 +174,8 @@ class Ledger:
         try:
             await self._store.put_spend([self._row(cell) for cell in changed])
             changed = set()
-            await self._read_others()
+            self._drop_rows()
+            await self._read_others(self._store)
         except StoreError as error:
             self.n_failed += 1
             _LOG.warning("spending could not be shared, which is tried again: %s", error)
@@ -178,21 +187,40 @@ class Ledger:
             await asyncio.sleep(_SYNC_S)
             await self.sync()
 
-    async def _read_others(self) -> None:
-        assert self._store is not None
+    def _note(self, cell: _Cell, charge: Charge, usd: float) -> None:
+        """Adds to a row that is to be written."""
+        amount = self._rows.get(cell)
+        if amount is None:
+            amount = self._rows[cell] = _Amount(f"{self.writer}.{self._n_dropped}")
+        amount.n_requests += 1
+        amount.input_tokens += charge.usage.input_tokens
+        amount.output_tokens += charge.usage.output_tokens
+        amount.cost_usd += usd
+        self._changed.add(cell)
+        self._own_requests[cell[0]] = self._own_requests.get(cell[0], 0) + 1
+
+    async def _read_others(self, store: SpendStore) -> None:
         now, elapsed = self._clock(), time.monotonic()
-        everything = elapsed - self._reloaded_at >= _RELOAD_S
-        since = find_period("month", now, self._zone).begin if everything else now - _RECENT_S
-        rows = await self._store.spend(since, except_writer=self.writer)
-        if everything:
-            self._others, self._reloaded_at = {}, elapsed
-            self._forget()
+        month = find_period("month", now, self._zone).begin
+        yesterday = find_period("day", find_period("day", now, self._zone).begin - 1.0, self._zone).begin
+        everything = elapsed - self._reloaded_at >= _RELOAD_S or self._span != (month, yesterday)
+        if self._span != (month, yesterday):
+            self._earlier = await store.spent_by_key(month, yesterday, except_writer=self.writer)
+            self._span = (month, yesterday)
         recent = (now - _RECENT_S) // _SLOT_S * _SLOT_S
+        rows = await store.spend(min(yesterday, recent) if everything else recent, except_writer=self.writer)
         self._compare(sum(row.n_requests for row in rows if row.at >= recent), recent)
-        before = [self._others.get(_cell(row), 0.0) for row in rows]
-        self._others.update((_cell(row), row.cost_usd) for row in rows)
-        if everything or any(row.cost_usd != usd for row, usd in zip(rows, before, strict=True)):
-            self._sums = {per: self._summed(find_period(per, now, self._zone)) for per in self._sums}
+        if everything:
+            self._others, self._sums, self._reloaded_at = Spent(), {}, elapsed
+            for key, usd in self._earlier.items():
+                self._others.add(month, key, usd)
+        found: defaultdict[tuple[float, str], float] = defaultdict(float)
+        for row in rows:
+            found[row.at, row.key_id] += row.cost_usd
+        for (at, key), usd in found.items():
+            more = self._others.put(at, key, usd)
+            for total in self._sums.values():
+                total.add(at, key, more)
 
     def _compare(self, n_others: int, since: float) -> None:
         """Finds out how much of the traffic is here; a process that has just begun has little of it."""
@@ -202,20 +230,16 @@ class Ledger:
 
     def _summed(self, period: Period) -> _Sum:
         total = _Sum(period)
-        for (slot, key, _), usd in self._all():
-            if period.begin <= slot < period.end:
-                total.add(key, usd)
+        for spent in (self._own, self._others):
+            for key, usd in spent.within(period).items():
+                total.add(period.begin, key, usd)
         return total
-
-    def _all(self) -> Iterator[tuple[_Cell, float]]:
-        yield from ((cell, amount.cost_usd) for cell, amount in self._own.items())
-        yield from self._others.items()
 
     def _row(self, cell: _Cell) -> SpendRow:
         slot, key, model = cell
-        amount = self._own[cell]
+        amount = self._rows[cell]
         return SpendRow(
-            writer=self.writer,
+            writer=amount.writer,
             at=slot,
             key_id=key,
             model=model,
@@ -225,12 +249,13 @@ class Ledger:
             cost_usd=amount.cost_usd,
         )
 
-    def _forget(self) -> None:
-        """Lets go of what no period can need any more: the longest is a month."""
-        oldest = self._clock() - _KEPT_S
-        for cell in [cell for cell in self._own if cell[0] < oldest and cell not in self._changed]:
-            del self._own[cell]
+    def _drop_rows(self) -> None:
+        """Lets go of rows that were written and will not change.
 
-
-def _cell(row: SpendRow) -> _Cell:
-    return row.at, row.key_id, row.model
+        Should the clock be set back, further ones of that time are written under another name, beside them.
+        """
+        oldest = self._clock() - _ROWS_S
+        old = [cell for cell in self._rows if cell[0] < oldest and cell not in self._changed]
+        for cell in old:
+            del self._rows[cell]
+        self._n_dropped += bool(old)

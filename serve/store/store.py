@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import fields
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import Table, delete, func, select, update
+from sqlalchemy import ColumnElement, Table, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pointsman.core.errors import StoreError
@@ -177,15 +177,11 @@ class Store:
 
         Args:
             since, until: since <= beginning of the quarter of an hour < until.
-            except_writer: a process that knows its own totals better.
+            except_writer: how the names of a process begin that knows its own totals better.
         """
         groups = (spend.c.at, spend.c.key_id, spend.c.model)
         sums = (func.sum(spend.c[name]) for name in ("n_requests", "input_tokens", "output_tokens", "cost_usd"))
-        query = select(*groups, *sums).where(spend.c.at >= since).group_by(*groups).order_by(*groups)
-        if until is not None:
-            query = query.where(spend.c.at < until)
-        if except_writer is not None:
-            query = query.where(spend.c.writer != except_writer)
+        query = select(*groups, *sums).where(*_spent(since, until, except_writer)).group_by(*groups).order_by(*groups)
         return [
             SpendRow(
                 writer="", at=at, key_id=key_id, model=model, n_requests=int(n), input_tokens=int(read),
@@ -193,6 +189,11 @@ class Store:
             )
             for at, key_id, model, n, read, written, cost in await self._database.tuples(query)
         ]  # fmt: skip
+
+    async def spent_by_key(self, since: float, until: float, *, except_writer: str | None = None) -> dict[str, float]:
+        """Dollars of every key; see `spend`."""
+        sums = select(spend.c.key_id, func.sum(spend.c.cost_usd)).group_by(spend.c.key_id)
+        return dict(await self._database.tuples(sums.where(*_spent(since, until, except_writer))))
 
     async def keys(self) -> dict[str, AccessKey]:
         """The keys that are valid, by id."""
@@ -284,6 +285,16 @@ class Store:
             now = {"value": value, "version": version + 1, "at": time.time()}
             statement = update(status).where(status.c.name == name, status.c.version == version).values(now)
         return bool((await connection.execute(statement)).rowcount == 1)
+
+
+def _spent(since: float, until: float | None, except_writer: str | None) -> list[ColumnElement[bool]]:
+    """Conditions for totals of a span of time."""
+    chosen = [spend.c.at >= since]
+    if until is not None:
+        chosen.append(spend.c.at < until)
+    if except_writer is not None:
+        chosen.append(~spend.c.writer.startswith(except_writer, autoescape=True))
+    return chosen
 
 
 def _put_spend(database: Database) -> Any:

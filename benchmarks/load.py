@@ -1,9 +1,11 @@
 """A load generator for OpenAI's protocol: keep-alive connections that ask as soon as they are answered.
 
-It checks what it gets: every answer is a 200, every stream complete and in order.
+Their prompts differ, so that what is kept of a prompt is not all there is to it; every server gets the same ones. What
+comes back is checked: every answer is a 200, every stream complete and in order.
 """
 
 import asyncio
+import itertools
 import json
 import re
 import time
@@ -11,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from benchmarks.prompts import make_prompts
 
 __all__ = ["Load", "Target", "run_load", "run_streams"]
 
@@ -27,9 +31,11 @@ class Target:
     path: str = "/v1/chat/completions"
     headers: tuple[tuple[str, str], ...] = ()
 
-    def request(self, *, stream: bool) -> bytes:
-        """The bytes of one request: a prompt of 15 words."""
-        prompt = "What is the capital of France and why has it been that for so long?"
+    def requests(self, *, stream: bool) -> list[bytes]:
+        """The bytes of some hundred requests, each with another prompt."""
+        return [self._request(prompt, stream=stream) for prompt in make_prompts()]
+
+    def _request(self, prompt: str, *, stream: bool) -> bytes:
         body: dict[str, Any] = {"model": self.model, "messages": [{"role": "user", "content": prompt}]}
         text = json.dumps({**body, "stream": True} if stream else body).encode()
         headers = {"Host": "127.0.0.1", "Content-Type": "application/json", "Authorization": "Bearer bench"}
@@ -58,12 +64,13 @@ class Load:
 async def run_load(target: Target, *, clients: int, seconds: float, n_requests: int | None = None) -> Load:
     """Plain requests from `clients` connections for some seconds, or until `n_requests` were answered."""
     latencies: list[float] = []
-    request = target.request(stream=False)
+    requests = itertools.cycle(target.requests(stream=False))
     started = time.perf_counter()
 
     async def client() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
         while time.perf_counter() - started < seconds and (n_requests is None or len(latencies) < n_requests):
+            request = next(requests)
             asked = time.perf_counter()
             writer.write(request)
             await _read_whole(reader)
@@ -79,11 +86,12 @@ async def run_streams(target: Target, *, streams: int, words: int, in_turn: bool
 
     A stream that is refused, cut, late, incomplete or out of order counts as failed.
     """
-    request = target.request(stream=True)
+    requests = itertools.cycle(target.requests(stream=True))
     wanted = "".join(f"{i} " for i in range(words))
 
     async def client() -> float:
         reader, writer = await asyncio.open_connection("127.0.0.1", target.port, limit=1 << 20)
+        request = next(requests)
         asked = time.perf_counter()
         writer.write(request)
         async with asyncio.timeout(_LONGEST_S):

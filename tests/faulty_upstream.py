@@ -82,7 +82,7 @@ def event(finish: str | None = None, **delta: str) -> bytes:
     )
 
 
-def stream(*pieces: bytes | float, end: bool = True, reset: bool = False) -> Act:
+def stream(*pieces: bytes | float | Act, end: bool = True, reset: bool = False) -> Act:
     """A chunked event stream; numbers are pauses. Without `end` it is cut, with `reset` by a TCP reset."""
 
     def act(connection: socket.socket) -> None:
@@ -91,6 +91,8 @@ def stream(*pieces: bytes | float, end: bool = True, reset: bool = False) -> Act
         for piece in pieces:
             if isinstance(piece, bytes):
                 connection.sendall(b"%x\r\n%s\r\n" % (len(piece), piece))
+            elif callable(piece):
+                piece(connection)
             else:
                 time.sleep(piece)
         if end:
@@ -107,8 +109,8 @@ def hang_up(connection: socket.socket) -> None:
 
 
 def silence(connection: socket.socket) -> None:
-    """Never answers."""
-    time.sleep(1.5)
+    """Never answers, until the client hangs up."""
+    connection.recv(1)
 
 
 def garbage(connection: socket.socket) -> None:

@@ -46,7 +46,7 @@ class ServerProcess:
     def __exit__(self, *_: object) -> None:
         self.process.terminate()
         try:
-            self.process.wait(timeout=20)
+            self.process.wait(timeout=60)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -92,7 +92,7 @@ class ServerProcess:
             return False
 
 
-def wait_until(is_so: Callable[[], Any], timeout_s: float = 20.0) -> Any:
+def wait_until(is_so: Callable[[], Any], timeout_s: float = 60.0) -> Any:
     """The first true value of `is_so`, asked again and again."""
     deadline = time.monotonic() + timeout_s
     while not (value := is_so()):

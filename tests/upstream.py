@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-__all__ = ["LocalServer", "Received", "Upstream", "running_upstream"]
+__all__ = ["LocalServer", "Received", "Upstream", "closed_port", "running_upstream"]
 
 WORDS = ["The ", "capital ", "is ", "Paris", "."]
 
@@ -46,12 +46,14 @@ class Upstream:
         cancelled: the places in `received` of the streams that were hung up on before their end.
         delay_s: before the first byte.
         pause_s: between the chunks of a stream.
+        held: streams that have begun do not go on before this is cleared.
     """
 
     received: list[Received] = field(default_factory=list)
     cancelled: list[int] = field(default_factory=list)
     delay_s: float = 0.0
     pause_s: float = 0.0
+    held: bool = False
 
     def app(self) -> Starlette:
         """The ASGI application."""
@@ -134,6 +136,8 @@ class Upstream:
             for delta in [{"role": "assistant"}, *({"content": word} for word in WORDS)]:
                 yield _event({**envelope, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
                 await asyncio.sleep(self.pause_s)
+                while self.held:
+                    await asyncio.sleep(0.01)
             yield _event({**envelope, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
             yield b"data: [DONE]\n\n"
             finished = True
@@ -188,3 +192,11 @@ def running_upstream() -> Iterator[Upstream]:
     with LocalServer(made.app()) as server:
         made.url = f"{server.url}/v1"
         yield made
+
+
+@contextmanager
+def closed_port() -> Iterator[int]:
+    """A port on which nobody listens, nor can as long as the block lasts."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield int(taken.getsockname()[1])

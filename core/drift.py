@@ -26,7 +26,8 @@ from pointsman.core.arrays import FloatArray
 __all__ = ["HORIZON", "ShiftTest", "alarm_level"]
 
 HORIZON = 10_000
-_N_CELLS = 4096  # values in one cell are ties: that costs power below the width of a cell, not validity
+_BLOCK = 64
+_N_CELLS = _BLOCK * _BLOCK  # values in one cell are ties: that costs power below the width of a cell, not validity
 _N_RANKS = 1024
 _TILTS = (1.0, 2.0, 4.0, 8.0)
 
@@ -72,7 +73,9 @@ class ShiftTest:
             raise ValueError(f"reference has shape {values.shape}, wanted (n,) numbers in [0, {upper:g}]")
         self._scale = _N_CELLS / upper
         cells = np.minimum(values * self._scale, _N_CELLS - 1).astype(np.int64)
-        self._counts = np.bincount(cells, minlength=_N_CELLS)
+        counts = np.bincount(cells, minlength=_N_CELLS)
+        self._counts: list[int] = counts.tolist()
+        self._blocks: list[int] = counts.reshape(-1, _BLOCK).sum(axis=1).tolist()
         self._n_ranked = values.size
         self._rng = rng
         self._bets = _bets()
@@ -89,10 +92,12 @@ class ShiftTest:
         if not 0.0 <= value * self._scale <= _N_CELLS:
             raise ValueError(f"value is {value}, wanted a number in [0, {_N_CELLS / self._scale:g}]")
         cell = min(int(value * self._scale), _N_CELLS - 1)
+        block = cell // _BLOCK
         self._n_ranked += 1
         self._counts[cell] += 1
-        below, ties = int(self._counts[:cell].sum()), int(self._counts[cell])
-        return (below + self._rng.random() * ties) / self._n_ranked
+        self._blocks[block] += 1
+        below = sum(self._blocks[:block]) + sum(self._counts[block * _BLOCK : cell])
+        return (below + self._rng.random() * self._counts[cell]) / self._n_ranked
 
     def update(self, value: float) -> float:
         """Takes one live value and returns the evidence; see `rank` for errors."""

@@ -97,11 +97,6 @@ class DriftMonitor:
         watch = self._watches.get(router)
         return self.config.on_alarm == "strong" and watch is not None and watch.alarm is not None
 
-    def is_void(self, router: str) -> bool:
-        """Whether what the router's calibration guarantees holds no longer."""
-        watch = self._watches.get(router)
-        return watch is not None and watch.alarm is not None
-
     def status(self) -> dict[str, Any]:
         """What is watched and what was found, as JSON types."""
         return {

@@ -14,7 +14,6 @@ from pointsman.serve.config import Config, ModelConfig
 from pointsman.serve.digest import config_digest
 from pointsman.serve.drift.fallback import StrongOnDrift
 from pointsman.serve.exchange import Exchange
-from pointsman.serve.feedback.shadow import check_shadow
 from pointsman.serve.line import ChooseModel, ResolveModel, ScorePrompt, Step
 from pointsman.serve.memory import Memory
 from pointsman.serve.money.billing import Billing
@@ -83,6 +82,8 @@ class Engine:
         self.billing = Billing({name: tariff.price for name, tariff in self.tariffs.items()}, self.pair)
         prices = (self._price(self.pair.strong), self._price(self.pair.weak))
         if config.shadow is not None:
+            from pointsman.serve.feedback.shadow import check_shadow
+
             check_shadow(config.shadow, self.billing)
         self.policies = Policies(
             config.policy,
@@ -114,7 +115,9 @@ class Engine:
         if self.memory.drift is not None:
             self.memory.drift.show(self.routers)
         if self.memory.shadow is not None:
-            self.memory.shadow.show(self.config.shadow, self.upstreams, self.billing)
+            self.memory.shadow.show(
+                self.config.shadow, self.upstreams, self.billing, lambda: self.policies.spent_wall(None) is not None
+            )
 
     async def close(self) -> None:
         """Closes what `start` opened."""

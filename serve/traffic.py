@@ -76,24 +76,26 @@ def traffic_from_rows(
     """Traffic from rows of a store; see `read_store`.
 
     The gain of a request is the mean over its comparisons. A side's share of compared requests is taken for the
-    probability with which each of that side was compared.
+    probability with which each of that side was compared. Its rating is the mean of the last words on it.
     """
+    from pointsman.serve.feedback.export import latest_feedback
+
     routed = [row for row in rows if row.router is not None and row.win_rate is not None and row.decided is not None]
     strong = strong or _strong_model(routed)
     if not routed or strong is None:
         raise DataError(
             f"{source} holds no routed request with a win rate, or none that tells the strong model: --strong"
         )
-    gains: dict[str, list[float]] = defaultdict(list)
+    gains: dict[str | None, list[float]] = defaultdict(list)
     for found in comparisons:
         if strong in (found.model_a, found.model_b):
             share = found.outcome if found.model_a == strong else 1.0 - found.outcome
-            gains[found.request_id].append(2.0 * share - 1.0)
-    ratings: dict[str, list[float]] = defaultdict(list)
-    for said in feedback:
+            gains[found.decision_id].append(2.0 * share - 1.0)
+    ratings: dict[str | None, list[float]] = defaultdict(list)
+    for said in latest_feedback(feedback):
         if said.kind == "rating":
-            ratings[said.request_id].append(said.value)
-    gain = np.array([_mean(gains.get(row.request_id)) for row in routed])
+            ratings[said.decision_id].append(said.value)
+    gain = np.array([_mean(gains.get(row.id)) for row in routed])
     went_strong = np.array([row.decided == strong for row in routed])
     logged = Logged(
         went_strong=went_strong,
@@ -101,7 +103,7 @@ def traffic_from_rows(
         weak_usd=_column([row.weak_usd for row in routed]),
         gain=gain,
         probability=_shares(went_strong, gain),
-        rating=np.array([_mean(ratings.get(row.request_id)) for row in routed]),
+        rating=np.array([_mean(ratings.get(row.id)) for row in routed]),
     )
     return Traffic(
         source,

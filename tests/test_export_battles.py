@@ -21,20 +21,24 @@ class Log:
 
     def __init__(self, folder):
         self.url, self._rows, self._at = f"sqlite:///{folder / 'store.db'}", [], NOW
+        self._asked = {}
 
     def ask(self, request_id, prompt, model="small"):
-        self._add(DecisionRow, request_id=request_id, path="/v1/chat/completions", prompt=prompt, model=model)
+        row = self._add(DecisionRow, request_id=request_id, path="/v1/chat/completions", prompt=prompt, model=model)
+        self._asked[request_id] = row.id
 
     def say(self, request_id, kind, value, key_id=None):
-        self._add(FeedbackRow, request_id=request_id, kind=kind, value=value, key_id=key_id)
+        about = {"request_id": request_id, "decision_id": self._asked[request_id]}
+        self._add(FeedbackRow, **about, kind=kind, value=value, key_id=key_id)
 
-    def compare(self, request_id, outcome):
-        names = {"model_a": "small", "model_b": "big"}
-        self._add(ComparisonRow, request_id=request_id, **names, outcome=outcome, judge="judge")
+    def compare(self, request_id, outcome, model_a="small", model_b="big"):
+        about = {"request_id": request_id, "decision_id": self._asked[request_id]}
+        self._add(ComparisonRow, **about, model_a=model_a, model_b=model_b, outcome=outcome, judge="judge")
 
     def _add(self, row, /, **values):
         self._at += 1.0
         self._rows.append(row(id=new_row_id(self._at), at=self._at, **values))
+        return self._rows[-1]
 
     def write(self):
         async def write():
@@ -75,6 +79,25 @@ def test_comparisons_and_preferences_become_battles(log, tmp_path, capsys):
         ("How?", "big", "small", "model_b", "user"),
     ]
     assert len(read_battles(tmp_path / "battles.jsonl")) == 2
+
+
+def test_requests_of_one_id_are_told_apart(log, tmp_path):
+    """Clients choose request ids: what is said of one answer never counts for another one's prompt."""
+    log.ask("same", "Why?")
+    log.compare("same", 0.0)
+    log.say("same", "preference", 1.0, key_id="k1")
+    log.ask("same", "How?", model="big")
+    log.compare("same", 1.0, "big", "small")
+    log.say("same", "preference", 0.0, key_id="k1")
+    assert export(log, tmp_path / "battles.jsonl") == 0
+    rows = [json.loads(line) for line in (tmp_path / "battles.jsonl").read_text().splitlines()]
+    found = [(row["prompt"], row["model_a"], row["winner"], row["judge"]) for row in rows]
+    assert found == [
+        ("Why?", "small", "model_b", "judge"),
+        ("How?", "big", "model_a", "judge"),
+        ("Why?", "big", "model_a", "user"),
+        ("How?", "big", "model_b", "user"),
+    ]
 
 
 def test_outcomes_hold_the_ratings_too(log, tmp_path):

@@ -62,12 +62,16 @@ def bearer(keys, who):
     return {"authorization": f"Bearer {keys[1][who]}"}
 
 
-def kept(url, request_id):
+def rows(url, table, **chosen):
     async def read():
         async with Store(StoreConfig(url=url)) as store:
-            return await store.feedback(request_id=request_id)
+            return await getattr(store, table)(**chosen)
 
-    return [(row.kind, row.value, row.comment) for row in asyncio.run(read())]
+    return asyncio.run(read())
+
+
+def kept(url, request_id):
+    return [(row.kind, row.value, row.comment) for row in rows(url, "feedback", request_id=request_id)]
 
 
 def test_a_rating_is_kept_with_its_request(ask, say, url):
@@ -89,7 +93,7 @@ def test_a_preference_is_for_either_model(ask, say, url, preference, value):
     assert kept(url, request_id) == [("preference", value, None)]
 
 
-def test_others_requests_are_as_if_they_were_not(ask, say, url):
+def test_others_requests_are_as_if_they_were_not(ask, say, url, keys):
     """Unknown and foreign ids are answered alike; an admin may speak of all; nobody can take an id over."""
     request_id = ask("ann")
     unknown = say("bob", request_id="nobody-asked-this", rating=1)
@@ -100,6 +104,9 @@ def test_others_requests_are_as_if_they_were_not(ask, say, url):
     ask("bob", **{"x-request-id": request_id})
     assert say("ann", request_id=request_id, rating=1).status_code == 200
     assert say("root", request_id=request_id, rating=0).status_code == 200
+    asked = {row.id: row.key_id for row in rows(url, "decisions") if row.request_id == request_id}
+    whose = {row.value: asked[row.decision_id] for row in rows(url, "feedback", request_id=request_id)}
+    assert whose[1.0] == keys[1]["ann"].split("-")[1]
 
 
 @pytest.mark.parametrize(

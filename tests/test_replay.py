@@ -139,21 +139,37 @@ def decided(k, *, win_rate, **parts):
 
 def compared(k, *, to_strong):
     return ComparisonRow(
-        id=f"c{k}", request_id=f"r{k}", at=float(k), model_a="small", model_b="big", outcome=1.0 - to_strong, judge="j"
+        id=f"c{k}",
+        request_id=f"r{k}",
+        at=float(k),
+        model_a="small",
+        model_b="big",
+        outcome=1.0 - to_strong,
+        judge="j",
+        decision_id=f"{k:028x}",
     )
 
 
 def test_rows_of_the_store_become_a_log():
-    """Comparisons give gains, a side's share of them the probability, ratings their mean; the rest is left out."""
+    """Comparisons give gains, a side's share of them the probability, ratings their mean; the rest is left out.
+
+    A key's last word counts, and nothing that was said of another's request with the same id.
+    """
     rows = [decided(k, win_rate=k / 10) for k in range(10)]
     rows += [decided(10, win_rate=0.1, router=None)]
-    feedback = [FeedbackRow(id=f"f{k}", request_id="r3", at=9.0, kind="rating", value=float(k)) for k in (1, 2)]
+    said = [("k1", 0.1, 3), ("k1", 0.5, 3), ("k2", 1.0, 3), ("k1", 0.0, 99)]
+    feedback = [
+        FeedbackRow(
+            id=f"f{i}", request_id="r3", at=9.0, kind="rating", value=value, key_id=key, decision_id=f"{k:028x}"
+        )
+        for i, (key, value, k) in enumerate(said)
+    ]
     traffic = traffic_from_rows(rows, [compared(1, to_strong=1.0), compared(2, to_strong=0.5)], feedback, source="x")
     logged = traffic.logged
     assert logged.went_strong.tolist() == [False] * 5 + [True] * 5
     assert logged.gain[1:3].tolist() == [1.0, 0.0] and np.isnan(logged.gain[3:]).all()
     assert logged.probability.tolist() == [0.4] * 5 + [0.0] * 5
-    assert logged.rating[3] == 1.5 and np.isnan(logged.rating[4])
+    assert logged.rating[3] == 0.75 and np.isnan(logged.rating[4])
     assert any("1 requests" in note for note in traffic.notes) and any("strong" in note for note in traffic.notes)
     with pytest.raises(DataError, match="--strong"):
         traffic_from_rows([decided(1, win_rate=0.1)], [], [], source="x")

@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 import time
+from dataclasses import replace
 
 import httpx
 import orjson
@@ -84,7 +85,7 @@ def make(strong="strong words", judge=None, **settings):
 
 def sample(**more):
     document = {"model": "auto", "messages": [{"role": "user", "content": "Why?"}], **more}
-    return Sample("r1", document, "Why?", "weak words", 7)
+    return Sample("r1", "d1", "small", document, "Why?", "weak words", 7)
 
 
 async def compared(shadow, *samples):
@@ -113,15 +114,28 @@ async def compared(shadow, *samples):
 async def test_both_orders_are_judged(judge, outcome):
     """A judge that always prefers the first answer makes a tie; one that knows what it wants is heard."""
     (row,) = await compared(make(judge=judge), sample())
-    assert (row.request_id, row.model_a, row.model_b, row.outcome, row.judge) == (
-        "r1",
-        "small",
-        "big",
-        outcome,
-        "judge",
-    )
+    assert (row.request_id, row.decision_id, row.model_a, row.model_b) == ("r1", "d1", "small", "big")
+    assert (row.outcome, row.judge) == (outcome, "judge")
     assert (row.tokens_a, row.tokens_b) == (7, 50)
     assert row.cost_usd == pytest.approx((100 * 10 + 50 * 30 + 2 * (100 * 5 + 50 * 15)) / 1e6)
+
+
+async def test_strong_answers_are_compared_with_the_weak_model():
+    """The other way round all is the same: the weak model is asked and paid, the outcome is that of who answered."""
+    shadow = make()
+    shadow.models["small"] = Scripted(lambda _: "weak words")
+    (row,) = await compared(shadow, replace(sample(), model="big", answer="strong words"))
+    assert (row.model_a, row.model_b, row.outcome, row.tokens_b) == ("big", "small", 1.0, 50)
+    assert row.cost_usd == pytest.approx((100 * 1 + 50 * 2 + 2 * (100 * 5 + 50 * 15)) / 1e6)
+    assert shadow.models["big"].asked == []
+
+
+async def test_a_hard_budget_that_is_spent_ends_comparisons():
+    """Behind the wall neither the strong model nor the judge is asked, until its next period."""
+    shadow = make()
+    shadow.show(shadow._config, shadow.models, shadow._billing, lambda: True)
+    assert await compared(shadow, sample()) == []
+    assert (shadow.count("over_budget"), shadow.models["big"].asked) == (1, [])
 
 
 async def test_equal_answers_are_a_tie_without_a_judge():
@@ -253,14 +267,15 @@ def test_what_cannot_be_compared_is_left_alone(served, body):
 
 def test_a_share_is_a_share(monkeypatch):
     """Of many answers about that share is drawn; where the queue is full, the rest is counted and left."""
-    monkeypatch.setattr("pointsman.serve.feedback.shadow.take_sample", lambda record, weak: sample())
-    shadow = make(share=0.25, queue=5000)
-    for _ in range(4000):
-        shadow(Record("r", "/"))
-    assert 900 < shadow._queue.qsize() < 1100
+    monkeypatch.setattr("pointsman.serve.feedback.shadow.take_sample", lambda record: sample())
+    for model, share in (("small", 0.25), ("big", 0.1), ("other", 0.0), (None, 0.0)):
+        shadow = make(share=0.25, strong_share=0.1, queue=5000)
+        for _ in range(4000):
+            shadow(Record("r", "/", model=model))
+        assert abs(shadow._queue.qsize() - 4000 * share) < 200
     shadow = make(share=1.0, queue=10)
     for _ in range(30):
-        shadow(Record("r", "/"))
+        shadow(Record("r", "/", model="small"))
     assert (shadow._queue.qsize(), shadow.count("busy")) == (10, 20)
 
 
@@ -284,6 +299,9 @@ def test_a_shadow_that_cannot_work_is_refused(served, changes, problem):
 def test_prices_are_needed_for_the_ceiling(served):
     """Dollars cannot be held where they are not known."""
     values = served[1]
-    values["models"]["judge"] = {"base_url": values["models"]["judge"]["base_url"]}
+    bare = {"base_url": values["models"]["judge"]["base_url"]}
     with pytest.raises(ConfigError, match="needs the price of judge"):
-        create_app(make_config(values))
+        create_app(make_config({**values, "models": {**values["models"], "judge": bare}}))
+    shadow = {**values["shadow"], "strong_share": 0.1}
+    with pytest.raises(ConfigError, match="needs the price of small"):
+        create_app(make_config({**values, "models": {**values["models"], "small": bare}, "shadow": shadow}))

@@ -49,9 +49,22 @@ async def test_a_row_comes_back_as_it_was_written(store):
         upstream_ms=12.5, total_ms=99.0,
     )  # fmt: skip
     bare = decision(request_id="bare")
-    said = FeedbackRow(id=new_row_id(NOW), request_id="abc", at=NOW, kind="rating", value=0.5, key_id="k", comment="é")
+    said = FeedbackRow(
+        id=new_row_id(NOW), request_id="abc", at=NOW, kind="rating", value=0.5, key_id="k", comment="é",
+        decision_id="d",
+    )  # fmt: skip
     judged = ComparisonRow(
-        id=new_row_id(NOW), request_id="abc", at=NOW, model_a="a", model_b="b", outcome=0.5, judge="j", cost_usd=0.1
+        id=new_row_id(NOW),
+        request_id="abc",
+        at=NOW,
+        model_a="a",
+        model_b="b",
+        outcome=0.5,
+        judge="j",
+        cost_usd=0.1,
+        tokens_a=1,
+        tokens_b=2**40,
+        decision_id="d",
     )
     await store.add([row, said, bare, judged])
     assert await store.decision("abc") == row
@@ -277,6 +290,26 @@ async def test_many_who_start_at_once_migrate_once(store_url):
     finally:
         for store in stores:
             await store.close()
+
+
+async def test_what_was_said_before_rows_were_named_is_joined_by_key_and_request(store):
+    """The second step finds the answer that was meant: the last one before, of the same key, or of the same model."""
+    rows = [decision(NOW + i, request_id="r", key_id=f"k{i % 2}", model=("big", "small")[i // 2]) for i in range(4)]
+
+    def said(at, key):
+        return FeedbackRow(id=new_row_id(at), at=at, request_id="r", kind="rating", value=1.0, key_id=key)
+
+    judged = ComparisonRow(
+        id=new_row_id(NOW + 9), at=NOW + 9, request_id="r", model_a="big", model_b="small", outcome=1.0, judge="j"
+    )
+    late = [said(NOW + 9 + i, key) for i, key in enumerate(("k0", "k1", None, "admin"))]
+    await store.add([*rows, said(NOW + 1.5, "k0"), *late, judged])
+    async with store._database.writing() as connection:
+        for statement in migrations.MIGRATIONS[1][2:]:
+            await connection.execute(text(statement))
+    found = [row.decision_id for row in await store.feedback()]
+    assert found == [rows[0].id, rows[2].id, rows[3].id, rows[3].id, None]
+    assert [row.decision_id for row in await store.comparisons()] == [rows[1].id]
 
 
 async def test_a_step_that_fails_changes_nothing(store):

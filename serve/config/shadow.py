@@ -4,26 +4,28 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pointsman.serve.config.base import Name, Part
+from pointsman.serve.config.base import Name, Part, Share
 
 __all__ = ["ShadowConfig"]
 
 
 class ShadowConfig(Part):
-    """Asking the strong model, too, now and then, and having both answers judged; nobody waits for it.
+    """Asking the other model, too, now and then, and having both answers judged; nobody waits for it.
 
     Attributes:
         share: of the weak model's answers to chat requests that are compared, drawn at random.
+        strong_share: likewise of the strong model's answers.
         judge: name of the model that judges, neither of the two.
         max_usd_per_day: what comparisons may cost in a day of the policy's time zone, all processes together.
-        max_tokens: of an answer of the strong model, unless the request itself says how many.
-        limit_parameter: how the strong model's upstream calls that limit.
+        max_tokens: of the other model's answer, unless the request itself says how many.
+        limit_parameter: how the upstreams call that limit.
         judge_max_tokens: of a verdict with its reasons.
         concurrency: comparisons under way at once.
         queue: answers that may wait to be compared; beyond them none is taken.
     """
 
     share: Annotated[float, Field(gt=0.0, le=1.0)]
+    strong_share: Share = 0.0
     judge: Name
     max_usd_per_day: Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
     max_tokens: Annotated[int, Field(gt=0)] = 2048

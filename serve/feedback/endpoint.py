@@ -18,6 +18,7 @@ from pointsman.serve.store.rows import FeedbackRow, new_row_id
 from pointsman.serve.wire import ClientGone, read_body, send_body
 
 if TYPE_CHECKING:
+    from pointsman.serve.store.rows import DecisionRow
     from pointsman.serve.store.store import Store
 
 __all__ = ["PREFERENCE", "RATING", "FeedbackEndpoint", "read_feedback"]
@@ -61,7 +62,8 @@ class FeedbackEndpoint:
             raise RequestError(message, status=404, code="no_store")
         key = request_key(scope)
         try:
-            if not await _is_there(self._store, request_id, None if key is None or key.admin else key.id):
+            decision = await _find(self._store, request_id, None if key is None or key.admin else key.id)
+            if decision is None:
                 message = f"request_id is {request_id!r}, and no request of yours has that id"
                 raise RequestError(message, status=404, param="request_id", code="request_not_found")
             now = time.time()
@@ -73,6 +75,7 @@ class FeedbackEndpoint:
                 value=value,
                 key_id=key.id if key is not None else None,
                 comment=comment,
+                decision_id=decision.id,
             )
             await self._store.add([said])
         except StoreError as error:
@@ -112,12 +115,13 @@ def _preference(document: dict[str, Any], pair: ModelPair) -> float:
     return outcomes[preference]
 
 
-async def _is_there(store: "Store", request_id: str, key_id: str | None) -> bool:
+async def _find(store: "Store", request_id: str, key_id: str | None) -> "DecisionRow | None":
+    """The decision on a request, of a key's own requests if `key_id` is given."""
     for wait_s in _WAITS_S:
         await asyncio.sleep(wait_s)
-        if await store.decision(request_id, key_id=key_id) is not None:
-            return True
-    return False
+        if (decision := await store.decision(request_id, key_id=key_id)) is not None:
+            return decision
+    return None
 
 
 def _storable(comment: str | None) -> str | None:

@@ -72,22 +72,22 @@ async def read_export(
     """
     comparisons = await store.comparisons(since=since, until=until)
     said = latest_feedback(await store.feedback(since=since, until=until))
-    wanted = {row.request_id for row in comparisons} | {row.request_id for row in said}
+    wanted = {row.decision_id for row in comparisons} | {row.decision_id for row in said}
     if not wanted:
         raise DataError("the store holds no feedback and no comparison of that time")
     asked: dict[str, tuple[str, str | None]] = {}
     async for page in store.scan(DecisionFilter(until=until)):
-        asked |= {row.request_id: (row.prompt, row.model) for row in page if row.request_id in wanted and row.prompt}
+        asked |= {row.id: (row.prompt, row.model) for row in page if row.id in wanted and row.prompt}
     return _joined(comparisons, said, asked, pair)
 
 
 def latest_feedback(rows: Iterable[FeedbackRow]) -> list[FeedbackRow]:
-    """The last word of each key on each request, per kind; the oldest first.
+    """The last word of each key on each answer, per kind; the oldest first.
 
     Args:
         rows: the oldest first.
     """
-    last = {(row.request_id, row.kind, row.key_id): row for row in rows}
+    last = {(row.decision_id, row.kind, row.key_id): row for row in rows}
     return sorted(last.values(), key=lambda row: row.id)
 
 
@@ -99,13 +99,13 @@ def _joined(
 ) -> Export:
     found = Export()
     for judged in comparisons:
-        prompt, _ = asked.get(judged.request_id, (None, None))
+        prompt, _ = asked.get(judged.decision_id or "", (None, None))
         found.n_without_prompt += prompt is None
         if prompt is not None:
             names = {"model_a": judged.model_a, "model_b": judged.model_b}
             found.battles.append({"prompt": prompt, **names, "outcome": judged.outcome, "judge": judged.judge})
     for row in said:
-        prompt, model = asked.get(row.request_id, (None, None))
+        prompt, model = asked.get(row.decision_id or "", (None, None))
         found.n_without_prompt += prompt is None
         if prompt is None:
             continue

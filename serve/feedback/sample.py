@@ -15,27 +15,31 @@ _NOT_TEXT = ("tools", "functions", "audio", "modalities", "prediction")
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One answer of the weak model, with its request.
+    """One answer of the weak or the strong model, with its request.
 
     Attributes:
         request_id: what the client saw.
+        decision_id: of its row in the store; None where it has none.
+        model: who answered.
         document: the request.
         question: its conversation as one text, for the judge.
-        answer: what the weak model said.
+        answer: what it said.
         n_tokens: of that answer.
     """
 
     request_id: str
+    decision_id: str | None
+    model: str
     document: Mapping[str, Any]
     question: str
     answer: str
     n_tokens: int
 
 
-def take_sample(record: Record, weak: str) -> Sample | None:
-    """The sample that a request makes; None unless it is a routed chat request that `weak` answered in words alone."""
+def take_sample(record: Record) -> Sample | None:
+    """The sample that a request makes; None unless it is a routed chat request that was answered in words alone."""
     exchange = record.exchange
-    if exchange is None or record.outcome != "answered" or record.model != weak or record.usage is None:
+    if exchange is None or record.outcome != "answered" or record.model is None or record.usage is None:
         return None
     document = exchange.request.document
     if exchange.surface is not CHAT or record.decision is None or record.decision.router is None:
@@ -46,7 +50,7 @@ def take_sample(record: Record, weak: str) -> Sample | None:
     answer = answer_text(exchange.tries[-1]) if exchange.tries else None
     if not question or not answer:
         return None
-    return Sample(record.id, document, question, answer, record.usage.output_tokens)
+    return Sample(record.id, record.row_id, record.model, document, question, answer, record.usage.output_tokens)
 
 
 def answer_text(tried: Try) -> str | None:

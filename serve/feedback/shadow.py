@@ -1,7 +1,8 @@
-"""Asks the strong model, too, now and then, and has both answers judged: off the request path, within a day's dollars.
+"""Asks the other model, too, now and then, and has both answers judged: off the request path, within a day's dollars.
 
 What it learns are comparisons on the traffic that is really served: they tell whether the weak model is good enough
-where it is asked, how long the strong model's answers would have been, and they are data to train on.
+where it is asked, and where it is not, how long the strong model's answers would have been, and they are data to train
+on.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from pointsman.core.decision import Decision
 from pointsman.core.errors import ConfigError, UpstreamError
+from pointsman.core.pair import ModelPair
 from pointsman.serve.config import ShadowConfig
 from pointsman.serve.errors import RequestError
 from pointsman.serve.feedback.sample import Sample, answer_text, take_sample
@@ -32,7 +34,7 @@ from pointsman.serve.store.rows import ComparisonRow, Row, new_row_id
 from pointsman.serve.surfaces import CHAT
 from pointsman.serve.upstreams.upstream import Call, Upstream
 
-__all__ = ["SHADOW_KEY", "Shadow", "check_shadow", "strong_request"]
+__all__ = ["SHADOW_KEY", "Shadow", "check_shadow", "shadow_request"]
 
 _LOG = logging.getLogger(__name__)
 SHADOW_KEY = "shadow"  # under which the ledger books comparisons: no access key's id is like it
@@ -75,6 +77,7 @@ class Shadow:
         self._held_usd = 0.0
         self._upstreams: Mapping[str, Upstream] = {}
         self._billing: Billing | None = None
+        self._walled: Callable[[], bool] = lambda: False
         self._results = Counter(
             "pointsman_shadow_comparisons", "Answers drawn for comparison: compared, over budget, busy, failed.",
             ["result"], registry=registry,
@@ -82,13 +85,20 @@ class Shadow:
         for result in ("compared", "over_budget", "busy", "failed"):
             self._results.labels(result)
 
-    def show(self, config: ShadowConfig | None, upstreams: Mapping[str, Upstream], billing: Billing) -> None:
+    def show(
+        self,
+        config: ShadowConfig | None,
+        upstreams: Mapping[str, Upstream],
+        billing: Billing,
+        walled: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Compares by these settings, with these models, from now on.
 
         Args:
             config: None compares nothing.
+            walled: whether a hard budget is spent, so that nothing but the weak model is to be asked.
         """
-        self._config, self._upstreams, self._billing = config, upstreams, billing
+        self._config, self._upstreams, self._billing, self._walled = config, upstreams, billing, walled
 
     async def start(self) -> None:
         """Begins to compare what is drawn."""
@@ -106,10 +116,13 @@ class Shadow:
 
     def __call__(self, record: Record) -> None:
         """Draws from the requests that have ended."""
-        if self._config is None or self._billing is None or self._rng.random() >= self._config.share:
+        if self._config is None or self._billing is None:
             return
-        sample = take_sample(record, self._billing.pair.weak)
-        if sample is None:
+        pair = self._billing.pair
+        share = self._config.share if record.model == pair.weak else self._config.strong_share
+        if record.model not in (pair.weak, pair.strong) or self._rng.random() >= share:
+            return
+        if (sample := take_sample(record)) is None:
             return
         try:
             self._queue.put_nowait(sample)
@@ -132,10 +145,13 @@ class Shadow:
             self._results.labels(result).inc()
 
     async def _compare_within_budget(self, sample: Sample, config: ShadowConfig, billing: Billing) -> str:
-        """Compares if the most that it can cost is left of the day's dollars; sets that aside while it does."""
+        """Compares if the most that it can cost is left of the day's dollars, and no hard budget is spent.
+
+        What it can cost is set aside while it does.
+        """
         most_usd = _most_usd(sample, config, billing)
         spent_usd = self._ledger.spent_usd("day", key=SHADOW_KEY)
-        if spent_usd + self._held_usd + most_usd > config.max_usd_per_day:
+        if self._walled() or spent_usd + self._held_usd + most_usd > config.max_usd_per_day:
             return "over_budget"
         self._held_usd += most_usd
         try:
@@ -146,10 +162,11 @@ class Shadow:
 
     async def _compare(self, sample: Sample, config: ShadowConfig, billing: Billing) -> None:
         pair, charges = billing.pair, list[Charge]()
-        strong = await self._ask(pair.strong, strong_request(sample.document, config), billing, charges)
+        other = _other(sample, pair)
+        answer = await self._ask(other, shadow_request(sample.document, config), billing, charges)
         shares = [0.5]
-        if strong != sample.answer:
-            texts = (sample.answer, strong)
+        if answer != sample.answer:
+            texts = (sample.answer, answer)
             orders = (judge_prompt(sample.question, *texts), judge_prompt(sample.question, *reversed(texts)))
             asked = [
                 {"messages": [{"role": "user", "content": text}], config.limit_parameter: config.judge_max_tokens}
@@ -163,9 +180,10 @@ class Shadow:
             ComparisonRow(
                 id=new_row_id(now),
                 request_id=sample.request_id,
+                decision_id=sample.decision_id,
                 at=now,
-                model_a=pair.weak,
-                model_b=pair.strong,
+                model_a=sample.model,
+                model_b=other,
                 outcome=0.5 if mean == 0.5 else float(mean > 0.5),
                 judge=config.judge,
                 cost_usd=sum(costs),
@@ -199,20 +217,25 @@ class Shadow:
 
 
 def check_shadow(config: ShadowConfig, billing: Billing) -> None:
-    """Raises `ConfigError` where the price of the strong model or of the judge is not known."""
-    unpriced = [name for name in (billing.pair.strong, config.judge) if name not in billing.prices]
+    """Raises `ConfigError` where the price of a model that is asked, or of the judge, is not known."""
+    asked = [billing.pair.strong, config.judge] + [billing.pair.weak] * (config.strong_share > 0.0)
+    unpriced = [name for name in asked if name not in billing.prices]
     if unpriced:
         raise ConfigError(
             f"shadow.max_usd_per_day needs the price of {', '.join(unpriced)}: give it as models.<name>.price"
         )
 
 
-def strong_request(document: Mapping[str, Any], config: ShadowConfig) -> dict[str, Any]:
+def shadow_request(document: Mapping[str, Any], config: ShadowConfig) -> dict[str, Any]:
     """The request once more, for a whole answer of limited length."""
     request = {name: value for name, value in document.items() if name not in _LEFT_OUT}
     if not any(request.get(name) for name in _LIMITS):
         request[config.limit_parameter] = config.max_tokens
     return request
+
+
+def _other(sample: Sample, pair: ModelPair) -> str:
+    return pair.weak if sample.model == pair.strong else pair.strong
 
 
 def _most_usd(sample: Sample, config: ShadowConfig, billing: Billing) -> float:
@@ -221,8 +244,8 @@ def _most_usd(sample: Sample, config: ShadowConfig, billing: Billing) -> float:
     longest = next((limit for limit in given if isinstance(limit, int)), config.max_tokens)
     question = estimate_tokens(orjson.dumps(sample.document.get("messages")).decode())
     read = estimate_tokens(sample.question) + estimate_tokens(sample.answer) + longest + estimate_tokens(TEMPLATE)
-    strong, judge = billing.prices[billing.pair.strong], billing.prices[config.judge]
-    return strong.cost_usd(question, longest) + 2.0 * judge.cost_usd(read, config.judge_max_tokens)
+    other, judge = billing.prices[_other(sample, billing.pair)], billing.prices[config.judge]
+    return other.cost_usd(question, longest) + 2.0 * judge.cost_usd(read, config.judge_max_tokens)
 
 
 def _share(verdict: str) -> float:

@@ -72,7 +72,24 @@ _FIRST = (
     """,
 )
 
-MIGRATIONS: tuple[Sequence[str], ...] = (_FIRST,)
+_SECOND = (  # clients choose request ids, and two may choose the same
+    "ALTER TABLE feedback ADD COLUMN decision_id TEXT",
+    "ALTER TABLE comparisons ADD COLUMN decision_id TEXT",
+    """
+    UPDATE feedback SET decision_id = (
+        SELECT max(d.id) FROM decisions AS d WHERE d.request_id = feedback.request_id AND d.id < feedback.id
+        AND (feedback.key_id IS NULL OR d.key_id = feedback.key_id)
+    )
+    """,
+    """
+    UPDATE comparisons SET decision_id = (
+        SELECT max(d.id) FROM decisions AS d WHERE d.request_id = comparisons.request_id AND d.id < comparisons.id
+        AND d.model = comparisons.model_a
+    )
+    """,
+)
+
+MIGRATIONS: tuple[Sequence[str], ...] = (_FIRST, _SECOND)
 
 
 async def migrate(connection: AsyncConnection, steps: Sequence[Sequence[str]] = MIGRATIONS) -> None:

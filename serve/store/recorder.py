@@ -10,7 +10,6 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 from pointsman.core.errors import ConfigError
 from pointsman.serve.exchange import Exchange
@@ -67,7 +66,9 @@ class Recorder:
 
     def __call__(self, record: Record) -> None:
         """A request has ended; its row follows within 50 ms."""
-        self._ended.append((self._clock(), record))
+        at = self._clock()
+        record.row_id = new_row_id(at)
+        self._ended.append((at, record))
         if len(self._ended) >= _AT_ONCE:
             self._put_all()
         elif self._later is None:
@@ -81,55 +82,54 @@ class Recorder:
             self._put(self._row(*self._ended.popleft()))
 
     def _row(self, at: float, record: Record) -> DecisionRow:
-        decision, upstream_s, routing_s = record.decision, record.upstream_s, record.routing_s
-        values: dict[str, Any] = {
-            "id": new_row_id(at),
-            "request_id": record.id,
-            "at": at,
-            "path": record.path,
-            "model": record.model,
-            "cost_usd": record.cost_usd,
-            "strong_usd": record.strong_usd,
-            "weak_usd": record.weak_usd,
-            "outcome": record.outcome,
-            "status": record.status,
-            "stream": record.stream,
-            "trail": record.trail,
-            "routing_ms": None if routing_s is None else 1e3 * routing_s,
-            "upstream_ms": None if upstream_s is None else 1e3 * upstream_s,
-            "total_ms": 1e3 * record.total_s,
-        }
-        if decision is not None:
-            values["decided"] = decision.model
-            values["router"] = decision.router
-            values["win_rate"] = decision.win_rate
-            values["threshold"] = decision.threshold
-            values["policy"] = decision.policy
-            values["reason"] = _short(decision.reason)
+        row = DecisionRow(
+            id=record.row_id or new_row_id(at),
+            request_id=record.id,
+            at=at,
+            path=record.path,
+            model=record.model,
+            cost_usd=record.cost_usd,
+            strong_usd=record.strong_usd,
+            weak_usd=record.weak_usd,
+            outcome=record.outcome,
+            status=record.status,
+            stream=record.stream,
+            trail=record.trail,
+            routing_ms=record.routing_ms,
+            upstream_ms=record.upstream_ms,
+            total_ms=record.total_ms,
+        )
+        if (decision := record.decision) is not None:
+            row.decided = decision.model
+            row.router = decision.router
+            row.win_rate = decision.win_rate
+            row.threshold = decision.threshold
+            row.policy = decision.policy
+            row.reason = _short(decision.reason)
         if record.exchange is not None:
-            self._add_request(values, record.exchange)
+            self._add_request(row, record.exchange)
         if (usage := record.usage) is not None:
-            values["input_tokens"] = usage.input_tokens
-            values["output_tokens"] = usage.output_tokens
-            values["cached_tokens"] = usage.cached_tokens
-            values["usage_estimated"] = usage.estimated
-        return DecisionRow(**values)
+            row.input_tokens = usage.input_tokens
+            row.output_tokens = usage.output_tokens
+            row.cached_tokens = usage.cached_tokens
+            row.usage_estimated = usage.estimated
+        return row
 
-    def _add_request(self, values: dict[str, Any], exchange: Exchange) -> None:
-        values["requested"] = _short(exchange.request.model)
+    def _add_request(self, row: DecisionRow, exchange: Exchange) -> None:
+        row.requested = _short(exchange.request.model)
         if (key := exchange.key) is not None:
-            values["key_id"] = key.id
-            values["tier"] = key.tier
-        values["checkpoint"] = exchange.checkpoint
+            row.key_id = key.id
+            row.tier = key.tier
+        row.checkpoint = exchange.checkpoint
         if exchange.session is not None:
-            values["session"] = _short(exchange.session)
+            row.session = _short(exchange.session)
         if exchange.embedding is not None and self._config.embeddings:
-            values["embedding"] = exchange.embedding.astype("<f4", copy=False).tobytes()
+            row.embedding = exchange.embedding.astype("<f4", copy=False).tobytes()
         if prompt := exchange.request.prompt:
             if self._hash_key is not None:
-                values["prompt_hash"] = prompt_hash(prompt, self._hash_key)
+                row.prompt_hash = prompt_hash(prompt, self._hash_key)
             if self._config.prompts == "text":
-                values["prompt"] = clean_text(prompt[: self._config.prompt_characters])
+                row.prompt = clean_text(prompt[: self._config.prompt_characters])
 
 
 def prompt_hash(prompt: str, key: bytes) -> str:

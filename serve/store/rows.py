@@ -1,6 +1,6 @@
 """What the store's tables hold, one type per table. Times are seconds since 1970 (UTC), kept to the millisecond."""
 
-import os
+import random
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -22,7 +22,8 @@ class DecisionRow:
     """One request.
 
     Attributes:
-        id: the row's own; ids sort by `at`. No two rows share one, whatever ids the clients give their requests.
+        id: the row's own; ids sort by `at`, and those of one process in the order in which they were made. No two rows
+            share one, whatever ids the clients give their requests.
         request_id: what the client saw as x-pointsman-request-id; not unique where clients repeat theirs.
         at: when the request ended.
         path: where it was sent.
@@ -95,6 +96,7 @@ class FeedbackRow:
         value: what was said, as a number.
         key_id: who said it; None where no keys are asked for.
         comment: in words.
+        decision_id: of the answer's row among the decisions; None where it is not known.
     """
 
     id: str
@@ -104,6 +106,7 @@ class FeedbackRow:
     value: float
     key_id: str | None = None
     comment: str | None = None
+    decision_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +120,7 @@ class ComparisonRow:
         judge: who judged.
         cost_usd: of the other answer and of judging; None where not known.
         tokens_a, tokens_b: of either answer; None where not known.
+        decision_id: of that request's row among the decisions; None where it is not known.
     """
 
     id: str
@@ -129,6 +133,7 @@ class ComparisonRow:
     cost_usd: float | None = None
     tokens_a: int | None = None
     tokens_b: int | None = None
+    decision_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,14 +178,28 @@ class StatusRow:
 Row: TypeAlias = DecisionRow | FeedbackRow | ComparisonRow
 
 
-def new_row_id(at: float) -> str:
-    """An id for a row of that time: 12 digits of milliseconds and 16 random ones, hexadecimal."""
-    return first_row_id(at) + os.urandom(8).hex()
+class _RowIds:
+    """Ids that one process makes: those of one millisecond sort in the order in which they were made."""
+
+    __slots__ = ("_first", "_n")
+
+    def __init__(self) -> None:
+        self._first, self._n = "", 0
+
+    def __call__(self, at: float) -> str:
+        """An id for a row of that time: 12 digits of milliseconds, 4 that count, 12 random ones, hexadecimal."""
+        first = first_row_id(at)
+        self._n = self._n + 1 if first == self._first else 0
+        self._first = first
+        return f"{first}{self._n & 0xFFFF:04x}{random.getrandbits(48):012x}"
 
 
 def first_row_id(at: float) -> str:
     """What no id of a row at that time or later is below, and every id of an earlier one is."""
     return f"{max(0, round(1000.0 * at)):012x}"
+
+
+new_row_id = _RowIds()
 
 
 def clean_text(text: str) -> str:

@@ -129,6 +129,7 @@ feedback = Table(
     Column("value", Double, nullable=False),
     Column("key_id", Text),
     Column("comment", Text),
+    Column("decision_id", Text),
     Index("feedback_request_id", "request_id", "id"),
 )
 
@@ -145,6 +146,7 @@ comparisons = Table(
     Column("cost_usd", Double),
     Column("tokens_a", BigInteger),
     Column("tokens_b", BigInteger),
+    Column("decision_id", Text),
     Index("comparisons_request_id", "request_id", "id"),
 )
 

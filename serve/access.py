@@ -1,6 +1,6 @@
 """Lets in who has a key, and as often as the key allows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -38,7 +38,7 @@ class RequireKey:
         self._rates = rates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        key = self._keys.find(_presented(scope))
+        key = next((key for text in _presented(scope) if (key := self._keys.find(text)) is not None), None)
         if key is None:
             message = "no valid key was given, wanted one as `Authorization: Bearer pm-...`"
             error = RequestError(message, status=401, type="authentication_error", code="invalid_api_key")
@@ -81,10 +81,10 @@ def require_admin(scope: Scope) -> None:
         raise RequestError(message, status=403, type="permission_error", code="admin_required")
 
 
-def _presented(scope: Scope) -> str:
+def _presented(scope: Scope) -> Iterator[str]:
+    """What may be a key: clients of Anthropic's API may send one in each of the two headers."""
     for name, value in scope["headers"]:
         if name == b"authorization" and value[:7].lower() == b"bearer ":
-            return str(value[7:].strip().decode("latin-1"))
-        if name == b"x-api-key":
-            return str(value.decode("latin-1"))
-    return ""
+            yield value[7:].strip().decode("latin-1")
+        elif name == b"x-api-key":
+            yield value.strip().decode("latin-1")

@@ -16,14 +16,15 @@ from pointsman.serve.config import RetryConfig
 from pointsman.serve.errors import UpstreamFailure
 from pointsman.serve.event_streams import EventStream
 from pointsman.serve.money.tries import Try
-from pointsman.serve.retry import is_retried, is_upstreams_fault, retry_delay_s
+from pointsman.serve.retry import is_operators, is_retried, is_upstreams_fault, retry_delay_s
 from pointsman.serve.sse import PrimedStream, relay_events
 from pointsman.serve.upstreams.upstream import Call, Reply, Upstream
 
 __all__ = ["Answered", "Attempts", "Service"]
 
 _LOG = logging.getLogger(__name__)
-_FINAL = frozenset({"upstream_timeout", "upstream_unavailable"})  # waited for long enough, or left alone
+# Waited for long enough, left alone, or not going to be better.
+_FINAL = frozenset({"upstream_timeout", "upstream_unavailable", "upstream_too_large", "upstream_refused"})
 _TOO_MANY = 429
 NewStream: TypeAlias = Callable[[], EventStream]
 
@@ -126,6 +127,7 @@ class Attempts:
                 f"it is asked again in {service.breaker.retry_after_s():.0f} s",
                 status=503,
                 code="upstream_unavailable",
+                retry_after_s=service.breaker.retry_after_s(),
             )
         tried = Try(model)
         trail.tries.append(tried)
@@ -144,6 +146,9 @@ class Attempts:
             service.breaker.fail()
         elif status != _TOO_MANY:
             service.breaker.succeed()
+        if is_operators(status):
+            message = f"the service of model {model!r} refuses this server's own key, or its credit, with a {status}"
+            raise UpstreamFailure(message, code="upstream_refused")
         return Answered(reply, model, tuple(trail.results), stream)
 
 

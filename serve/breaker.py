@@ -25,26 +25,22 @@ class Breaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether calls are being refused."""
-        return self._opened_at is not None
+        """Whether a call would be refused now."""
+        return self.retry_after_s() > 0.0
 
     def allow(self) -> bool:
         """Whether a call may be made now; where it may, its outcome must be reported."""
         if self._opened_at is None:
             return True
-        now = self._clock()
-        if now - self._opened_at < self._open_s:
+        if self.is_open:
             return False
-        if self._probe_at is not None and now - self._probe_at < self._open_s:
-            return False
-        self._probe_at = now
+        self._probe_at = self._clock()
         return True
 
     def retry_after_s(self) -> float:
         """Seconds until the next call may be made."""
-        if self._opened_at is None:
-            return 0.0
-        return max(0.0, self._opened_at + self._open_s - self._clock())
+        since = self._opened_at if self._probe_at is None else self._probe_at
+        return 0.0 if since is None else max(0.0, since + self._open_s - self._clock())
 
     def succeed(self) -> None:
         """A call was answered: it closes."""

@@ -41,13 +41,17 @@ class UpstreamFailure(UpstreamError):  # noqa: N818  (an UpstreamError that know
     Attributes:
         status: HTTP status for the client: 502, or 504 where time ran out.
         code: one word for the kind of failure, e.g. "upstream_timeout".
+        retry_after_s: when it is worth asking again; None where nothing is known of that.
         trail: every try that was made, in order.
     """
 
-    def __init__(self, message: str, *, status: int = 502, code: str = "upstream_error") -> None:
+    def __init__(
+        self, message: str, *, status: int = 502, code: str = "upstream_error", retry_after_s: float | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
+        self.retry_after_s = retry_after_s
         self.trail: tuple[str, ...] = ()
 
     def body(self) -> bytes:

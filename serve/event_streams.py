@@ -90,6 +90,11 @@ class ChatStream(EventStream):
 
     closing = DONE
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._begun: set[int] = set()  # places of the answers, of which n > 1 asks for several
+        self._ended: set[int] = set()
+
     def show(self, events: bytes) -> bytes:
         return hide_usage(events) if self.hides_usage else events
 
@@ -102,11 +107,18 @@ class ChatStream(EventStream):
             self.usage = read_usage(event["usage"]) or self.usage
 
     def _note_choice(self, choice: dict[str, Any]) -> None:
-        if choice.get("finish_reason"):
-            self.finished = True
+        self._note_place(choice)
         delta = choice.get("delta")
         if isinstance(delta, dict):
             self._note_delta(delta)
+
+    def _note_place(self, choice: dict[str, Any]) -> None:
+        place = choice.get("index")
+        place = place if isinstance(place, int) else 0
+        places = self._ended if choice.get("finish_reason") else self._begun
+        if place not in places:
+            places.add(place)
+            self.finished = self._begun <= self._ended
 
     def _note_delta(self, delta: dict[str, Any]) -> None:
         self.answer.add(delta.get("content"))

@@ -1,13 +1,14 @@
 """The HTTP protocol on the clients' side: uvicorn's, with limits on the head of a request.
 
-Without them a client could hold a connection for ever by sending its headers a byte at a time, or fill the memory with
-headers that never end.
+Without them a client could hold a connection for ever by sending its headers a byte at a time, or by reading nothing of
+its answer, or fill the memory with headers that never end.
 """
 
 import asyncio
 from functools import partial
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from pointsman.serve.config import ServerConfig
@@ -21,45 +22,72 @@ _CLOSING_S = 1.0  # for the client to read why
 class LimitedProtocol(HttpToolsProtocol):
     """One client's connection."""
 
-    def __init__(self, *, header_timeout_s: float, max_header_bytes: int, **uvicorns: Any) -> None:
+    def __init__(
+        self, *, header_timeout_s: float, max_header_bytes: int, stall_timeout_s: float, **uvicorns: Any
+    ) -> None:
         """As uvicorn makes it.
 
         Args:
             header_timeout_s: for the head of a request to arrive, the first one's from the connection on.
             max_header_bytes: of the head of a request.
+            stall_timeout_s: for the client to take some of what waits for it.
         """
         super().__init__(**uvicorns)
         self._header_timeout_s = header_timeout_s
         self._max_header_bytes = max_header_bytes
+        self._stall_timeout_s = stall_timeout_s
+        self._stalled: asyncio.TimerHandle | None = None
         self._n_head = self._n_read = 0
-        self._in_head = self._too_large = self._refused = False
+        self._in_head = self._declines = self._too_large = self._refused = False
         self._late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(_JoinedWrites(transport, self.loop))  # type: ignore[arg-type]
-        self._late = self.loop.call_later(self._header_timeout_s, self._refuse_late)
+        self._wait_for_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        self.resume_writing()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        if self._stalled is None:
+            self._stalled = self.loop.call_later(self._stall_timeout_s, self.transport.abort)
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return
         self._n_read = len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.send_400_response("")
+        except httptools.HttpParserUpgrade as upgrade:
+            self._decline_upgrade(data[upgrade.args[0] :])
+            return
         if self._in_head:
             self._n_head += len(data)
             if self._n_head > self._max_header_bytes:
                 self._refuse_large()
-        if self._late is None and (self.cycle is None or self.cycle.response_complete):
-            self._late = self.loop.call_later(self._header_timeout_s, self._refuse_late)
+        if self.cycle is None or self.cycle.response_complete:
+            self._wait_for_head()
 
     def on_message_begin(self) -> None:
-        self._in_head, self._n_head = True, 0
+        self._in_head, self._n_head, self._declines = True, 0, False
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
+        self._declines = self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
+        if self._declines:
+            return
         self._in_head = False
         self._stop_waiting()
         if self._n_head + self._n_read > self._max_header_bytes:  # what was read may hold some of the body
@@ -69,11 +97,36 @@ class LimitedProtocol(HttpToolsProtocol):
                 raise ValueError(size)  # ends the parsing, and comes back as send_400_response
         super().on_headers_complete()
 
+    def on_message_complete(self) -> None:
+        if not self._declines:
+            super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._in_head:  # of the next request, which began to arrive during this one
+            self._wait_for_head()
+
+    def _decline_upgrade(self, rest: bytes) -> None:
+        """Reads a request that wishes for another protocol, such as HTTP/2, as one that does not.
+
+        The parser takes what follows the head for the other protocol's.
+        """
+        lines = [b"%s: %s\r\n" % header for header in self.headers if header[0] != b"upgrade"]
+        version = self.parser.get_http_version().encode("ascii")
+        head = b"%s %s HTTP/%s\r\n%s\r\n" % (self.parser.get_method(), self.url, version, b"".join(lines))
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.data_received(head + rest)
+
     def send_400_response(self, msg: str) -> None:
         if self._too_large:
             self._refuse_large()
         else:
             self._refuse(400, "the request is not HTTP/1.1", "bad_request")
+
+    def _wait_for_head(self) -> None:
+        if self._late is None:
+            self._late = self.loop.call_later(self._header_timeout_s, self._refuse_late)
 
     def _stop_waiting(self) -> None:
         if self._late is not None:
@@ -102,7 +155,12 @@ class LimitedProtocol(HttpToolsProtocol):
 
 def limit_heads(server: ServerConfig) -> Any:
     """The protocol with a server's limits, for uvicorn's `http`."""
-    return partial(LimitedProtocol, header_timeout_s=server.header_timeout_s, max_header_bytes=server.max_header_bytes)
+    return partial(
+        LimitedProtocol,
+        header_timeout_s=server.header_timeout_s,
+        max_header_bytes=server.max_header_bytes,
+        stall_timeout_s=server.stall_timeout_s,
+    )
 
 
 class _JoinedWrites:

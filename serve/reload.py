@@ -33,6 +33,7 @@ _FIXED = (
     "server.drain_timeout_s",
     "server.header_timeout_s",
     "server.max_header_bytes",
+    "server.stall_timeout_s",
     "server.watch",
     "store",
     "drift",

@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 from pointsman.serve.config import RetryConfig
 from pointsman.serve.upstreams.upstream import Reply
 
-__all__ = ["is_retried", "is_upstreams_fault", "retry_delay_s"]
+__all__ = ["is_operators", "is_retried", "is_upstreams_fault", "retry_delay_s"]
 
 _RETRIED = frozenset({408, 429, 500, 502, 503, 504, 529})
 _OPERATORS = frozenset({401, 402})  # our key, or the credit behind it: the client can do nothing about it
@@ -19,9 +19,14 @@ def is_retried(status: int) -> bool:
     return status in _RETRIED
 
 
+def is_operators(status: int) -> bool:
+    """Whether an answer of this status is for whoever runs the server, and not for the client."""
+    return status in _OPERATORS
+
+
 def is_upstreams_fault(status: int) -> bool:
     """Whether another model might answer where this one answered with this status."""
-    return status in _RETRIED or status in _OPERATORS or status >= 500
+    return status in _RETRIED or status >= 500
 
 
 def retry_delay_s(config: RetryConfig, attempt: int, reply: Reply | None, rng: random.Random) -> float | None:

@@ -6,6 +6,7 @@ import signal
 import time
 from contextlib import suppress
 
+from prometheus_client.multiprocess import mark_process_dead
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 from uvicorn.supervisors.multiprocess import Process
@@ -50,6 +51,7 @@ class Supervisor(Multiprocess):
                 continue
             process.kill()
             process.join()
+            mark_process_dead(process.pid)  # type: ignore[no-untyped-call]
             _LOG.error("worker %s %s; starting another", process.pid, "could not start" if failed else "died")
             self._next_try = time.monotonic() + _RETRY_S
             self.processes[i] = Process(self.config, self.sockets)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import re
 import signal
 import socket
@@ -128,6 +129,23 @@ def hang_up_a_thousand_times(port):
         time.sleep(0.15 if i % 2 else 0.0)
         for connection in connections:
             connection.close()
+
+
+def test_a_worker_that_dies_takes_its_gauges_along(config, upstream):
+    """What it was serving is not shown as being served for ever."""
+    upstream.delay_s = 30.0
+    with ServerProcess("--config", config, "--workers", "2") as server, ThreadPoolExecutor(4) as pool:
+        body = {"model": "big", "messages": HELLO}
+        asked = [pool.submit(httpx.post, f"{server.url}/v1/chat/completions", json=body) for _ in range(4)]
+        wait_until(lambda: server.metric("pointsman_requests_in_flight") == 4)
+        dead = server.pids
+        for pid in dead:
+            os.kill(pid, signal.SIGKILL)
+        for request in asked:
+            assert isinstance(request.exception(), httpx.TransportError)
+        wait_until(lambda: len(server.pids) == 2 and not set(server.pids) & set(dead))
+        wait_until(server._answers)
+        assert server.metric("pointsman_requests_in_flight") == 0
 
 
 def test_workers_share_the_weights_that_they_map(tmp_path):

@@ -65,6 +65,27 @@ def test_without_a_valid_key_nobody_is_let_in(front, keys_file):
     assert httpx.get(f"{url}/health").status_code == 200
 
 
+def test_one_good_key_is_enough(front, keys_file):
+    """Clients that send a key in each of the two headers are let in whichever of them is ours."""
+    _, text = add(keys_file)
+    url = front().url
+    for good, other in (("authorization", "x-api-key"), ("x-api-key", "authorization")):
+        values = {good: f"Bearer {text}" if good == "authorization" else text, other: "Bearer sk-of-another-service"}
+        for headers in (list(values.items()), list(values.items())[::-1]):
+            assert httpx.get(f"{url}/v1/models", headers=headers).status_code == 200
+
+
+def test_a_key_is_shown_the_models_that_it_may_ask_for(front, keys_file):
+    """What the list names is never refused for the key's sake, and what is not in it is not found."""
+    _, text = add(keys_file, models=("router-random*", "stand-in-weak"))
+    url = front().url
+    listed = httpx.get(f"{url}/v1/models", headers=bearer(text)).json()
+    assert [card["id"] for card in listed["data"]] == ["router-random", "stand-in-weak"]
+    assert (listed["first_id"], listed["last_id"]) == ("router-random", "stand-in-weak")
+    for name, status in (("stand-in-weak", 200), ("stand-in-strong", 404), ("nope", 404)):
+        assert httpx.get(f"{url}/v1/models/{name}", headers=bearer(text)).status_code == status
+
+
 def test_a_key_may_be_bound_to_models(front, keys_file):
     """Patterns of model fields are allowed, all others a 403 that lists them."""
     _, text = add(keys_file, models=("router-random-*", "stand-in-weak"))

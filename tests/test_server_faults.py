@@ -77,27 +77,37 @@ def strong(wire) -> Iterator[Misbehaving]:
 
 
 @pytest.fixture
-def front(weak, strong, wire) -> Iterator[LocalServer]:
-    """Pointsman before both, impatient so that the tests are quick."""
+def timeouts() -> dict[str, float]:
+    """Of the weak model; tests in which it is late parametrize them."""
+    return {}
+
+
+@pytest.fixture
+def front(weak, strong, wire, timeouts) -> Iterator[LocalServer]:
+    """Pointsman before both."""
     patience = {
         "provider": wire.provider,
-        "timeouts": {"connect_s": 1, "first_byte_s": 0.6, "between_chunks_s": 0.4, "total_s": 5},
         "retry": {"attempts": 2, "base_s": 0.02, "max_s": 1.2},
-        "breaker": {"failures": 4, "open_s": 0.5},
+        "breaker": {"failures": 4, "open_s": 30},
     }
     values = {
         "strong": "strong",
         "weak": "weak",
-        "models": {"weak": {"base_url": weak.url, **patience}, "strong": {"base_url": strong.url, **patience}},
+        "models": {
+            "weak": {"base_url": weak.url, **patience, "timeouts": timeouts},
+            "strong": {"base_url": strong.url, **patience},
+        },
         "routers": {"random": {}},
     }
-    with LocalServer(create_app(make_config(values))) as server:
+    app = create_app(make_config(values))
+    with LocalServer(app) as server:
+        server.engine = app.engine
         yield server
 
 
 @pytest.fixture
 def ask(front, client_wire) -> Iterator[Callable[..., httpx.Response]]:
-    with httpx.Client(base_url=front.url, timeout=10) as client:
+    with httpx.Client(base_url=front.url, timeout=60) as client:
         yield lambda model=WEAK_FIRST, **more: client.post(
             f"/v1{client_wire.path}", json={"model": model, "messages": HELLO, "max_tokens": 9, **more}
         )
@@ -112,7 +122,7 @@ def test_01_a_429_with_retry_after_is_waited_for(ask, weak, client_wire, wire):
     weak.script = [wire.error(429, "slow down", "Retry-After: 1"), wire.good]
     response = ask()
     assert client_wire.text_of(response) == "fine"
-    assert 1.0 <= weak.times[1] - weak.times[0] < 2.0
+    assert weak.times[1] - weak.times[0] > 0.95
     assert response.headers["x-pointsman-chain"] == "weak 429, weak 200"
 
 
@@ -130,7 +140,7 @@ def test_02_a_persistent_429_falls_back(ask, weak, strong, client_wire, wire):
 
 def test_02_a_pause_that_is_too_long_is_not_waited_for(ask, weak, client_wire, wire):
     """Retry-After beyond the limit, in seconds or as a date, means the other model at once."""
-    for late in ("60", formatdate(time.time() + 60, usegmt=True)):
+    for late in ("600", formatdate(time.time() + 600, usegmt=True)):
         weak.script = [wire.error(429, "slow down", f"Retry-After: {late}")]
         response = ask()
         assert client_wire.text_of(response) == "from the strong model"
@@ -169,22 +179,26 @@ def test_05_a_reset_connection_is_tried_again(ask, weak, client_wire, wire):
     )
 
 
+@pytest.mark.parametrize("timeouts", [{"first_byte_s": 0.3}])
 def test_06_no_response_at_all_falls_back_in_time(ask, weak, client_wire):
-    """The client sees the strong model's answer soon after the limit; asked for by name, a 504."""
+    """The client sees the strong model's answer after the limit, though weak never ends; asked for by name, a 504."""
     weak.script = [silence]
-    started = time.monotonic()
     assert client_wire.text_of(ask()) == "from the strong model"
-    assert time.monotonic() - started < 1.2
     named = ask("weak")
     assert client_wire.refused(named, 504, "upstream_timeout")
 
 
-def test_07_a_slow_first_token_is_waited_for_up_to_the_limit(ask, weak, strong, client_wire, wire):
-    """Within the limit the client sees the stream; beyond it, though headers have come, the strong model's."""
-    strong.script = [good_stream(wire)]
+def test_07_a_slow_first_token_is_waited_for(ask, weak, client_wire, wire):
+    """Within the limit the client sees the stream."""
     weak.script = [stream(0.3, wire.first, wire.piece("fi"), wire.finish, wire.done)]
     assert ask(stream=True).headers["x-pointsman-model"] == "weak"
-    weak.script = [stream(1.5, wire.first, wire.piece("late"))]
+
+
+@pytest.mark.parametrize("timeouts", [{"first_byte_s": 0.3}])
+def test_07_a_first_token_that_is_too_slow_falls_back(ask, weak, strong, client_wire, wire):
+    """Beyond the limit, though headers have come, the client sees the strong model's stream."""
+    strong.script = [good_stream(wire)]
+    weak.script = [stream(silence)]
     late = ask(stream=True)
     assert late.headers["x-pointsman-model"] == "strong"
     assert client_wire.ended(late)
@@ -209,12 +223,13 @@ def test_08_a_stream_that_is_cut_before_its_first_event_is_tried_again(ask, weak
     assert response.headers["x-pointsman-chain"] == "weak upstream_cut, weak upstream_cut, weak 200"
 
 
+@pytest.mark.parametrize("timeouts", [{"between_chunks_s": 0.3}])
 def test_09_a_stalled_stream_ends_in_an_error(ask, weak, client_wire, wire):
-    """The client sees what came and, within the limit, an error event and no proper end."""
-    weak.script = [stream(wire.first, wire.piece("fi"), 1.5, wire.finish)]
-    started = time.monotonic()
-    assert client_wire.broke(ask(stream=True), "upstream_timeout")
-    assert time.monotonic() - started < 1.2
+    """The client sees what came and, though weak never ends, an error event and no proper end."""
+    weak.script = [stream(wire.first + wire.piece("fi"), silence)]
+    response = ask(stream=True)
+    assert client_wire.streamed_text(response) == "fi"
+    assert client_wire.broke(response, "upstream_timeout")
 
 
 def test_10_a_malformed_chunk_ends_in_an_error(ask, weak, client_wire, wire):
@@ -250,7 +265,7 @@ def test_12_to_14_a_400_is_the_clients(ask, weak, strong, message, streaming, wi
     assert (len(weak.requests), len(strong.requests)) == (1, 0)
 
 
-def test_15_a_flapping_upstream_is_left_alone_and_taken_back(ask, weak, strong, client_wire, wire):
+def test_15_a_flapping_upstream_is_left_alone_and_taken_back(ask, front, weak, client_wire, wire):
     """The client never sees the flapping: strong answers while weak is down, and weak again when it is up."""
     weak.script = [wire.error(500, "down")]
     assert client_wire.text_of(ask()) == client_wire.text_of(ask()) == "from the strong model"
@@ -262,7 +277,7 @@ def test_15_a_flapping_upstream_is_left_alone_and_taken_back(ask, weak, strong, 
     named = ask("weak")
     assert client_wire.refused(named, 503, "upstream_unavailable")
     weak.script = [wire.good]
-    time.sleep(0.55)
+    front.engine.services["weak"].breaker._open_s = 0.0
     assert client_wire.text_of(ask()) == "fine"
     assert "x-pointsman-chain" not in ask().headers
 
@@ -287,9 +302,15 @@ def test_16_usage_is_that_of_the_answer_alone(ask, weak, strong, client_wire, wi
         answer(200, b"[]"),
         answer(302, b"", "Location: http://127.0.0.1:9/"),
         answer(200, b"not gzip", "Content-Encoding: gzip"),
+        answer(200, b"what nobody asked for", "Content-Encoding: br"),
+        answer(204, b""),
+        answer(999),
         answer(401, b'{"error": {"message": "bad key", "type": "authentication_error"}}'),
     ],
-    ids=["garbage", "chunks", "half closed", "HTML", "error as 200", "array", "redirect", "bad gzip", "our key"],
+    ids=[
+        *("garbage", "chunks", "half closed", "HTML", "error as 200", "array", "redirect", "bad gzip", "brotli"),
+        *("no content", "no status", "our key"),
+    ],
 )
 @pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize("wires", [(CHAT, CHAT), (MESSAGES, MESSAGES)], ids=["chat", "messages"], indirect=True)
@@ -300,6 +321,48 @@ def test_what_is_no_answer_falls_back(ask, weak, strong, act, streaming, wire):
     response = ask(stream=streaming)
     assert response.status_code == 200
     assert response.headers["x-pointsman-model"] == "strong"
+
+
+@pytest.mark.parametrize("status", [401, 402])
+def test_a_model_that_refuses_the_servers_own_key_is_no_fault_of_the_clients(ask, weak, client_wire, wire, status):
+    """The client, whose key is good, sees a 502, and nothing of what the service says of the key; nobody asks twice."""
+    weak.script = [wire.error(status, "Incorrect API key provided: sk-********wxyz")]
+    response = ask("weak")
+    assert client_wire.refused(response, 502, "upstream_refused")
+    assert "wxyz" not in response.text
+    assert len(weak.requests) == 1
+
+
+def test_a_status_that_is_none_is_a_failure(ask, weak, client_wire):
+    """An upstream that answers 999 is a 502."""
+    weak.script = [answer(999)]
+    assert client_wire.refused(ask("weak"), 502, "upstream_malformed")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "none", ""])
+def test_an_encoding_that_is_none_is_passed_over(ask, weak, client_wire, wire, encoding):
+    """Some services write a character set where a compression belongs; the client sees the answer."""
+    weak.script = [answer(200, wire.completion(), f"Content-Encoding: {encoding}")]
+    assert client_wire.text_of(ask()) == "fine"
+
+
+def test_an_answer_that_never_ends_fills_no_memory(ask, weak, strong, client_wire, wire, monkeypatch):
+    """Beyond the limit the upstream is hung up on, and the client sees the strong model's answer."""
+    monkeypatch.setattr("pointsman.serve.upstreams.openai._MAX_ANSWER_BYTES", 1 << 20)
+    weak.script = [answer(200, b" " * (2 << 20) + wire.completion())]
+    response = ask()
+    assert client_wire.text_of(response) == "from the strong model"
+    assert response.headers["x-pointsman-chain"] == "weak upstream_too_large, strong 200"
+
+
+def test_who_is_left_alone_says_for_how_long(ask, weak, wire):
+    """A client that is refused because a model failed too often knows when to ask again."""
+    weak.script = [wire.error(500, "down")]
+    for _ in range(2):
+        ask("weak")
+    refused = ask("weak")
+    assert refused.status_code == 503
+    assert 0 < int(refused.headers["retry-after"]) <= 30
 
 
 def test_a_compressed_answer_is_read(ask, weak, client_wire, wire):

@@ -15,6 +15,7 @@ import pytest
 from pointsman.serve import create_app
 from pointsman.serve.config_file import make_config
 
+from processes import wait_until
 from upstream import LocalServer
 
 HELLO = [{"role": "user", "content": "A secret prompt"}]
@@ -83,6 +84,18 @@ def test_ready_is_whether_a_routed_request_could_be_answered(upstream, config):
         ask(front, "small")
         assert httpx.get(f"{front.url}/ready").status_code == 503
         assert httpx.get(f"{front.url}/health").status_code == 200
+
+
+def test_a_server_that_was_not_ready_becomes_so_by_itself(upstream, config):
+    """Once the models may be asked again it is ready, though nobody who heeds /ready has asked in the meantime."""
+    for name in ("big", "small"):
+        config["models"][name].update(model="status-500", breaker={"failures": 1, "open_s": 0.5})
+    with LocalServer(create_app(make_config(config))) as front:
+        ask(front, STRONG)
+        ask(front, WEAK)
+        assert httpx.get(f"{front.url}/ready").status_code == 503
+        wait_until(lambda: httpx.get(f"{front.url}/ready").status_code == 200)
+        assert metric(front, "pointsman_breaker_open", model="big") == 0
 
 
 def test_requests_are_logged_without_their_content(front, caplog):

@@ -14,8 +14,8 @@ from pointsman.serve.messages_stream import MessagesStream
 from pointsman.serve.sse import EventBuffer, PrimedStream, event_data, relay_events
 
 
-def chunk(finish=None, **delta):
-    return {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+def chunk(finish=None, index=0, **delta):
+    return {"choices": [{"index": index, "delta": delta, "finish_reason": finish}]}
 
 
 def event(value, end="\n\n"):
@@ -184,6 +184,17 @@ async def test_a_complete_stream_without_done_gets_it():
     """An answer with its finish_reason is complete; the marker that clients wait for is supplied."""
     parts = [event(chunk(content="a")), event(chunk("stop"))]
     assert await relay(*parts) == [*parts, DONE]
+
+
+async def test_a_stream_of_several_answers_is_complete_when_all_are():
+    """With n > 1 the first finish_reason is not the last: a stream that is cut between them is broken."""
+    both = [event(chunk(index=i, content="a")) for i in range(2)]
+    ends = [event(chunk("stop", index=i)) for i in range(2)]
+    assert await relay(*both, *ends) == [*both, *ends, DONE]
+    for some in ([*both, ends[0]], [both[0], ends[0], both[1]]):
+        out = await relay(*some)
+        assert out[:-1] == some
+        assert json.loads(event_data(out[-1])[0])["error"]["code"] == "upstream_cut"
 
 
 @pytest.mark.parametrize("end", [b"data: [DONE]", b"data: [DONE]\n"])

@@ -17,6 +17,7 @@ class ServerConfig(Part):
         max_header_bytes: of a request's line and headers.
         header_timeout_s: for them to arrive.
         body_timeout_s: for a request's body to arrive.
+        stall_timeout_s: for a client to take some of an answer that waits for it.
         routing_timeout_s: for a decision; the strong model answers where it takes longer.
         drain_timeout_s: for the requests that are being served when the server is told to stop.
         cors_origins: origins whose pages may ask from a browser.
@@ -33,6 +34,7 @@ class ServerConfig(Part):
     max_header_bytes: Annotated[int, Field(ge=1024)] = 64 * 1024
     header_timeout_s: Seconds = 20.0
     body_timeout_s: Seconds = 60.0
+    stall_timeout_s: Seconds = 60.0
     routing_timeout_s: Seconds = 2.0
     drain_timeout_s: Seconds = 60.0
     cors_origins: Annotated[tuple[Name, ...], Field(strict=False)] = ()

@@ -17,6 +17,8 @@ _MAX_BUFFERED_BYTES = 256 * 1024  # above, the upstream has to wait for the clie
 _MAX_INFLATED_BYTES = 64 * 1024 * 1024  # of one piece
 _SMALL_BYTES = 16 * 1024
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
+_INFLATED = (b"gzip", b"x-gzip", b"deflate")
+_UNREADABLE = (b"br", b"zstd", b"compress")
 
 
 class BrokenAnswerError(ConnectionError):
@@ -161,11 +163,17 @@ class Connection(asyncio.Protocol):
         for name, value in self.headers:
             if name in (b"content-length", b"transfer-encoding"):
                 self._has_length = True
-            elif name == b"content-encoding" and value.lower() != b"identity":
-                self._inflate = zlib.decompressobj(_GZIP_OR_ZLIB)
+            elif name == b"content-encoding":
+                self._note_encoding(value.strip().lower())
         self.status = self._parser.get_status_code()
         self._has_head = True
         self._wake()
+
+    def _note_encoding(self, encoding: bytes) -> None:
+        if encoding in _INFLATED:
+            self._inflate = zlib.decompressobj(_GZIP_OR_ZLIB)
+        elif encoding in _UNREADABLE:
+            self._fail(BrokenAnswerError(f"a body in {encoding.decode()}, which was not asked for"))
 
     def on_body(self, body: bytes) -> None:
         if self._inflate is not None:

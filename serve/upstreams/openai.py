@@ -22,6 +22,8 @@ __all__ = ["OpenAIUpstream"]
 
 _KEPT = (b"content-type", b"retry-after", b"retry-after-ms", b"request-id", b"x-request-id", b"x-should-retry")
 _KEPT_PREFIXES = (b"x-ratelimit-", b"openai-", b"anthropic-")
+_STATUSES = range(200, 600)
+_MAX_ANSWER_BYTES = 256 * 1024 * 1024  # of one that is not streamed: 2,048 embeddings of 3,072 numbers have half of it
 _NO_STREAMS = (b"application/json", b"text/html")
 
 
@@ -86,8 +88,12 @@ class OpenAIUpstream(Upstream):
     async def _read(self, answer: Answer, started: float) -> bytes:
         """The whole body, which mostly came with its head."""
         pieces: list[bytes] = []
+        left = _MAX_ANSWER_BYTES
         while piece := await self._piece(answer, started, first=not pieces):
             pieces.append(piece)
+            left -= len(piece)
+            if left < 0:
+                raise self._failure(f"sent more than {_MAX_ANSWER_BYTES} bytes", code="upstream_too_large")
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def _pieces(self, answer: Answer, to: Destination, started: float) -> AsyncGenerator[bytes, None]:
@@ -115,6 +121,8 @@ class OpenAIUpstream(Upstream):
         document = _read_object(body)
         if 300 <= answer.status < 400:
             raise self._failure(f"answered {answer.status}, a redirect; check its base_url")
+        if answer.status not in _STATUSES:
+            raise self._failure(f"answered {answer.status}, which is no status", code="upstream_malformed")
         if answer.status >= 400:
             if document is None:
                 phrase = responses.get(answer.status, "")

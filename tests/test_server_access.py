@@ -1,7 +1,6 @@
 """Access keys: who is let in, for what, and how often."""
 
 import json
-import time
 
 import httpx
 import pytest
@@ -14,6 +13,7 @@ from pointsman.serve.cli import main
 from pointsman.serve.config_file import make_config
 from pointsman.serve.keys import AccessKey, KeyRing, new_key, read_keys, write_keys
 
+from processes import wait_until
 from upstream import LocalServer
 
 BODY = {"model": "auto", "messages": [{"role": "user", "content": "Hello"}]}
@@ -123,10 +123,31 @@ def test_a_revoked_key_is_refused_by_the_running_server(front, keys_file, capsys
     url = front().url
     assert httpx.get(f"{url}/v1/models", headers=bearer(text)).status_code == 200
     assert main(["keys", "revoke", listed["id"], "--file", str(keys_file)]) == 0
-    time.sleep(1.1)
-    assert httpx.get(f"{url}/v1/models", headers=bearer(text)).status_code == 401
+    wait_until(lambda: httpx.get(f"{url}/v1/models", headers=bearer(text)).status_code == 401)
     assert main(["keys", "revoke", listed["id"], "--file", str(keys_file)]) == 1
     assert listed["id"] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["--file", "--store"])
+def test_a_name_is_that_of_one_key(tmp_path, capsys, place):
+    """A second key of a name is refused and changes nothing; --replace makes it and revokes the first."""
+    where = [place, str(tmp_path / "keys.json") if place == "--file" else f"sqlite:///{tmp_path}/store.db"]
+
+    def listed():
+        assert main(["keys", "list", "--json", *where]) == 0
+        return [(key["name"], key["id"]) for key in json.loads(capsys.readouterr().out)]
+
+    for name in ("alice", "bob"):
+        assert main(["keys", "create", name, *where]) == 0
+    capsys.readouterr()
+    before = listed()
+    assert main(["keys", "create", "alice", *where]) == 1
+    said = capsys.readouterr()
+    assert said.out == "" and dict(before)["alice"] in said.err and "--replace" in said.err
+    assert listed() == before
+    assert main(["keys", "create", "alice", "--replace", *where]) == 0
+    made = capsys.readouterr().out.split("-")[1]
+    assert sorted(listed()) == sorted([("bob", dict(before)["bob"]), ("alice", made)])
 
 
 def test_a_key_file_that_breaks_while_serving_changes_nothing(front, keys_file, monkeypatch):

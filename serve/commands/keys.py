@@ -21,7 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the subcommand."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     create = actions.add_parser("create", help="make a key and print it, this one time")
-    create.add_argument("name", help="whose it is")
+    create.add_argument("name", help="whose it is; no other valid key may have it")
+    create.add_argument("--replace", action="store_true", help="revoke the keys that have this name")
     create.add_argument("--models", nargs="+", metavar="PATTERN", help="model fields it may ask for, e.g. 'router-mf*'")
     create.add_argument("--requests-per-minute", type=int, help="limit (default: none)")
     create.add_argument("--tier", help="label for policies")
@@ -43,7 +44,15 @@ def run(args: argparse.Namespace) -> int:
         models = tuple(args.models) if args.models else None
         limit = args.requests_per_minute
         key, text = new_key(args.name, models=models, requests_per_minute=limit, tier=args.tier, admin=args.admin)
+        same = [other.id for other in keys.read(create=True).values() if other.name == key.name]
+        if same and not args.replace:
+            raise ConfigError(
+                f"there is a key of the name {key.name!r} already, {', '.join(same)}: choose another name, "
+                "or have it revoked with --replace"
+            )
         keys.add(key)
+        for other in same:
+            keys.revoke(other)
         print(json.dumps({"id": key.id, "key": text}) if args.json else text)
     elif args.action == "revoke":
         keys.revoke(args.id)
@@ -62,12 +71,11 @@ class _FileKeys:
     def __init__(self, path: str) -> None:
         self._path = path
 
-    def read(self) -> Mapping[str, AccessKey]:
-        return read_keys(self._path)
+    def read(self, *, create: bool = False) -> Mapping[str, AccessKey]:
+        return {} if create and not Path(self._path).exists() else read_keys(self._path)
 
     def add(self, key: AccessKey) -> None:
-        before = self.read() if Path(self._path).exists() else {}
-        write_keys(self._path, {**before, key.id: key})
+        write_keys(self._path, {**self.read(create=True), key.id: key})
 
     def revoke(self, key_id: str) -> None:
         write_keys(self._path, revoke_key(self.read(), key_id))
@@ -79,8 +87,8 @@ class _StoreKeys:
     def __init__(self, url: str) -> None:
         self._url = url
 
-    def read(self) -> Mapping[str, AccessKey]:
-        return asyncio.run(self._read())
+    def read(self, *, create: bool = False) -> Mapping[str, AccessKey]:
+        return asyncio.run(self._read(create=create))
 
     def add(self, key: AccessKey) -> None:
         asyncio.run(self._add(key))
@@ -88,12 +96,12 @@ class _StoreKeys:
     def revoke(self, key_id: str) -> None:
         asyncio.run(self._revoke(key_id))
 
-    async def _read(self) -> Mapping[str, AccessKey]:
-        async with _open(self._url) as store:
+    async def _read(self, *, create: bool) -> Mapping[str, AccessKey]:
+        async with _open(self._url, create=create) as store:
             return await store.keys()
 
     async def _add(self, key: AccessKey) -> None:
-        async with _open(self._url, create=True) as store:
+        async with _open(self._url) as store:
             await store.add_key(key)
 
     async def _revoke(self, key_id: str) -> None:

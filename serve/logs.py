@@ -85,9 +85,9 @@ def _fields(record: Record) -> dict[str, Any]:
         "input_tokens": usage.input_tokens if usage else None,
         "output_tokens": usage.output_tokens if usage else None,
         "cost_usd": record.cost_usd,
-        "routing_ms": _ms(record.routing_s),
-        "upstream_ms": _ms(record.upstream_s),
-        "total_ms": _ms(record.total_s),
+        "routing_ms": _round(record.routing_ms, 3),
+        "upstream_ms": _round(record.upstream_ms, 3),
+        "total_ms": _round(record.total_ms, 3),
     }
 
 
@@ -96,9 +96,5 @@ def _second(seconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
-def _ms(seconds: float | None) -> float | None:
-    return None if seconds is None else round(1e3 * seconds, 3)
-
-
-def _round(value: float | None) -> float | None:
-    return None if value is None else round(value, 6)
+def _round(value: float | None, digits: int = 6) -> float | None:
+    return None if value is None else round(value, digits)

@@ -23,7 +23,7 @@ def sighting(record: Record, *, number: int, prompts: bool) -> Sighting:
         number: of the request in this process.
         prompts: show the beginning of the prompt.
     """
-    exchange, usage, routing_s, upstream_s = record.exchange, record.usage, record.routing_s, record.upstream_s
+    exchange, usage = record.exchange, record.usage
     decision = record.decision or _UNDECIDED
     seen: Sighting = {
         "id": f"live-{number}",
@@ -45,9 +45,10 @@ def sighting(record: Record, *, number: int, prompts: bool) -> Sighting:
         "status": record.status,
         "stream": record.stream,
         "trail": record.trail,
-        "routing_ms": None if routing_s is None else 1e3 * routing_s,
-        "upstream_ms": None if upstream_s is None else 1e3 * upstream_s,
-        "total_ms": 1e3 * record.total_s,
+        "routing_ms": record.routing_ms,
+        "upstream_ms": record.upstream_ms,
+        "overhead_ms": record.overhead_ms,
+        "total_ms": record.total_ms,
         "requested": None,
         "key_id": None,
         "session": None,
@@ -62,8 +63,6 @@ def sighting(record: Record, *, number: int, prompts: bool) -> Sighting:
             seen["prompt"] = exchange.request.prompt[:PROMPT_CHARACTERS]
     if usage is not None:
         seen["input_tokens"], seen["output_tokens"] = usage.input_tokens, usage.output_tokens
-    if upstream_s is not None and record.answered_at is not None:
-        seen["overhead_ms"] = 1e3 * (record.answered_at - record.started_at - upstream_s - (routing_s or 0.0))
     return seen
 
 

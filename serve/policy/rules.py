@@ -64,6 +64,7 @@ class Policies:
         self._schedule = [(each, each.span(), ZoneInfo(each.timezone or config.timezone)) for each in config.schedule]
         bounds = config.threshold_bounds
         self._bounds = Bounds(bounds.floor, NEVER_STRONG if bounds.ceiling is None else bounds.ceiling)
+        self._setting_of_all = config if config.is_set else None
         self._names = {name: f"{name} {_fingerprint(router)}" for name, router in routers.items()}
         for problem in self._problems():
             raise ConfigError(problem)
@@ -76,7 +77,7 @@ class Policies:
         """
         router = self._routers[field.router or ""]
         now = self._clock()
-        budgets = tuple(self._budgets(key))
+        budgets = tuple(self._budgets(key)) if self.config.budgets else ()
         if walled := next((budget for budget in budgets if budget.hard and budget.is_spent()), None):
             return Ruled(wall(walled.name), budgets=budgets, walled=True)
         if field.names_threshold:
@@ -177,7 +178,7 @@ class Policies:
         override = self.memory.override(self.digest)
         if override is not None:
             return "admin", override
-        return "", self.config if self.config.is_set else None
+        return "", self._setting_of_all
 
     def _bound(
         self,

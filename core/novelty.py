@@ -51,7 +51,7 @@ class Centroids:
         return np.asarray(np.clip(1.0 - self.cosines(embeddings).max(axis=1).astype(np.float64), 0.0, 2.0))
 
 
-def fit_centroids(embeddings: AnyFloatArray, n_centroids: int, *, rng: np.random.Generator) -> Centroids:
+def fit_centroids(embeddings: AnyFloatArray, n_centroids: int, *, rng: "np.random.Generator") -> Centroids:
     """Spherical k-means from random prompts, up to 30 rounds.
 
     Args:

@@ -2,11 +2,11 @@
 
 import asyncio
 import logging
+import traceback
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Protocol
 
-from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pointsman.serve.engine import Engine
@@ -57,7 +57,6 @@ class Application:
         self._companion = companion
         self._current = _Serving(engine, routes(engine))
         self._finishing: set[asyncio.Task[None]] = set()
-        self._lifespan = Router(lifespan=self._live)
 
     @property
     def engine(self) -> Engine:
@@ -66,7 +65,7 @@ class Application:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await self._lifespan(scope, receive, send)
+            await self._live_by(receive, send)
             return
         serving = self._current
         serving.n_requests += 1
@@ -99,8 +98,22 @@ class Application:
         if not task.cancelled() and (error := task.exception()):
             _LOG.error("an engine that was replaced did not close: %s", error)
 
+    async def _live_by(self, receive: Receive, send: Send) -> None:
+        """Starts when the server says so, and closes when it says so, by ASGI's lifespan protocol."""
+        stage = "startup"
+        await receive()
+        try:
+            async with self._live():
+                await send({"type": "lifespan.startup.complete"})
+                stage = "shutdown"
+                await receive()
+        except BaseException:
+            await send({"type": f"lifespan.{stage}.failed", "message": traceback.format_exc()})
+            raise
+        await send({"type": "lifespan.shutdown.complete"})
+
     @asynccontextmanager
-    async def _live(self, _: object) -> AsyncIterator[None]:
+    async def _live(self) -> AsyncIterator[None]:
         async with AsyncExitStack() as closing:
             memory = self.engine.memory
             await memory.start()

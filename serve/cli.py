@@ -1,10 +1,11 @@
 """The `pointsman` command: finds the subcommand and runs it, importing no other."""
 
 import argparse
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from importlib.metadata import version
+from typing import Any
 
 from pointsman.core.errors import PointsmanError
 
@@ -32,6 +33,8 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command line; returns 0, 1 (the run failed) or 2 (wrong usage)."""
+    # looking for plugins of pydantic reads the metadata of every package that is installed
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     words = list(sys.argv[1:] if argv is None else argv)
     parser, commands = _parser(words)
     try:
@@ -53,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser(words: Sequence[str]) -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
     """The parser of the whole line, and those of the commands."""
     parser = argparse.ArgumentParser(prog="pointsman", description="An LLM router that learns who should answer.")
-    parser.add_argument("--version", action="version", version=f"pointsman {version('pointsman')}")
+    parser.add_argument("--version", action=_PrintVersion, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     chosen = next((word for word in words if not word.startswith("-")), None)
     for name, summary in COMMANDS.items():
@@ -63,3 +66,13 @@ def _parser(words: Sequence[str]) -> tuple[argparse.ArgumentParser, Mapping[str,
             module.add_arguments(command)
             command.set_defaults(run=module.run)
     return parser, commands.choices
+
+
+class _PrintVersion(argparse.Action):
+    """Looks the version up where it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from importlib.metadata import version
+
+        print(f"pointsman {version('pointsman')}")
+        parser.exit()

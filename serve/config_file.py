@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from pointsman.core.errors import ConfigError
@@ -64,40 +63,9 @@ def read_values(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         ConfigError: the file cannot be read, is no YAML mapping, or gives a key twice.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"config file {path} cannot be read: {error}") from error
-    try:
-        values = yaml.load(text, Loader=_Loader)
-        _check_tree(values)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(f"config file {path} is not valid YAML: {error}") from error
-    if not isinstance(values, dict) and values is not None:
-        raise ConfigError(f"config file {path} holds a {type(values).__name__}, wanted a mapping with models, routers")
-    return values or {}
+    from pointsman.serve.yaml_file import read_mapping
 
-
-class _Loader(yaml.SafeLoader):
-    """Safe loader that refuses a key given twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key.value, str) and key.value in seen and key.tag != "tag:yaml.org,2002:merge":
-                raise yaml.MarkedYAMLError(problem=f"key {key.value!r} is given twice", problem_mark=key.start_mark)
-            if isinstance(key.value, str):
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-def _check_tree(value: Any, above: tuple[int, ...] = ()) -> None:
-    """Raises `YAMLError` where an alias stands within what it stands for."""
-    if id(value) in above:
-        raise yaml.YAMLError("an alias stands within what it stands for, and has no end")
-    if isinstance(value, (dict, list)):
-        for inner in value.values() if isinstance(value, dict) else value:
-            _check_tree(inner, (*above, id(value)))
+    return read_mapping(path)
 
 
 def _from_routellm(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The way from a request to its endpoint, short for the requests that matter."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -8,18 +9,35 @@ __all__ = ["Dispatch"]
 
 
 class Dispatch:
-    """Hands POST requests for the given paths to their endpoints, everything else to an application.
+    """Hands requests for the given methods and paths to their endpoints, everything else to an application.
 
-    A framework's routing and middleware cost as much as a routing decision does. The endpoints here need neither: they
-    answer all that happens to them themselves.
+    A framework's routing and middleware cost as much as a routing decision does, and loading it as much as half of
+    everything else at a start. The endpoints here need neither: they answer all that happens to them themselves.
     """
 
-    def __init__(self, posts: Mapping[str, ASGIApp], app: ASGIApp) -> None:
-        self._posts = posts
-        self._app = app
+    def __init__(self, endpoints: Mapping[tuple[str, str], ASGIApp], make_app: Callable[[], ASGIApp]) -> None:
+        """Makes nothing yet.
+
+        Args:
+            endpoints: by method and path.
+            make_app: makes the application, in a thread, for the first request that it is to answer.
+        """
+        self._endpoints = endpoints
+        self._make_app = make_app
+        self._app: asyncio.Task[ASGIApp] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "POST" and (endpoint := self._posts.get(scope["path"])):
+        if scope["type"] == "http" and (endpoint := self._endpoints.get((scope["method"], scope["path"]))):
             await endpoint(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
+            return
+        if self._app is None:
+            self._app = asyncio.create_task(self._make())
+        app = await asyncio.shield(self._app)  # which others may be waiting for as well
+        await app(scope, receive, send)
+
+    async def _make(self) -> ASGIApp:
+        try:
+            return await asyncio.to_thread(self._make_app)
+        except BaseException:
+            self._app = None  # the next request may have more luck, with more descriptors for example
+            raise

@@ -1,6 +1,7 @@
 """What each path answers, as plain ASGI."""
 
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -21,7 +22,6 @@ from pointsman.serve.conversations import session_header
 from pointsman.serve.engine import Engine
 from pointsman.serve.errors import RequestError, UpstreamFailure, error_body
 from pointsman.serve.exchange import Exchange
-from pointsman.serve.explain import Explainer, wants_explanation
 from pointsman.serve.metrics import CONTENT_TYPE, Metrics
 from pointsman.serve.model_field import AUTO, ROUTER_PREFIX
 from pointsman.serve.record import Observer, Record, request_id
@@ -71,7 +71,7 @@ class Completions:
         except UpstreamFailure as failure:
             _LOG.warning("request %s: %s", record.id, failure)
             record.outcome, record.status, record.trail = "failed", failure.status, failure.trail
-            await send_body(send, failure.status, failure.body(), (JSON, *_record_headers(record)))
+            await _fail(send, failure, _record_headers(record))
         except ClientGone:
             record.outcome = "gone"
         except Exception:
@@ -108,6 +108,8 @@ class RouteOnly:
     """
 
     def __init__(self, engine: Engine, *, limits: ServerConfig) -> None:
+        from pointsman.serve.explain import Explainer
+
         self._engine = engine
         self._limits = limits
         self._explainer = Explainer(engine.routers, engine.pair, engine.tariffs, drift=engine.memory.drift)
@@ -117,7 +119,7 @@ class RouteOnly:
             body = await read_body(receive, self._limits)
             question = read_question(body)
             check_model(scope, question.model)
-            explain = wants_explanation(question.document)
+            explain = self._explainer.wanted_by(question.document)
             exchange = Exchange(question, key=request_key(scope), dry=True)
             decision = await self._engine.decide(exchange)
             answer = decision.to_dict()
@@ -134,7 +136,10 @@ class RouteOnly:
 
 
 class Models:
-    """GET /v1/models and /v1/models/<id>, in the words of OpenAI's API and of Anthropic's at once."""
+    """GET /v1/models and /v1/models/<id>, in the words of OpenAI's API and of Anthropic's at once.
+
+    A key is shown what it may ask for.
+    """
 
     def __init__(self, engine: Engine) -> None:
         created = int(time.time())
@@ -154,18 +159,19 @@ class Models:
             }
             for name, owner in owners.items()
         }
-        names = list(owners)
-        pages = {"has_more": False, "first_id": names[0], "last_id": names[-1]}
-        self._list = orjson.dumps({"object": "list", "data": list(self._cards.values()), **pages})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        name = scope["path_params"].get("name")
+        name, key = scope["path_params"].get("name"), request_key(scope)
+        cards = {id: card for id, card in self._cards.items() if key is None or key.allows(id)}
         if name is None:
-            await send_body(send, 200, self._list, (JSON,))
-        elif name in self._cards:
-            await send_body(send, 200, orjson.dumps(self._cards[name]), (JSON,))
+            first, last = next(iter(cards), None), next(reversed(cards), None)
+            pages = {"has_more": False, "first_id": first, "last_id": last}
+            answer = {"object": "list", "data": list(cards.values()), **pages}
+            await send_body(send, 200, orjson.dumps(answer), (JSON,))
+        elif name in cards:
+            await send_body(send, 200, orjson.dumps(cards[name]), (JSON,))
         else:
-            message = f"model {name!r} is not configured here; there are {', '.join(self._cards)}"
+            message = f"there is no model {name!r} here; there are {', '.join(cards)}"
             await _refuse(send, RequestError(message, status=404, param="model", code="model_not_found"))
 
 
@@ -246,6 +252,12 @@ async def _send_answered(send: Send, answered: Answered, headers: Headers) -> No
 async def _refuse(send: Send, error: RequestError, headers: Headers = ()) -> None:
     closing: Headers = ((b"connection", b"close"),) if error.status in _CLOSING else ()
     await send_body(send, error.status, error.body(), (JSON, *closing, *headers))
+
+
+async def _fail(send: Send, failure: UpstreamFailure, headers: Headers) -> None:
+    wait_s = failure.retry_after_s
+    waiting: Headers = () if wait_s is None else ((b"retry-after", b"%d" % math.ceil(wait_s)),)
+    await send_body(send, failure.status, failure.body(), (JSON, *waiting, *headers))
 
 
 def _passed_on(scope: Scope) -> Mapping[str, str]:

@@ -18,7 +18,7 @@ from pointsman.serve.money.tariffs import Tariff
 from pointsman.serve.money.tokens import count_tokens
 from pointsman.serve.served import ServedRouter
 
-__all__ = ["Explainer", "explanation_lines", "wants_explanation"]
+__all__ = ["Explainer", "explanation_lines"]
 
 _N_NEAREST = 3
 _OUTPUT_TOKENS = 300
@@ -39,6 +39,18 @@ class Explainer:
         self._pair = pair
         self._tariffs = tariffs
         self._drift = drift
+
+    @staticmethod
+    def wanted_by(document: Mapping[str, Any]) -> bool:
+        """Whether a question for a decision asks for the reasons as well.
+
+        Raises:
+            RequestError: 400, `explain` is neither true nor false.
+        """
+        explain = document.get("explain", False)
+        if not isinstance(explain, bool):
+            raise RequestError(f"explain is {explain!r:.60}, wanted true or false", param="explain")
+        return explain
 
     def explain(
         self,
@@ -92,18 +104,6 @@ class Explainer:
             return {"model": model, "usd": None, "price": None}
         price = {**asdict(tariff.price), "source": tariff.source}
         return {"model": model, "usd": tariff.price.cost_usd(n_input, n_output), "price": price}
-
-
-def wants_explanation(document: Mapping[str, Any]) -> bool:
-    """Whether a question for a decision asks for the reasons as well.
-
-    Raises:
-        RequestError: 400, `explain` is neither true nor false.
-    """
-    explain = document.get("explain", False)
-    if not isinstance(explain, bool):
-        raise RequestError(f"explain is {explain!r:.60}, wanted true or false", param="explain")
-    return explain
 
 
 def explanation_lines(explanation: Mapping[str, Any]) -> list[str]:

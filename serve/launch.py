@@ -95,6 +95,7 @@ def build_engine(options: LaunchOptions) -> Engine:
 
 def create_worker_app() -> Application:
     """The application of a worker process, which ends where it cannot be built."""
+    gc.disable()
     values = json.loads(os.environ[_OPTIONS_VARIABLE])
     routers = values.pop("routers")
     options = LaunchOptions(routers=tuple(routers) if routers else None, **values)
@@ -136,9 +137,9 @@ def run_server(config: Config, options: LaunchOptions, listener: socket.socket, 
 
 def _application(engine: Engine, options: LaunchOptions) -> Application:
     path = Path(options.config) if options.config else None
-    gc.collect()
-    gc.freeze()  # what is loaded now mostly stays: no need to go through it time and again
+    gc.freeze()  # what is loaded now mostly stays: no need to go through it, now or ever
     gc.set_threshold(*_COLLECTIONS)
+    gc.enable()
     return create_app(engine=engine, reloader=Reloader(Source(options.read_config, partial(_build, options), path)))
 
 

@@ -7,14 +7,14 @@ from prometheus_client import CollectorRegistry
 
 from pointsman.serve.config import Config
 from pointsman.serve.dashboard.live import LiveHub
-from pointsman.serve.drift.monitor import DriftMonitor
-from pointsman.serve.feedback.shadow import Shadow
 from pointsman.serve.money.ledger import Ledger
 from pointsman.serve.money.metrics import MoneyMetrics
 from pointsman.serve.policy.memory import PolicyMemory
 from pointsman.serve.record import Observer
 
 if TYPE_CHECKING:
+    from pointsman.serve.drift.monitor import DriftMonitor
+    from pointsman.serve.feedback.shadow import Shadow
     from pointsman.serve.store.keyring import StoreKeyRing
     from pointsman.serve.store.store import Store
     from pointsman.serve.store.writer import Writer
@@ -81,6 +81,8 @@ class Memory:
         money = MoneyMetrics(memory.registry)
         memory.observe(money)
         if config.shadow is not None and memory.writer is not None:
+            from pointsman.serve.feedback.shadow import Shadow
+
             memory.shadow = memory.keep(
                 Shadow(
                     config.shadow, ledger=memory.ledger, money=money, put=memory.writer.put, registry=memory.registry
@@ -92,6 +94,8 @@ class Memory:
             memory.live = memory.keep(LiveHub(max_watchers=config.dashboard.watchers, prompts=shown))
             memory.observe(memory.live)
         if config.drift is not None:
+            from pointsman.serve.drift.monitor import DriftMonitor
+
             memory.drift = memory.keep(DriftMonitor(config.drift, lambda: memory.store, registry=memory.registry))
             memory.observe(memory.drift)
         if config.telemetry.traces:

@@ -105,7 +105,8 @@ def content_hash(folder: Path) -> str:
     """First 16 hexadecimal digits of the SHA-256 of the vocabulary followed by the table."""
     digest = hashlib.sha256()
     for name in (VOCABULARY, TABLE):
-        digest.update((folder / name).read_bytes())
+        with (folder / name).open("rb") as file:
+            hashlib.file_digest(file, lambda: digest)
     return digest.hexdigest()[:16]
 
 

@@ -1,12 +1,15 @@
 """`pointsman serve`: the HTTP server."""
 
 import argparse
+import gc
 import json
 import os
 import socket
 import sys
+from typing import TYPE_CHECKING
 
-from pointsman.serve.config import Config, json_schema
+if TYPE_CHECKING:
+    from pointsman.serve.config import Config
 
 __all__ = ["add_arguments", "run"]
 
@@ -32,11 +35,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Loads everything, says what is served, and serves until it is told to stop."""
     if args.schema:
+        from pointsman.serve.config import json_schema
+
         print(json.dumps(json_schema(), indent=2))
         return 0
     if args.workers < 1:
         print(f"pointsman serve: --workers is {args.workers}, wanted at least 1", file=sys.stderr)
         return 2
+    gc.disable()  # until all is loaded: hardly any of it is garbage
+    try:
+        return _serve(args)
+    finally:
+        gc.enable()
+
+
+def _serve(args: argparse.Namespace) -> int:
     from pointsman.serve.launch import LaunchOptions, build_engine, hand_over_key, run_server
 
     hand_over_key(args.api_key)
@@ -73,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _exposure(config: Config, *, allowed: bool) -> str | None:
+def _exposure(config: "Config", *, allowed: bool) -> str | None:
     """What is wrong with serving at this address without keys; None if nothing is."""
     host = config.server.host
     if allowed or config.server.asks_for_keys or host in ("127.0.0.1", "::1", "localhost"):
@@ -84,7 +97,7 @@ def _exposure(config: Config, *, allowed: bool) -> str | None:
     )
 
 
-def _bind(config: Config) -> socket.socket:
+def _bind(config: "Config") -> socket.socket:
     host, port = config.server.host, config.server.port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -94,7 +107,7 @@ def _bind(config: Config) -> socket.socket:
         raise OSError(f"cannot listen on {host} port {port}: {said}; choose another with --port") from error
 
 
-def _announce(config: Config, listener: socket.socket, *, routers: list[str]) -> None:
+def _announce(config: "Config", listener: socket.socket, *, routers: list[str]) -> None:
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"
     lines = [f"Pointsman serves {url} with {', '.join(f'router-{name}' for name in routers)}"]

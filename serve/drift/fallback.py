@@ -1,9 +1,12 @@
 """Sends what a drifted router decides to the strong model."""
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from pointsman.serve.drift.monitor import DriftMonitor
 from pointsman.serve.exchange import Exchange
+
+if TYPE_CHECKING:
+    from pointsman.serve.drift.monitor import DriftMonitor
 
 __all__ = ["StrongOnDrift"]
 
@@ -11,7 +14,7 @@ __all__ = ["StrongOnDrift"]
 class StrongOnDrift:
     """The last step of the line: while an alarm stands and the configuration says so, strong answers."""
 
-    def __init__(self, monitor: DriftMonitor) -> None:
+    def __init__(self, monitor: "DriftMonitor") -> None:
         self._monitor = monitor
 
     async def __call__(self, exchange: Exchange) -> None:

@@ -19,8 +19,9 @@ from pointsman.serve.errors import RequestError
 from pointsman.serve.exchange import Exchange
 from pointsman.serve.model_field import parse_model_field
 from pointsman.serve.served import ServedRouter
+from pointsman.serve.upstreams.upstream import Upstream
 
-__all__ = ["ChooseModel", "ResolveModel", "ScorePrompt", "Step"]
+__all__ = ["CheckSurface", "ChooseModel", "ResolveModel", "ScorePrompt", "Step"]
 
 _LOG = logging.getLogger(__name__)
 _INLINE_CHARACTERS = 20_000  # a longer prompt takes milliseconds to tokenise: not on the event loop
@@ -87,6 +88,21 @@ class ScorePrompt:
         if not (math.isfinite(reading.win_rate) and 0.0 <= reading.win_rate <= 1.0):
             raise PointsmanError(f"its win rate is {reading.win_rate}, wanted a number in [0, 1]")
         return reading
+
+
+class CheckSurface:
+    """Leaves out the model of the pair that is not served on the request's surface, where the other one is."""
+
+    def __init__(self, upstreams: Mapping[str, Upstream]) -> None:
+        self._upstreams = upstreams
+
+    async def __call__(self, exchange: Exchange) -> None:
+        if exchange.wanted is None or exchange.wanted.router is None:
+            return
+        path = exchange.surface.path
+        able = tuple([model for model in exchange.candidates if self._upstreams[model].serves(path)])
+        if able and len(able) < len(exchange.candidates):
+            exchange.candidates, exchange.reason = able, f"served on /v1{path}"
 
 
 class ChooseModel:

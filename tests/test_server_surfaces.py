@@ -1,6 +1,6 @@
 """The Responses API and embeddings before a real upstream, and the stand-ins of a server without one."""
 
-import time
+import socket
 from collections.abc import Iterator
 
 import httpx
@@ -14,6 +14,8 @@ from upstream import WORDS, LocalServer, Upstream
 
 HELLO = [{"role": "user", "content": "What is the capital of France?"}]
 STRONG, WEAK = "router-random-0", "router-random-1"
+PAIR = {"strong": "big", "weak": "small"}
+MODELS = dict.fromkeys(PAIR.values(), {"base_url": "http://127.0.0.1:9/v1"})  # which are never asked
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +28,16 @@ def server(upstream) -> Iterator[LocalServer]:
     with LocalServer(upstream.app()) as up:
         models = {name: {"base_url": f"{up.url}/v1", "model": f"{name}-1"} for name in ("big", "small")}
         values = {"strong": "big", "weak": "small", "models": models, "routers": {"random": {}}}
-        values["server"] = {"body_timeout_s": 0.5}
         with LocalServer(create_app(make_config(values))) as front:
             yield front
+
+
+@pytest.fixture(scope="module")
+def hasty() -> Iterator[LocalServer]:
+    """One that waits for no body."""
+    config = make_config({"routers": {"random": {}}, "models": MODELS, **PAIR, "server": {"body_timeout_s": 0.3}})
+    with LocalServer(create_app(config)) as front:
+        yield front
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +76,25 @@ def test_the_responses_api_is_routed_and_passed_through(client, upstream):
     assert [e.delta for e in events if e.type == "response.output_text.delta"] == WORDS
     assert events[-1].type == "response.completed"
     assert upstream.last.path == "/v1/responses"
+
+
+@pytest.mark.parametrize("able", ["strong", "weak"])
+def test_a_request_is_routed_to_a_model_that_serves_its_surface(upstream, able):
+    """Where one of the pair speaks another protocol, the Responses API never meets it by chance: the other answers."""
+    with LocalServer(upstream.app()) as up:
+        models = {name: {"base_url": f"{up.url}/v1", "provider": "anthropic"} for name in ("strong", "weak")}
+        models[able]["provider"] = "openai"
+        values = {"strong": "strong", "weak": "weak", "models": models, "routers": {"random": {}}}
+        with (
+            LocalServer(create_app(make_config(values))) as front,
+            httpx.Client(base_url=f"{front.url}/v1", timeout=60) as http,
+        ):
+            for model in (STRONG, WEAK):
+                answered = http.post("/responses", json={"model": model, "input": "Hello"})
+                assert (answered.status_code, answered.headers["x-pointsman-model"]) == (200, able)
+            assert answered.headers["x-pointsman-reason"] in ("win_rate", "served on /v1/responses")
+            other = "weak" if able == "strong" else "strong"
+            assert http.post("/responses", json={"model": other, "input": "Hello"}).status_code == 404
 
 
 def test_embeddings_go_to_the_model_that_is_named(client, upstream):
@@ -116,14 +144,10 @@ def test_a_stand_in_may_be_named(stand_ins):
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses", "/v1/embeddings", "/v1/route"])
-def test_a_body_that_trickles_in_is_not_waited_for(server, path):
+def test_a_body_that_trickles_in_is_not_waited_for(hasty, path):
     """Beyond the limit the answer is a 408, and the connection is closed."""
-
-    def trickle():
-        yield b'{"model": '
-        time.sleep(1.0)
-        yield b'"auto"}'
-
-    with httpx.Client(base_url=server.url) as slow:
-        response = slow.post(path, content=trickle())
-    assert (response.status_code, response.json()["error"]["code"]) == (408, "request_timeout")
+    with socket.create_connection(("127.0.0.1", hasty.port), timeout=60) as slow:
+        slow.sendall(f'POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{{"model": '.encode())
+        answer = b"".join(iter(lambda: slow.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"request_timeout" in answer

@@ -16,6 +16,7 @@ from pointsman.serve.upstreams.litellm_arguments import (
     function_of,
     last_event,
     read_arguments,
+    takes,
     whole_bytes,
 )
 from pointsman.serve.upstreams.upstream import Call, Reply, Upstream
@@ -37,6 +38,9 @@ class LiteLLMUpstream(Upstream):
     @property
     def provider(self) -> str:
         return self._target.upstream_model.partition("/")[0]
+
+    def serves(self, path: str) -> bool:
+        return takes(path)
 
     async def start(self) -> None:
         self._litellm = await asyncio.to_thread(require_litellm)

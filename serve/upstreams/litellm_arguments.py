@@ -14,7 +14,16 @@ from pointsman.serve.event_streams import DONE
 from pointsman.serve.upstreams.litellm_messages import messages_function
 from pointsman.serve.upstreams.upstream import Call, refuse_surface
 
-__all__ = ["CHAT_PATH", "MESSAGES_PATH", "event_bytes", "function_of", "last_event", "read_arguments", "whole_bytes"]
+__all__ = [
+    "CHAT_PATH",
+    "MESSAGES_PATH",
+    "event_bytes",
+    "function_of",
+    "last_event",
+    "read_arguments",
+    "takes",
+    "whole_bytes",
+]
 
 CHAT_PATH, MESSAGES_PATH, _EMBEDDINGS_PATH = "/chat/completions", "/messages", "/embeddings"
 _REQUIRED = {CHAT_PATH: (), MESSAGES_PATH: ("max_tokens",), _EMBEDDINGS_PATH: ("input",)}
@@ -39,6 +48,11 @@ def function_of(litellm: Any, path: str, model: str, provider: str) -> Callable[
     if path == MESSAGES_PATH:
         return messages_function(litellm, model, provider)
     return litellm.acompletion if path == CHAT_PATH else litellm.aembedding  # type: ignore[no-any-return]
+
+
+def takes(path: str) -> bool:
+    """Whether LiteLLM is asked on a path."""
+    return path in _PARAMETERS
 
 
 def read_arguments(call: Call, model: str) -> dict[str, Any]:

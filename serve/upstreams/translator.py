@@ -3,7 +3,9 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Coroutine
+from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import orjson
@@ -56,6 +58,9 @@ class Translator(Upstream):
     @property
     def provider(self) -> str:
         return self._native.provider
+
+    def serves(self, path: str) -> bool:
+        return path in self._paths or (path == self._translated and _has_litellm())
 
     async def start(self) -> None:
         await self._native.start()
@@ -172,6 +177,11 @@ class Translator(Upstream):
             code = "upstream_malformed"
             return UpstreamFailure(f"the answer of model {name!r} cannot be translated: {problem}", code=code)
         return RequestError(f"the request cannot be translated for model {name!r}: {problem}")
+
+
+@cache
+def _has_litellm() -> bool:
+    return find_spec("litellm") is not None
 
 
 def _reworded(refusal: Reply) -> Reply:

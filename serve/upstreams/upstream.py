@@ -95,6 +95,10 @@ class Upstream(ABC):
     async def close(self) -> None:  # noqa: B027  (nor to give up)
         """Gives up what `start` and the calls opened."""
 
+    def serves(self, path: str) -> bool:
+        """Whether it takes calls of a path, as far as that is known before one is made."""
+        return True
+
     @abstractmethod
     async def send(self, call: Call) -> Reply:
         """The answer; one with an error status is passed on as it is.
@@ -113,6 +117,9 @@ class Wrapper(Upstream):
     @property
     def provider(self) -> str:
         return self._upstream.provider
+
+    def serves(self, path: str) -> bool:
+        return self._upstream.serves(path)
 
     async def start(self) -> None:
         await self._upstream.start()

@@ -8,6 +8,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Scope
 
 from pointsman.serve.access import request_key, require_admin
+from pointsman.serve.config import RouterConfig
 from pointsman.serve.dashboard.api import Answers, Events, Query
 from pointsman.serve.dashboard.decisions import Decisions
 from pointsman.serve.dashboard.facts import facts_about, facts_now
@@ -30,9 +31,10 @@ def dashboard_routes(engine: Engine, own: Callable[[ASGIApp], ASGIApp], *, keys:
     config = engine.config.dashboard
     if hub is None or not config.enabled:
         return []
-    sources = Sources(engine.routers, config.reports, engine.memory.store)
+    bundled = next((name for name, router in engine.config.routers.items() if _is_bundled(name, router)), None)
+    sources = Sources(engine.routers, config.reports, engine.memory.store, bundled=bundled is not None)
     decisions = Decisions(hub, engine.memory.store)
-    about = facts_about(engine) | {"keys": keys, "store": engine.memory.store is not None}
+    about = facts_about(engine) | {"keys": keys, "store": engine.memory.store is not None, "bundled": bundled}
     about["workers"] = bool(os.environ.get("PROMETHEUS_MULTIPROC_DIR"))
     hub.show(lambda: facts_now(engine))
 
@@ -59,3 +61,8 @@ def dashboard_routes(engine: Engine, own: Callable[[ASGIApp], ASGIApp], *, keys:
         Route("/api/events", own(Events(hub)), methods=["GET"]),
         Route("/api/decisions", own(Answers(read_decisions, admin=True)), methods=["GET"]),
     ]
+
+
+def _is_bundled(name: str, router: RouterConfig) -> bool:
+    """Whether it is the router whose benchmarks come with the package."""
+    return router.checkpoint is None and (router.kind or name) == "mf"

@@ -34,27 +34,35 @@ class Sources:
     """The simulator's sources, by id."""
 
     def __init__(
-        self, routers: Mapping[str, ServedRouter], reports: Mapping[str, str], store: "Store | None" = None
+        self,
+        routers: Mapping[str, ServedRouter],
+        reports: Mapping[str, str],
+        store: "Store | None" = None,
+        *,
+        bundled: bool = True,
     ) -> None:
         """Reads nothing yet.
 
         Args:
             reports: files by name.
             store: of the prompts that were routed here, where they are kept.
+            bundled: whether the bundled router is one of them: its benchmarks come last where it is not.
         """
         self._served = tuple(routers)
         self._store = store
+        self._bundled = bundled
         self._routers = {name: router for name, router in routers.items() if router.calibration is not None}
         self._reports = reports
 
     def cards(self) -> list[dict[str, str]]:
         """Id, title and kind of each."""
-        return [
-            *({"id": f"report/{name}", "kind": "report", "title": name} for name in self._reports),
-            *({"id": f"bundled/{name}", "kind": "bundled", "title": title} for name, title in _BUNDLED.items()),
-            *({"id": f"traffic/{name}", "kind": "traffic", "title": name} for name in self._served if self._store),
+        reports = [{"id": f"report/{name}", "kind": "report", "title": name} for name in self._reports]
+        bundled = [{"id": f"bundled/{name}", "kind": "bundled", "title": title} for name, title in _BUNDLED.items()]
+        own = [
             *({"id": f"calibration/{name}", "kind": "calibration", "title": name} for name in self._routers),
+            *({"id": f"traffic/{name}", "kind": "traffic", "title": name} for name in self._served if self._store),
         ]
+        return [*reports, *bundled, *own] if self._bundled else [*reports, *own, *bundled]
 
     async def read(self, wanted: str) -> bytes:
         """One source as JSON.

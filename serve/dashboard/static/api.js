@@ -19,6 +19,12 @@ export async function request(path, { body, signal } = {}) {
   }
 }
 
+// For another key: the page begins anew, and asks for one.
+export function forgetKey() {
+  sessionStorage.removeItem(STORED);
+  location.reload();
+}
+
 export async function read(path, given) {
   const answer = await request(path, given);
   if (!answer.ok) throw new Error(await whatIsWrong(answer));

@@ -1,5 +1,6 @@
 // uPlot in the page's colours: one place for axes, fonts, resizing and themes.
 
+import { el } from "./el.js";
 import { number } from "./numbers.js";
 
 export function colour(name) {
@@ -65,16 +66,29 @@ export class Chart {
     this.plot?.destroy();
     this.element.classList.remove("empty");
     this.element.replaceChildren();
-    const { x, y, ...rest } = this.describe();
+    const { x, y, tip, hooks, ...rest } = this.describe();
+    const bubble = el("div", { class: "tip", hidden: true, "aria-hidden": "true" });
     this.plot = new uPlot({
       ...this.size(),
       legend: { show: false },
-      cursor: { drag: { x: false, y: false }, points: { show: false }, x: false, y: false },
+      cursor: { drag: { x: false, y: false }, points: { show: false }, x: true, y: false },
+      hooks: { ...hooks, setCursor: [(u) => point(u, bubble, tip)] },
       padding: [10, 24, 0, 0],
       axes: [axis(x.words, x.values, 34), axis(y.words, y.values, y.size ?? 50)],
       ...rest,
     }, this.data, this.element);
+    this.plot.over.append(bubble);
   }
+}
+
+// What is at the cursor, in numbers, on the side of it where there is room.
+function point({ cursor, over }, bubble, tip) {
+  const words = cursor.idx == null || cursor.left < 0 ? "" : tip(cursor.idx);
+  bubble.hidden = !words;
+  if (!words) return;
+  bubble.textContent = words;
+  const room = over.clientWidth - bubble.offsetWidth;
+  bubble.style.left = `${Math.max(0, Math.min(room, cursor.left < over.clientWidth / 2 ? cursor.left + 10 : cursor.left - bubble.offsetWidth - 10))}px`;
 }
 
 // Marks on a finished drawing, in the chart's own coordinates.

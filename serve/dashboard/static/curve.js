@@ -67,6 +67,7 @@ export class Curve {
         y: { words: "", values: percents },
         scales: { x: { time: false, range: [low, high] }, y: { range: [0, 1] } },
         series: [{}, line("strong")], hooks,
+        tip: (k) => `threshold ${number(this.state.row.points.threshold[k], 3)}: ${percent(this.state.row.points.share[k])} to strong`,
       };
     }
     const values = this.data.slice(1).flat().filter((value) => value !== null);
@@ -74,7 +75,8 @@ export class Curve {
     const margin = 0.04 * (high - low) || 0.01;
     return {
       x: { words: "share of strong calls", values: percents },
-      y: { words: "", values: numbers },
+      y: { words: "quality", values: numbers },
+      tip: (k) => this.tip(k),
       scales: { x: { time: false, range: [0, 1] }, y: { range: [low - margin, high + margin] } },
       series: [
         {}, hidden, hidden, line("faint", { dash: [5, 5], width: 1.5 }), line("weak", { width: 1.5 }),
@@ -83,6 +85,12 @@ export class Curve {
       bands: [{ series: [1, 2], fill: colour("band") }],
       hooks,
     };
+  }
+
+  tip(k) {
+    const { share, quality, low, high } = this.state.row.curve;
+    const band = low ? ` [${number(low[k], 3)}, ${number(high[k], 3)}]` : "";
+    return `${percent(share[k])} to strong: quality ${number(quality[k], 3)}${band}`;
   }
 
   mark(u) {

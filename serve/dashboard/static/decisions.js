@@ -7,27 +7,27 @@ import { clock, milliseconds, number } from "./numbers.js";
 
 const SHOWN = 50;
 const OUTCOMES = ["answered", "refused", "failed", "broken", "gone", "crashed"];
-const HEAD = ["Time", "Prompt", "Model", "Win rate", "Threshold", "Outcome", "Total"];
-const NUMBERS = new Set(["Win rate", "Threshold", "Total"]);
+const HEAD = [["Time", "time"], ["Prompt", "prompt"], ["Model", "model"], ["Win rate", "rate number"], ["Threshold", "limit number"],
+  ["Outcome", "outcome"], ["Total", "total number"]];
 
 // The same for a row of the store and for the event of the same request; request ids may repeat.
 const keyOf = (row) => `${row.request_id} ${row.total_ms}`;
 
 export class Decisions {
-  constructor(about, complain) {
+  constructor(about) {
     this.about = about;
-    this.complain = complain;
-    this.rows = new Map();
+    this.shown = [];
+    this.opened = new Map();
     this.next = null;
-    this.paged = false;
     this.waiting = [];
     options(byId("by-model"), [["", "all"], ...about.models.map((name) => [name, name])]);
     options(byId("by-outcome"), [["", "all"], ...OUTCOMES.map((name) => [name, name])]);
     this.body = el("tbody");
     byId("decisions").replaceChildren(
-      el("thead", {}, el("tr", {}, ...HEAD.map((words) => el("th", { scope: "col", class: NUMBERS.has(words) ? "number" : null }, words)))),
+      el("thead", {}, el("tr", {}, ...HEAD.map(([words, kind]) => el("th", { scope: "col", class: kind }, words)))),
       this.body,
     );
+    this.say("Asking for them.");
     let later;
     byId("find").addEventListener("input", () => {
       clearTimeout(later);
@@ -52,33 +52,44 @@ export class Decisions {
       const page = await read(`/api/decisions?${query}`);
       if (asked !== this.asked) return;
       this.next = page.next;
-      this.paged = before !== null;
       if (before === null) this.forget();
-      this.put(page.decisions, false, false);
+      this.shown.push(...page.decisions.filter(this.unseen()));
+      this.draw();
       byId("older").disabled = !page.next;
       byId("more").hidden = false;
       byId("decisions-note").textContent = page.kept ? "" : "Only the last 500 of this process are kept: configure a store to keep them.";
     } catch (error) {
+      if (asked !== this.asked) return;
       byId("decisions-note").textContent = error.message;
+      if (!this.shown.length) this.say(error.message);
     }
   }
 
   forget() {
-    this.waiting = [];
-    this.rows.clear();
-    this.body.replaceChildren();
+    [this.shown, this.waiting] = [[], []];
+    this.opened.clear();
+    this.showCount();
+    this.draw();
   }
 
-  // Whether somebody is at a row: nothing may then move under their hands.
+  // Whether somebody is at a row, or has paged on: nothing may then move under their hands.
   held() {
     const table = byId("decisions");
-    return table.matches(":hover") || table.contains(document.activeElement) || table.querySelector("[aria-expanded='true']") !== null;
+    return this.shown.length > SHOWN || this.opened.size > 0 || table.matches(":hover") || table.contains(document.activeElement);
+  }
+
+  showCount() {
+    byId("waiting").textContent = `Show ${this.waiting.length} new`;
+    byId("waiting").classList.toggle("some", this.waiting.length > 0);
   }
 
   showWaiting(fresh = true) {
-    this.put(this.waiting, true, fresh);
+    const limit = Math.max(SHOWN, this.shown.length);
+    const added = this.waiting.filter(this.unseen());
+    this.shown = [...added, ...this.shown].slice(0, limit);
     this.waiting = [];
-    byId("waiting").classList.remove("some");
+    this.showCount();
+    if (added.length) this.draw(new Set(fresh ? added : []));
   }
 
   // Newest first. Those that the filter leaves out are not shown.
@@ -87,46 +98,55 @@ export class Decisions {
     const fits = (row) => (!model || row.model === model) && (!outcome || row.outcome === outcome) &&
       (!text || `${row.prompt ?? ""} ${row.request_id}`.toLowerCase().includes(text.toLowerCase()));
     this.waiting = [...decisions.filter(fits), ...this.waiting].slice(0, SHOWN);
-    if (!this.held()) {
-      this.showWaiting(fresh);
-      return;
-    }
-    byId("waiting").textContent = `Show ${this.waiting.length} new`;
-    byId("waiting").classList.toggle("some", this.waiting.length > 0);
+    if (this.held()) this.showCount();
+    else this.showWaiting(fresh);
   }
 
-  put(decisions, first, fresh) {
-    const made = decisions.filter((row) => !this.rows.has(keyOf(row))).map((row) => this.row(row, fresh));
-    if (first) this.body.prepend(...made);
-    else this.body.append(...made);
-    if (first && !this.paged) {
-      while (this.rows.size > SHOWN) {
-        const oldest = this.body.lastElementChild;
-        this.rows.delete(oldest.dataset.id);
-        oldest.remove();
-      }
+  // A filter that lets a decision through once.
+  unseen() {
+    const seen = new Set(this.shown.map(keyOf));
+    return (row) => !seen.has(keyOf(row)) && seen.add(keyOf(row));
+  }
+
+  // The rows are made anew: what is in them changes, not where they are.
+  draw(fresh = new Set()) {
+    if (!this.shown.length) {
+      const filtered = Object.values(this.filters()).some(Boolean);
+      this.say(filtered ? "No decision is like that." : `Nothing has been asked yet. Clients find this server at ${location.origin}/v1.`);
+      return;
     }
+    this.body.replaceChildren(...this.shown.flatMap((decision) => [
+      this.row(decision, fresh.has(decision)), ...[this.opened.get(keyOf(decision))].filter(Boolean)]));
+  }
+
+  say(words) {
+    this.body.replaceChildren(el("tr", { class: "none" }, el("td", { colspan: HEAD.length }, words)));
   }
 
   row(decision, fresh) {
-    const strong = decision.model === this.about.pair[0];
-    const side = strong ? "strong" : decision.model === this.about.pair[1] ? "weak" : "";
-    const opener = el("button", { type: "button", "aria-expanded": "false" }, decision.prompt || `(${decision.path})`);
-    const cell = (words, kind) => el("td", { class: kind }, words);
-    const row = el("tr", { class: fresh ? "fresh" : null, "data-id": keyOf(decision) },
-      cell(clock(decision.at)), el("td", { class: "prompt" }, opener), cell(decision.model ?? "–", side || null),
-      cell(number(decision.win_rate, 4), "number"), cell(number(decision.threshold, 4), "number"),
-      cell(decision.outcome, decision.outcome === "answered" ? null : "bad"), cell(milliseconds(decision.total_ms), "number"),
-    );
+    const key = keyOf(decision);
+    const side = ["strong", "weak"][this.about.pair.indexOf(decision.model)] ?? "";
+    const opener = decision.prompt ? el("button", { type: "button" }, decision.prompt)
+      : el("button", { type: "button", class: "untold" }, decision.router ? "prompt not kept" : decision.path);
+    opener.setAttribute("aria-expanded", String(this.opened.has(key)));
+    const cells = [clock(decision.at), opener, el("span", { class: side, title: decision.model }, decision.model ?? "–"),
+      number(decision.win_rate, 4), number(decision.threshold, 4),
+      el("span", { class: decision.outcome === "answered" ? null : "bad" }, decision.outcome), milliseconds(decision.total_ms)];
+    const row = el("tr", { class: fresh ? "fresh" : null }, ...HEAD.map(([, kind], k) => el("td", { class: kind }, cells[k])));
     opener.addEventListener("click", () => this.open(opener, row, decision));
-    this.rows.set(keyOf(decision), decision);
     return row;
   }
 
   open(opener, row, decision) {
-    const opened = opener.getAttribute("aria-expanded") === "true";
+    const key = keyOf(decision);
+    const opened = this.opened.get(key);
     opener.setAttribute("aria-expanded", String(!opened));
-    if (opened) row.nextElementSibling.remove();
-    else row.after(el("tr", { "data-id": keyOf(decision) }, el("td", { colspan: HEAD.length }, explain(decision, this.about))));
+    if (opened) {
+      opened.remove();
+      this.opened.delete(key);
+      return;
+    }
+    this.opened.set(key, el("tr", { class: "why" }, el("td", { colspan: HEAD.length }, explain(decision, this.about))));
+    row.after(this.opened.get(key));
   }
 }

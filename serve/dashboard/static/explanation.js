@@ -13,7 +13,8 @@ function list(entries) {
 
 // What the router goes by, asked for when it is opened: nothing of it is stored.
 function reasonsOf(decision) {
-  if (!decision.prompt || !decision.router || decision.threshold == null) return null;
+  if (!decision.router || decision.threshold == null) return null;
+  if (!decision.prompt) return el("p", { class: "faint" }, "What it rests on is not known: the prompt is not kept (store.prompts).");
   const place = el("div", {}, el("h4", {}, "What it rests on"), el("p", { class: "faint" }, "asking the router"));
   const model = `router-${decision.router}-${Math.min(1, decision.threshold).toFixed(6)}`;
   read("/v1/route", { body: { model, prompt: decision.prompt, explain: true } })

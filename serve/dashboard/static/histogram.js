@@ -2,7 +2,7 @@
 
 import { Chart, colour, numbers, pen, percents } from "./chart.js";
 import { byId, legend } from "./el.js";
-import { percent } from "./numbers.js";
+import { number, percent } from "./numbers.js";
 import { bins } from "./points.js";
 
 export class Histogram {
@@ -13,7 +13,7 @@ export class Histogram {
   show(state) {
     this.state = state;
     this.bins = bins(state.row.points);
-    legend("histogram-legend", [["to weak", colour("weak-fill"), "block"], ["to strong", colour("strong-fill"), "block"]]);
+    legend("histogram-legend", [["to weak", colour("weak-fill"), "block"], ["to strong", colour("strong-fill"), "block"], ["threshold", colour("ink")]]);
     this.chart.show(this.data(), { whole: true, words: this.words() });
   }
 
@@ -42,6 +42,7 @@ export class Histogram {
       y: { words: "", values: highest < 0.05 ? (u, values) => values.map((v) => percent(v, 1)) : percents, size: 54 },
       scales: { x: { time: false, range: [low, high] }, y: { range: [0, 1.1 * highest] } },
       series: [{}, bars("weak-fill"), bars("strong-fill")],
+      tip: (k) => `${number(this.bins[k].from, 3)} to ${number(this.bins[k].to, 3)}: ${percent(this.bins[k].share)} of prompts`,
       hooks: { draw: [(u) => this.mark(u)] },
     };
   }

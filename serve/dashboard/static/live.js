@@ -15,14 +15,12 @@ const DRIFT = { alarm: "alarm", watching: "none seen", "warming up": "too early"
 const [TIME, N, ROUTED, STRONG, FAILED, COST] = [0, 1, 2, 3, 4, 5];
 
 export class Live {
-  constructor(about, complain) {
-    this.about = about;
-    this.complain = complain;
+  constructor(about) {
     this.seconds = new Map();
     this.hub = null;
     this.last = 0;
     this.cards = new Map();
-    this.decisions = new Decisions(about, complain);
+    this.decisions = new Decisions(about);
     this.rate = new Chart(byId("rate"), () => this.describeRate());
     this.strong = new Chart(byId("strong"), () => this.describeStrong());
     if (about.workers) byId("live-note").textContent = "One of several worker processes; the table" + (about.store ? " pages through all of them." : ", too.");
@@ -103,20 +101,20 @@ export class Live {
     const target = event.target_share;
     this.card("strong", "Strong share", routed ? percent(strong / routed) : "–",
       `${number(strong)} of ${number(routed)}`, target == null ? "" : `wanted ${percent(target)}`);
-    const budget = event.budgets[0];
+    const budget = event.budgets.toSorted((one, other) => other.spent_usd / other.usd - one.spent_usd / one.usd)[0];
     if (budget) {
-      const pace = budget.spent_usd > budget.planned_usd ? "ahead of" : "behind";
-      this.card("spend", `Spent this ${budget.per}`, dollars(budget.spent_usd), `of ${dollars(budget.usd)}`,
-        `${dollars(Math.abs(budget.spent_usd - budget.planned_usd))} ${pace}`, "the plan");
+      const over = budget.spent_usd > budget.planned_usd;
+      this.card("spend", budget.per === "day" ? "Spent today" : `Spent this ${budget.per}`, dollars(budget.spent_usd), `of ${dollars(budget.usd)}`,
+        `${dollars(Math.abs(budget.spent_usd - budget.planned_usd))} ${over ? "over" : "under"} plan`, meter(budget));
     } else {
       this.card("spend", "Spent", event.priced ? dollars(cost) : "–",
         event.priced ? `${dollars(this.sum(COST, 60) * 60)} an hour` : "no prices configured");
     }
-    this.card("saved", "Saved", event.priced ? dollars(saved) : "–", "of always strong");
+    this.card("saved", "Saved", event.priced ? dollars(saved) : "–", event.priced ? "vs. always strong" : "no prices configured");
     const { routing, upstream, overhead } = event.latency;
     this.card("latency", "Upstream, median", milliseconds(upstream?.[0]), `99th: ${milliseconds(upstream?.[1])}`,
       `routing ${milliseconds(routing?.[0])}`, `overhead ${milliseconds(overhead?.[0])}`);
-    this.card("failed", "Errors", all ? percent(failed / all, 2) : "–", `${number(failed)} of ${number(all)}`, "", this.models(event.models));
+    this.card("failed", "Errors", all ? percent(failed / all, 2) : "–", `${number(failed)} of ${number(all)}`, this.models(event.models));
     this.showDrift(event.drift);
   }
 
@@ -124,7 +122,7 @@ export class Live {
     if (!routers) return;
     const [name, watch] = Object.entries(routers).find(([, each]) => each.alarm) ?? Object.entries(routers)[0] ?? [];
     if (!name) return;
-    this.card("drift", "Drift", DRIFT[watch.state] ?? watch.state, el("span", { class: `state ${watch.alarm ? "down" : "up"}` }, name),
+    this.card("drift", "Drift", DRIFT[watch.state] ?? watch.state, el("span", { class: `state ${watch.alarm ? "down" : watch.state === "watching" ? "up" : ""}` }, name),
       `${number(watch.n_prompts)} prompts`);
   }
 
@@ -151,6 +149,10 @@ export class Live {
     this.strong.show([ago, share], { words: `Share of strong calls over five minutes; ${percent(share.at(-1))} now.` });
   }
 
+  ago(k) {
+    return `${number(-this.rate.data[0][k])} s ago`;
+  }
+
   describeRate() {
     const bars = (name) => ({ fill: colour(name), stroke: colour(name), width: 0, points: { show: false }, paths: uPlot.paths.bars({ size: [1, 100], gap: 0 }) });
     return {
@@ -158,6 +160,7 @@ export class Live {
       y: { words: "", values: numbers },
       scales: { x: { time: false, range: [-SECONDS, 0] }, y: { range: (u, low, high) => [0, Math.max(5, 1.15 * (high ?? 0))] } },
       series: [{}, bars("weak-fill"), bars("strong-fill")],
+      tip: (k) => `${this.ago(k)}: ${number(this.rate.data[1][k])} requests, ${number(this.rate.data[2][k])} to strong`,
     };
   }
 
@@ -167,10 +170,19 @@ export class Live {
       y: { words: "", values: percents },
       scales: { x: { time: false, range: [-SECONDS, 0] }, y: { range: [0, 1] } },
       series: [{}, { stroke: colour("strong"), width: 2, points: { show: false } }],
+      tip: (k) => `${this.ago(k)}: ${percent(this.strong.data[1][k])} to strong`,
       hooks: { drawAxes: [(u) => {
         const target = this.event.target_share;
         if (target != null) pen(u).line([-SECONDS, target], [0, target], { stroke: colour("faint"), dash: [5, 5] });
       }] },
     };
   }
+}
+
+// What is spent of a budget, and where the plan is.
+function meter(budget) {
+  const [spent, plan] = [el("span", { class: "spent" }), el("span", { class: "plan" })];
+  spent.style.width = `${Math.min(100, (100 * budget.spent_usd) / budget.usd)}%`;
+  plan.style.left = `${Math.min(100, (100 * budget.planned_usd) / budget.usd)}%`;
+  return el("span", { class: budget.spent_usd > budget.planned_usd ? "meter over" : "meter" }, spent, plan);
 }

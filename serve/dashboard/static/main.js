@@ -1,6 +1,6 @@
 // Starts the page: one view at a time, by the address's fragment.
 
-import { read } from "./api.js";
+import { forgetKey, read } from "./api.js";
 import { byId } from "./el.js";
 import { Simulator } from "./simulator.js";
 
@@ -14,16 +14,22 @@ function complain(words) {
 const makers = {
   simulator: async (about) => {
     const made = new Simulator(about, complain);
-    await made.open(about.sources[0].id);
+    for (const { id } of about.sources) if (await made.open(id)) break;
     return made;
   },
-  live: async (about) => new (await import("./live.js")).Live(about, complain),
+  live: async (about) => {
+    for (const part of byId("live").querySelectorAll(":scope > *, .title p")) {
+      part.hidden = about.admin ? part.id === "live-closed" : !part.matches(".title, #live-closed");
+    }
+    return about.admin ? new (await import("./live.js")).Live(about) : {};
+  },
   playground: async (about) => new (await import("./playground.js")).Playground(about, complain),
 };
 const made = {};
 
 async function show(about) {
   const wanted = VIEWS.includes(location.hash.slice(1)) ? location.hash.slice(1) : VIEWS[0];
+  document.title = `${document.querySelector(`nav a[href="#${wanted}"]`).textContent} · Pointsman`;
   for (const name of VIEWS) {
     byId(name).hidden = name !== wanted;
     const link = document.querySelector(`nav a[href="#${name}"]`);
@@ -38,6 +44,8 @@ async function show(about) {
 try {
   const about = await read("/api/about");
   addEventListener("hashchange", () => show(about).catch((error) => complain(error.message)));
+  byId("change-key").hidden = !about.keys;
+  byId("change-key").addEventListener("click", forgetKey);
   await show(about);
 } catch (error) {
   complain(error.message);

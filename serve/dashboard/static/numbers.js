@@ -1,6 +1,7 @@
-// Numbers in words.
+// Numbers in words. Units stay on the line of their number.
 
 const fixed = (digits) => new Intl.NumberFormat("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+const compact = new Intl.NumberFormat("en", { notation: "compact", minimumFractionDigits: 2, maximumFractionDigits: 2 });
 const cache = new Map();
 
 export function number(value, digits = 0) {
@@ -9,18 +10,21 @@ export function number(value, digits = 0) {
   return cache.get(digits).format(value);
 }
 
-export const percent = (value, digits = 1) => (value === null || value === undefined ? "–" : `${number(100 * value, digits)} %`);
+export const percent = (value, digits = 1) => (value === null || value === undefined ? "–" : `${number(100 * value, digits)}\u00a0%`);
 
 export function dollars(value) {
   if (value === null || value === undefined) return "–";
   const size = Math.abs(value);
-  return `${value < 0 ? "−" : ""}$${number(size, size === 0 || size >= 0.995 ? 2 : size >= 0.01 ? 4 : 6)}`;
+  const sign = value < 0 ? "−$" : "$";
+  if (size >= 999_999.5) return sign + compact.format(size);
+  if (size > 0 && size < 5e-7) return `${value < 0 ? "> −" : "< "}$0.000001`;
+  return sign + number(size, size === 0 || size >= 0.995 ? 2 : size >= 0.01 ? 4 : 6);
 }
 
 export function milliseconds(value) {
   if (value === null || value === undefined) return "–";
-  return value >= 1000 ? `${number(value / 1000, 2)} s` : `${number(value, value < 10 ? 2 : 0)} ms`;
+  return value >= 999.5 ? `${number(value / 1000, 2)}\u00a0s` : `${number(value, value < 9.995 ? 2 : 0)}\u00a0ms`;
 }
 
 export const clock = (at) => new Date(1000 * at).toLocaleTimeString("en-GB");
-export const moment = (at) => `${new Date(1000 * at).toISOString().slice(0, 10)} ${clock(at)}`;
+export const moment = (at) => `${new Date(1000 * at).toLocaleDateString("sv")} ${clock(at)}`;

@@ -3,7 +3,7 @@
 import { read, request, whatIsWrong } from "./api.js";
 import { byId, el } from "./el.js";
 import { events } from "./events.js";
-import { milliseconds, number } from "./numbers.js";
+import { milliseconds, percent } from "./numbers.js";
 import { reasons } from "./reasons.js";
 import { scale } from "./scale.js";
 
@@ -61,8 +61,8 @@ export class Playground {
         el("p", { class: "big" }, "Goes to ", el("strong", {}, decision.model)),
         known ? scale(decision.win_rate, decision.threshold) : null,
         el("p", {}, known
-          ? `The ${decision.router} router gives the strong model's answer a chance of ${number(100 * decision.win_rate, 1)} % to be preferred, ` +
-            `${decision.win_rate >= decision.threshold ? "at or above" : "below"} the threshold of ${number(100 * decision.threshold, 1)} %.`
+          ? `The ${decision.router} router gives the strong model's answer a chance of ${percent(decision.win_rate)} to be preferred, ` +
+            `${decision.win_rate >= decision.threshold ? "at or above" : "below"} the threshold of ${percent(decision.threshold)}.`
           : decision.reason),
         decision.policy ? el("p", { class: "faint" }, `The threshold comes from: ${decision.policy}`) : "",
         reasons(decision.explanation),

@@ -40,6 +40,7 @@ export class Reliability {
         y: { range: [clip(Math.min(...lows) - 0.02), clip(Math.max(...highs) + 0.02)] },
       },
       series: [{}, { paths: () => null, points: { show: true, size: 8, fill: colour("strong"), stroke: colour("panel"), width: 1.5 } }],
+      tip: (k) => `win rate ${number(this.bins[k].rate, 3)}: outcome ${number(this.bins[k].outcome, 3)} ± ${number(2 * this.bins[k].error, 3)}`,
       hooks: { drawAxes: [(u) => this.mark(u)] },
     };
   }

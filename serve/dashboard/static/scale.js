@@ -5,8 +5,8 @@ import { number } from "./numbers.js";
 
 export function scale(winRate, threshold) {
   const place = (value, kind, words) => {
-    const mark = el("span", { class: `place ${kind}` }, words);
-    mark.style.left = `${100 * value}%`;
+    const mark = el("span", { class: `place ${kind}` }, el("span", {}, words));
+    mark.style.setProperty("--at", Math.min(1, Math.max(0, value)));
     return mark;
   };
   const words = `win rate ${number(winRate, 4)}, threshold ${number(threshold, 4)}`;

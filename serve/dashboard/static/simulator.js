@@ -10,7 +10,9 @@ import { asked, dollarsOf, figuresAt, nearest, pointAt, span } from "./points.js
 import { Readouts } from "./readouts.js";
 import { Reliability } from "./reliability.js";
 
-const KINDS = { report: "Your evaluations", bundled: "The bundled router on benchmarks", calibration: "Calibrations", traffic: "Prompts routed here", file: "Opened" };
+const KINDS = {
+  report: "Your evaluations", bundled: "The bundled router on benchmarks", traffic: "Prompts routed here", calibration: "Calibrations", file: "Opened",
+};
 const EXAMPLE = { strong: 10, weak: 0.5 };
 
 export class Simulator {
@@ -25,6 +27,8 @@ export class Simulator {
     this.reliability = new Reliability();
     this.listSources();
     this.listen();
+    byId("apply-row").hidden = !about.admin;
+    if (about.admin) this.setPolicy();
   }
 
   listSources() {
@@ -55,7 +59,8 @@ export class Simulator {
     for (const side of ["strong", "weak"]) follow(`${side}-usd`, (value) => this.setPrice(side, Math.max(0, value)));
     byId("copy-field").addEventListener("click", () => this.copy("model-field"));
     byId("copy-config").addEventListener("click", () => this.copy("config-line"));
-    byId("apply").addEventListener("click", () => this.apply());
+    byId("apply").addEventListener("click", () => this.setPolicy({ threshold: this.threshold }));
+    byId("undo").addEventListener("click", () => this.setPolicy({ reset: true }));
     document.querySelector(".controls").addEventListener("submit", (event) => event.preventDefault());
   }
 
@@ -64,8 +69,11 @@ export class Simulator {
     try {
       const evaluation = id.startsWith("file/") ? this.opened.get(id.slice(5)) : await read(`/api/sources/${id}`);
       if (id === this.wanted) this.show(id, evaluation);
+      return true;
     } catch (error) {
       this.complain(error.message);
+      if (this.row) byId("source").value = this.source;
+      return false;
     }
   }
 
@@ -86,6 +94,7 @@ export class Simulator {
   show(id, evaluation) {
     this.complain("");
     this.evaluation = evaluation;
+    this.source = id;
     byId("source").value = id;
     this.rows = evaluation.rows.filter((row) => row.points);
     options(byId("row"), this.rows.map((row) => [row.name, row.name]));
@@ -107,8 +116,7 @@ export class Simulator {
       : this.about.prices ? `As configured, for ${this.about.prices.tokens} tokens in and ${this.about.prices.tokens} out.`
         : "Examples: put in what yours cost.";
     this.showPrices();
-    const served = this.about.routers.find((router) => router.name === name);
-    const start = this.threshold ?? served?.threshold;
+    const start = this.threshold ?? this.about.routers.find((router) => router.name === this.served())?.threshold;
     const inside = start !== undefined && start !== null && start >= this.range[0] && start <= this.range[1];
     this.threshold = asked(this.row.points, inside ? start : this.row.points.threshold[nearest(this.row.points.share, 0.5)]);
     this.evaluate();
@@ -176,24 +184,32 @@ export class Simulator {
     byId("share").setAttribute("aria-valuetext", `${(100 * share[0]).toFixed(1)} percent`);
     byId("dollars").setAttribute("aria-valuetext", `${usd[0].toFixed(2)} dollars`);
     this.readouts.show(this);
-    const router = this.about.routers.find((served) => served.name === this.row.name)?.name ?? this.about.routers[0].name;
-    this.router = router;
+    const served = this.served();
+    const router = served ?? this.about.routers[0].name;
+    byId("about-use").textContent = served ? "" : `“${this.row.name}” is not served here. Use it for ${router} only if its win rates are the same.`;
     byId("model-field").textContent = `router-${router}-${this.threshold}`;
     byId("config-line").textContent = `policy: {threshold: ${this.threshold}}`;
     byId("copied").textContent = "\u00a0";
-    byId("apply-row").hidden = !this.about.admin;
-    byId("apply-state").textContent = "Serve requests that name no threshold with it";
   }
 
-  async apply() {
-    byId("apply").disabled = true;
+  // The router here that these win rates are of; undefined or null where it is none of them.
+  served() {
+    if (this.source.startsWith("bundled/")) return this.about.bundled;
+    return this.about.routers.find(({ name }) => name === this.row.name)?.name;
+  }
+
+  // Sets the threshold of requests that name none, takes that back, or asks what is in force.
+  async setPolicy(body) {
+    byId("apply").disabled = byId("undo").disabled = true;
     try {
-      await read("/v1/policy", { body: { threshold: this.threshold } });
-      byId("apply-state").textContent = `In force: ${this.threshold}, until the configuration changes`;
+      const { overridden, setting } = await read("/v1/policy", { body });
+      const words = Object.entries(setting).map(([name, value]) => (name === "threshold" ? value : `${name.replaceAll("_", " ")} ${value}`));
+      byId("apply-state").textContent = overridden ? `In force: ${words.join(", ")}` : "For requests that name no threshold";
+      byId("undo").hidden = !overridden;
     } catch (error) {
       byId("apply-state").textContent = error.message;
     }
-    byId("apply").disabled = false;
+    byId("apply").disabled = byId("undo").disabled = false;
   }
 
   async copy(id) {

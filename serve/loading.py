@@ -14,9 +14,14 @@ from pointsman.core.router import Router
 from pointsman.serve.promotion import checkpoint_names, promoted_folder, promoted_name
 from pointsman.serve.sharing import read_arrays
 
-__all__ = ["checkpoint_folder", "load_checkpoint", "load_embedder", "load_router"]
+__all__ = ["checkpoint_folder", "is_bundled", "load_checkpoint", "load_embedder", "load_router"]
 
 _BUNDLED = ("mf",)
+
+
+def is_bundled(name: str) -> bool:
+    """Whether a name means a router that needs no directory, whatever directory is called so."""
+    return name in ("random", *_BUNDLED)
 
 
 def load_checkpoint(name: str, checkpoint: str | os.PathLike[str] | None = None) -> Checkpoint:
@@ -57,7 +62,7 @@ def checkpoint_folder(name: str, checkpoint: str | os.PathLike[str] | None = Non
     """
     if checkpoint is not None:
         return promoted_folder(Path(checkpoint))
-    return promoted_folder(Path(name)) if name not in ("random", *_BUNDLED) and Path(name).is_dir() else None
+    return promoted_folder(Path(name)) if not is_bundled(name) and Path(name).is_dir() else None
 
 
 def _check_promotion(folder: Path) -> None:

@@ -155,6 +155,19 @@ def test_a_table_with_a_column_per_model_is_an_outcome_table(tmp_path):
         read_outcomes(wide)
 
 
+def test_columns_may_be_called_as_the_models_are(tmp_path):
+    """A column of scores per model is read by the models' names; a missing score is left out and counted."""
+    path = tmp_path / "wide.jsonl"
+    rows = [{"prompt": "p", "gpt 4": True, "mini": False, "other": 1}, {"prompt": "q", "gpt 4": True}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = read_outcomes(path, ["gpt 4", "mini"])
+    assert found.models == ("gpt 4", "mini") and found.score.tolist() == [1, 0, 1]
+    assert "no score, dropped: 1 (rows 2)" in str(found.reports[1])
+    assert read_battles(path, models=["gpt 4", "mini"]).battles.outcome.tolist() == [1.0]
+    with pytest.raises(DataError, match=r"has columns gpt 4, .*wanted outcomes: .* or prompt, strong, weak; rename"):
+        read_outcomes(path)
+
+
 @given(OUTCOMES, st.integers(1, 4), st.integers(1, 4), st.integers(0, 9))
 def test_limits_hold_and_depend_on_the_seed_alone(rows, per_prompt, per_pair, seed):
     """No prompt or pair has more battles than asked for, none is made up, and a seed repeats the choice."""

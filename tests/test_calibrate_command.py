@@ -149,6 +149,56 @@ def test_a_new_checkpoint_is_made_from_the_router(tmp_path, capsys):
     assert read_checkpoint(new).kind == "random" and read_checkpoint(new).thresholds
 
 
+def test_a_table_with_a_row_per_model_gives_the_same_threshold(labelled, scored, tmp_path, capsys):
+    """`prompt, model, score` is calibrated on as the same scores in two columns are, rows without a score left out."""
+    columns = {"prompt": [], "model": [], "score": [], "win_rate": []}
+    for model in ("strong", "weak", "other"):
+        columns["prompt"] += [*labelled["prompt"], f"only {model}"]
+        columns["model"] += [{"strong": "big", "weak": "small"}.get(model, model)] * 2001
+        columns["score"] += [*labelled.get(model, [0.0] * 2000), {"strong": 1.0}.get(model)]
+        columns["win_rate"] += [*labelled["win_rate"], 0.5]
+    long = write(tmp_path / "long.jsonl", **columns)
+    assert main(["calibrate", long, "--max-loss", "0.05", "--strong", "big", "--weak", "small", "--json"]) == 0
+    streams = capsys.readouterr()
+    found, expected = json.loads(streams.out), calibrate(capsys, scored, "--max-loss", "0.05")
+    assert {**found, "data": None} == {**expected, "data": None}
+    assert "1 prompts left out: not scored for both models" in streams.err
+
+
+@pytest.mark.parametrize("name", ["mf", "random"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["calibrate", "t.csv", "--router", "mf", "--strong-share", "0.5", "--checkpoint"],
+        ["train", "knn", "t.csv", "--strong", "a", "--weak", "b", "-o"],
+        ["train", "bert", "t.csv", "--strong", "a", "--weak", "b", "-o"],
+        ["import-routellm", "folder", "-o"],
+    ],
+)
+def test_no_checkpoint_is_written_under_a_bundled_name(words, name, tmp_path, monkeypatch, capsys):
+    """`--router mf` always means the bundled router, so a directory of that name would never be read."""
+    monkeypatch.chdir(tmp_path)
+    assert main([*words, name]) == 2
+    assert f"'{name}' always means the bundled router" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_path_may_end_in_a_bundled_name(tmp_path, monkeypatch, capsys):
+    """`./mf` is a directory: it is written, and read again where it is named so; `mf` stays the bundled router."""
+    monkeypatch.chdir(tmp_path)
+    table = write(tmp_path / "p.jsonl", prompt=["a", "bb", "ccc"])
+    calibrate(capsys, table, "--router", "mf", "--strong-share", "0.5", "--checkpoint", "./mf")
+    assert load_checkpoint("./mf").thresholds and not load_checkpoint("mf").thresholds
+
+
+@pytest.mark.parametrize("words", [["--strong-price", "-1", "2"], ["--weak-price", "1", "nan"], ["--tokens", "x", "2"]])
+def test_prices_and_tokens_are_no_negative_numbers(words, scored, capsys):
+    """A price below zero is wrong usage, not a bargain."""
+    prices = ["--strong-price", "1", "2", "--weak-price", "1", "2", "--tokens", "1", "2"]
+    assert main(["calibrate", scored, "--max-cost-usd", "1", *prices, *words]) == 2
+    assert "wanted a number that is not negative" in capsys.readouterr().err
+
+
 def test_a_run_that_was_cut_short_uses_what_it_had(tmp_path, capsys):
     """Win rates in the journal are not computed again: a random router gives the same threshold twice."""
     words = [write(tmp_path / "p.jsonl", prompt=list("abcdefg")), "--router", "random", "--strong-share", "0.5"]

@@ -103,7 +103,27 @@ def test_long_tables_are_read_by_model_name(tmp_path):
     found = read_pair_outcomes(write_rows(tmp_path / "t.jsonl", rows), strong="big", weak="small")
     assert found.prompts == ("p", "r")
     assert found.weak.tolist() == [0.0, 0.5] and found.weak_usd.tolist() == [0.1, 0.2]
-    assert found.notes == ("1 prompts left out: only one of the models has a score",)
+    assert found.notes == ("1 prompts left out: not scored for both models",)
+
+
+def test_prompts_without_both_scores_are_left_out_and_counted(tmp_path):
+    """A missing score is no 0; numbers beside it stay with their prompt."""
+    rows = [
+        {"prompt": "p", "strong": 1, "weak": None, "rate": 0.1},
+        {"prompt": "q", "strong": 1, "weak": 0, "rate": 0.2},
+    ]
+    found = read_pair_outcomes(write_rows(tmp_path / "t.jsonl", rows), columns=["rate"])
+    assert found.prompts == ("q",) and found.columns["rate"].tolist() == [0.2]
+    assert found.notes == ("1 prompts left out: not scored for both models",)
+    with pytest.raises(DataError, match="no prompt has scores of both 'strong' and 'weak'"):
+        read_pair_outcomes(write_rows(tmp_path / "u.jsonl", rows[:1]))
+
+
+def test_win_rates_of_long_tables_are_kept(tmp_path):
+    """What `pointsman score` adds to a table with a row per model is read, once per prompt."""
+    rows = [{"prompt": p, "model": m, "score": 1, "win_rate": r} for p, r in (("p", 0.3), ("q", 0.7)) for m in "ab"]
+    found = read_pair_outcomes(write_rows(tmp_path / "t.jsonl", rows), strong="a", weak="b", columns=["win_rate"])
+    assert found.columns["win_rate"].tolist() == [0.3, 0.7]
 
 
 def test_repeated_prompts_are_merged_and_said(tmp_path):

@@ -1,9 +1,11 @@
 """Tables of prompts, in every format and every kind of damage."""
 
 import json
+import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -69,6 +71,7 @@ def test_columns_and_their_types_are_kept(tmp_path):
         ("a.csv", b"prompt,score\nx,1\ny\n", "line 3: 1 fields, wanted 2"),
         ("a.csv", b"prompt,prompt\nx,y\n", "names a column twice"),
         ("a.csv", b"", "is empty, wanted a header"),
+        ("a.csv", b"prompt;score\nx;1\n", "header 'prompt;score' is separated by ';', wanted commas"),
         ("a.csv", b"prompt\nfine\nM\xfcnchen\n", "line 3: byte 0xfc is not UTF-8"),
         ("a.parquet", b"PAR1 this is none PAR1", "no readable parquet"),
         ("a.txt", b"prompt", "wanted one of .parquet, .jsonl, .json, .csv"),
@@ -90,6 +93,22 @@ def test_a_missing_file_or_column_is_named(tmp_path):
     path.write_text('{"text": "x"}\n')
     with pytest.raises(DataError, match=r"no column 'prompt'; its columns are text"):
         read_table(path, columns=["prompt"])
+
+
+def test_what_is_no_file_is_said_to_be_none_where_data_sets_cannot_be_read(monkeypatch):
+    """A misspelt path is not answered by a missing package alone."""
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(DataError, match=r'outcome.cvs is no file; to read it as a data set: .*pip install "pointsman'):
+        read_table("outcome.cvs")
+
+
+def test_scores_may_be_true_false_or_missing():
+    """True and false count as 1 and 0, null and empty cells as missing; anything else is a number or an error."""
+    table = Table({"score": [True, "False", " true ", "0.5", 3, None, " "]})
+    assert table.scores("score").tolist()[:5] == [1, 0, 1, 0.5, 3]
+    assert np.isnan(table.scores("score")[5:]).all()
+    with pytest.raises(DataError, match="row 2: score is 'NaN', wanted a finite number"):
+        Table({"score": ["1", "NaN"]}).scores("score")
 
 
 @pytest.mark.parametrize(

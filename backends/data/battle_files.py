@@ -3,7 +3,8 @@
 * labelled (RouteLLM): `prompt, model_a, model_b, winner`, the winner being model_a, model_b, tie or tie (bothbad)
 * one-hot (lmsys-arena-human-preference-55k, also as Kaggle's CSV): `prompt` (a JSON list of turns), `model_a, model_b,
   winner_model_a, winner_model_b, winner_tie`
-* outcomes: `prompt, model, score`, or `prompt, strong, weak`: every two models that met on a prompt fought a battle
+* outcomes: `prompt, model, score`, or `prompt` and a column of scores per model: every two models that met on a prompt
+  fought a battle
 
 Of a conversation the first user turn counts. Any model names are fine.
 """
@@ -28,10 +29,13 @@ _ONE_HOT = {"winner_model_a": 1.0, "winner_model_b": 0.0, "winner_tie": 0.5}
 _LABELLED = ("prompt", "model_a", "model_b", "winner")
 
 
-def read_battles(source: Source, *, average: bool = True, min_chars: int = 1, **limits: Any) -> BattleSet:
+def read_battles(
+    source: Source, *, models: Sequence[str] = (), average: bool = True, min_chars: int = 1, **limits: Any
+) -> BattleSet:
     """Battles of a file or data set in any of the formats above.
 
     Args:
+        models: whose columns of scores an outcome table may have, instead of `strong` and `weak`.
         average: several judgements of one prompt and pair (both orders, several judges) become one battle with the
             mean outcome; otherwise each is a battle.
         min_chars: shorter prompts are dropped.
@@ -41,16 +45,17 @@ def read_battles(source: Source, *, average: bool = True, min_chars: int = 1, **
         DataError: the source is malformed or in none of the formats; the message gives row numbers.
     """
     names = column_names(source)
-    if holds_outcomes(names):
-        return _long_enough(outcome_battles(read_outcomes(source), **limits), min_chars)
+    if holds_outcomes(names, models):
+        return _long_enough(outcome_battles(read_outcomes(source, models), **limits), min_chars)
     if set(_LABELLED) <= names:
         columns: Sequence[str] = _LABELLED
     elif {"prompt", "model_a", "model_b", *_ONE_HOT} <= names:
         columns = ("prompt", "model_a", "model_b", *_ONE_HOT)
     else:
+        wide = ", ".join(models or ("strong", "weak"))
         raise DataError(
             f"{source} has columns {', '.join(sorted(names))}; wanted {', '.join(_LABELLED)}, or prompt, model_a, "
-            f"model_b, {', '.join(_ONE_HOT)}, or prompt, model, score, or prompt, strong, weak"
+            f"model_b, {', '.join(_ONE_HOT)}, or prompt, model, score, or prompt, {wide}; rename them"
         )
     return _long_enough(battles_from_table(read_table(source, columns=columns), average=average), min_chars)
 

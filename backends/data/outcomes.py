@@ -39,35 +39,50 @@ class Outcomes:
         return len(self.score)
 
 
-def holds_outcomes(names: Collection[str]) -> bool:
-    """Whether a table with these columns is an outcome table."""
-    return "model_a" not in names and (set(_LONG) <= set(names) or set(_WIDE) <= set(names))
+def holds_outcomes(names: Collection[str], models: Sequence[str] = ()) -> bool:
+    """Whether a table with these columns is an outcome table; see `read_outcomes`."""
+    return "model_a" not in names and (set(_LONG) <= set(names) or bool(_scored_models(names, models)))
 
 
-def read_outcomes(source: Source) -> Outcomes:
+def read_outcomes(source: Source, models: Sequence[str] = ()) -> Outcomes:
     """An outcome table from a file or data set; see `tables.read_table`.
 
-    Its columns are `prompt`, `model`, `score`; or `prompt`, `strong`, `weak`: scores of two models of these names.
+    Its columns are `prompt`, `model`, `score`; or `prompt` and a column of scores for each of `models`, which are
+    `strong` and `weak` if the table has no columns of their names.
+
+    Raises:
+        DataError: the source is malformed or has other columns; the message gives the row.
     """
     names = column_names(source)
-    if set(_LONG) <= names or not set(_WIDE) <= names:
+    if not holds_outcomes(names, models):
+        wide = ", ".join(("prompt", *(models or _WIDE[1:])))
+        raise DataError(
+            f"{source} has columns {', '.join(sorted(names))}; wanted outcomes: {', '.join(_LONG)}, or {wide}"
+            + ("; battles are for `train mf` and `train sw-ranking`" if "model_a" in names else "; rename them")
+        )
+    if set(_LONG) <= names:
         return outcomes_from_table(read_table(source, columns=_LONG))
-    table = read_table(source, columns=_WIDE)
-    return merge_outcomes([outcomes_from_table(_scores_of(name, table)) for name in _WIDE[1:]])
+    scored = _scored_models(names, models)
+    table = read_table(source, columns=("prompt", *scored))
+    return merge_outcomes([outcomes_from_table(_scores_of(name, table)) for name in scored])
 
 
 def outcomes_from_table(table: Table) -> Outcomes:
     """Outcomes from columns `prompt`, `model`, `score`.
 
-    Empty prompts are dropped; repeated outcomes of one model on one prompt are averaged; both are reported.
+    Empty prompts and missing scores are dropped; repeated outcomes of one model on one prompt are averaged; all are
+    reported.
 
     Raises:
         DataError: a column is missing, or a value malformed; the message gives its row.
     """
-    texts, names, score = table.texts("prompt"), table.texts("model"), table.numbers("score")
+    texts, names, score = table.texts("prompt"), table.texts("model"), table.scores("score")
     rows = np.arange(table.first_row, table.first_row + len(table))
     kept = np.array([bool(text.strip()) for text in texts], dtype=bool)
     report = BattleReport(table.source, len(table)).with_finding(Finding.of_rows("empty prompt, dropped", rows[~kept]))
+    unscored = np.isnan(score) & kept
+    report = report.with_finding(Finding.of_rows("no score, dropped", rows[unscored]))
+    kept &= ~unscored
     chosen = np.flatnonzero(kept)
     prompts, prompt = _factorize([texts[i] for i in chosen])
     models, model = _factorize([names[i] for i in chosen])
@@ -128,6 +143,12 @@ def outcome_battles(
     report = report.with_finding(Finding("battles left out by the limits", len(prompt) - len(kept)))
     battles = Battles(outcomes.models, a[kept], b[kept], outcome[kept], np.ones(len(kept)))
     return BattleSet(battles, outcomes.prompts, prompt[kept], (*earlier, report))
+
+
+def _scored_models(names: Collection[str], models: Sequence[str]) -> tuple[str, ...]:
+    """The models of a table with a column of scores for each; none if it is no such table."""
+    wanted = (tuple(dict.fromkeys(models)), _WIDE[1:])
+    return next((some for some in wanted if some and {"prompt", *some} <= set(names)), ())
 
 
 def _scores_of(model: str, table: Table) -> Table:

@@ -24,6 +24,7 @@ __all__ = ["FORMATS", "Source", "Table", "column_names", "count_rows", "iter_bat
 FORMATS = (".parquet", ".jsonl", ".json", ".csv")
 Source: TypeAlias = str | os.PathLike[str]
 _BATCH_ROWS = 8192
+_BOOLEANS = {"true": 1.0, "false": 0.0}
 _MAX_FIELD_CHARS = 1 << 30
 
 
@@ -59,7 +60,7 @@ class Table:
         """
         if name not in self.columns:
             known = ", ".join(self.columns) or "none"
-            raise DataError(f"{self.source} has no column {name!r}; its columns are {known}")
+            raise DataError(f"{self.source} has no column {name!r}; its columns are {known}: rename or name another")
         return self.columns[name]
 
     def texts(self, name: str) -> list[str]:
@@ -90,6 +91,17 @@ class Table:
                 raise DataError(f"{self.source}, row {self.first_row + i}: {name} is {value!r}, wanted a finite number")
             numbers[i] = number
         return numbers
+
+    def scores(self, name: str) -> FloatArray:
+        """A column of scores, float64, shape (n_rows,): true and false count as 1 and 0, a missing one is NaN.
+
+        Raises:
+            DataError: a value is there, but no finite number; the message gives its row.
+        """
+        values = [_BOOLEANS.get(v.strip().lower(), v) if isinstance(v, str) else v for v in self.column(name)]
+        missing = np.array([v is None or (isinstance(v, str) and not v.strip()) for v in values], dtype=bool)
+        known = [0.0 if absent else v for v, absent in zip(values, missing, strict=True)]
+        return np.where(missing, np.nan, self.with_columns({name: known}).numbers(name))
 
     def with_columns(self, columns: Mapping[str, Sequence[Any]]) -> "Table":
         """The same rows with columns added or replaced."""
@@ -227,6 +239,8 @@ def _csv_rows(path: Path) -> Iterator[dict[str, Any]]:
         header = next(reader, None)
         if header is None:
             raise DataError(f"{path} is empty, wanted a header line")
+        if len(header) == 1 and (mark := next((m for m in ";\t" if m in header[0]), None)):
+            raise DataError(f"{path}: header {header[0]!r:.80} is separated by {mark!r}, wanted commas: convert it")
         if len(set(header)) != len(header):
             raise DataError(f"{path}: header names a column twice: {header}")
         for row in reader:
@@ -287,7 +301,8 @@ def _dataset_batches(source: str, columns: Sequence[str] | None, batch_rows: int
     try:
         import datasets
     except ImportError as error:
-        raise MissingExtraError("datasets", "data") from error
+        extra = MissingExtraError("datasets", "data")
+        raise DataError(f"{source} is no file; to read it as a data set: {extra}") from error
     try:
         data = datasets.load_dataset(name, split=split or "train")
     except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:

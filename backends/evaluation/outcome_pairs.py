@@ -4,21 +4,20 @@
 * long: `prompt, model, score` and perhaps `cost_usd`, one row per prompt and model
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from pointsman.backends.data.tables import Source, Table, iter_batches, read_table
+from pointsman.backends.data.tables import Source, iter_batches, read_table
 from pointsman.core.arrays import FloatArray, IntArray
 from pointsman.core.errors import DataError
 from pointsman.core.pair import ModelPair
 
-__all__ = ["GROUP_COLUMNS", "PairOutcomes", "read_pair_outcomes", "scores"]
+__all__ = ["GROUP_COLUMNS", "PairOutcomes", "holds_rows_per_model", "read_pair_outcomes"]
 
 GROUP_COLUMNS = ("domain", "dataset", "category", "group")
-_BOOLEANS = {"true": 1.0, "false": 0.0}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,6 +84,11 @@ class PairOutcomes:
         )
 
 
+def holds_rows_per_model(names: Collection[str]) -> bool:
+    """Whether a table with these columns is a long one."""
+    return {"model", "score"} <= set(names)
+
+
 def read_pair_outcomes(
     source: Source,
     *,
@@ -100,7 +104,7 @@ def read_pair_outcomes(
         strong, weak: names of the models, as columns (wide) or in column `model` (long); in a wide table the columns
             `strong` and `weak` if None.
         group: column that names each prompt's group; the first of `GROUP_COLUMNS` that exists if None.
-        columns: further columns of numbers to keep (wide tables only).
+        columns: further columns of numbers to keep; of a long table the first row of each prompt counts.
         scale: lowest and highest score possible.
 
     Raises:
@@ -111,31 +115,31 @@ def read_pair_outcomes(
         raise DataError(f"{source} holds no rows")
     names = list(first.columns)
     group = group or next((name for name in GROUP_COLUMNS if name in names), None)
-    if {"model", "score"} <= set(names):
-        return _from_long(source, names, (strong, weak), group, scale)
+    if holds_rows_per_model(names):
+        return _from_long(source, names, (strong, weak), group, columns, scale)
     pair = ModelPair(strong or "strong", weak or "weak")
     costs = [name for name in ("strong_usd", "weak_usd") if name in names]
     table = read_table(
         source, columns=["prompt", pair.strong, pair.weak, *([group] if group else []), *columns, *costs]
     )
+    sides = [table.scores(name) for name in (pair.strong, pair.weak)]
+    both = np.flatnonzero(~np.isnan(sides[0]) & ~np.isnan(sides[1]))
+    if not both.size:
+        raise DataError(f"{source}: no prompt has scores of both {pair.strong!r} and {pair.weak!r}")
+    texts = table.texts("prompt")
     return PairOutcomes(
-        prompts=tuple(table.texts("prompt")),
-        strong=scores(table, pair.strong),
-        weak=scores(table, pair.weak),
+        prompts=tuple(texts[i] for i in both),
+        strong=sides[0][both],
+        weak=sides[1][both],
         pair=pair,
         source=str(source),
         scale=scale,
-        group=np.array([str(value) for value in table.column(group)]) if group else None,
-        strong_usd=table.numbers("strong_usd") if len(costs) == 2 else None,
-        weak_usd=table.numbers("weak_usd") if len(costs) == 2 else None,
-        columns={name: table.numbers(name) for name in columns},
+        group=np.array([str(table.column(group)[i]) for i in both]) if group else None,
+        strong_usd=table.numbers("strong_usd")[both] if len(costs) == 2 else None,
+        weak_usd=table.numbers("weak_usd")[both] if len(costs) == 2 else None,
+        columns={name: table.numbers(name)[both] for name in columns},
+        notes=_left_out(len(table) - both.size),
     ).merged()
-
-
-def scores(table: Table, name: str) -> FloatArray:
-    """A column of scores; true and false count as 1 and 0."""
-    values = [_BOOLEANS.get(v.strip().lower(), v) if isinstance(v, str) else v for v in table.column(name)]
-    return table.with_columns({name: values}).numbers(name)
 
 
 def _from_long(
@@ -143,19 +147,20 @@ def _from_long(
     names: Sequence[str],
     pair: tuple[str | None, str | None],
     group: str | None,
+    columns: Sequence[str],
     scale: tuple[float, float],
 ) -> PairOutcomes:
     costs = ["cost_usd"] if "cost_usd" in names else []
-    table = read_table(source, columns=["prompt", "model", "score", *([group] if group else []), *costs])
+    table = read_table(source, columns=["prompt", "model", "score", *([group] if group else []), *columns, *costs])
     models = np.array(table.texts("model"))
     if pair[0] is None or pair[1] is None:
         raise DataError(f"{source} has a row per model: name the pair with --strong and --weak, of {_listed(models)}")
     for name in pair:
         if name not in models:
             raise DataError(f"{source} has no model {name!r}; its models are {_listed(models)}")
-    prompts, values = table.texts("prompt"), scores(table, "score")
+    prompts, values = table.texts("prompt"), table.scores("score")
     first, number = _distinct(prompts)
-    sides = [_mean_by(number, len(first), models == name, values) for name in pair]
+    sides = [_mean_by(number, len(first), (models == name) & ~np.isnan(values), values) for name in pair]
     both = ~np.isnan(sides[0]) & ~np.isnan(sides[1])
     if not both.any():
         raise DataError(f"{source}: no prompt has scores of both {pair[0]!r} and {pair[1]!r}")
@@ -176,8 +181,13 @@ def _from_long(
         group=np.array([str(table.column(group)[i]) for i in rows]) if group else None,
         strong_usd=dollars[0][both] if dollars else None,
         weak_usd=dollars[1][both] if dollars else None,
-        notes=(f"{left_out:,} prompts left out: only one of the models has a score",) if left_out else (),
+        columns={name: table.numbers(name)[rows] for name in columns},
+        notes=_left_out(left_out),
     )
+
+
+def _left_out(n_prompts: int) -> tuple[str, ...]:
+    return (f"{n_prompts:,} prompts left out: not scored for both models",) if n_prompts else ()
 
 
 def _distinct(prompts: Sequence[str]) -> tuple[IntArray, IntArray]:

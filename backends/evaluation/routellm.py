@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from pointsman.backends.data.tables import Table, read_table
-from pointsman.backends.evaluation.outcome_pairs import PairOutcomes, scores
+from pointsman.backends.evaluation.outcome_pairs import PairOutcomes
 from pointsman.core.errors import DataError, MissingExtraError
 from pointsman.core.pair import ModelPair
 
@@ -116,7 +116,7 @@ def _known(table: Table, model: str) -> list[float]:
     if model not in table.columns:
         others = ", ".join(name for name in table.columns if name != "prompt")
         raise DataError(f"{table.source} has no column for model {model!r}; its models are {others}")
-    return [float(score) for score in scores(table, model)]
+    return [float(score) for score in table.scores(model)]
 
 
 def _contaminated(folder: Path) -> set[str]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from pointsman.backends.data.battle_files import read_battles
 from pointsman.backends.data.battle_sets import BattleSet
-from pointsman.backends.data.outcomes import Outcomes, read_outcomes
+from pointsman.backends.data.outcomes import Outcomes, holds_outcomes, read_outcomes
 from pointsman.backends.data.tables import Source, iter_batches, read_table
 from pointsman.core.aggregation import N_SCORES
 from pointsman.core.arrays import FloatArray, IntArray
@@ -100,7 +100,7 @@ def read_pair_examples(source: Source, pair: ModelPair) -> PairExamples:
     """Examples of a pair from a file or data set.
 
     Read are columns `prompt, strong, weak` (scores of the pair, whatever its names; column `fold` becomes `groups`),
-    outcome tables `prompt, model, score`, and battles in the formats of `battle_files`.
+    outcome tables of `data.outcomes`, and battles in the formats of `battle_files`.
 
     Raises:
         DataError: the source is malformed, in no known format, or holds nothing on the pair.
@@ -108,8 +108,8 @@ def read_pair_examples(source: Source, pair: ModelPair) -> PairExamples:
     names = next((set(batch.columns) for batch in iter_batches(source, batch_rows=1)), set())
     if {"prompt", "strong", "weak"} <= names:
         return _from_scores(source, fold="fold" in names)
-    if {"prompt", "model", "score"} <= names and "model_a" not in names:
-        return from_outcomes(read_outcomes(source), pair)
+    if holds_outcomes(names, (pair.strong, pair.weak)):
+        return from_outcomes(read_outcomes(source, (pair.strong, pair.weak)), pair)
     return from_battles(read_battles(source), pair)
 
 

@@ -25,6 +25,7 @@ from pointsman.core.errors import CheckpointError, ConfigError
 from pointsman.core.guarantee import certify_threshold
 from pointsman.core.probability import METHODS, cross_fitted, expected_calibration_error, pair_outcomes
 from pointsman.core.reference import with_reference
+from pointsman.serve.commands.arguments import amount, checkpoint_output
 from pointsman.serve.loading import load_checkpoint, load_embedder, load_router
 from pointsman.serve.progress import progress_bar
 
@@ -49,15 +50,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                       help="lose at most this mean score against always asking strong, with --confidence")  # fmt: skip
     add("--confidence", type=float, default=0.95, help="of --max-loss (default: 0.95)")
     add("--router", help="compute the win rates with this router kind or checkpoint directory")
-    add("--strong", default="strong", metavar="COLUMN", help="column of the strong model's scores (default: strong)")
-    add("--weak", default="weak", metavar="COLUMN", help="column of the weak model's scores (default: weak)")
+    for side in ("strong", "weak"):
+        add(f"--{side}", default=side, metavar="MODEL",
+            help=f"{side} model: a column of scores, or a name in column `model` (default: column {side})")  # fmt: skip
     add("--scale", nargs=2, type=float, default=[0.0, 1.0], metavar=("LOW", "HIGH"), help="range of the scores (0 1)")
-    add("--strong-price", nargs=2, type=float, metavar=("IN", "OUT"), help="dollars per million tokens, strong model")
-    add("--weak-price", nargs=2, type=float, metavar=("IN", "OUT"), help="dollars per million tokens, weak model")
-    add("--tokens", nargs=2, type=float, metavar=("IN", "OUT"),
+    add("--strong-price", nargs=2, type=amount, metavar=("IN", "OUT"), help="dollars per million tokens, strong model")
+    add("--weak-price", nargs=2, type=amount, metavar=("IN", "OUT"), help="dollars per million tokens, weak model")
+    add("--tokens", nargs=2, type=amount, metavar=("IN", "OUT"),
         help="mean tokens per prompt and answer (default: columns input_tokens and output_tokens)")  # fmt: skip
     add("--probability", choices=sorted(METHODS), help="also fit a map from win rates to probabilities, with its ECE")
-    add("--checkpoint", metavar="DIR", help="write the result into this checkpoint (made from --router if it is new)")
+    add("--checkpoint", metavar="DIR", type=checkpoint_output,
+        help="write the result into this checkpoint (made from --router if it is new)")  # fmt: skip
     add("--keep-prompts", action="store_true", help="write some short prompts into the checkpoint, to explain by")
     add("--journal", metavar="FILE", help="keep computed win rates here, so that a run that was cut short can go on")
     add("--seed", type=int, default=0, help="of folds and of the order of graded labels (default: 0)")
@@ -70,6 +73,8 @@ def run(args: argparse.Namespace) -> int:
     data = _read(args)
     if checkpoint is not None:
         _check_same_router(checkpoint, data, args)
+    for note in data.notes:
+        print(note, file=sys.stderr)
     if data.n_repeated:
         print(f"{data.n_repeated:,} rows repeat a prompt{_what_then(args)}", file=sys.stderr)
     result = _threshold(args, data)

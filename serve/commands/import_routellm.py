@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pointsman.core.pair import ModelPair
+from pointsman.serve.commands.arguments import checkpoint_output
 
 __all__ = ["add_arguments", "run"]
 
@@ -15,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source", help="folder with RouteLLM's model.safetensors, or a Hub id: routellm/mf_gpt4_augmented"
     )
-    parser.add_argument("-o", "--output", required=True, help="checkpoint directory to write")
+    parser.add_argument("-o", "--output", required=True, type=checkpoint_output, help="checkpoint directory to write")
     parser.add_argument(
         "--embedder",
         default="openai/text-embedding-3-small",

@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 from pointsman.core.decision import Decision
+from pointsman.serve.commands.arguments import fraction
 
 __all__ = ["add_arguments", "run"]
 
@@ -14,8 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("prompt", help="the prompt to decide on")
     parser.add_argument("--router", help="router kind or checkpoint directory (default: the config's first, or mf)")
     setting = parser.add_mutually_exclusive_group()
-    setting.add_argument("--threshold", type=_fraction, help="strong iff win rate >= this (default: the router's)")
-    setting.add_argument("--strong-share", type=_fraction, help="share of prompts for the strong model")
+    setting.add_argument("--threshold", type=fraction, help="strong iff win rate >= this (default: the router's)")
+    setting.add_argument("--strong-share", type=fraction, help="share of prompts for the strong model")
     parser.add_argument("--config", help="YAML file with routers and models")
     parser.add_argument("--explain", action="store_true", help="say what the decision rests on, costs and saves")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -61,10 +62,3 @@ def _decide(args: argparse.Namespace) -> tuple[Decision, dict[str, Any] | None]:
     reading = served.router.read(args.prompt)
     explainer = Explainer({name: served}, pair, read_tariffs(config))
     return decision, explainer.explain(decision, prompt=args.prompt, embedding=reading.embedding)
-
-
-def _fraction(text: str) -> float:
-    value = float(text)
-    if not 0.0 <= value <= 1.0:
-        raise argparse.ArgumentTypeError(f"{text} is outside [0, 1]")
-    return value

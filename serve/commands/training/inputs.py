@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pointsman.core.checkpoint import Checkpoint
+from pointsman.serve.commands.arguments import checkpoint_output
 from pointsman.serve.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ __all__ = [
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Data, pair, embeddings and output."""
     parser.add_argument("data", nargs="+", help=".parquet, .jsonl, .json, .csv or Hugging Face dataset ids")
-    parser.add_argument("-o", "--output", required=True, help="checkpoint directory to write")
+    parser.add_argument("-o", "--output", required=True, type=checkpoint_output, help="checkpoint directory to write")
     for side in ("strong", "weak"):
         parser.add_argument(
             f"--{side}", nargs="+", default=[], metavar="MODEL", help=f"the {side} model; several make a group"
@@ -58,8 +59,12 @@ def read_battle_sources(args: argparse.Namespace) -> "BattleSet":
     from pointsman.backends.data.battle_sets import concatenate
 
     limits = {"margin": args.margin, "max_per_prompt": args.max_per_prompt, "max_per_pair": args.max_per_pair}
+    models = [*args.strong, *args.weak]
     return concatenate(
-        [read_battles(source, min_chars=args.min_chars, seed=args.seed, **limits) for source in args.data]
+        [
+            read_battles(source, models=models, min_chars=args.min_chars, seed=args.seed, **limits)
+            for source in args.data
+        ]
     )
 
 

@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     from pointsman.backends.training.knn import KNNRecipe, fit_knn, referenced_knn
     from pointsman.backends.training.provenance import calibration_sample, provenance
 
-    outcomes = merge_outcomes([read_outcomes(source) for source in args.data])
+    outcomes = merge_outcomes([read_outcomes(source, [*args.strong, *args.weak]) for source in args.data])
     tell(outcomes.reports, ())
     if listed_prompts(args, outcomes.prompts):
         return 0

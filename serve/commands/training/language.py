@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pointsman.core.errors import DataError
 from pointsman.core.pair import ModelPair
+from pointsman.serve.commands.arguments import checkpoint_output
 
 if TYPE_CHECKING:
     from pointsman.backends.language.examples import PairExamples
@@ -19,7 +20,7 @@ _T = TypeVar("_T")
 def add_language_arguments(parser: argparse.ArgumentParser, *, base: str) -> None:
     """Data, pair, base model, loop and output."""
     parser.add_argument("data", nargs="+", help=".parquet, .jsonl, .json, .csv or Hugging Face dataset ids")
-    parser.add_argument("-o", "--output", required=True, help="checkpoint directory to write")
+    parser.add_argument("-o", "--output", required=True, type=checkpoint_output, help="checkpoint directory to write")
     parser.add_argument("--strong", required=True, metavar="MODEL", help="the strong model")
     parser.add_argument("--weak", required=True, metavar="MODEL", help="the weak model")
     parser.add_argument("--base", help=base)

@@ -18,9 +18,9 @@ from pointsman.serve import create_app
 from pointsman.serve.config import ShadowConfig, StoreConfig
 from pointsman.serve.config_file import make_config
 from pointsman.serve.feedback.sample import Sample
-from pointsman.serve.feedback.shadow import SHADOW_KEY, Shadow
+from pointsman.serve.feedback.shadow import Shadow
 from pointsman.serve.money.billing import Billing
-from pointsman.serve.money.ledger import Ledger
+from pointsman.serve.money.ledger import SHADOW_KEY, Ledger
 from pointsman.serve.money.metrics import MoneyMetrics
 from pointsman.serve.record import Record
 from pointsman.serve.store.store import Store

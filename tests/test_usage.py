@@ -40,7 +40,7 @@ REPORTED = {"prompt_tokens": 9, "completion_tokens": 5, "total_tokens": 14}
             {"input_tokens": 9, "output_tokens": 5, "cache_read_input_tokens": 100, "cache_creation_input_tokens": 10},
             Usage(119, 5, 100, 10),
         ),
-        ({"prompt_tokens": 0, "completion_tokens": 0}, Usage(0, 0)),
+        ({"prompt_tokens": 0, "completion_tokens": 5}, Usage(0, 5)),
     ],
 )
 def test_usage_is_read_in_every_dialect(reported, usage):
@@ -53,10 +53,11 @@ def test_usage_is_read_in_every_dialect(reported, usage):
     [
         *(None, 7, "9", [], {}, {"prompt_tokens": -1}, {"prompt_tokens": "9"}, {"prompt_tokens": True}, {"x": 1}),
         *({"prompt_tokens": 10**18}, {"input_tokens": 2**64}),
+        *({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}, {"input_tokens": 0, "output_tokens": 0}),
     ],
 )
 def test_usage_that_is_none_is_not_believed(reported):
-    """Negative, textual, absurd or missing counts are as if nothing had been said."""
+    """Negative, textual, absurd or missing counts, and zeros throughout, are as if nothing had been said."""
     assert read_usage(reported) is None
 
 

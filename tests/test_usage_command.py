@@ -10,7 +10,7 @@ import pytest
 
 from pointsman.serve.cli import main
 from pointsman.serve.config import StoreConfig
-from pointsman.serve.store.rows import ComparisonRow, DecisionRow, new_row_id
+from pointsman.serve.store.rows import ComparisonRow, DecisionRow, SpendRow, new_row_id
 from pointsman.serve.store.store import Store
 
 START = datetime(2026, 3, 1, 22, 30, tzinfo=UTC).timestamp()
@@ -53,6 +53,17 @@ def store(tmp_path):
             async def put():
                 async with Store(StoreConfig(url=self.url)) as opened:
                     await opened.add(rows)
+
+            asyncio.run(put())
+
+        def spend(self, at, key, usd):
+            row = SpendRow(
+                writer="w", at=at, key_id=key, model="big", n_requests=1, input_tokens=1, output_tokens=1, cost_usd=usd
+            )
+
+            async def put():
+                async with Store(StoreConfig(url=self.url)) as opened:
+                    await opened.put_spend([row])
 
             asyncio.run(put())
 
@@ -125,11 +136,13 @@ def test_shadow_comparisons_tell_lengths_better(store, capsys):
     compared = [
         ComparisonRow(
             id=new_row_id(row.at), request_id=row.request_id, at=row.at, model_a="small", model_b="big", outcome=0.5,
-            judge="j", cost_usd=0.01, tokens_a=row.output_tokens, tokens_b=2 * row.output_tokens,
+            judge="j", cost_usd=0.001, tokens_a=row.output_tokens, tokens_b=2 * row.output_tokens,
         )
         for row in weak[:50]
     ]  # fmt: skip
     store.put([*rows, *compared])
+    store.spend(START + 900, "shadow", 0.5)  # what a failed one cost, too
+    store.spend(START + 900, "k1", 7.0)
     found = report(capsys, "--config", store.config)["savings"]
     assert found["method"].startswith("ratio of lengths in 50 shadow comparisons")
     assert found["shadow_usd"] == pytest.approx(0.5)

@@ -25,7 +25,7 @@ from pointsman.serve.feedback.sample import Sample, answer_text, take_sample
 from pointsman.serve.judging.budget import estimate_tokens
 from pointsman.serve.judging.verdict import TEMPLATE, judge_prompt, parse_verdict
 from pointsman.serve.money.billing import Billing
-from pointsman.serve.money.ledger import Ledger
+from pointsman.serve.money.ledger import SHADOW_KEY, Ledger
 from pointsman.serve.money.metrics import MoneyMetrics
 from pointsman.serve.money.tries import Try
 from pointsman.serve.money.usage import Charge
@@ -34,10 +34,9 @@ from pointsman.serve.store.rows import ComparisonRow, Row, new_row_id
 from pointsman.serve.surfaces import CHAT
 from pointsman.serve.upstreams.upstream import Call, Upstream
 
-__all__ = ["SHADOW_KEY", "Shadow", "check_shadow", "shadow_request"]
+__all__ = ["Shadow", "check_shadow", "shadow_request"]
 
 _LOG = logging.getLogger(__name__)
-SHADOW_KEY = "shadow"  # under which the ledger books comparisons: no access key's id is like it
 _SHARES = {"model_a": 1.0, "tie": 0.5, "model_b": 0.0}
 _LIMITS = ("max_tokens", "max_completion_tokens")
 _LEFT_OUT = ("stream", "stream_options", "store", "metadata", "user")

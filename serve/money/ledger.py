@@ -27,8 +27,9 @@ from pointsman.serve.money.usage import Charge
 from pointsman.serve.record import Record
 from pointsman.serve.store.rows import SpendRow
 
-__all__ = ["Ledger", "SpendStore"]
+__all__ = ["SHADOW_KEY", "Ledger", "SpendStore"]
 
+SHADOW_KEY = "shadow"  # under which comparisons are booked: no access key's id is like it
 _LOG = logging.getLogger(__name__)
 _SLOT_S = 900.0
 _SYNC_S = 1.0

@@ -7,6 +7,7 @@ import numpy as np
 
 from pointsman.core.prices import Price
 from pointsman.core.savings import TotalEstimate, length_features, ratio_total, regression_total
+from pointsman.serve.money.ledger import SHADOW_KEY
 from pointsman.serve.store.queries import DecisionFilter
 from pointsman.serve.store.rows import ComparisonRow, DecisionRow
 from pointsman.serve.store.store import Store
@@ -28,7 +29,7 @@ class Savings:
         saved_usd: the difference, with the ends of its interval; None where there is no interval.
         method: how the lengths of answers that were not asked for were told.
         confidence: of the interval.
-        shadow_usd: what shadow comparisons cost, which is not in `spent_usd`.
+        shadow_usd: what shadow comparisons cost, failed ones too, which is not in `spent_usd`.
     """
 
     n_requests: int
@@ -50,6 +51,7 @@ class SavingsTally:
     Attributes:
         strong: name of the strong model; None where it is not known.
         price: its price; None likewise. Without it answers count as equally long.
+        shadow_usd: what shadow comparisons cost.
     """
 
     strong: str | None = None
@@ -82,7 +84,6 @@ class SavingsTally:
     def compare(self, rows: Sequence[ComparisonRow]) -> None:
         """Takes in comparisons, of which those with the strong model tell how long its answers are."""
         for row in rows:
-            self.shadow_usd += row.cost_usd or 0.0
             if row.model_b == self.strong and row.tokens_a is not None and row.tokens_b is not None:
                 self._pairs.append((float(row.tokens_a), float(row.tokens_b)))
 
@@ -142,7 +143,8 @@ async def read_savings(
     confidence: float = 0.95,
 ) -> Savings:
     """What was saved in a span of time; see `SavingsTally`."""
-    tally = SavingsTally(strong, price)
+    spent = await store.spent_by_key(since or 0.0, until)
+    tally = SavingsTally(strong, price, shadow_usd=spent.get(SHADOW_KEY, 0.0))
     tally.compare(await store.comparisons(since=since, until=until))
     async for rows in store.scan(DecisionFilter(since=since, until=until)):
         tally.add(rows)

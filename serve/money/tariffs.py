@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -54,8 +55,8 @@ def read_tariffs(config: Config) -> dict[str, Tariff]:
 
 def _look_up(table: "_Table", name: str, model: ModelConfig) -> Tariff | None:
     if model.price is None:
-        return table.find(model.model or name) if table.entries is not None else None
-    if table.entries is None:
+        return table.find(model.model or name)
+    if table.text is None:
         raise MissingExtraError("litellm", "litellm")
     key = str(model.price).partition(":")[2] or model.model or name
     found = table.find(key)
@@ -68,21 +69,27 @@ def _look_up(table: "_Table", name: str, model: ModelConfig) -> Tariff | None:
 
 
 class _Table:
-    """LiteLLM's table; its `entries` are None where LiteLLM is not installed."""
+    """LiteLLM's table; its `text` is None where LiteLLM is not installed."""
 
     def __init__(self) -> None:
         spec = find_spec("litellm")
         folders = (spec.submodule_search_locations if spec is not None else None) or []
         file = next((path for folder in folders if (path := Path(folder) / _TABLE).is_file()), None)
-        self.entries: Mapping[str, Any] | None = orjson.loads(file.read_bytes()) if file is not None else None
+        self.text = file.read_bytes() if file is not None else None
+
+    @cached_property
+    def _entries(self) -> Mapping[str, Any]:
+        entries: Mapping[str, Any] = orjson.loads(self.text or b"{}")
+        return entries
 
     def find(self, key: str) -> Tariff | None:
         """The price of a model string; of its part after the provider if the entry is the same provider's."""
-        assert self.entries is not None
         provider, slash, rest = key.partition("/")
-        entry = self.entries.get(key)
-        if entry is None and slash and self.entries.get(rest, {}).get("litellm_provider") == provider:
-            key, entry = rest, self.entries[rest]
+        if self.text is None or not any(f'"{name}"'.encode("utf-8", "replace") in self.text for name in (key, rest)):
+            return None  # to parse it takes a while, and it knows few of the models that people serve themselves
+        entry = self._entries.get(key)
+        if entry is None and slash and self._entries.get(rest, {}).get("litellm_provider") == provider:
+            key, entry = rest, self._entries[rest]
         if not isinstance(entry, dict) or "input_cost_per_token" not in entry:
             return None
         price = Price(

@@ -45,10 +45,14 @@ class Charge:
 def read_usage(reported: object) -> Usage | None:
     """What an answer's `usage` says, in the words of OpenAI's APIs or of Anthropic's; None where it is of no use.
 
-    Anthropic's `input_tokens` leave out those that were read from the cache or written to it; OpenAI's do not.
+    Anthropic's `input_tokens` leave out those that were read from the cache or written to it; OpenAI's do not. Zeros
+    are what services send that have not counted: there is no prompt without a token.
     """
-    if not isinstance(reported, dict):
-        return None
+    found = _read(reported) if isinstance(reported, dict) else None
+    return found if found is not None and found.input_tokens + found.output_tokens > 0 else None
+
+
+def _read(reported: Mapping[str, Any]) -> Usage | None:
     if (tokens := _count(reported, "prompt_tokens")) is not None:
         cached = _count(_inner(reported, "prompt_tokens_details"), "cached_tokens")
         if cached is None:

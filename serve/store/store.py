@@ -190,7 +190,9 @@ class Store:
             for at, key_id, model, n, read, written, cost in await self._database.tuples(query)
         ]  # fmt: skip
 
-    async def spent_by_key(self, since: float, until: float, *, except_writer: str | None = None) -> dict[str, float]:
+    async def spent_by_key(
+        self, since: float, until: float | None = None, *, except_writer: str | None = None
+    ) -> dict[str, float]:
         """Dollars of every key; see `spend`."""
         sums = select(spend.c.key_id, func.sum(spend.c.cost_usd)).group_by(spend.c.key_id)
         return dict(await self._database.tuples(sums.where(*_spent(since, until, except_writer))))

@@ -1,5 +1,6 @@
 """What a server remembers from one request to the next, and across reloads of its configuration."""
 
+import logging
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from pointsman.serve.tracing import Tracing
 
 __all__ = ["Keeper", "Memory"]
+
+_LOG = logging.getLogger(__name__)
 
 
 class Keeper(Protocol):
@@ -75,6 +78,10 @@ class Memory:
             from pointsman.serve.store.parts import keep_store
 
             keep_store(memory, config.store, keys=config.server.keys == "store")
+        elif config.policy.budgets:
+            _LOG.warning(
+                "policy.budgets without a store: each process counts for itself, and from nothing when it starts"
+            )
         memory.ledger = memory.keep(Ledger(memory.store, zone=ZoneInfo(config.policy.timezone)))
         memory.observe(memory.ledger)
         memory.observe(memory.keep(memory.policies))

@@ -183,6 +183,27 @@ def test_conversations_stay_with_their_model(serve):
         assert told(ask(front, unknown, model=then))[2] == "win_rate"
 
 
+def test_an_answer_in_anothers_place_moves_no_conversation(serve, upstream):
+    """Where the weak model fails and the strong one answers, the next turn asks the weak model again."""
+    front = serve(small={"model": "status-503", "breaker": {"failures": 100}}, sessions={"margin": 1.0})
+    header = {"x-pointsman-session": "1"}
+    for model, messages in (("router-random-1", HELLO), ("router-random-0.0", ANSWERED)):
+        before = len(upstream.received)
+        assert told(ask(front, messages, model=model, headers=header))[0] == "big"
+        assert [got.document["model"] for got in upstream.received[before:]] == ["status-503", "big"]
+
+
+def test_budgets_without_a_store_are_warned_of(caplog):
+    """A restart would forget what was spent: that is said when the server is made."""
+    price = {"input_usd_per_million": 1.0, "output_usd_per_million": 1.0}
+    model = {"base_url": "http://127.0.0.1:9/v1", "price": price}
+    values = {"strong": "big", "weak": "small", "models": {"big": model, "small": model}, "routers": {"random": {}}}
+    create_app(make_config(values))
+    assert "budgets" not in caplog.text
+    create_app(make_config({**values, "policy": {"budgets": [{"usd": 5}]}}))
+    assert "policy.budgets without a store" in caplog.text
+
+
 def test_an_upgrade_that_the_win_rate_argues_for_is_made(serve):
     """With prices and no cache to lose, a conversation goes on with strong as soon as the threshold says so."""
     front = serve(big=DEAR, small=CHEAP, sessions={})

@@ -4,6 +4,7 @@ import asyncio
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -98,6 +99,25 @@ def test_groups_by_model_and_key(store, capsys):
     found = report(capsys, "--config", store.config, "--by", "model", "key")
     counts = {(row["model"], row["key"]): row["n_requests"] for row in found["rows"]}
     assert counts == {("big", "-"): 2, ("big", "k1"): 1, ("small", "-"): 3, ("small", "k1"): 4}
+
+
+@pytest.mark.parametrize("kept", ["file", "store"])
+def test_keys_have_names_in_the_table(store, tmp_path, capsys, kept):
+    """Whoever reads it need not look ids up; a key that is gone has its id alone."""
+    place, keys = str(tmp_path / "keys.json"), {}
+    for name in ("alice", "bob"):
+        assert main(["keys", "create", name, *(["--file", place] if kept == "file" else ["--store", store.url])]) == 0
+        keys[name] = capsys.readouterr().out.split("-")[1]
+    if kept == "file":
+        config = json.loads(Path(store.config).read_text())
+        Path(store.config).write_text(json.dumps({**config, "server": {"keys_file": place}}))
+    whose = [keys["alice"], keys["bob"], "gone", None]
+    store.put([answered(i, strong=False, read=10, written=1, key_id=key) for i, key in enumerate(whose)])
+    assert main(["usage", "--config", store.config, "--by", "key"]) == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert {line.split("  ")[0] for line in lines[:5]} == {
+        *(f"{key} {name}" for name, key in keys.items()), "gone", "-", "all",
+    }  # fmt: skip
 
 
 def simulated(n=400, seed=0):

@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -48,14 +48,14 @@ def run(args: argparse.Namespace) -> int:
     zone = _zone(args.timezone or (config.policy.timezone if config is not None else "UTC"))
     since = time.time() - 86_400.0 * args.days if args.days is not None else _moment(args.since, zone)
     until = _moment(args.until, zone)
-    totals, savings = asyncio.run(_read(args, config, since, until))
+    totals, savings, names = asyncio.run(_read(args, config, since, until))
     rows = _rows(totals, args.by, zone)
     whole = _sum([row.total for row in rows])
     if args.json:
         named = [{**dict(zip(args.by, row.group, strict=True)), **_facts(row.total)} for row in rows]
         print(json.dumps({"rows": named, "total": _facts(whole), "savings": asdict(savings)}))
     else:
-        print("\n".join([*_table(rows, whole, args.by), "", *_savings_lines(savings)]))
+        print("\n".join([*_table(_named(rows, args.by, names), whole, args.by), "", *_savings_lines(savings)]))
     return 0
 
 
@@ -67,7 +67,9 @@ class _Row:
 
 async def _read(
     args: argparse.Namespace, config: "Config | None", since: float | None, until: float | None
-) -> "tuple[list[Total], Savings]":
+) -> "tuple[list[Total], Savings, dict[str, str]]":
+    """Sums, savings, and the names of keys by id as far as they are known."""
+    from pointsman.serve.keys import read_keys
     from pointsman.serve.money.savings import read_savings
     from pointsman.serve.money.tariffs import read_tariffs
     from pointsman.serve.store.opening import open_store
@@ -86,7 +88,10 @@ async def _read(
             until=until,
             confidence=args.confidence,
         )
-    return totals, savings
+        keys = await store.keys()
+    if config is not None and config.server.keys_file is not None:
+        keys |= read_keys(config.server.keys_file)
+    return totals, savings, {key.id: key.name for key in keys.values()}
 
 
 def _rows(totals: "Sequence[Total]", by: Sequence[str], zone: ZoneInfo) -> list[_Row]:
@@ -96,6 +101,15 @@ def _rows(totals: "Sequence[Total]", by: Sequence[str], zone: ZoneInfo) -> list[
         group = tuple(_label(name, value, zone) for name, value in zip(by, total.group, strict=True))
         found.setdefault(group, []).append(total)
     return [_Row(group, _sum(found[group])) for group in sorted(found)]
+
+
+def _named(rows: Sequence[_Row], by: Sequence[str], names: Mapping[str, str]) -> list[_Row]:
+    """The rows with the names of keys beside their ids."""
+
+    def shown(name: str, value: str) -> str:
+        return f"{value} {names[value]}" if name == "key" and value in names else value
+
+    return [_Row(tuple(map(shown, by, row.group)), row.total) for row in rows]
 
 
 def _label(name: str, value: Any, zone: ZoneInfo) -> str:

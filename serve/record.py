@@ -12,6 +12,7 @@ from starlette.types import Scope
 from pointsman.core.decision import Decision
 from pointsman.serve.exchange import Exchange
 from pointsman.serve.money.usage import Charge, Usage
+from pointsman.serve.store.rows import new_row_id
 
 __all__ = ["Observer", "Record", "request_id"]
 
@@ -24,7 +25,6 @@ class Record:
 
     Attributes:
         id: the client's X-Request-Id where it is well-formed, else a new one.
-        row_id: of its row in the store; None where there is none, or not yet.
         path: where it was sent.
         outcome: "answered", "refused" (the client's fault), "failed" (no answer from upstream), "broken" (a stream that
             ended in an error), "gone" (the client hung up), "crashed" (a defect of our own).
@@ -43,11 +43,11 @@ class Record:
         strong_usd, weak_usd: what as many tokens of the strong, of the weak model cost; None where the request was not
             routed or the price is not known.
         routing_s: how long the decision took.
+        recorded_at: when its row in the store says that it ended, in seconds since 1970; None where it has none.
     """
 
     id: str
     path: str
-    row_id: str | None = None
     outcome: str = "crashed"
     status: int = 0
     stream: bool = False
@@ -66,6 +66,15 @@ class Record:
     decided_at: float | None = None
     answered_at: float | None = None
     ended_at: float | None = None
+    recorded_at: float | None = None
+    _row_id: str | None = field(default=None, init=False, repr=False)
+
+    @property
+    def row_id(self) -> str | None:
+        """Of its row in the store, made when it is first asked for; None where it has none, or not yet."""
+        if self._row_id is None and self.recorded_at is not None:
+            self._row_id = new_row_id(self.recorded_at)
+        return self._row_id
 
     @property
     def total_s(self) -> float:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pointsman.core.errors import ConfigError
 from pointsman.serve.exchange import Exchange
 from pointsman.serve.record import Record
-from pointsman.serve.store.rows import DecisionRow, Row, clean_text, new_row_id
+from pointsman.serve.store.rows import DecisionRow, Row, clean_text
 from pointsman.serve.store.store import Store
 
 __all__ = ["Recorder", "prompt_hash"]
@@ -41,7 +41,7 @@ class Recorder:
         self._put = put
         self._clock = clock
         self._hash_key: bytes | None = None
-        self._ended: deque[tuple[float, Record]] = deque()
+        self._ended: deque[Record] = deque()
         self._later: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
@@ -66,9 +66,8 @@ class Recorder:
 
     def __call__(self, record: Record) -> None:
         """A request has ended; its row follows within 50 ms."""
-        at = self._clock()
-        record.row_id = new_row_id(at)
-        self._ended.append((at, record))
+        record.recorded_at = self._clock()
+        self._ended.append(record)
         if len(self._ended) >= _AT_ONCE:
             self._put_all()
         elif self._later is None:
@@ -79,11 +78,13 @@ class Recorder:
             self._later.cancel()
             self._later = None
         while self._ended:
-            self._put(self._row(*self._ended.popleft()))
+            self._put(self._row(self._ended.popleft()))
 
-    def _row(self, at: float, record: Record) -> DecisionRow:
+    def _row(self, record: Record) -> DecisionRow:
+        at, row_id = record.recorded_at, record.row_id
+        assert at is not None and row_id is not None, "an ended request has a time"
         row = DecisionRow(
-            id=record.row_id or new_row_id(at),
+            id=row_id,
             request_id=record.id,
             at=at,
             path=record.path,

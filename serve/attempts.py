@@ -9,6 +9,7 @@ import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TypeAlias
 
 from pointsman.serve.breaker import Breaker
@@ -144,6 +145,8 @@ class Attempts:
         trail.results.append(f"{model} {status}")
         if status >= 500:
             service.breaker.fail()
+        elif stream is not None:
+            service.breaker.respond()
         elif status != _TOO_MANY:
             service.breaker.succeed()
         if is_operators(status):
@@ -166,5 +169,14 @@ async def _send(service: Service, call: Call, tried: Try, new_stream: NewStream)
         return reply, None
     stream = tried.stream = new_stream()
     stream.hides_usage = reply.hides_usage
-    events = await PrimedStream.open(relay_events(reply.chunks, stream, on_break=service.breaker.fail))
+    on_end = partial(_learn, service.breaker, stream)
+    events = await PrimedStream.open(relay_events(reply.chunks, stream, on_end=on_end))
     return replace(reply, chunks=events), stream
+
+
+def _learn(breaker: Breaker, stream: EventStream) -> None:
+    """What became of a stream that had begun; one that the client hung up on says nothing."""
+    if stream.failure is not None:
+        breaker.fail()
+    elif stream.finished and not stream.failed:
+        breaker.succeed()

@@ -42,10 +42,14 @@ class Breaker:
         since = self._opened_at if self._probe_at is None else self._probe_at
         return 0.0 if since is None else max(0.0, since + self._open_s - self._clock())
 
+    def respond(self) -> None:
+        """A call begins to be answered: it closes, but what failed before still counts until the answer is complete."""
+        self._opened_at = self._probe_at = None
+
     def succeed(self) -> None:
         """A call was answered: it closes."""
         self._in_a_row = 0
-        self._opened_at = self._probe_at = None
+        self.respond()
 
     def fail(self) -> None:
         """A call failed: it may open, and does again where the call was a probe."""

@@ -65,7 +65,7 @@ def event_data(events: bytes) -> list[bytes]:
 
 
 async def relay_events(
-    chunks: ByteStream, stream: EventStream, *, on_break: Callable[[], None] | None = None
+    chunks: ByteStream, stream: EventStream, *, on_end: Callable[[], None] | None = None
 ) -> AsyncGenerator[bytes, None]:
     """Passes a stream on event by event, each as soon as it is complete and byte by byte as it came.
 
@@ -73,7 +73,7 @@ async def relay_events(
     without [DONE]. One that is complete but for a missing [DONE] gets it.
 
     Args:
-        on_break: called where the stream breaks after something was passed on.
+        on_end: called when nothing more is passed on, for whatever reason.
 
     Raises:
         UpstreamFailure: it broke before anything was passed on.
@@ -97,9 +97,10 @@ async def relay_events(
                 raise
             if not stream.done:
                 stream.failed, stream.failure = True, failure
-                if on_break is not None:
-                    on_break()
                 yield stream.error_event(failure)
+        finally:
+            if on_end is not None:
+                on_end()
 
 
 class PrimedStream:

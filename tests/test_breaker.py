@@ -45,7 +45,18 @@ def test_after_the_pause_one_call_at_a_time_may_try():
     assert all(breaker.allow() for _ in range(100))
 
 
-@given(st.integers(1, 4), st.lists(st.sampled_from(["ask", "fail", "succeed", "wait"])))
+def test_an_answer_that_has_begun_closes_it_until_it_breaks():
+    """A stream that answers at all is a reason to ask again, and none to forget how often streams have broken."""
+    breaker = Breaker(failures=2, open_s=10.0, clock=Clock())
+    breaker.fail()
+    breaker.fail()
+    breaker.respond()
+    assert breaker.allow()
+    breaker.fail()
+    assert breaker.is_open
+
+
+@given(st.integers(1, 4), st.lists(st.sampled_from(["ask", "fail", "respond", "succeed", "wait"])))
 def test_it_is_open_exactly_where_a_call_would_be_refused(failures, events):
     """What is shown as open refuses, and what is not lets a call pass: nobody waits for word of a call nobody makes."""
     clock = Clock()

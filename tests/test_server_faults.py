@@ -282,6 +282,26 @@ def test_15_a_flapping_upstream_is_left_alone_and_taken_back(ask, front, weak, c
     assert "x-pointsman-chain" not in ask().headers
 
 
+def test_15_a_model_whose_every_stream_breaks_is_left_alone(ask, weak, strong, client_wire, wire):
+    """However well each begins: after four that broke in a row the client sees the strong model's."""
+    weak.script, strong.script = [stream(wire.first, wire.piece("fi"), end=False)], [good_stream(wire)]
+    for _ in range(4):
+        assert client_wire.broke(ask(stream=True), "upstream_cut")
+    response = ask(stream=True)
+    assert client_wire.ended(response)
+    assert response.headers["x-pointsman-chain"] == "weak skipped, strong 200"
+
+
+def test_15_a_stream_that_ends_well_forgets_those_that_broke(ask, weak, client_wire, wire):
+    """Only failures in a row count."""
+    broken = stream(wire.first, wire.piece("fi"), end=False)
+    for act in (broken, broken, broken, good_stream(wire)) * 2:
+        weak.script = [act]
+        response = ask(stream=True)
+        assert response.headers["x-pointsman-model"] == "weak"
+        assert client_wire.ended(response) is (act is not broken)
+
+
 def test_16_usage_is_that_of_the_answer_alone(ask, weak, strong, client_wire, wire):
     """After failed tries the client sees one usage: that of the answer it got."""
     weak.script = [wire.error(500, "oops"), hang_up, wire.good]

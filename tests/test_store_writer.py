@@ -211,7 +211,8 @@ async def recorded(url, *records, **options):
             recorder(each)
         await recorder.close()
         await store.add(rows)
-        return (await store.decisions())[::-1]
+        found = {row.id: row for row in await store.decisions()}
+    return [found[row.id] for row in rows]
 
 
 async def test_a_row_follows_its_request_soon(store_url):
@@ -277,7 +278,7 @@ async def test_prompts_are_kept_as_the_configuration_says(store_url, monkeypatch
     assert (text.prompt, text.prompt_hash) == ("Hell", first.prompt_hash)
     assert np.frombuffer(text.embedding, "<f4").tolist() == [0.0, 1.0, 2.0]
     monkeypatch.setenv("HASH_KEY", "pepper")
-    (keyed,) = await recorded(store_url, asked, hash_key="env:HASH_KEY")
+    (keyed,) = await recorded(store_url, asked(), hash_key="env:HASH_KEY")
     assert keyed.prompt_hash == prompt_hash("Hello", b"pepper") != first.prompt_hash
     monkeypatch.delenv("HASH_KEY")
     with pytest.raises(ConfigError, match="HASH_KEY is not set"):

@@ -51,8 +51,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        if self._stalled is None:
-            self._stalled = self.loop.call_later(self._stall_timeout_s, self.transport.abort)
+        self._watch_reader(self.transport.get_write_buffer_size())
         super().pause_writing()
 
     def resume_writing(self) -> None:
@@ -123,6 +122,16 @@ class LimitedProtocol(HttpToolsProtocol):
             self._refuse_large()
         else:
             self._refuse(400, "the request is not HTTP/1.1", "bad_request")
+
+    def _watch_reader(self, n_waiting: int) -> None:
+        self._stalled = self.loop.call_later(self._stall_timeout_s, self._check_reader, n_waiting)
+
+    def _check_reader(self, n_waited: int) -> None:
+        n_waiting = self.transport.get_write_buffer_size()
+        if n_waiting < n_waited:  # it reads, however slowly
+            self._watch_reader(n_waiting)
+        else:
+            self.transport.abort()
 
     def _wait_for_head(self) -> None:
         if self._late is None:

@@ -8,6 +8,9 @@ import time
 from contextlib import contextmanager
 
 import pytest
+import uvicorn
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.server import ServerState
 
 from pointsman.serve import create_app
 from pointsman.serve.config import ServerConfig
@@ -218,6 +221,40 @@ def test_a_client_that_does_not_read_is_hung_up_on():
     with LocalServer(app, **settings) as server, socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.sendall(HEALTH)
         assert ended.wait(60)
+
+
+class _Transport:
+    """One whose client takes as much as it is told; it is its own loop, whose time passes when it is told to."""
+
+    def __init__(self):
+        self.waiting, self.is_aborted, self.due = 100_000, False, []
+
+    def get_write_buffer_size(self):
+        return self.waiting
+
+    def call_later(self, delay_s, callback, *arguments):
+        self.due.append(lambda: callback(*arguments))
+
+    def pass_the_limit(self):
+        self.due.pop()()
+
+    def abort(self):
+        self.is_aborted = True
+
+
+def test_a_client_that_reads_slowly_is_waited_for():
+    """A large answer over a slow line takes as long as it takes, as long as some of it arrives."""
+    transport = _Transport()
+    settings = {"config": uvicorn.Config(None), "server_state": ServerState(), "app_state": {}, "_loop": transport}
+    protocol = limit_heads(ServerConfig())(**settings)
+    protocol.transport, protocol.flow = transport, FlowControl(transport)
+    protocol.pause_writing()
+    for _ in range(50):
+        transport.waiting -= 1
+        transport.pass_the_limit()
+        assert not transport.is_aborted
+    transport.pass_the_limit()
+    assert transport.is_aborted
 
 
 def test_limits_have_defaults():

@@ -16,6 +16,7 @@ import pytest
 
 from pointsman.backends.assets import asset_path
 from pointsman.core.checkpoint import read_checkpoint, write_checkpoint
+from pointsman.serve.app import create_app
 from pointsman.serve.application import Application
 from pointsman.serve.config_file import make_config
 from pointsman.serve.engine import Engine
@@ -327,3 +328,24 @@ class _Engine(Engine):
     async def close(self):
         self.n_closed += 1
         await super().close()
+
+
+async def test_pages_are_told_of_a_new_engine_before_they_ask_for_anything():
+    """What is shown live is the current engine's, and the one before is not kept for it."""
+
+    def config(name):
+        models = {name: {"base_url": "http://127.0.0.1:9/v1"} for name in (name, "small")}
+        return make_config({"strong": name, "weak": "small", "models": models, "routers": {"random": {}}})
+
+    async def shown(app):
+        events = await app.engine.memory.live.watch()
+        event = await anext(events)
+        await events.aclose()
+        return list(json.loads(event.partition(b"data: ")[2])["models"])
+
+    app = create_app(config("big"))
+    assert await shown(app) == ["big", "small"]
+    await app.replace(Engine(config("bigger"), previous=app.engine))
+    assert await shown(app) == ["bigger", "small"]
+    await app.engine.memory.live.close()
+    await app.engine.close()

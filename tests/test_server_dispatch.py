@@ -1,10 +1,13 @@
 """What every path answers, whichever way it takes to its endpoint."""
 
+import asyncio
+
 import httpx
 import pytest
 
 from pointsman.serve import create_app
 from pointsman.serve.config_file import make_config
+from pointsman.serve.dispatch import Dispatch
 from pointsman.serve.keys import new_key, write_keys
 from pointsman.serve.line import ScorePrompt
 
@@ -30,6 +33,31 @@ def test_other_methods_and_paths_are_refused_with_what_there_is():
         assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
         assert wrong.json()["error"]["code"] == "method_not_allowed"
         assert httpx.post(f"{front.url}{PATH}/", json=BODY).status_code == 404
+
+
+async def test_what_is_made_for_the_first_request_is_made_once_and_again_after_a_failure():
+    """Requests that come meanwhile wait for it; one that is given up does not end it for the others."""
+    made, served = [], []
+
+    async def app(scope, receive, send):
+        served.append(scope["path"])
+
+    def make():
+        made.append(len(made))
+        if len(made) == 1:
+            raise OSError("too many open files")
+        return app
+
+    dispatch = Dispatch({}, make)
+    with pytest.raises(OSError, match="too many"):
+        await dispatch({"type": "http", "method": "GET", "path": "/0"}, None, None)
+    asking = [
+        asyncio.create_task(dispatch({"type": "http", "method": "GET", "path": f"/{i}"}, None, None)) for i in "123"
+    ]
+    await asyncio.sleep(0)
+    asking[0].cancel()
+    await asyncio.gather(*asking, return_exceptions=True)
+    assert (made, served) == ([0, 1], ["/2", "/3"])
 
 
 def test_pages_of_listed_origins_may_ask():

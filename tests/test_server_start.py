@@ -17,6 +17,8 @@ from pointsman.core.routers.random import RandomRouter
 from pointsman.serve.cli import main
 
 HELLO = [{"role": "user", "content": "What is the capital of France?"}]
+LATE = ["fastapi", "starlette.routing", "yaml", "sqlalchemy", "aiohttp", "rich", "numpy.random"]
+LATE += [f"pointsman.serve.{name}" for name in ("framework", "openapi", "explain", "drift.monitor", "feedback.shadow")]
 HEAVY = ["torch", "jax", "flax", "transformers", "datasets", "pandas", "sklearn", "litellm"]
 
 
@@ -153,3 +155,32 @@ print([name for name in {HEAVY!r} if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_start_loads_nothing_that_no_request_has_asked_for():
+    """Neither the checks of a start nor completions and those who watch the server need the framework, the dashboard,
+    or what is not configured; the first request that needs the framework has it loaded."""
+    code = f"""
+import asyncio, json, sys
+from pointsman.serve.cli import main
+assert main(["serve", "--check"]) == 0
+from pointsman.serve import create_app
+app = create_app()
+async def ask(method, path, body=None):
+    scope = {{"type": "http", "method": method, "path": path, "headers": [], "query_string": b""}}
+    async def receive():
+        return {{"type": "http.request", "body": json.dumps(body).encode()}}
+    async def send(message):
+        assert message.get("status", 200) == 200
+    await app(scope, receive, send)
+async def use():
+    await ask("POST", "/v1/chat/completions", {{"model": "auto", "messages": {HELLO!r}}})
+    for path in ("/health", "/ready", "/metrics"):
+        await ask("GET", path)
+    print([name for name in {LATE!r} if name in sys.modules])
+    await ask("GET", "/v1/models")
+    print("fastapi" in sys.modules)
+asyncio.run(use())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines()[1:] == ["[]", "True"]

@@ -11,7 +11,7 @@ from pointsman.serve.access import request_key, require_admin
 from pointsman.serve.config import RouterConfig
 from pointsman.serve.dashboard.api import Answers, Events, Query
 from pointsman.serve.dashboard.decisions import Decisions
-from pointsman.serve.dashboard.facts import facts_about, facts_now
+from pointsman.serve.dashboard.facts import facts_about
 from pointsman.serve.dashboard.live import LiveHub
 from pointsman.serve.dashboard.page import Files, Page
 from pointsman.serve.dashboard.sources import Sources
@@ -36,7 +36,6 @@ def dashboard_routes(engine: Engine, own: Callable[[ASGIApp], ASGIApp], *, keys:
     decisions = Decisions(hub, engine.memory.store)
     about = facts_about(engine) | {"keys": keys, "store": engine.memory.store is not None, "bundled": bundled}
     about["workers"] = bool(os.environ.get("PROMETHEUS_MULTIPROC_DIR"))
-    hub.show(lambda: facts_now(engine))
 
     async def read_about(scope: Scope, query: Query) -> bytes:
         key = request_key(scope)

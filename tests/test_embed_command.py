@@ -190,6 +190,7 @@ def test_a_bad_table_is_one_message_and_no_file(tmp_path, capsys, content, messa
     [
         (["-o", "out.txt"], "wanted '.npy'"),
         (["-o", "prompts.npy"], "would be overwritten"),
+        (["-o", "nowhere/out.npy"], "embedding into nowhere/out.npy failed: [Errno 2]"),
         (["-o", "out.npy", "--embedder", "nope"], "possible are static"),
         (["-o", "out.npy", "--base-url", "http://x"], "no option 'base_url'"),
         (["-o", "out.npy", "--embedder", "openai/m", "--api-key", "sk-secret"], "give env:NAME instead"),

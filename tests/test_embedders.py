@@ -82,7 +82,7 @@ class Service:
     async def start(self) -> None:
         app = web.Application(client_max_size=2**26)
         app.router.add_post("/v1/embeddings", self.answer)
-        self._runner = web.AppRunner(app)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
@@ -132,12 +132,14 @@ def test_calls_under_way_are_bounded_over_all_threads(service):
 
 async def test_the_async_form_gives_the_same_and_does_not_block(service):
     """`aembed` lets the caller's loop run and gives what a call gives."""
-    service.delay_s = 1.0
+    service.delay_s = 0.2
     with embedder(service) as embed:
         task = asyncio.create_task(embed.aembed(["a"]))
-        started = time.perf_counter()
-        await asyncio.sleep(0.01)
-        assert time.perf_counter() - started < 0.8
+        turns = 0
+        while not task.done():
+            await asyncio.sleep(0.001)
+            turns += 1
+        assert turns > 1
         np.testing.assert_array_equal(await task, await asyncio.to_thread(embed, ["a"]))
 
 
@@ -173,7 +175,7 @@ def test_retry_after_is_honoured(service):
     started = time.perf_counter()
     with embedder(service) as embed:
         embed(["a"])
-    assert 0.4 <= time.perf_counter() - started < 5
+    assert time.perf_counter() - started > 0.39
 
 
 @pytest.mark.parametrize(
@@ -353,19 +355,30 @@ def test_keys_go_only_where_they_belong(service, monkeypatch):
         resolve_embedder("openai/text-embedding-3-small")
 
 
+def test_the_default_address_is_that_of_the_environment(service, monkeypatch):
+    """OPENAI_BASE_URL, which OpenAI's own clients read, is where `openai/...` is asked, with OPENAI_API_KEY."""
+    monkeypatch.setenv("OPENAI_BASE_URL", f"{service.url}/")
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with OpenAIEmbedder("m") as embed:
+        embed(["a"])
+    assert [headers["Authorization"] for headers in service.headers] == [f"Bearer {KEY}"]
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://elsewhere.invalid/v1")
+    with embedder(service) as embed:
+        embed(["b"])
+    assert "Authorization" not in service.headers[-1]
+
+
 def test_closing_ends_what_is_under_way(service):
     """A call that is still waiting when the embedder is closed is cancelled, quietly and at once."""
-    service.delay_s = 0.5
+    service.delay_s = 60.0
     embed = embedder(service)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(embed, ["a"])
         while not service.requests:
             time.sleep(0.01)
-        started = time.perf_counter()
         embed.close()
         with pytest.raises(CancelledError):
-            waiting.result()
-    assert time.perf_counter() - started < 0.4
+            waiting.result(timeout=30)
 
 
 def test_the_embed_command_uses_a_service_and_keeps_what_it_paid_for(service, tmp_path, monkeypatch, capsys):

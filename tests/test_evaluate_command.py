@@ -80,6 +80,35 @@ def test_a_journal_makes_a_second_run_the_same(outcomes, tmp_path, capsys):
     assert first == second
 
 
+def test_a_router_that_learnt_from_the_very_file_is_pointed_out(tmp_path, monkeypatch, capsys):
+    """Figures on prompts that a router was trained on come with a note, in calibration too; others without."""
+    monkeypatch.chdir(tmp_path)
+    rows = [{"prompt": f"{'prove' if k % 2 else 'name'} {k}", "strong": 1, "weak": k % 2} for k in range(60)]
+    for name in ("mine.jsonl", "other.jsonl"):
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["train", "knn", "mine.jsonl", "-o", "knn", "--strong", "strong", "--weak", "weak", "-k", "5"]) == 0
+    found = {}
+    for table in ("mine.jsonl", "other.jsonl"):
+        capsys.readouterr()
+        assert main(["evaluate", str(tmp_path / table), "--routers", "knn", "--replicates", "10"]) == 0
+        found[table] = capsys.readouterr().out
+        assert main(["calibrate", table, "--router", "knn", "--max-loss", "0.5"]) == 0
+        found[table] += capsys.readouterr().err
+    assert found["mine.jsonl"].count("knn learnt from a file of this name") == 2
+    assert "learnt from" not in found["other.jsonl"]
+
+
+@pytest.mark.parametrize("place", ["--figure", "--html"])
+def test_a_report_that_cannot_be_written_is_refused_before_prompts_are_scored(place, outcomes, monkeypatch, capsys):
+    """A directory or a package that is not there is said at once, not after an hour of scoring."""
+    monkeypatch.setattr("pointsman.serve.commands.evaluate.load_router", None)
+    assert main(["evaluate", str(outcomes), "--routers", "random", place, "nowhere/r.svg"]) == 1
+    assert "there is no directory nowhere" in capsys.readouterr().err
+    monkeypatch.setattr("pointsman.serve.commands.evaluate.find_spec", lambda name: None)
+    assert main(["evaluate", str(outcomes), "--routers", "random", place, "r.svg"]) == 1
+    assert 'pip install "pointsman[plot]"' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -5,7 +5,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from starlette.routing import Route
 
 from pointsman.serve.cli import main
 
+from processes import wait_until
 from upstream import LocalServer
 
 N_PROMPTS = 30
@@ -28,7 +28,7 @@ class AnswerKey:
     def __init__(self) -> None:
         self.asked: Counter[str] = Counter()
         self.answered = 0
-        self.delay_s = 0.0
+        self.most = sys.maxsize
         self.busy = 0
 
     def app(self) -> Starlette:
@@ -41,8 +41,9 @@ class AnswerKey:
             self.busy -= 1
             return JSONResponse({"error": {"message": "slow down"}}, status_code=429)
         self.asked[json.dumps([body["model"], prompt])] += 1
-        await asyncio.sleep(self.delay_s)
         self.answered += 1
+        while self.answered > self.most:
+            await asyncio.sleep(0.01)
         message = {"role": "assistant", "content": self._text(body["model"], prompt)}
         usage = {"prompt_tokens": 100, "completion_tokens": 10}
         return JSONResponse({"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage})
@@ -86,24 +87,35 @@ def _check_battles(folder: Path) -> None:
 
 def test_killed_and_resumed_nothing_is_paid_twice(key, tmp_path):
     """After SIGKILL in the middle, a second run ends with the keyed battles; no answered call is made again."""
-    key.delay_s = 0.05
+    key.most = 25  # then nobody is answered any more
     command = [Path(sys.executable).with_name("pointsman"), *_words(key, tmp_path, "--concurrency", "4")]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while key.answered < 25 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: key.answered > key.most)
     process.send_signal(signal.SIGKILL)
     process.wait(timeout=10)
     assert not (tmp_path / "battles.jsonl").exists()
     journal = (tmp_path / "battles.jsonl.journal").read_bytes()
     recorded = journal.count(b"\n")
-    assert 25 - 4 <= recorded < 90
-    key.delay_s = 0.0
+    assert 25 - 4 <= recorded <= 25
+    key.most = sys.maxsize
     assert main(_words(key, tmp_path, "--json")) == 0
     _check_battles(tmp_path)
     twice = sum(count - 1 for count in key.asked.values())
     assert twice <= 4  # at most the calls that were under way when it was killed
     assert (tmp_path / "battles.jsonl.journal").read_bytes().startswith(journal[: journal.rfind(b"\n") + 1])
+
+
+def test_an_interrupted_job_says_how_to_go_on(key, tmp_path, monkeypatch, capsys):
+    """Ctrl-C ends with exit code 1 and the name of the file that the same command goes on from."""
+
+    async def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pointsman.serve.commands.judge._judge", interrupted)
+    assert main(_words(key, tmp_path)) == 1
+    error = capsys.readouterr().err
+    assert f"kept in {tmp_path / 'battles.jsonl.journal'}; the same command goes on" in error
+    assert error.endswith("pointsman judge: interrupted\n")
 
 
 def test_a_finished_job_costs_nothing_to_run_again(key, tmp_path, capsys):
@@ -149,7 +161,8 @@ def test_the_estimate_asks_nobody(key, tmp_path, capsys):
         (["--parameters", "[1]"], "wanted a JSON object"),
         (["--parameters", "{"], "--parameters is no JSON"),
         (["--model-b", "big"], "two different models"),
-        (["--judge", "hal", "--max-cost-usd", "1"], "needs the price of hal"),
+        (["--judge", "hal", "--max-cost-usd", "1"], "needs the price of hal: --price MODEL=IN,OUT"),
+        (["-o", "battles.xlsx"], "has suffix '.xlsx', wanted one of .parquet"),
         (["--prompt-column", "text"], "no column 'text'"),
     ],
 )

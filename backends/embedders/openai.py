@@ -4,7 +4,7 @@ import asyncio
 import atexit
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 
 import aiohttp
@@ -29,9 +29,10 @@ class OpenAIOptions:
     """Settings of an `OpenAIEmbedder`.
 
     Attributes:
-        base_url: address of the service, e.g. "http://localhost:11434/v1" for Ollama.
+        base_url: address of the service, e.g. "http://localhost:11434/v1" for Ollama; by default OPENAI_BASE_URL of the
+            environment, or OpenAI's own.
         api_key: "env:NAME" for the value of an environment variable, or the key itself. None takes OPENAI_API_KEY for
-            OpenAI's own address and no key for another.
+            the default address and no key for another.
         dim: shortens embeddings to this length (the protocol's `dimensions`); None keeps the model's own.
         cache: SQLite file that keeps every embedding for later calls and runs; None keeps none.
         max_tokens: the model's limit for one text. A token is at least one byte of UTF-8, so a text's first
@@ -43,7 +44,7 @@ class OpenAIOptions:
         timeout_s: longest wait for one answer.
     """
 
-    base_url: str = OPENAI_URL
+    base_url: str = field(default_factory=lambda: _default_url())
     api_key: str | None = None
     dim: int | None = None
     cache: str | os.PathLike[str] | None = None
@@ -235,10 +236,14 @@ def _split_dim(model: str) -> tuple[str, int | None]:
     return (name, int(dim)) if at and name and dim.isdecimal() and int(dim) > 0 else (model, None)
 
 
+def _default_url() -> str:
+    return (os.environ.get("OPENAI_BASE_URL") or OPENAI_URL).rstrip("/")
+
+
 def _api_key(option: str | None, base_url: str) -> str | None:
     """The key itself. OPENAI_API_KEY is never sent to another address unless `option` says so."""
     if option is None:
-        if base_url != OPENAI_URL:
+        if base_url not in (OPENAI_URL, _default_url()):
             return None
         option = "env:OPENAI_API_KEY"
     if not option.startswith("env:"):

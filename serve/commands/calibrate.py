@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     data = _read(args)
     if checkpoint is not None:
         _check_same_router(checkpoint, data, args)
-    for note in data.notes:
+    for note in (*data.notes, *_learnt(args)):
         print(note, file=sys.stderr)
     if data.n_repeated:
         print(f"{data.n_repeated:,} rows repeat a prompt{_what_then(args)}", file=sys.stderr)
@@ -138,6 +138,16 @@ def _check_same_router(checkpoint: Checkpoint, data: "ScoredPrompts", args: argp
             f"the win rates of {data.source} are not those of checkpoint {args.checkpoint}: row {row + 1} has "
             f"{data.sample[row][1]:.6f}, the checkpoint gives {again[row]:.6f}; score the prompts with this checkpoint"
         )
+
+
+def _learnt(args: argparse.Namespace) -> tuple[str, ...]:
+    """A word where the router may have been trained on the prompts that it is calibrated on."""
+    from pointsman.backends.evaluation.learnt import learnt_from
+
+    if args.router is None or not learnt_from(load_checkpoint(args.router), args.input):
+        return ()
+    return (f"{args.router} learnt from a file of this name: calibrated on prompts that it has seen, "
+            "it promises too much of others",)  # fmt: skip
 
 
 def _what_then(args: argparse.Namespace) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from pointsman.core.errors import ConfigError
+from pointsman.core.errors import ConfigError, DataError
 from pointsman.serve.progress import progress_bar
 
 __all__ = ["add_arguments", "run"]
@@ -43,13 +43,18 @@ def run(args: argparse.Namespace) -> int:
     started = perf_counter()
     with progress_bar("prompts") as bar:
         task = bar.add_task("Embedding", total=None)
-        record = embed_table(
-            args.input,
-            args.output,
-            embed,
-            column=args.prompt_column,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
+        try:
+            record = embed_table(
+                args.input,
+                args.output,
+                embed,
+                column=args.prompt_column,
+                progress=lambda done, total: bar.update(task, completed=done, total=total),
+            )
+        except OSError as error:
+            raise DataError(
+                f"embedding into {args.output} failed: {error}; run again to go on from what is done"
+            ) from error
     wall_s = perf_counter() - started
     identity = record.identity
     if args.json:

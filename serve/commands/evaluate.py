@@ -2,6 +2,9 @@
 
 import argparse
 import json
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +12,7 @@ import numpy as np
 
 from pointsman.core.arrays import FloatArray
 from pointsman.core.checkpoint import Checkpoint
-from pointsman.core.errors import DataError
+from pointsman.core.errors import DataError, MissingExtraError
 from pointsman.core.pair import ModelPair
 from pointsman.serve.loading import load_checkpoint, load_router
 from pointsman.serve.progress import progress_bar
@@ -54,17 +57,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Reads the outcomes, scores the prompts, and prints the report."""
     from pointsman.backends.evaluation.figures import Options, evaluate_routers
+    from pointsman.backends.evaluation.learnt import learnt_from
     from pointsman.backends.evaluation.text import as_text
 
     _check(args)
     outcomes = _read(args)
-    win_rates = _win_rates(args, outcomes)
+    checkpoints = {name: load_checkpoint(name) for name in args.routers if not name.startswith(_COLUMN)}
+    win_rates = _win_rates(args, outcomes, checkpoints)
     if args.holdout:
         from pointsman.backends.evaluation.holdout import held_out_win_rates
 
         win_rates |= held_out_win_rates(outcomes, seed=args.seed)
     options = Options(tuple(args.share), tuple(args.quality), args.replicates, args.seed)
-    evaluation = evaluate_routers(outcomes, win_rates, options)
+    learnt = [name for name, checkpoint in checkpoints.items() if learnt_from(checkpoint, args.outcomes)]
+    told = tuple(f"{name} learnt from a file of this name: prompts that it has seen flatter it" for name in learnt)
+    evaluation = evaluate_routers(replace(outcomes, notes=(*outcomes.notes, *told)), win_rates, options)
     _write(args, evaluation)
     print(json.dumps(evaluation.to_dict()) if args.json else as_text(evaluation, deciles=args.deciles))
     return 0
@@ -82,11 +89,14 @@ def _check(args: argparse.Namespace) -> None:
         raise ValueError(f"--scale is {args.scale}, wanted a lower and a higher number")
     if args.cost_usd and min(args.cost_usd) < 0:
         raise ValueError(f"--cost-usd is {args.cost_usd}, wanted dollars that are not negative")
+    for path in filter(None, (args.figure, args.html)):  # said before prompts are scored
+        if not Path(path).parent.is_dir():
+            raise DataError(f"cannot write {path}: there is no directory {Path(path).parent}")
+        if find_spec("matplotlib") is None:
+            raise MissingExtraError("matplotlib", "plot")
 
 
 def _read(args: argparse.Namespace) -> "PairOutcomes":
-    from dataclasses import replace
-
     from pointsman.backends.evaluation.outcome_pairs import read_pair_outcomes
     from pointsman.backends.evaluation.routellm import read_benchmark
 
@@ -110,7 +120,9 @@ def _read(args: argparse.Namespace) -> "PairOutcomes":
     return outcomes
 
 
-def _win_rates(args: argparse.Namespace, outcomes: "PairOutcomes") -> dict[str, FloatArray]:
+def _win_rates(
+    args: argparse.Namespace, outcomes: "PairOutcomes", checkpoints: Mapping[str, Checkpoint]
+) -> dict[str, FloatArray]:
     from pointsman.backends.evaluation.journal import WinRateJournal, router_key
 
     journal = WinRateJournal(args.journal) if args.journal else None
@@ -121,7 +133,7 @@ def _win_rates(args: argparse.Namespace, outcomes: "PairOutcomes") -> dict[str, 
                 column = name.removeprefix(_COLUMN)
                 found[_unused(column, found)] = outcomes.columns[column]
                 continue
-            checkpoint = load_checkpoint(name)
+            checkpoint = checkpoints[name]
             pair = _pair_for(checkpoint, outcomes.pair)
             router, key = load_router(checkpoint, pair=pair), router_key(checkpoint, pair)
             task = bar.add_task(f"Scoring with {name}", total=len(outcomes))

@@ -5,10 +5,6 @@ import json
 from textwrap import indent
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from pointsman.core.checkpoint import Checkpoint
 from pointsman.serve.loading import load_checkpoint
 
@@ -32,11 +28,10 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(facts, indent=2))
         return 0
-    table = Table.grid(padding=(0, 2))
-    for name, value in facts.items():
-        if value not in (None, {}, []):
-            table.add_row(Text(name, style="bold"), Text(_text(value)))
-    Console(soft_wrap=True).print(table)
+    shown = {name: _text(value) for name, value in facts.items() if value not in (None, {}, [])}
+    margin = max(map(len, shown), default=0) + 2
+    for name, text in shown.items():
+        print(name.ljust(margin) + indent(text, " " * margin).lstrip())
     return 0
 
 

@@ -44,9 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Judges, or only estimates; exits 1 where the ceiling or a failure left prompts without battles."""
+    from pointsman.backends.data.table_writer import TableWriter
     from pointsman.backends.data.tables import Table, read_table
 
     judging, parameters = _read_judging(args)
+    writer = TableWriter(args.output)  # refuses an unknown format before a call is paid for
     prompts = list(dict.fromkeys(read_table(args.input, columns=[args.prompt_column]).texts(args.prompt_column)))
     if not prompts:
         raise DataError(f"{args.input} holds no prompts")
@@ -56,17 +58,21 @@ def run(args: argparse.Namespace) -> int:
     if args.estimate:
         print(json.dumps({"n_prompts": len(prompts), "estimate_usd": estimate}))
         return 0
-    report = asyncio.run(_judge(prompts, judging, parameters, args))
+    journal = Path(args.journal or f"{args.output}.journal")
+    try:
+        report = asyncio.run(_judge(prompts, judging, parameters, journal, args))
+    except KeyboardInterrupt:
+        print(f"Calls that were answered are kept in {journal}; the same command goes on from there.", file=sys.stderr)
+        raise
     if report.battles:
-        from pointsman.backends.data.table_writer import write_table
-
-        write_table(Table({name: [row[name] for row in report.battles] for name in report.battles[0]}), args.output)
+        with writer as out:
+            out.write(Table({name: [row[name] for row in report.battles] for name in report.battles[0]}))
     _print_report(report, len(prompts), args)
     return 0 if report.n_prompts == len(prompts) else 1
 
 
 async def _judge(
-    prompts: Sequence[str], judging: Judging, parameters: dict[str, Any], args: argparse.Namespace
+    prompts: Sequence[str], judging: Judging, parameters: dict[str, Any], path: Path, args: argparse.Namespace
 ) -> JudgingReport:
     from pointsman.serve.config_file import read_values
     from pointsman.serve.controller import Controller
@@ -76,7 +82,6 @@ async def _judge(
     values = dict(read_values(args.config)) if args.config else {}
     models: dict[str, Any] = {name: {} for name in (judging.model_a, judging.model_b, judging.judge)}
     values["models"] = {**models, **(values.get("models") or {})}
-    path = Path(args.journal or f"{args.output}.journal")
     with (
         Controller(["random"], judging.model_a, judging.model_b, values, api_base=args.base_url) as controller,
         Journal(path) as journal,

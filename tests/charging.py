@@ -33,14 +33,14 @@ class ChargingUpstream:
         ledger: dollars by model, of requests whose usage it told.
         untold: likewise of requests whose client left, or whose stream broke, before it could tell.
         n: requests by act.
-        pause_s: between the words of a slow stream.
+        patience_s: for the client of a stream to leave, halfway.
     """
 
     ledger: dict[str, Decimal] = field(default_factory=dict)
     untold: dict[str, Decimal] = field(default_factory=dict)
     untold_tokens: list[tuple[str, int, int]] = field(default_factory=list)
     n: Counter[str] = field(default_factory=Counter)
-    pause_s: float = 0.005
+    patience_s: float = 60.0
     _seen: Counter[str] = field(default_factory=Counter)
 
     def app(self) -> Starlette:
@@ -100,8 +100,8 @@ class ChargingUpstream:
             for word in _words(usage[2]):
                 yield _word(kind, word, null_usage=asked)
                 n += 1
-                if act == "left":
-                    await asyncio.sleep(self.pause_s)
+                if act == "left" and n == usage[2] // 2:
+                    await asyncio.sleep(self.patience_s)
                 elif act == "cut" and n == usage[2] // 2:
                     return
             told = True

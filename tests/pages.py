@@ -33,7 +33,7 @@ _PROLOGUE = f"""set -euo pipefail
 trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT
 stop_server() {{ kill $(jobs -p) 2>/dev/null && wait || true; }}
 wait_for_server() {{
-    for _ in $(seq 300); do curl -sf http://127.0.0.1:{PORT}/health >/dev/null && return; sleep 0.1; done
+    for _ in $(seq 1200); do curl -sf http://127.0.0.1:{PORT}/health >/dev/null && return; sleep 0.1; done
     echo "no server answers" >&2
     return 1
 }}"""
@@ -79,7 +79,7 @@ def read_blocks(page: str) -> list[Block]:
     ]
 
 
-def run_page(page: Path, folder: Path, *, port: int, timeout_s: float = 240.0) -> None:
+def run_page(page: Path, folder: Path, *, port: int, timeout_s: float = 900.0) -> None:
     """Runs a page's blocks in order, in one shell, in `folder`.
 
     Raises:

@@ -30,6 +30,12 @@ def url(tmp_path_factory):
     return f"sqlite:///{tmp_path_factory.mktemp('store') / 'store.db'}"
 
 
+@pytest.fixture
+def patient(monkeypatch):
+    """However long the store takes to get a decision."""
+    monkeypatch.setattr("pointsman.serve.feedback.endpoint._WAITS_S", (0.0, *[0.2] * 300))
+
+
 @pytest.fixture(scope="module")
 def http(keys, url):
     """A client of a server with a store and keys, before the stand-ins."""
@@ -74,7 +80,7 @@ def kept(url, request_id):
     return [(row.kind, row.value, row.comment) for row in rows(url, "feedback", request_id=request_id)]
 
 
-def test_a_rating_is_kept_with_its_request(ask, say, url):
+def test_a_rating_is_kept_with_its_request(ask, say, url, patient):
     """Right after the answer, before the decision has been written, it is taken already."""
     request_id = ask("ann")
     answer = say("ann", request_id=request_id, rating=0.75, comment="nice \x00")
@@ -86,7 +92,7 @@ def test_a_rating_is_kept_with_its_request(ask, say, url):
 @pytest.mark.parametrize(
     ("preference", "value"), [("strong", 1.0), ("tie", 0.5), ("weak", 0.0), ("stand-in-strong", 1.0)]
 )
-def test_a_preference_is_for_either_model(ask, say, url, preference, value):
+def test_a_preference_is_for_either_model(ask, say, url, preference, value, patient):
     """By its part or by its name."""
     request_id = ask("ann")
     assert say("ann", request_id=request_id, preference=preference).status_code == 200

@@ -15,7 +15,7 @@ from upstream import WORDS, LocalServer, Upstream
 HELLO = [{"role": "user", "content": "What is the capital of France?"}]
 STRONG, WEAK = "router-random-0", "router-random-1"
 PAIR = {"strong": "big", "weak": "small"}
-MODELS = dict.fromkeys(PAIR.values(), {"base_url": "http://127.0.0.1:9/v1"})  # which are never asked
+MODELS = {name: {"base_url": "http://127.0.0.1:9/v1"} for name in PAIR.values()}  # which are never asked
 
 
 @pytest.fixture(scope="module")

@@ -61,7 +61,7 @@ def ask(server, exporter, model, **more):
     exporter.clear()
     body = {"model": model, "messages": HELLO, **more}
     httpx.post(f"{server.url}/v1/chat/completions", json=body, headers={"traceparent": PARENT})
-    wait_until(lambda: [span for span in exporter.get_finished_spans() if span.name.startswith("POST")], 5)
+    wait_until(lambda: [span for span in exporter.get_finished_spans() if span.name.startswith("POST")])
     return {span.name: span for span in exporter.get_finished_spans()}
 
 
@@ -116,7 +116,7 @@ def test_spans_arrive_at_the_collector_that_the_environment_names(tmp_path):
         variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_SERVICE_NAME": "gateway"}
         with ServerProcess("--config", str(tmp_path / "config.yaml"), **variables) as server:
             httpx.post(f"{server.url}/v1/chat/completions", json={"model": "auto", "messages": HELLO})
-        wait_until(lambda: received, 5)
+        wait_until(lambda: received)
     (resource,) = [spans for message in received for spans in message.resource_spans]
     assert 'string_value: "gateway"' in str(resource.resource)
     names = {span.name for scope in resource.scope_spans for span in scope.spans}

@@ -431,3 +431,21 @@ def test_the_field_and_the_line_are_copied(browser, server):
         _until(page, f"document.getElementById('copied').textContent === 'Copied {copied}'")
         assert page.evaluate("navigator.clipboard.readText()") == copied
     seen.context.close()
+
+
+def test_a_server_that_was_started_anew_empties_nothing(browser, tmp_path):
+    """What the store has stays in the table when the process behind the page is another one."""
+    app = create_app(make_config({"store": {"url": f"sqlite:///{tmp_path}/s.db", "prompts": "text", "batch_s": 0.01}}))
+    with LocalServer(app) as server:
+        _ask(server, "From before")
+        seen = Watched(browser)
+        seen.page.goto(f"{server.url}/#live")
+        seen.page.get_by_role("button", name="From before").wait_for()
+        hub = app.engine.memory.live
+        with seen.page.expect_response("**/api/decisions?*"):
+            hub._last.clear()
+            hub.id = "another"
+        _ask(server, "From after")
+        seen.page.get_by_role("button", name="From after").wait_for()
+        assert seen.page.get_by_role("button", name="From before").count() == 1
+        seen.context.close()

@@ -20,6 +20,7 @@ export class Decisions {
     this.opened = new Map();
     this.next = null;
     this.waiting = [];
+    this.told = [];
     options(byId("by-model"), [["", "all"], ...about.models.map((name) => [name, name])]);
     options(byId("by-outcome"), [["", "all"], ...OUTCOMES.map((name) => [name, name])]);
     this.body = el("tbody");
@@ -52,7 +53,7 @@ export class Decisions {
       const page = await read(`/api/decisions?${query}`);
       if (asked !== this.asked) return;
       this.next = page.next;
-      if (before === null) this.forget();
+      if (before === null) this.forget(page.decisions[0]?.at ?? 0);
       this.shown.push(...page.decisions.filter(this.unseen()));
       this.draw();
       byId("older").disabled = !page.next;
@@ -65,11 +66,18 @@ export class Decisions {
     }
   }
 
-  forget() {
-    [this.shown, this.waiting] = [[], []];
+  // Keeps what was told of since `at`: a store has it a little later.
+  forget(at) {
+    this.shown = this.told.filter((row) => row.at >= at && this.fits(row)).slice(0, SHOWN);
+    this.waiting = [];
     this.opened.clear();
     this.showCount();
-    this.draw();
+  }
+
+  fits(row) {
+    const { text, model, outcome } = this.filters();
+    return (!model || row.model === model) && (!outcome || row.outcome === outcome) &&
+      (!text || `${row.prompt ?? ""} ${row.request_id}`.toLowerCase().includes(text.toLowerCase()));
   }
 
   // Whether somebody is at a row, or has paged on: nothing may then move under their hands.
@@ -94,10 +102,8 @@ export class Decisions {
 
   // Newest first. Those that the filter leaves out are not shown.
   add(decisions, fresh) {
-    const { text, model, outcome } = this.filters();
-    const fits = (row) => (!model || row.model === model) && (!outcome || row.outcome === outcome) &&
-      (!text || `${row.prompt ?? ""} ${row.request_id}`.toLowerCase().includes(text.toLowerCase()));
-    this.waiting = [...decisions.filter(fits), ...this.waiting].slice(0, SHOWN);
+    this.told = [...decisions, ...this.told].slice(0, SHOWN);
+    this.waiting = [...decisions.filter((row) => this.fits(row)), ...this.waiting].slice(0, SHOWN);
     if (this.held()) this.showCount();
     else this.showWaiting(fresh);
   }

@@ -64,7 +64,7 @@ export class Live {
     this.state("up", "connected");
     if (event.hub !== this.hub) {
       this.seconds.clear();
-      this.decisions.forget();
+      if (this.hub !== null) this.decisions.load();
     }
     this.hub = event.hub;
     this.last = event.last;

@@ -13,11 +13,11 @@ export function reasons(found) {
   if (found.novelty) {
     add("novelty", `further from the training prompts than ${percent(found.novelty.percentile)} of the calibration's`);
     const near = found.novelty.nearest.filter((each) => each.example);
-    if (near.length) add("nearest", el("ol", {}, ...near.map((each) => el("li", {}, `${number(each.cosine, 2)}  ${shortened(each.example)}`))));
+    if (near.length) add("nearest", el("ol", {}, ...near.map((each) => el("li", {}, `at cosine ${number(each.cosine, 2)}: ${shortened(each.example)}`))));
   }
   if (found.neighbours?.length) {
     add("neighbours", el("ol", {}, ...found.neighbours.map((each) =>
-      el("li", {}, `at ${number(each.cosine, 2)}: strong won ${percent(each.strong_share, 0)}`))));
+      el("li", {}, `at cosine ${number(each.cosine, 2)}: strong won ${percent(each.strong_share, 0)}`))));
   }
   if (found.cost?.strong.usd != null && found.cost.weak.usd != null) {
     const about = found.cost.estimated ? "about " : "";

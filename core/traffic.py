@@ -41,6 +41,7 @@ class TrafficShape:
         self._since = 0.0
         self._last = 0.0
         self._count = 0
+        self._silence: tuple[float, list[float | None]] | None = None  # its end, and what was known before it
 
     def count(self, now: float) -> None:
         """One more prompt at `now`, in seconds since 1970."""
@@ -81,10 +82,14 @@ class TrafficShape:
             seen = 1.0 - (self._since - before * _HOUR_S) / _HOUR_S
             if seen >= _LEAST_SEEN:
                 self._learn(before, self._count / seen)
+            if hour > before + 1.0:
+                self._silence = (hour, list(self.rates))
             for silent in range(int(before) + 1, int(hour)):
                 self._learn(float(silent), 0.0)
             self._since = hour * _HOUR_S
         else:
+            if self._silence is not None and hour < self._silence[0]:  # hours yet to come were taken for silent ones
+                self.rates, self._silence = self._silence[1], None
             self._since = now
         self._hour, self._count = hour, 0
 

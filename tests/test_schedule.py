@@ -131,6 +131,20 @@ def test_clocks_that_jump_leave_traffic_finite_and_not_negative(times):
     assert all(rate is None or rate >= 0 for rate in shape.rates)
 
 
+@pytest.mark.parametrize("hours", [3, 24, 30])
+def test_a_clock_that_jumps_ahead_and_back_has_seen_no_silence(hours):
+    """The hours that it left out are still to come: what was known of them is known again."""
+    shape = TrafficShape([100.0] * 24)
+    begin = datetime(2026, 3, 10, 8, tzinfo=UTC).timestamp()
+    for minute in range(120):
+        shape.count(begin + 60 * minute)
+    for minute in range(120, 240):
+        shape.count(begin + 60 * minute + 3600 * hours)
+    shape.count(begin + 3600 * 4)
+    assert shape.rates[12:] == [100.0] * 36
+    assert shape.rates[8] == shape.rates[9] == pytest.approx(88.0)
+
+
 def test_a_long_silence_is_not_taken_for_absent_traffic():
     """A clock that jumps two days on, or a server that stood still, teaches nothing of the hours between."""
     shape = TrafficShape()

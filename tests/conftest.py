@@ -1,11 +1,13 @@
 """Fixtures that every test may use."""
 
+import inspect
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -26,6 +28,10 @@ settings.register_profile(
     "pointsman", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("pointsman")
+
+# Nor is a busy machine a reason to give a server up: httpx waits for 5 seconds where a test does not say.
+for _part in ("connect", "read", "write", "pool"):
+    setattr(inspect.signature(httpx.Client).parameters["timeout"].default, _part, 60.0)
 
 _SHARED = Path(__file__).parents[2] / "shared"
 

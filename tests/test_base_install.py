@@ -3,10 +3,8 @@
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -17,6 +15,7 @@ from pathlib import Path
 import pytest
 from messages_upstream import MessagesUpstream
 
+from processes import ServerProcess
 from upstream import WORDS, LocalServer, Upstream
 
 _BLOCK = """
@@ -79,34 +78,13 @@ def server(base_environment) -> Iterator[str]:
 
 @contextmanager
 def _serve(base_environment: dict[str, str], *options: str) -> Iterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [Path(sys.executable).with_name("pointsman"), "serve", "--port", str(port), *options]
-    process = subprocess.Popen(command, env=base_environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        _wait(address, process)
-        yield address
-    finally:
-        process.terminate()
-        process.communicate(timeout=20)
-
-
-def _wait(address: str, process: subprocess.Popen) -> None:
-    for _ in range(300):
-        assert process.poll() is None, process.stderr.read()
-        try:
-            urllib.request.urlopen(f"{address}/health", timeout=1).close()
-            return
-        except OSError:
-            time.sleep(0.1)
-    raise AssertionError("the server did not answer /health in 30 s")
+    with ServerProcess(*options, **base_environment) as process:
+        yield process.url
 
 
 def _post(url: str, body: dict) -> dict:
     request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         return json.load(answer)
 
 

@@ -116,10 +116,10 @@ def test_curl(url):
     """A whole answer, and a stream that arrives unbuffered."""
     body = {"model": "auto", "messages": HELLO}
     command = ["curl", "-sSN", f"{url}/v1/chat/completions", "-H", "Content-Type: application/json", "-d"]
-    whole = subprocess.run([*command, json.dumps(body)], capture_output=True, check=True, timeout=20)
+    whole = subprocess.run([*command, json.dumps(body)], capture_output=True, check=True, timeout=60)
     assert json.loads(whole.stdout)["choices"][0]["message"]["content"] == TEXT
     stream = subprocess.run(
-        [*command, json.dumps({**body, "stream": True})], capture_output=True, check=True, timeout=20
+        [*command, json.dumps({**body, "stream": True})], capture_output=True, check=True, timeout=60
     )
     assert stream.stdout.endswith(b"data: [DONE]\n\n")
 

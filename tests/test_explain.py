@@ -162,5 +162,5 @@ def test_the_command_line_explains(capsys):
 
 
 def post(url, value):
-    answer = httpx.post(url, json=value, timeout=10)
+    answer = httpx.post(url, json=value, timeout=60)
     return answer.status_code, answer.json()

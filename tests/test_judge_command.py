@@ -92,7 +92,7 @@ def test_killed_and_resumed_nothing_is_paid_twice(key, tmp_path):
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_until(lambda: key.answered > key.most)
     process.send_signal(signal.SIGKILL)
-    process.wait(timeout=10)
+    process.wait(timeout=60)
     assert not (tmp_path / "battles.jsonl").exists()
     journal = (tmp_path / "battles.jsonl.journal").read_bytes()
     recorded = journal.count(b"\n")

@@ -49,13 +49,13 @@ def test_the_server_answers_as_it_is_documented(server, document, method, path, 
     def check(case, model):
         if model is not None and isinstance(case.body, dict):
             case.body["model"] = model
-        case.validate_response(case.call(base_url=server.url, timeout=10), checks=CHECKS)
+        case.validate_response(case.call(base_url=server.url, timeout=60), checks=CHECKS)
 
     if operation.body or (operation.path_parameters and mode is GenerationMode.POSITIVE):
         check()
     else:
         case = operation.Case(path_parameters={"name": "auto"} if operation.path_parameters else None)
-        case.validate_response(case.call(base_url=server.url, timeout=10), checks=CHECKS)
+        case.validate_response(case.call(base_url=server.url, timeout=60), checks=CHECKS)
 
 
 def test_every_path_is_described(document):

@@ -56,13 +56,13 @@ def test_sigterm_under_load_loses_nothing_and_is_a_success(config, upstream, wor
 
     def read_stream(_):
         body = {"model": "router-random-0.5", "messages": HELLO, "stream": True}
-        streams.append(httpx.post(f"{server.url}/v1/chat/completions", json=body, timeout=20).content)
+        streams.append(httpx.post(f"{server.url}/v1/chat/completions", json=body, timeout=60).content)
 
     def hammer(_):
         while not refused or not asked_to_end.is_set():
             try:
                 body = {"model": "router-random-0.5", "messages": HELLO}
-                answers.append(httpx.post(f"{server.url}/v1/chat/completions", json=body, timeout=20))
+                answers.append(httpx.post(f"{server.url}/v1/chat/completions", json=body, timeout=60))
             except httpx.TransportError:
                 refused.append(asked_to_end.is_set())
                 return
@@ -75,8 +75,8 @@ def test_sigterm_under_load_loses_nothing_and_is_a_success(config, upstream, wor
         asked_to_end.set()
         server.process.send_signal(signal.SIGTERM)
         for done in (*readers, *hammers):
-            done.result(timeout=20)
-        assert server.process.wait(timeout=20) == 0
+            done.result(timeout=60)
+        assert server.process.wait(timeout=60) == 0
     assert len(streams) == 16
     assert all(content.endswith(b"data: [DONE]\n\n") for content in streams)
     assert [answer.text for answer in answers if answer.status_code != 200] == []

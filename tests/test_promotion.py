@@ -122,7 +122,7 @@ def test_a_running_server_serves_what_is_promoted(folder, tmp_path, capsys):
     with ServerProcess("--config", str(config)) as server:
 
         def win_rate():
-            return httpx.post(f"{server.url}/v1/route", json={"prompt": "Name a river."}, timeout=10).json()["win_rate"]
+            return httpx.post(f"{server.url}/v1/route", json={"prompt": "Name a river."}, timeout=60).json()["win_rate"]
 
         before = win_rate()
         assert main(["promote", "second", "--config", str(config)]) == 0

@@ -39,10 +39,10 @@ def serving(*flags, **variables):
         yield process, url, "".join(said)
     finally:
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
 
 
-def wait_for(url, timeout_s=20.0):
+def wait_for(url, timeout_s=60.0):
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         try:
@@ -61,7 +61,7 @@ def test_a_newcomer_is_served_without_key_or_model():
         assert response.headers["x-pointsman-router"] == "mf"
         assert "built-in stand-in" in response.json()["choices"][0]["message"]["content"]
         process.send_signal(signal.SIGTERM)
-        process.wait(timeout=20)
+        process.wait(timeout=60)
     assert process.returncode in (0, -signal.SIGTERM)
 
 

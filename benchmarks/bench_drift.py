@@ -1,6 +1,6 @@
 """How often does the drift monitor cry wolf, and how soon does it find a shift?
 
-    python -m benchmarks.bench_drift [--runs 100]
+    python -m benchmarks.bench_drift [--runs 100] [--stationary 1000]
 
 MMLU prompts of ../shared/data are the traffic; HumanEval and MBPP prompts are what it turns into. Two routers: the
 bundled one, calibrated on 2,000 MMLU prompts, and a nearest-neighbour router trained on them. Each run shuffles the
@@ -18,7 +18,7 @@ import subprocess
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,8 @@ class Case:
 def main() -> int:
     """Runs, prints."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=100)
+    parser.add_argument("--runs", type=int, default=100, help="with a shift, of each kind")
+    parser.add_argument("--stationary", type=int, default=100, help="without one")
     parser.add_argument("--routers", nargs="+", choices=("mf", "knn"), default=["mf", "knn"])
     args = parser.parse_args()
     if not _SHARED.is_dir():
@@ -75,7 +76,7 @@ def main() -> int:
     rows = []
     for name in args.routers:
         cases = _MF() if name == "mf" else _KNN()
-        rows += _stationary(name, cases, args.runs)
+        rows += _stationary(name, cases, args.stationary)
         rows += _shifted(name, cases, args.runs)
     for row in rows:
         print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
@@ -105,7 +106,8 @@ class _Cases(ABC):
         self.checkpoint = load_checkpoint("mf")
         self.embed = load_embedder(self.checkpoint)
         self.texts = _mmlu()
-        self.embeddings = self.embed(self.texts)
+        self.embedded = embed_prompts(self.texts, self.embed)
+        self.embeddings = self.embedded.values
         self.code_embeddings = self.embed(_code())
         self._made: dict[int, tuple[Reference, np.ndarray, np.ndarray, np.ndarray]] = {}
 
@@ -143,7 +145,8 @@ class _KNN(_Cases):
 
     def prepare(self, chosen: np.ndarray, seed: int) -> Checkpoint:
         outcomes = _outcomes([self.texts[k] for k in chosen])
-        made = fit_knn(outcomes, embed_prompts(outcomes.prompts, self.embed), ["strong"], ["weak"], KNNRecipe())
+        embedded = replace(self.embedded, values=self.embeddings[chosen])
+        made = fit_knn(outcomes, embedded, ["strong"], ["weak"], KNNRecipe())
         return referenced_knn(made, source="MMLU", seed=seed)
 
 
@@ -212,7 +215,8 @@ def _mix(code: Prompts, mmlu: Prompts, share: float, rng: np.random.Generator) -
 
 
 def _first_alarm(reference: Reference, parts: Sequence[Prompts], rate: float, seed: int) -> int | None:
-    watch = Watch(reference, DriftConfig(false_alarm_rate=rate), rng=np.random.default_rng(seed))
+    ties = np.random.default_rng([seed, 1])  # not those numbers again that the prompts were shuffled by
+    watch = Watch(reference, DriftConfig(false_alarm_rate=rate), rng=ties)
     for part in parts:
         prompts = list(zip(part.rates.tolist(), part.embeddings, strict=True))
         for start in range(0, len(prompts), 16):

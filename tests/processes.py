@@ -58,7 +58,7 @@ class ServerProcess:
     def pids(self) -> tuple[int, ...]:
         """Of the processes that serve: its own, or those of its workers."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        workers = [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        workers = [int(pid) for pid in children if b"spawn_main" in _command(pid)]
         return tuple(workers) or (self.process.pid,)
 
     def ready(self) -> dict[str, Any]:
@@ -90,6 +90,14 @@ class ServerProcess:
             return httpx.get(f"{self.url}/health").status_code == 200
         except httpx.TransportError:
             return False
+
+
+def _command(pid: str) -> bytes:
+    """What a process runs; nothing where it has just ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def wait_until(is_so: Callable[[], Any], timeout_s: float = 60.0) -> Any:

@@ -290,6 +290,14 @@ def test_a_phone_shows_everything(browser, server, view):
     assert width <= 360 and seen.problems == []
 
 
+def test_a_window_that_is_made_narrow_shows_everything(watched, server):
+    """Charts that were drawn wide become narrow again."""
+    page = watched.page
+    _open(page, server.url)
+    page.set_viewport_size({"width": 700, "height": 900})
+    _until(page, "document.documentElement.scrollWidth <= 700")
+
+
 @pytest.mark.parametrize("view", VIEWS)
 def test_nothing_jumps(browser, server, view):
     """What is there stays where it is while the rest and new decisions arrive (layout shift below 0.02 in all)."""

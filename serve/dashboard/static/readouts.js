@@ -24,7 +24,7 @@ export class Readouts {
     fill(saving, "Saved", percent(point.saving?.[0]), within(point.saving, percent), "against always strong");
     if (point.quality) {
       fill(quality, "Quality retained", percent(point.retained?.[0] ?? null), within(point.retained, percent),
-        `quality ${number(point.quality[0], 3)}` + (point.recovered ? `, ${percent(point.recovered[0], 0)} of gap` : ""));
+        `${number(point.quality[0], 3)}` + (point.recovered ? `, ${percent(point.recovered[0], 0)} of the gap` : " on average"));
     } else {
       fill(quality, "Quality retained", "not known", "no outcomes here", "look at an evaluation");
     }

@@ -13,6 +13,7 @@ import { Reliability } from "./reliability.js";
 const KINDS = {
   report: "Your evaluations", bundled: "The bundled router on benchmarks", traffic: "Prompts routed here", calibration: "Calibrations", file: "Opened",
 };
+const TITLES = { traffic: (router) => `Routed by ${router}`, calibration: (router) => `Calibration of ${router}` };
 const EXAMPLE = { strong: 10, weak: 0.5 };
 
 export class Simulator {
@@ -36,7 +37,7 @@ export class Simulator {
     const groups = Object.entries(KINDS).map(([kind, words]) => {
       const group = document.createElement("optgroup");
       group.label = words;
-      options(group, cards.filter((card) => card.kind === kind).map((card) => [card.id, card.title]));
+      options(group, cards.filter((card) => card.kind === kind).map(({ id, title }) => [id, TITLES[kind]?.(title) ?? title]));
       return group;
     });
     byId("source").replaceChildren(...groups.filter((group) => group.children.length));
@@ -66,12 +67,15 @@ export class Simulator {
 
   async open(id) {
     this.wanted = id;
+    const before = byId("about-source").textContent;
+    byId("about-source").textContent = "Asking for it.";
     try {
       const evaluation = id.startsWith("file/") ? this.opened.get(id.slice(5)) : await read(`/api/sources/${id}`);
       if (id === this.wanted) this.show(id, evaluation);
       return true;
     } catch (error) {
       this.complain(error.message);
+      byId("about-source").textContent = before;
       if (this.row) byId("source").value = this.source;
       return false;
     }

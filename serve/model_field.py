@@ -52,7 +52,7 @@ class ModelField:
     @property
     def names_threshold(self) -> bool:
         """Whether the request says by itself which threshold it wants."""
-        return any(given is not None for given in (self.threshold, self.strong_share, self.rule))
+        return (self.threshold, self.strong_share, self.rule) != (None, None, None)
 
 
 def parse_model_field(field: str, *, routers: Collection[str], models: Collection[str]) -> ModelField:

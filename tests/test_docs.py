@@ -3,6 +3,7 @@
 import re
 import runpy
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,11 @@ LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)(#[^)\s]*)?\)")
 
 @pytest.fixture
 def port() -> int:
-    """A free one."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    """A free one, below those that the system gives to others while a page has no server."""
+    for number in range(21_000, 22_000):
+        with suppress(OSError), socket.create_server(("127.0.0.1", number)):
+            return number
+    raise AssertionError("no port is free")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -38,6 +38,7 @@ async function show(about) {
     if (name !== wanted && made[name]) (await made[name]).leave?.();
   }
   made[wanted] ??= makers[wanted](about);
+  scrollTo(0, 0);
   (await made[wanted]).enter?.();
 }
 

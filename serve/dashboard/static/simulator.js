@@ -133,7 +133,8 @@ export class Simulator {
   evaluate() {
     this.k = pointAt(this.row.points, this.threshold);
     this.point = figuresAt(this.row.points, this.k, this.prices);
-    this.exampleCosts = !this.measured;
+    const own = this.about.prices || localStorage.getItem("pointsman-prices");
+    this.pricedBy = this.measured ? "as measured" : own ? "by your prices" : "at example prices";
   }
 
   setThreshold(value, self) {

@@ -36,29 +36,38 @@ def main(argv: Sequence[str] | None = None) -> int:
     # looking for plugins of pydantic reads the metadata of every package that is installed
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     words = list(sys.argv[1:] if argv is None else argv)
-    parser, commands = _parser(words)
+    chosen = next((word for word in words if not word.startswith("-")), None)
+    try:
+        status = _run(words, chosen)
+        print(end="", flush=True)  # so that a result that cannot be written is noticed here
+        return status
+    except BrokenPipeError:  # who reads the result has seen enough; nothing more is flushed to him at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (PointsmanError, ValueError, OSError) as error:
+        print(f"pointsman {chosen}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"pointsman {chosen}: interrupted", file=sys.stderr)
+        return 1
+
+
+def _run(words: Sequence[str], chosen: str | None) -> int:
+    parser, commands = _parser(chosen)
     try:
         args, unknown = parser.parse_known_args(words)
         if unknown:
             commands[args.command].error(f"unrecognized arguments: {' '.join(unknown)}")
     except SystemExit as stop:
         return int(stop.code or 0)
-    try:
-        return int(args.run(args))
-    except (PointsmanError, ValueError, OSError) as error:
-        print(f"pointsman {args.command}: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"pointsman {args.command}: interrupted", file=sys.stderr)
-        return 1
+    return int(args.run(args))
 
 
-def _parser(words: Sequence[str]) -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
-    """The parser of the whole line, and those of the commands."""
+def _parser(chosen: str | None) -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
+    """The parser of the whole line, and those of the commands; of these only the chosen one knows its arguments."""
     parser = argparse.ArgumentParser(prog="pointsman", description="An LLM router that learns who should answer.")
     parser.add_argument("--version", action=_PrintVersion, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    chosen = next((word for word in words if not word.startswith("-")), None)
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
         if name == chosen:

@@ -1,6 +1,9 @@
 """The command line: exit codes, what goes to which stream, `score` and `inspect`."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,7 @@ from pointsman.serve.cli import COMMANDS, main
 from pointsman.serve.commands.inspect import describe
 from pointsman.serve.loading import load_checkpoint, load_router
 
+_MAIN = "import sys; from pointsman.serve.cli import main; sys.exit(main())"
 PROMPTS = ["What is 2 + 2?", "Prove that there are infinitely many primes.", "héllo 😀", ""]
 
 
@@ -108,3 +112,25 @@ def test_inspect_shows_what_the_default_checkpoint_holds(capsys):
     assert facts["provenance"]
     assert main(["inspect", "mf"]) == 0
     assert "calibration" in capsys.readouterr().out
+
+
+def test_an_interruption_while_a_command_is_imported_is_one_line(monkeypatch, capsys):
+    """Ctrl-C in the first moments ends as it does later: exit code 1 and no traceback."""
+
+    def interrupted(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pointsman.serve.cli.import_module", interrupted)
+    assert main(["score", "a.csv", "-o", "b.csv"]) == 1
+    assert capsys.readouterr().err == "pointsman score: interrupted\n"
+
+
+@pytest.mark.parametrize("words", [["--help"], ["route", "--help"], ["route", "Hello"]])
+def test_a_reader_who_leaves_early_is_no_error(words):
+    """`pointsman ... | head -1` ends without a word on stderr."""
+    end, start = os.pipe()
+    os.close(end)
+    process = subprocess.run([sys.executable, "-c", _MAIN, *words], stdout=start, stderr=subprocess.PIPE, timeout=120)
+    os.close(start)
+    assert process.returncode in (0, 1)  # 120 is an error that came after all was done
+    assert process.stderr == b""

@@ -17,6 +17,7 @@ from pointsman.serve.errors import error_body
 __all__ = ["LimitedProtocol", "limit_heads"]
 
 _CLOSING_S = 1.0  # for the client to read why
+_LAST_REQUEST_S = 0.5  # at the server's end, for one that is on its way
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -38,7 +39,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._stall_timeout_s = stall_timeout_s
         self._stalled: asyncio.TimerHandle | None = None
         self._n_head = self._n_read = 0
-        self._in_head = self._declines = self._too_large = self._refused = False
+        self._in_head = self._declines = self._too_large = self._refused = self._ending = False
         self._late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -95,6 +96,16 @@ class LimitedProtocol(HttpToolsProtocol):
             if self._too_large:
                 raise ValueError(size)  # ends the parsing, and comes back as send_400_response
         super().on_headers_complete()
+        if self._ending:
+            self.cycle.keep_alive = False
+
+    def shutdown(self) -> None:
+        """The server ends: what is being answered is the last request, or what comes within a moment."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            super().shutdown()
+        elif not self._ending:
+            self._ending = True
+            self.loop.call_later(_LAST_REQUEST_S, super().shutdown)
 
     def on_message_complete(self) -> None:
         if not self._declines:

@@ -17,6 +17,7 @@ from pointsman.serve.config import ServerConfig
 from pointsman.serve.config_file import make_config
 from pointsman.serve.protocol import limit_heads
 
+from processes import wait_until
 from upstream import LocalServer
 
 BODY = json.dumps({"model": "auto", "messages": [{"role": "user", "content": "Hello"}]}).encode()
@@ -221,6 +222,30 @@ def test_a_client_that_does_not_read_is_hung_up_on():
     with LocalServer(app, **settings) as server, socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.sendall(HEALTH)
         assert ended.wait(60)
+
+
+def test_a_request_that_meets_the_servers_end_is_answered(monkeypatch):
+    """A connection that is kept open takes one more request, and says that it is the last: none is lost under way."""
+    monkeypatch.setattr("pointsman.serve.protocol._LAST_REQUEST_S", 60.0)
+    with serving(PATIENT) as server, connect(server) as connection, connect(server) as unused:
+        connection.sendall(HEALTH)
+        assert answer(connection)[0] == 200
+        port, server.server.should_exit = server.port, True
+        wait_until(lambda: is_refused(port))
+        for last in (connection, unused):
+            last.sendall(HEALTH)
+            data = last.recv(65536)
+            assert data.startswith(b"HTTP/1.1 200")
+            assert b"connection: close" in data
+            assert is_closed(last)
+
+
+def is_refused(port) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=60).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 class _Transport:

@@ -82,6 +82,15 @@ def test_three_formats_give_the_same_examples(tmp_path):
         assert found.difference.tolist() == [1, 0, -1]
 
 
+@pytest.mark.parametrize("names", [("strong", "weak"), (_PAIR.strong, _PAIR.weak)])
+def test_a_column_per_model_may_hold_true_false_and_nothing(names, tmp_path):
+    """Columns of scores are called strong and weak or as the models are; a row without both scores is left out."""
+    table = tmp_path / "wide.csv"
+    table.write_text(f"prompt,{names[0]},{names[1]}\np,True,False\nq,1,\nr,0.5,0.5\n")
+    found = read_pair_examples(table, _PAIR)
+    assert found.prompts == ("p", "r") and found.difference.tolist() == [1.0, 0.0]
+
+
 def test_a_pair_without_data_is_named(tmp_path):
     """A model that the data does not know, and a pair that never met, are errors that say so."""
     outcomes = _write(tmp_path / "o.jsonl", [{"prompt": "a", "model": "big", "score": 1}])

@@ -155,4 +155,5 @@ def held_out_rows(prompts: Sequence[str], share: float, *, seed: int) -> IntArra
 def _from_scores(source: Source, *, fold: bool) -> PairExamples:
     table = read_table(source, columns=("prompt", "strong", "weak", *(("fold",) if fold else ())))
     groups = tuple(table.column("fold")) if fold else None
-    return PairExamples(tuple(table.texts("prompt")), table.numbers("strong") - table.numbers("weak"), groups)
+    difference = table.scores("strong") - table.scores("weak")
+    return PairExamples(tuple(table.texts("prompt")), difference, groups).take(~np.isnan(difference))

@@ -7,6 +7,7 @@ import pytest
 
 from pointsman.backends.assets import asset_path
 from pointsman.backends.data.tables import read_table
+from pointsman.core.metrics import apgr, quality_curve
 from pointsman.serve.loading import load_checkpoint, load_router
 
 PROMPTS = (
@@ -43,6 +44,18 @@ def test_its_win_rates_differ_and_are_repeatable():
     assert np.ptp(rates) > 0.02
     assert (rates == again.win_rates(PROMPTS)).all()
     assert [router.calculate_strong_win_rate(prompt) for prompt in PROMPTS] == pytest.approx(rates.tolist(), abs=1e-6)
+
+
+@pytest.mark.parametrize(("name", "least"), [("mmlu", 0.57), ("gsm8k", 0.57)])
+def test_it_routes_benchmarks_that_it_never_saw_better_than_chance(shared_data, name, least):
+    """It recovers more of the gap between two other models than the .5 of a random order: what the readme says."""
+    table = read_table(shared_data / f"routellm_{name}_dev.parquet")
+    curve = quality_curve(
+        load_router(load_checkpoint("mf")).win_rates(table.texts("prompt")),
+        table.numbers("strong"),
+        table.numbers("weak"),
+    )
+    assert apgr(curve) > least
 
 
 def test_its_calibration_holds_on_its_own_sources(shared_data):

@@ -1,6 +1,7 @@
 """The bundled embedder: what it promises about its numbers, its files and odd input."""
 
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -15,8 +16,8 @@ from pointsman.backends.assets import asset_path
 from pointsman.backends.distill import quantize_rows, write_table
 from pointsman.backends.embedders import resolve_embedder
 from pointsman.backends.embedders.static import META, TABLE, VOCABULARY, StaticEmbedder, cut
-from pointsman.core.embedding import CANARIES, check_embeddings
-from pointsman.core.errors import CheckpointError, ConfigError
+from pointsman.core.embedding import CANARIES, EmbedderIdentity, check_embeddings, check_identity
+from pointsman.core.errors import CheckpointError, ConfigError, EmbedderMismatchError
 
 EMBED = StaticEmbedder()
 RECORDED = (
@@ -219,5 +220,21 @@ def test_the_name_resolves_and_its_options_are_checked(folder):
     with pytest.raises(ConfigError, match="'static' has no option 'base_url'"):
         resolve_embedder("static", base_url="http://x")
     for name in ("nope", "", "static/x"):
-        with pytest.raises(ConfigError, match="unknown; possible are static, openai"):
+        with pytest.raises(ConfigError, match=r"unknown; possible are static, static\+length, openai"):
             resolve_embedder(name)
+
+
+def test_with_the_length_it_has_one_more_coordinate():
+    """ "static+length" is the same embedding and 0.2 ln((1 + n) / 200) of the n characters, under another identity."""
+    embed, texts = resolve_embedder("static+length"), ["", "hi", "x" * 199, "naive " * 3000]
+    found = embed(texts)
+    assert found[:, :-1].tolist() == EMBED(texts).tolist()
+    assert found[:, -1] == pytest.approx([0.2 * math.log((1 + len(text)) / 200) for text in texts], abs=1e-6)
+    assert found[2, -1] == 0.0
+    assert embed.identity == EmbedderIdentity("static+length", EMBED.identity.revision, 257, normalized=False)
+    assert not embed.blocking
+    assert embed([]).shape == (0, 257)
+    with pytest.raises(ValueError, match="texts is a single string"):
+        embed("hi")
+    with pytest.raises(EmbedderMismatchError, match=r"static\+length"):
+        check_identity(embed.identity, EMBED.identity)

@@ -14,16 +14,17 @@ def resolve_embedder(name: str, **options: Any) -> Embedder:
     """The embedder of that name.
 
     Args:
-        name: "static" (bundled, offline); "openai/<model>" (OpenAI or, with `base_url`, any compatible service);
-            "sentence-transformers/<model>" (a folder, or a name on the Hugging Face hub).
-        options: settings of the embedder: `folder` of "static"; those of `OpenAIOptions`; those of `SentenceEmbedder`.
+        name: "static" (bundled, offline); "static+length" (the same, and how long the text is); "openai/<model>"
+            (OpenAI or, with `base_url`, any compatible service); "sentence-transformers/<model>" (a folder, or a name
+            on the Hugging Face hub).
+        options: settings of the embedder: `folder` of the static ones; those of `OpenAIOptions`, of `SentenceEmbedder`.
 
     Raises:
         ConfigError: the name or an option is unknown, or a setting points at nothing.
         MissingExtraError: the embedder needs an extra that is not installed.
     """
     family, slash, model = name.partition("/")
-    if family not in _FAMILIES or bool(model) != (family != "static") or (slash and not model):
+    if family not in _FAMILIES or bool(model) != (family not in _STATIC) or (slash and not model):
         raise ConfigError(f"embedder {name!r} is unknown; possible are {', '.join(_FORMS)}")
     return _FAMILIES[family](model, options)
 
@@ -33,6 +34,12 @@ def _static(_model: str, options: dict[str, Any]) -> Embedder:
 
     _check_options("static", options, ["folder"])
     return StaticEmbedder(**options)
+
+
+def _static_and_length(model: str, options: dict[str, Any]) -> Embedder:
+    from pointsman.backends.embedders.lengthened import LengthenedEmbedder
+
+    return LengthenedEmbedder(_static(model, options))
 
 
 def _openai(model: str, options: dict[str, Any]) -> Embedder:
@@ -57,7 +64,9 @@ def _check_options(name: str, options: dict[str, Any], allowed: list[str]) -> No
 
 _FAMILIES: dict[str, Callable[[str, dict[str, Any]], Embedder]] = {
     "static": _static,
+    "static+length": _static_and_length,
     "openai": _openai,
     "sentence-transformers": _sentence_transformers,
 }
-_FORMS = ("static", "openai/<model>", "sentence-transformers/<name or folder>")
+_STATIC = ("static", "static+length")
+_FORMS = (*_STATIC, "openai/<model>", "sentence-transformers/<name or folder>")

@@ -1,9 +1,10 @@
 """Makes the bundled default router: `python -m pointsman.backends.jax.default_router ../shared/data`.
 
-Battles of many public sources, all under permissive licences, train one matrix factorisation over the static
-embedder. Its pair is no pair of models but of classes. In every source the best-rated third of the models counts as
-"strong", the lower half as "weak", and what the one class wins of the other on a prompt is one more battle, under these
-names. It tells where better models pay off, whichever the two are. What is peculiar to a source is averaged away.
+Battles of many public sources, all under permissive licences, train one matrix factorisation. Its pair is no pair of
+models but of classes: in every source the best-rated third of the models counts as "strong", the lower half as "weak",
+and what the one class wins of the other on a prompt is one battle. It tells where better models pay off, whichever the
+two are. What is peculiar to a source is averaged away. What pays off on one kind of prompts does not on the next, so
+the factorisation is over a prompt's memberships of landmarks rather than its embedding.
 
 Folds 0 to 5 of every source train, folds 6 and 7 validate. Benchmarks' own labels (routellm_*_dev) are not read.
 """
@@ -20,6 +21,7 @@ import numpy as np
 from pointsman.backends.assets import asset_path
 from pointsman.backends.data.battle_files import read_battles
 from pointsman.backends.data.battle_sets import BattleSet, concatenate
+from pointsman.backends.data.outcomes import read_outcomes
 from pointsman.backends.data.tables import read_table
 from pointsman.backends.embedders import resolve_embedder
 from pointsman.backends.export import calibrated, export_checkpoint, package_versions, served_win_rates
@@ -28,12 +30,15 @@ from pointsman.backends.jax.mf_training import train_mf
 from pointsman.backends.training.examples import Examples, rating_baseline
 from pointsman.backends.training.history import Epoch
 from pointsman.backends.training.mf_recipe import FAST
-from pointsman.backends.training.model_groups import group_battles, rank_group
+from pointsman.backends.training.model_groups import group_battles, group_gains, rank_group
 from pointsman.backends.training.reference import nearest_examples, stored_centroids
 from pointsman.backends.training.source_effects import add_sources, average_sources, equal_shares
 from pointsman.core.arrays import IntArray
 from pointsman.core.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from pointsman.core.embedding import CANARIES, Embedder
+from pointsman.core.landmarks import Landmarks
+from pointsman.core.mf import MFWeights
+from pointsman.core.novelty import fit_centroids
 from pointsman.core.pair import ModelPair
 from pointsman.core.reference import Reference, with_reference
 
@@ -52,12 +57,12 @@ SOURCES = {
     "outcomes_reasoning_gym": ("open-thought/reasoning-gym-eval", "Apache-2.0"),
     "outcomes_zeroeval": ("WildEval/ZeroEval", "Apache-2.0"),
 }
-RECIPE = replace(FAST, alpha=0.03, lr=3e-3, ties="half", epochs=10)
+RECIPE = replace(FAST, latent_dim=16, alpha=0.02, ties="half", epochs=20, patience=None)
 _PAIR = ModelPair("strong", "weak")
 _STRONG_RANKS, _WEAK_RANKS = (0.0, 0.3), (0.5, 1.0)
 _N_TRAINING_FOLDS, _N_FOLDS = 6, 8
-_MAX_PER_PROMPT = 10
-_GROUP_WEIGHT = 10.0
+_EMBEDDER = "static+length"
+_N_LANDMARKS, _TEMPERATURE, _N_LANDMARK_PROMPTS = 256, 0.05, 2500
 _N_CALIBRATION_PROMPTS = 500
 # their prompts are the sources' own, under the licence above; some others quote third parties
 _EXAMPLE_SOURCES = ("battles_arena_hard", "battles_qlora_oasst", "outcomes_mmlu_pro", "outcomes_reasoning_gym")
@@ -73,17 +78,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     parts = [_source(args.data / f"{name}.parquet") for name in SOURCES]
     together = concatenate([*(train for train, _ in parts), *(held for _, held in parts)])
-    embed = resolve_embedder("static")
+    embed = resolve_embedder(_EMBEDDER)
     if args.reference_only:
         write_checkpoint(_referenced(read_checkpoint(args.output), parts, embed), args.output)
         return 0
-    examples = Examples(together, add_sources(embed(together.prompts), _source_numbers(parts, together), len(parts)))
+    landmarks = _landmarks(parts, embed)
+    memberships = landmarks.memberships(embed(together.prompts))
+    scale = float((memberships**2).sum(axis=1).mean() ** -0.5)  # rows of norm 1, as embeddings are
+    features = (memberships * scale).astype(np.float32)
+    examples = Examples(together, add_sources(features, _source_numbers(parts, together), len(parts)))
     is_training = np.arange(len(together)) < sum(len(train) for train, _ in parts)
     train, validation = examples.take(is_training), examples.take(~is_training)
     result = train_mf(train, validation, RECIPE, on_epoch=_tell)
     shares = equal_shares(len(parts))
     checkpoint = mf_checkpoint(
-        replace(result, weights=average_sources(result.weights, shares)),
+        replace(result, weights=_on_memberships(average_sources(result.weights, shares), scale)),
         together.battles.models,
         _PAIR,
         embedder=embed.identity,
@@ -94,30 +103,53 @@ def main(argv: Sequence[str] | None = None) -> int:
             "always_better_rated": asdict(rating_baseline(train.battle_set, validation.battle_set)),
         },
     )
+    checkpoint = replace(
+        checkpoint,
+        arrays={**checkpoint.arrays, "landmarks": landmarks.vectors.astype(np.float16)},
+        options={"temperature": landmarks.temperature},
+    )
     sample = embed(_calibration_prompts(parts))
     mix = f"up to {_N_CALIBRATION_PROMPTS} prompts of each training source, {len(sample)} in all"
     checkpoint = _referenced(calibrated(checkpoint, sample, source=mix), parts, embed)
     rows = checkpoint.row(_PAIR.strong), checkpoint.row(_PAIR.weak)
-    expected = flax_win_rates(result, add_sources(sample, shares, len(parts)), *rows)
+    inputs = (landmarks.memberships(sample) * scale).astype(np.float32)
+    expected = flax_win_rates(result, add_sources(inputs, shares, len(parts)), *rows)
     export_checkpoint(checkpoint, args.output, sample=sample, expected=expected)
     print(f"wrote {args.output}", file=sys.stderr)  # noqa: T201 - a script
     return 0
 
 
 def _source(path: Path) -> tuple[BattleSet, BattleSet]:
-    """Training and validation battles of one source, those between its two classes of models among them."""
+    """Training and validation battles between the two classes of models of one source.
+
+    Sources count by the square root of their size.
+    """
     table = read_table(path, columns=("prompt", "fold"))
     fold_of = dict(zip(table.texts("prompt"), table.numbers("fold"), strict=True))
     every = read_battles(path)
-    some = read_battles(path, max_per_prompt=_MAX_PER_PROMPT) if path.name.startswith("outcomes_") else every
     train = _folds(every, fold_of, 0, _N_TRAINING_FOLDS)
     strong = rank_group(train, *_STRONG_RANKS)
     weak = [name for name in rank_group(train, *_WEAK_RANKS) if name not in strong]
-    classes = group_battles(every, strong, weak, names=(_PAIR.strong, _PAIR.weak))
+    if path.name.startswith("outcomes_"):
+        classes = group_gains(read_outcomes(path), strong, weak)
+    else:
+        classes = group_battles(every, strong, weak)
     b = classes.battles
-    heavy = replace(classes, battles=replace(b, weight=np.full(len(b), _GROUP_WEIGHT)))
-    both = concatenate([some, heavy])
-    return _folds(both, fold_of, 0, _N_TRAINING_FOLDS), _folds(both, fold_of, _N_TRAINING_FOLDS, _N_FOLDS)
+    n_training = len(_folds(classes, fold_of, 0, _N_TRAINING_FOLDS))
+    weighted = replace(classes, battles=replace(b, weight=np.full(len(b), n_training**-0.5)))
+    return _folds(weighted, fold_of, 0, _N_TRAINING_FOLDS), _folds(weighted, fold_of, _N_TRAINING_FOLDS, _N_FOLDS)
+
+
+def _landmarks(parts: Sequence[tuple[BattleSet, BattleSet]], embed: Embedder) -> Landmarks:
+    """Directions around which the training folds' prompts lie, rounded as the checkpoint will round them."""
+    prompts = [prompt for part, _ in parts for prompt in _spaced(part.prompts, _N_LANDMARK_PROMPTS)]
+    found = fit_centroids(embed(prompts), _N_LANDMARKS, rng=np.random.default_rng(0))
+    return Landmarks(found.vectors.astype(np.float16), _TEMPERATURE)
+
+
+def _on_memberships(weights: MFWeights, scale: float) -> MFWeights:
+    """Weights on memberships that equal `weights` on memberships times `scale`."""
+    return replace(weights, projection=weights.projection * scale)
 
 
 def _source_numbers(parts: Sequence[tuple[BattleSet, BattleSet]], together: BattleSet) -> IntArray:
@@ -175,6 +207,7 @@ def _provenance(n_training: int, n_validation: int) -> dict[str, Any]:
         "folds": "0 to 5 train, 6 and 7 validate",
         "n_battles": {"training": n_training, "validation": n_validation},
         "pair": f"classes of models by rating within each source: ranks {_STRONG_RANKS} against {_WEAK_RANKS}",
+        "landmarks": f"{_N_LANDMARKS} centroids of up to {_N_LANDMARK_PROMPTS} training prompts of each source",
         "sources_averaged": "one indicator input per source while training, equal shares of all afterwards",
         "recipe": asdict(RECIPE),
         "versions": package_versions("jax", "flax", "optax"),

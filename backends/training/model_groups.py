@@ -10,11 +10,13 @@ from dataclasses import replace
 import numpy as np
 
 from pointsman.backends.data.battle_sets import BattleSet
+from pointsman.backends.data.outcomes import Outcomes
+from pointsman.core.arrays import FloatArray
 from pointsman.core.battles import Battles, win_table
 from pointsman.core.errors import DataError
 from pointsman.core.ratings import fit_ratings
 
-__all__ = ["group_battles", "rank_group"]
+__all__ = ["group_battles", "group_gains", "rank_group"]
 
 
 def rank_group(battle_set: BattleSet, low: float, high: float) -> tuple[str, ...]:
@@ -67,6 +69,44 @@ def group_battles(
     n = len(prompts)
     battles = Battles(names, np.zeros(n, np.int64), np.ones(n, np.int64), np.clip(mean, 0.0, 1.0), np.ones(n))
     return replace(battle_set, battles=battles, prompt=prompts)
+
+
+def group_gains(
+    outcomes: Outcomes, strong: Collection[str], weak: Collection[str], *, names: tuple[str, str] = ("strong", "weak")
+) -> BattleSet:
+    """One battle per prompt between two groups of models: how much better the strong group's mean score is.
+
+    outcome = (1 + mean score of the strong group - mean score of the weak group) / 2
+
+    The same as `group_battles` where scores are 0 or 1; where they are graded, a little better is a little of a win.
+
+    Args:
+        outcomes: scores in [0, 1].
+        strong, weak: names of the models of each group; those that a prompt was not put to do not count there.
+        names: what the groups are called as models.
+
+    Raises:
+        DataError: a score leaves [0, 1], or no prompt was put to both groups.
+    """
+    if not ((outcomes.score >= 0) & (outcomes.score <= 1)).all():
+        raise DataError(f"scores range from {outcomes.score.min()} to {outcomes.score.max()}, wanted [0, 1]")
+    gain = _mean_scores(outcomes, strong) - _mean_scores(outcomes, weak)
+    prompts = np.flatnonzero(np.isfinite(gain))
+    n = len(prompts)
+    if not n:
+        raise DataError(f"no prompt was put to a strong ({', '.join(strong)}) and a weak model ({', '.join(weak)})")
+    share = np.clip((1.0 + gain[prompts]) / 2.0, 0.0, 1.0)
+    battles = Battles(names, np.zeros(n, np.int64), np.ones(n, np.int64), share, np.ones(n))
+    return BattleSet(battles, outcomes.prompts, prompts, outcomes.reports)
+
+
+def _mean_scores(outcomes: Outcomes, group: Collection[str]) -> FloatArray:
+    """Mean score of a group's models on every prompt, NaN where none of them was asked, shape (n_prompts,)."""
+    inside = np.array([name in group for name in outcomes.models], dtype=bool)[outcomes.model]
+    rows, n_prompts = outcomes.prompt[inside], len(outcomes.prompts)
+    count = np.bincount(rows, minlength=n_prompts)
+    total = np.bincount(rows, weights=outcomes.score[inside], minlength=n_prompts)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def _members(battle_set: BattleSet, group: Collection[str]) -> np.ndarray:

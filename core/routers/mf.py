@@ -9,29 +9,37 @@ from pointsman.core.arrays import AnyFloatArray, Float32Array, FloatArray
 from pointsman.core.checkpoint import Checkpoint
 from pointsman.core.embedding import Embedder
 from pointsman.core.errors import CheckpointError, EmbedderMismatchError
+from pointsman.core.landmarks import Landmarks
 from pointsman.core.mf import FoldedPair, MFWeights, fold_pair, folded_win_rates
 from pointsman.core.pair import ModelPair
 from pointsman.core.router import EmbeddingRouter
 
-__all__ = ["MFRouter", "load", "read_weights"]
+__all__ = ["MFRouter", "load", "read_landmarks", "read_weights"]
 
 
 class MFRouter(EmbeddingRouter):
-    """win_rate = sigmoid(v . e + c) for the pair it was folded for."""
+    """win_rate = sigmoid(v . e + c) for the pair it was folded for; with landmarks, v . m(e) + c."""
 
     kind: ClassVar[str] = "mf"
 
-    def __init__(self, embed: Embedder, folded: FoldedPair) -> None:
+    def __init__(self, embed: Embedder, folded: FoldedPair, landmarks: Landmarks | None = None) -> None:
         super().__init__(embed)
         self.folded = folded
+        self.landmarks = landmarks
         self._vector32 = folded.vector.astype(np.float32)
 
     def score(self, embeddings: AnyFloatArray) -> FloatArray:
-        return folded_win_rates(self.folded, embeddings)
+        return folded_win_rates(self.folded, self._features(embeddings))
 
     def score_one(self, embedding: Float32Array) -> float:
-        logit = float(embedding @ self._vector32) + self.folded.constant
+        if self.landmarks is None:
+            logit = float(embedding @ self._vector32) + self.folded.constant
+        else:
+            logit = self.landmarks.mean(embedding, self._vector32) + self.folded.constant
         return 1.0 / (1.0 + math.exp(-logit)) if logit >= 0 else 1.0 - 1.0 / (1.0 + math.exp(logit))
+
+    def _features(self, embeddings: AnyFloatArray) -> AnyFloatArray:
+        return embeddings if self.landmarks is None else self.landmarks.memberships(embeddings)
 
 
 def read_weights(checkpoint: Checkpoint) -> MFWeights:
@@ -54,12 +62,32 @@ def read_weights(checkpoint: Checkpoint) -> MFWeights:
             f"checkpoint {checkpoint.path} names {len(checkpoint.models)} models "
             f"but holds {len(weights.model_embeddings)} rows of model_embeddings"
         )
-    if checkpoint.embedder is not None and weights.dim != checkpoint.embedder.dim:
+    landmarks = read_landmarks(checkpoint)
+    if landmarks is not None and weights.dim != len(landmarks):
         raise CheckpointError(
-            f"checkpoint {checkpoint.path} projects from dimension {weights.dim}, "
+            f"checkpoint {checkpoint.path} projects from {weights.dim} memberships, but has {len(landmarks)} landmarks"
+        )
+    dim = weights.dim if landmarks is None else landmarks.dim
+    if checkpoint.embedder is not None and dim != checkpoint.embedder.dim:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.path} projects from dimension {dim}, "
             f"but its embedder has dimension {checkpoint.embedder.dim}"
         )
     return weights
+
+
+def read_landmarks(checkpoint: Checkpoint) -> Landmarks | None:
+    """The landmarks of an `mf` checkpoint, whose memberships its projection takes; None where it takes embeddings.
+
+    Raises:
+        CheckpointError: they are malformed.
+    """
+    if "landmarks" not in checkpoint.arrays:
+        return None
+    try:
+        return Landmarks(checkpoint.array("landmarks", ndim=2), float(checkpoint.options["temperature"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"checkpoint {checkpoint.path}: landmarks are malformed: {error!r}") from error
 
 
 def load(checkpoint: Checkpoint, embed: Embedder | None, pair: ModelPair) -> MFRouter:
@@ -67,4 +95,4 @@ def load(checkpoint: Checkpoint, embed: Embedder | None, pair: ModelPair) -> MFR
     if embed is None:
         raise EmbedderMismatchError(f"checkpoint {checkpoint.path} of kind 'mf' needs an embedder and names none")
     folded = fold_pair(read_weights(checkpoint), checkpoint.row(pair.strong), checkpoint.row(pair.weak))
-    return MFRouter(embed, folded)
+    return MFRouter(embed, folded, read_landmarks(checkpoint))

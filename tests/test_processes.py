@@ -59,7 +59,7 @@ def test_sigterm_under_load_loses_nothing_and_is_a_success(config, upstream, wor
         streams.append(httpx.post(f"{server.url}/v1/chat/completions", json=body, timeout=60).content)
 
     def hammer(_):
-        while not refused or not asked_to_end.is_set():
+        while True:
             try:
                 body = {"model": "router-random-0.5", "messages": HELLO}
                 answers.append(httpx.post(f"{server.url}/v1/chat/completions", json=body, timeout=60))

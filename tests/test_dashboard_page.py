@@ -457,3 +457,25 @@ def test_a_server_that_was_started_anew_empties_nothing(browser, tmp_path):
         seen.page.get_by_role("button", name="From after").wait_for()
         assert seen.page.get_by_role("button", name="From before").count() == 1
         seen.context.close()
+
+
+def test_a_full_table_goes_on(browser):
+    """With more decisions than a page of them holds, a new one still comes by itself; after paging back it waits."""
+    with LocalServer(create_app(make_config({}))) as server:
+        for k in range(60):
+            _ask(server, f"Number {k}")
+        seen = Watched(browser)
+        page = seen.page
+        page.goto(f"{server.url}/#live")
+        page.get_by_role("button", name="Number 59").wait_for()
+        page.wait_for_selector(".state.up >> text=connected")
+        _ask(server, "One more")
+        page.get_by_role("button", name="One more").wait_for()
+        assert page.locator("#decisions tbody tr").count() == 50
+        page.locator("#older").click()
+        page.get_by_role("button", name="Number 5", exact=True).wait_for()
+        _ask(server, "Yet another")
+        page.locator("#waiting >> text=Show 1 new").click()
+        page.get_by_role("button", name="Yet another").wait_for()
+        assert page.get_by_role("button", name="Number 5", exact=True).count() == 1
+        seen.context.close()

@@ -21,6 +21,7 @@ export class Decisions {
     this.next = null;
     this.waiting = [];
     this.told = [];
+    this.paged = false;
     options(byId("by-model"), [["", "all"], ...about.models.map((name) => [name, name])]);
     options(byId("by-outcome"), [["", "all"], ...OUTCOMES.map((name) => [name, name])]);
     this.body = el("tbody");
@@ -53,7 +54,8 @@ export class Decisions {
       const page = await read(`/api/decisions?${query}`);
       if (asked !== this.asked) return;
       this.next = page.next;
-      if (before === null) this.forget(page.decisions[0]?.at ?? 0);
+      this.paged = before !== null;
+      if (!this.paged) this.forget(page.decisions[0]?.at ?? 0);
       this.shown.push(...page.decisions.filter(this.unseen()));
       this.draw();
       byId("older").disabled = !page.next;
@@ -83,7 +85,7 @@ export class Decisions {
   // Whether somebody is at a row, or has paged on: nothing may then move under their hands.
   held() {
     const table = byId("decisions");
-    return this.shown.length > SHOWN || this.opened.size > 0 || table.matches(":hover") || table.contains(document.activeElement);
+    return this.paged || this.opened.size > 0 || table.matches(":hover") || table.contains(document.activeElement);
   }
 
   showCount() {
@@ -92,9 +94,8 @@ export class Decisions {
   }
 
   showWaiting(fresh = true) {
-    const limit = Math.max(SHOWN, this.shown.length);
     const added = this.waiting.filter(this.unseen());
-    this.shown = [...added, ...this.shown].slice(0, limit);
+    this.shown = [...added, ...this.shown].slice(0, this.paged ? undefined : SHOWN);
     this.waiting = [];
     this.showCount();
     if (added.length) this.draw(new Set(fresh ? added : []));

@@ -99,8 +99,10 @@ export class Live {
     const all = event.totals[0];
     this.card("rate", "Requests a second", number(this.sum(N, 10) / 10, 1), `${number(all)} in all`);
     const target = event.target_share;
+    const allowed = Math.min(...event.budgets.map((each) => each.strong_share ?? 1));
     this.card("strong", "Strong share", routed ? percent(strong / routed) : "–",
-      `${number(strong)} of ${number(routed)}`, target == null ? "" : `wanted ${percent(target)}`);
+      `${number(strong)} of ${number(routed)}`, target == null ? "" : `wanted ${percent(target)}`,
+      allowed < Math.min(1, target ?? 1) ? `budget allows ${percent(allowed)}` : "");
     const budget = event.budgets.toSorted((one, other) => other.spent_usd / other.usd - one.spent_usd / one.usd)[0];
     if (budget) {
       const over = budget.spent_usd > budget.planned_usd;

@@ -77,7 +77,7 @@ class Checkpoint:
         Raises:
             CheckpointError: it is missing, has another number of axes, or is not finite.
         """
-        where = f"checkpoint {self.path or self.kind!r}"
+        where = f"checkpoint {str(self.path or self.kind)!r}"
         if name not in self.arrays:
             raise CheckpointError(f"{where} lacks array {name!r}, which kind {self.kind!r} needs")
         array = self.arrays[name]
@@ -142,7 +142,8 @@ def read_checkpoint(
             path=folder,
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{folder / _META}: a field is missing or malformed: {error!r}") from error
+        what = f"field {error} is missing" if isinstance(error, KeyError) else f"a field is malformed: {error}"
+        raise CheckpointError(f"{folder / _META}: {what}") from error
 
 
 def write_checkpoint(

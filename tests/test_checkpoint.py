@@ -102,7 +102,7 @@ DAMAGE = {
     "weights are truncated": (lambda f: _truncate(f / "weights.safetensors"), "truncated, damaged or replaced"),
     "a further file was swapped": (lambda f: (f / "sub/vocab.txt").write_text("x"), "truncated, damaged or replaced"),
     "a file name leaves the directory": (lambda f: _edit(f, files={"../x": ""}), "wanted relative file names"),
-    "a field is missing": (lambda f: _edit(f, embedder={"name": "static"}), "missing or malformed"),
+    "a field is missing": (lambda f: _edit(f, embedder={"name": "static"}), "a field is malformed: .*revision"),
     "a quantile is no probability": (
         lambda f: _edit(f, calibration={"source": "", "n_prompts": 1, "quantiles": [0, 2]}),
         "non-decreasing numbers in",

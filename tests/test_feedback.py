@@ -13,6 +13,7 @@ from pointsman.serve.config_file import make_config
 from pointsman.serve.keys import new_key, write_keys
 from pointsman.serve.store.store import Store
 
+from processes import wait_until
 from upstream import LocalServer
 
 
@@ -30,17 +31,11 @@ def url(tmp_path_factory):
     return f"sqlite:///{tmp_path_factory.mktemp('store') / 'store.db'}"
 
 
-@pytest.fixture
-def patient(monkeypatch):
-    """However long the store takes to get a decision."""
-    monkeypatch.setattr("pointsman.serve.feedback.endpoint._WAITS_S", (0.0, *[0.2] * 300))
-
-
 @pytest.fixture(scope="module")
 def http(keys, url):
     """A client of a server with a store and keys, before the stand-ins."""
     values = {"routers": {"random": {}}, "store": {"url": url}, "server": {"keys_file": str(keys[0])}}
-    with LocalServer(create_app(make_config(values))) as front, httpx.Client(base_url=front.url) as client:
+    with LocalServer(create_app(make_config(values))) as front, httpx.Client(base_url=front.url, timeout=60) as client:
         yield client
 
 
@@ -76,12 +71,16 @@ def rows(url, table, **chosen):
     return asyncio.run(read())
 
 
+def of_id(url, request_id):
+    return [row for row in rows(url, "decisions") if row.request_id == request_id]
+
+
 def kept(url, request_id):
     return [(row.kind, row.value, row.comment) for row in rows(url, "feedback", request_id=request_id)]
 
 
-def test_a_rating_is_kept_with_its_request(ask, say, url, patient):
-    """Right after the answer, before the decision has been written, it is taken already."""
+def test_a_rating_is_kept_with_its_request(ask, say, url):
+    """With its comment, as the store can hold it."""
     request_id = ask("ann")
     answer = say("ann", request_id=request_id, rating=0.75, comment="nice \x00")
     assert answer.status_code == 200
@@ -89,10 +88,27 @@ def test_a_rating_is_kept_with_its_request(ask, say, url, patient):
     assert kept(url, request_id) == [("rating", 0.75, "nice \ufffd")]
 
 
+def test_a_decision_that_is_not_yet_written_is_found(keys, tmp_path):
+    """However long the store takes: of two requests of one id the last is meant, and others' stay unknown."""
+    store = {"url": f"sqlite:///{tmp_path / 'store.db'}", "batch_s": 3600, "drain_s": 60}
+    values = {"routers": {"random": {}}, "store": store, "server": {"keys_file": str(keys[0])}}
+    with LocalServer(create_app(make_config(values))) as front, httpx.Client(base_url=front.url, timeout=60) as client:
+        for model in ("stand-in-strong", "stand-in-weak"):
+            body = {"model": model, "messages": [{"role": "user", "content": "Hello"}]}
+            client.post("/v1/chat/completions", json=body, headers={**bearer(keys, "ann"), "x-request-id": "same"})
+        said = {"request_id": "same", "rating": 1}
+        assert client.post("/v1/feedback", json=said, headers=bearer(keys, "bob")).status_code == 404
+        assert client.post("/v1/feedback", json=said, headers=bearer(keys, "ann")).status_code == 200
+        assert rows(store["url"], "decisions") == []
+    last, first = rows(store["url"], "decisions")
+    assert (first.model, last.model) == ("stand-in-strong", "stand-in-weak")
+    assert [row.decision_id for row in rows(store["url"], "feedback")] == [last.id]
+
+
 @pytest.mark.parametrize(
     ("preference", "value"), [("strong", 1.0), ("tie", 0.5), ("weak", 0.0), ("stand-in-strong", 1.0)]
 )
-def test_a_preference_is_for_either_model(ask, say, url, preference, value, patient):
+def test_a_preference_is_for_either_model(ask, say, url, preference, value):
     """By its part or by its name."""
     request_id = ask("ann")
     assert say("ann", request_id=request_id, preference=preference).status_code == 200
@@ -110,7 +126,8 @@ def test_others_requests_are_as_if_they_were_not(ask, say, url, keys):
     ask("bob", **{"x-request-id": request_id})
     assert say("ann", request_id=request_id, rating=1).status_code == 200
     assert say("root", request_id=request_id, rating=0).status_code == 200
-    asked = {row.id: row.key_id for row in rows(url, "decisions") if row.request_id == request_id}
+    written = wait_until(lambda: found if len(found := of_id(url, request_id)) == 2 else None)
+    asked = {row.id: row.key_id for row in written}
     whose = {row.value: asked[row.decision_id] for row in rows(url, "feedback", request_id=request_id)}
     assert whose[1.0] == keys[1]["ann"].split("-")[1]
 

@@ -26,7 +26,7 @@ __all__ = ["PREFERENCE", "RATING", "FeedbackEndpoint", "read_feedback"]
 RATING, PREFERENCE = "rating", "preference"
 _JSON = (b"content-type", b"application/json")
 _MAX_COMMENT = 4000
-_WAITS_S = (0.0, 0.4, 0.8)  # decisions reach the store a moment after their answer
+_WAITS_S = (0.0, 0.4, 0.8)  # a decision is queued a moment after its answer, another process's stored a moment later
 _OUTCOMES = {"strong": 1.0, "tie": 0.5, "weak": 0.0}
 
 
@@ -41,6 +41,7 @@ class FeedbackEndpoint:
 
     def __init__(self, engine: Engine, *, limits: ServerConfig) -> None:
         self._store = engine.memory.store
+        self._writer = engine.memory.writer
         self._pair = engine.pair
         self._limits = limits
 
@@ -62,7 +63,7 @@ class FeedbackEndpoint:
             raise RequestError(message, status=404, code="no_store")
         key = request_key(scope)
         try:
-            decision = await _find(self._store, request_id, None if key is None or key.admin else key.id)
+            decision = await self._find(self._store, request_id, None if key is None or key.admin else key.id)
             if decision is None:
                 message = f"request_id is {request_id!r}, and no request of yours has that id"
                 raise RequestError(message, status=404, param="request_id", code="request_not_found")
@@ -82,6 +83,15 @@ class FeedbackEndpoint:
             message = "the store cannot be reached now; try again later"
             raise RequestError(message, status=503, type="server_error", code="store_unavailable") from error
         return said
+
+    async def _find(self, store: "Store", request_id: str, key_id: str | None) -> "DecisionRow | None":
+        """The last decision on a request, of a key's own requests if `key_id` is given."""
+        for wait_s in _WAITS_S:
+            await asyncio.sleep(wait_s)
+            queued = self._writer and self._writer.decision(request_id, key_id=key_id)
+            if decision := queued or await store.decision(request_id, key_id=key_id):
+                return decision
+        return None
 
 
 def read_feedback(body: bytes, pair: ModelPair) -> tuple[str, str, float, str | None]:
@@ -113,15 +123,6 @@ def _preference(document: dict[str, Any], pair: ModelPair) -> float:
     if not isinstance(preference, str) or preference not in outcomes:
         raise _wrong(document, PREFERENCE, f"one of {', '.join(outcomes)}")
     return outcomes[preference]
-
-
-async def _find(store: "Store", request_id: str, key_id: str | None) -> "DecisionRow | None":
-    """The decision on a request, of a key's own requests if `key_id` is given."""
-    for wait_s in _WAITS_S:
-        await asyncio.sleep(wait_s)
-        if (decision := await store.decision(request_id, key_id=key_id)) is not None:
-            return decision
-    return None
 
 
 def _storable(comment: str | None) -> str | None:

@@ -75,6 +75,17 @@ class Writer:
         if len(self._queue) in (1, self._config.batch_rows):
             self._ready.set()
 
+    def decision(self, request_id: str, *, key_id: str | None = None) -> DecisionRow | None:
+        """The newest decision on a request of that id among the rows that wait; None if there is none.
+
+        Args:
+            key_id: whose request it must be; anyone's if None.
+        """
+        for row in reversed(self._queue):
+            if isinstance(row, DecisionRow) and row.request_id == request_id and key_id in (None, row.key_id):
+                return row
+        return None
+
     async def _run(self) -> None:
         pause_s = _FIRST_PAUSE_S
         while await self._gather():

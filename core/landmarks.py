@@ -11,11 +11,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from pointsman.core.activations import softmax
 from pointsman.core.arrays import AnyFloatArray, Float32Array, FloatArray
 from pointsman.core.embedding import check_embeddings
 from pointsman.core.similarity import unit_rows
 
 __all__ = ["Landmarks"]
+
+_LEAST_TEMPERATURE = 1e-3  # below it float32 would blur who is nearest
+_BLOCK_VALUES = 9000  # of a product so small BLAS makes in one thread; to wake others takes milliseconds
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,25 +28,27 @@ class Landmarks:
 
     Attributes:
         vectors: z, at unit norm, float32, shape (n_landmarks, dim).
-        temperature: T, positive; small leaves a prompt to the nearest landmark, infinity to all alike.
+        temperature: T, at least 0.001; small leaves a prompt to the nearest landmark, infinity to all alike.
 
     Raises:
-        ValueError: there is no landmark, a value is not finite, or the temperature is not positive.
+        ValueError: there is no landmark, a value is not finite, or the temperature is too low.
     """
 
     vectors: Float32Array
     temperature: float
-    _columns: Float32Array = field(init=False, repr=False)
+    _blocks: Float32Array = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         vectors = np.asarray(self.vectors, dtype=np.float32)
         if vectors.ndim != 2 or not vectors.size or not np.isfinite(vectors).all():
             raise ValueError(f"landmarks have shape {vectors.shape}, wanted (n_landmarks, dim), finite, at least one")
-        if not self.temperature > 0:
-            raise ValueError(f"temperature is {self.temperature}, wanted a positive number")
+        if not self.temperature >= _LEAST_TEMPERATURE:
+            raise ValueError(f"temperature is {self.temperature}, wanted at least {_LEAST_TEMPERATURE}")
         object.__setattr__(self, "vectors", unit_rows(vectors))
-        columns = np.ascontiguousarray(self.vectors.T / np.float32(self.temperature))
-        object.__setattr__(self, "_columns", columns)
+        n_blocks = -(-vectors.size // _BLOCK_VALUES)
+        blocks = np.zeros((n_blocks, -(-len(vectors) // n_blocks), self.dim), dtype=np.float32)
+        blocks.reshape(-1, self.dim)[: len(vectors)] = self.vectors / np.float32(self.temperature)
+        object.__setattr__(self, "_blocks", blocks)
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -59,14 +65,12 @@ class Landmarks:
             ValueError: `embeddings` have another dimension or are not finite.
         """
         e = np.asarray(check_embeddings(embeddings, self.dim), dtype=np.float64)
-        scores = (unit_rows(e) @ self.vectors.T.astype(np.float64)) / self.temperature
-        weights = np.exp(scores - scores.max(axis=1, keepdims=True))
-        return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+        return softmax(unit_rows(e) @ self.vectors.T.astype(np.float64) / self.temperature)
 
     def mean(self, embedding: Float32Array, values: Float32Array) -> float:
         """Mean of one value per landmark, shape (n_landmarks,), by one prompt's memberships; in float32."""
         norm = math.sqrt(float(embedding @ embedding))
-        # einsum, not @: BLAS would wake its threads for a product of this size.
-        scores = np.einsum("i,ij->j", embedding / np.float32(norm if norm > 0.0 else 1.0), self._columns)
+        direction = embedding / np.float32(norm if norm > 0.0 else 1.0)
+        scores = (self._blocks @ direction).ravel()[: len(self)]
         weights = np.exp(scores - scores.max())
         return float(weights @ values) / float(weights.sum())

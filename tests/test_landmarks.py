@@ -62,17 +62,28 @@ def test_the_quick_mean_equals_the_memberships(seed, temperature):
         assert quick == pytest.approx(float(landmarks.memberships(e[None, :])[0] @ values), abs=1e-4)
 
 
+@pytest.mark.parametrize("shape", [(256, 257), (101, 300), (3, 10_000), (20_000, 1)])
+def test_many_landmarks_are_as_few(shape):
+    """However many they are and however long, the quick mean equals the memberships."""
+    rng = np.random.default_rng(0)
+    landmarks, values = Landmarks(rng.standard_normal(shape), 0.05), rng.standard_normal(shape[0]).astype(np.float32)
+    e = rng.standard_normal((1, shape[1])).astype(np.float32)
+    assert landmarks.mean(e[0], values) == pytest.approx(float(landmarks.memberships(e)[0] @ values), abs=1e-4)
+
+
 @pytest.mark.parametrize(
     ("vectors", "temperature", "message"),
     [
         (np.ones((0, 3)), 0.1, "landmarks have shape"),
         (np.ones(3), 0.1, "landmarks have shape"),
         (np.array([[1.0, np.nan]]), 0.1, "landmarks have shape"),
-        (np.ones((2, 3)), 0.0, "temperature is 0.0, wanted a positive number"),
+        (np.ones((2, 3)), 0.0, "temperature is 0.0, wanted at least 0.001"),
+        (np.ones((2, 3)), 1e-40, "temperature is 1e-40, wanted at least 0.001"),
+        (np.ones((2, 3)), np.nan, "temperature is nan, wanted at least 0.001"),
     ],
 )
 def test_malformed_landmarks_are_refused(vectors, temperature, message):
-    """None at all, a wrong shape, NaN and a temperature of 0 are errors that say so."""
+    """None at all, a wrong shape, NaN and temperatures too low for float32 are errors that say so."""
     with pytest.raises(ValueError, match=message):
         Landmarks(vectors, temperature)
 

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--embedder",
         default="static",
-        help="static, openai/<model> or sentence-transformers/<name or folder> (default: static)",
+        help="static, static+length, openai/<model> or sentence-transformers/<name or folder> (default: static)",
     )
     parser.add_argument("--prompt-column", default="prompt", help="column that holds the prompts (default: prompt)")
     parser.add_argument("--base-url", help="address of an OpenAI-compatible service, for openai/<model>")

@@ -36,7 +36,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--embedder",
         default="static",
-        help="embeds the prompts now: static, openai/<model>, sentence-transformers/<name>",
+        help="embeds the prompts now: static, static+length, openai/<model>, sentence-transformers/<name>",
     )
     parser.add_argument("--embeddings", metavar="FILE", help="embeddings that `pointsman embed` made, instead")
     parser.add_argument("--embedded", metavar="FILE", help="the table they were made from (default: the data itself)")

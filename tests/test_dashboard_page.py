@@ -480,3 +480,61 @@ def test_a_full_table_goes_on(browser):
         page.get_by_role("button", name="Yet another").wait_for()
         assert page.get_by_role("button", name=re.compile("Number 5$")).count() == 1
         seen.context.close()
+
+
+def test_a_full_table_goes_on_after_an_opened_row_has_left_it(browser):
+    """A row that was open when newer ones pushed it out holds nothing up any longer."""
+    with LocalServer(create_app(make_config({}))) as server:
+        for k in range(50):
+            _ask(server, f"Number {k}")
+        seen = Watched(browser)
+        page = seen.page
+        page.goto(f"{server.url}/#live")
+        page.wait_for_selector(".state.up >> text=connected")
+        page.get_by_role("button", name=re.compile("Number 0$")).click()
+        _ask(server, "One more")
+        page.locator("#waiting >> text=Show 1 new").click()
+        page.get_by_role("button", name=re.compile("Number 0$")).wait_for(state="detached")
+        _ask(server, "By itself")
+        page.get_by_role("button", name="By itself").wait_for()
+        seen.context.close()
+
+
+def test_skipping_to_the_content_stays_in_its_view(watched, server):
+    """The link for those without a mouse moves them past the head of the page, not to another view."""
+    page = watched.page
+    page.goto(f"{server.url}/#live")
+    page.wait_for_selector(".state.up >> text=connected")
+    page.evaluate("addEventListener('hashchange', () => { window.skipped = true; })")
+    page.locator(".skip").press("Enter")
+    _until(page, "window.skipped === true")
+    assert page.locator("#live").is_visible() and page.locator("#simulator").is_hidden()
+
+
+def test_asking_again_waits_for_the_new_answers(watched, server):
+    """What becomes of the question before is not told of the one that is being asked."""
+    page = watched.page
+    page.goto(f"{server.url}/#playground")
+    page.route("**/v1/chat/completions", lambda route: None)
+    for prompt in ("first", "second"):
+        page.locator("#prompt").fill(prompt)
+        page.locator("#ask button").click()
+        page.wait_for_selector("#verdict .big")
+        assert page.locator("#answers .faint").all_inner_texts() == ["waiting", "waiting"]
+
+
+def test_an_opened_file_is_not_replaced_by_what_comes_late(watched, server, report):
+    """A source that was asked for before the file was opened does not take its place."""
+    page = watched.page
+    _open(page, server.url)
+    held = []
+    page.route("**/api/sources/calibration/mf", lambda route: held.append(route))
+    page.locator("#source").select_option("calibration/mf")
+    page.locator("#file").set_input_files(report)
+    _until(page, "document.querySelector('#source').value === 'file/mine.json'")
+    while not held:
+        page.wait_for_timeout(30)
+    with page.expect_event("requestfinished"):
+        held[0].continue_()
+    page.evaluate("new Promise((done) => setTimeout(done))")
+    assert page.locator("#source").input_value() == "file/mine.json"

@@ -98,6 +98,8 @@ export class Decisions {
     this.shown = [...added, ...this.shown].slice(0, this.paged ? undefined : SHOWN);
     this.waiting = [];
     this.showCount();
+    const kept = new Set(this.shown.map(keyOf));
+    for (const key of this.opened.keys()) if (!kept.has(key)) this.opened.delete(key);
     if (added.length) this.draw(new Set(fresh ? added : []));
   }
 

@@ -23,7 +23,7 @@ const makers = {
     }
     return about.admin ? new (await import("./live.js")).Live(about) : {};
   },
-  playground: async (about) => new (await import("./playground.js")).Playground(about, complain),
+  playground: async (about) => new (await import("./playground.js")).Playground(about),
 };
 const made = {};
 
@@ -44,7 +44,8 @@ async function show(about) {
 
 try {
   const about = await read("/api/about");
-  addEventListener("hashchange", () => show(about).catch((error) => complain(error.message)));
+  // The link past the head of the page leads to no view, and leaves none.
+  addEventListener("hashchange", () => location.hash === "#main" || show(about).catch((error) => complain(error.message)));
   byId("change-key").hidden = !about.keys;
   byId("change-key").addEventListener("click", forgetKey);
   await show(about);

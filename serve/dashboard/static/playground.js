@@ -9,7 +9,6 @@ import { scale } from "./scale.js";
 
 export class Playground {
   constructor(about) {
-    this.about = about;
     const fields = ["auto", ...about.routers.flatMap(({ name }) => [`router-${name}`, `router-${name}-30pct`])];
     byId("fields").replaceChildren(...fields.map((value) => el("option", { value })));
     byId("ask-field").value = "auto";
@@ -89,7 +88,7 @@ export class Playground {
       }
       answer.note.textContent = `first words after ${milliseconds(first)}, all after ${milliseconds(performance.now() - began)}`;
     } catch (error) {
-      answer.note.textContent = signal.aborted ? "stopped" : error.message;
+      if (signal === this.stop.signal) answer.note.textContent = signal.aborted ? "stopped" : error.message;
     }
   }
 }

@@ -98,7 +98,7 @@ export class Simulator {
   show(id, evaluation) {
     this.complain("");
     this.evaluation = evaluation;
-    this.source = id;
+    this.source = this.wanted = id;
     byId("source").value = id;
     this.rows = evaluation.rows.filter((row) => row.points);
     options(byId("row"), this.rows.map((row) => [row.name, row.name]));

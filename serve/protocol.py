@@ -64,19 +64,10 @@ class LimitedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return
-        self._n_read = len(data)
         self._unset_keepalive_if_required()
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserError:
-            self.send_400_response("")
-        except httptools.HttpParserUpgrade as upgrade:
-            self._decline_upgrade(data[upgrade.args[0] :])
-            return
-        if self._in_head:
-            self._n_head += len(data)
-            if self._n_head > self._max_header_bytes:
-                self._refuse_large()
+        left: bytes | None = data
+        while left is not None:
+            left = self._parse(left)
         if self.cycle is None or self.cycle.response_complete:
             self._wait_for_head()
 
@@ -96,7 +87,7 @@ class LimitedProtocol(HttpToolsProtocol):
             if self._too_large:
                 raise ValueError(size)  # ends the parsing, and comes back as send_400_response
         super().on_headers_complete()
-        if self._ending:
+        if self._ending or self.parser.should_upgrade():  # after CONNECT nothing that follows can be read
             self.cycle.keep_alive = False
 
     def shutdown(self) -> None:
@@ -113,20 +104,35 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self._in_head:  # of the next request, which began to arrive during this one
+        if self._in_head and self.cycle.response_complete:  # the next request began to arrive during this one
             self._wait_for_head()
 
-    def _decline_upgrade(self, rest: bytes) -> None:
-        """Reads a request that wishes for another protocol, such as HTTP/2, as one that does not.
+    def _parse(self, data: bytes) -> bytes | None:
+        """Reads what has arrived; gives what is to be read in its place, None where nothing is left."""
+        self._n_read = len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.send_400_response("")
+        except httptools.HttpParserUpgrade as upgrade:
+            return self._without_upgrade() + data[upgrade.args[0] :] if self._declines else None
+        if self._in_head:
+            self._n_head += len(data)
+            if self._n_head > self._max_header_bytes:
+                self._refuse_large()
+        return None
 
-        The parser takes what follows the head for the other protocol's.
+    def _without_upgrade(self) -> bytes:
+        """The head of a request that wishes for another protocol, such as HTTP/2, without its wish, for a new parser.
+
+        The old one would take what follows the head for the other protocol's.
         """
         lines = [b"%s: %s\r\n" % header for header in self.headers if header[0] != b"upgrade"]
         version = self.parser.get_http_version().encode("ascii")
         head = b"%s %s HTTP/%s\r\n%s\r\n" % (self.parser.get_method(), self.url, version, b"".join(lines))
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        self.data_received(head + rest)
+        return head
 
     def send_400_response(self, msg: str) -> None:
         if self._too_large:

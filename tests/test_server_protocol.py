@@ -205,6 +205,41 @@ def test_a_wish_for_another_protocol_is_passed_over(connection, size):
         assert answer(connection)[0] == 200
 
 
+@pytest.mark.parametrize("target", [b"x:1", b"/health"])
+def test_a_wish_for_a_tunnel_is_refused(connection, target):
+    """The client reads an error and is hung up on: nothing that follows could be read."""
+    connection.sendall(b"CONNECT %s HTTP/1.1\r\nHost: x\r\n\r\nin the tunnel" % target)
+    assert answer(connection)[0] in (400, 404, 405)
+    assert is_closed(connection)
+
+
+def test_many_wishes_in_one_packet_are_passed_over_one_by_one(connection):
+    """However many of them a client sends ahead, each is answered."""
+    wish = HEALTH.replace(b"\r\n\r\n", b"\r\n" + UPGRADE + b"\r\n")
+    connection.sendall(1000 * wish)
+    rest = b""
+    for _ in range(1000):
+        status, _, rest = answer(connection, rest)
+        assert status == 200
+
+
+def test_a_head_that_has_begun_waits_for_the_answers_before_it():
+    """A client that sends the beginning of its next request ahead is not hung up on while it waits for an answer."""
+
+    async def app(scope, receive, send):
+        if scope["path"] == "/slow":
+            await asyncio.sleep(3 * LIMITS["header_timeout_s"])
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+    settings = {"http": limit_heads(ServerConfig(**LIMITS)), "lifespan": "off"}
+    with LocalServer(app, **settings) as server, connect(server) as connection:
+        connection.sendall(HEALTH + HEALTH.replace(b"/health", b"/slow") + HEALTH[:10])
+        status, _, rest = answer(connection)
+        assert status == 200
+        assert answer(connection, rest)[0] == 200
+
+
 def test_a_client_that_does_not_read_is_hung_up_on():
     """Whoever takes nothing of what waits for him for longer than the limit holds neither us nor an upstream."""
     ended = threading.Event()

@@ -4,6 +4,7 @@ import inspect
 import json
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,12 @@ def shared_data() -> Path:
 def golden() -> dict[str, Any]:
     """Reference numbers of the routing mathematics."""
     return json.loads((Path(__file__).parent / "golden.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def noon() -> str:
+    """A time zone in which it is noon or a little later: no day and no month ends while tests run."""
+    return f"Etc/GMT{datetime.now(UTC).hour - 12:+d}"
 
 
 @pytest.fixture

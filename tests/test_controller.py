@@ -30,6 +30,7 @@ from processes import wait_until
 from upstream import WORDS, running_upstream
 
 HELLO = [{"role": "user", "content": "What is the capital of France?"}]
+PATIENT = {"routers": {"random": {}}, "server": {"routing_timeout_s": 60}}
 
 
 class FixedRouter(Router):
@@ -292,7 +293,7 @@ def test_the_reason_of_a_fallback_to_strong_is_the_decisions():
         def read(self, prompt):
             return Reading(1.0, "invalid output: no score")
 
-    with Controller(["random"]) as controller:
+    with Controller(config=PATIENT) as controller:
         use(controller, Unreadable())
         decision = controller.route("Hello", threshold=0.9)
         assert (decision.model, decision.reason) == ("stand-in-strong", "invalid output: no score")
@@ -315,7 +316,7 @@ def test_a_slow_router_does_not_block_the_others():
             together.wait(timeout=60)
             return super().win_rates(prompts)
 
-    with Controller(config={"routers": {"random": {}}, "server": {"routing_timeout_s": 60}}) as controller:
+    with Controller(config=PATIENT) as controller:
         use(controller, Waiting(0.7))
 
         async def many():
@@ -327,19 +328,19 @@ def test_a_slow_router_does_not_block_the_others():
 
 def test_the_threshold_is_inclusive():
     """Strong iff win_rate >= threshold."""
-    with Controller(["random"]) as controller:
+    with Controller(config=PATIENT) as controller:
         use(controller, FixedRouter(0.5))
         assert controller.route("x", threshold=0.5).model == "stand-in-strong"
         assert controller.route("x", threshold=np.nextafter(0.5, 1.0)).model == "stand-in-weak"
 
 
-def test_budgets_and_the_store_hold_for_its_requests(upstream, tmp_path):
+def test_budgets_and_the_store_hold_for_its_requests(upstream, tmp_path, noon):
     """Plain, streamed, abandoned and refused requests are priced, kept, and counted against a ceiling."""
     price = {"input_usd_per_million": 1e6, "output_usd_per_million": 1e6}
     values = {
         "routers": {"random": {}},
         "models": {name: {"base_url": upstream.url, "price": price} for name in ("big", "small")},
-        "policy": {"budgets": [{"usd": 1e6, "per": "month", "hard": True}]},
+        "policy": {"budgets": [{"usd": 1e6, "per": "month", "hard": True}], "timezone": noon},
         "store": {"url": f"sqlite:///{tmp_path / 'store.db'}"},
     }
     with Controller(None, "big", "small", values) as controller:

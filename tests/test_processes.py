@@ -86,24 +86,24 @@ def test_sigterm_under_load_loses_nothing_and_is_a_success(config, upstream, wor
 
 def test_a_thousand_clients_that_hang_up_leave_no_descriptor_behind(config, upstream):
     """At whatever point they go: the server hangs up on the upstream, holds nothing of theirs, and serves on."""
-    upstream.pause_s = 0.2
+    upstream.pause_s = 3600.0
     with ServerProcess("--config", config) as server:
         descriptors = Path(f"/proc/{server.process.pid}/fd")
         before = len(list(descriptors.iterdir()))
         hang_up_a_thousand_times(int(server.url.rpartition(":")[2]))
         wait_until(lambda: server.metric("pointsman_requests_in_flight") == 0)
         assert server.metric("pointsman_requests_total", 'outcome="crashed"') == 0
-        assert server.metric("pointsman_requests_total", 'outcome="gone"') > 100
+        assert server.metric("pointsman_requests_total", 'outcome="gone"') >= 500
         wait_until(lambda: len(list(descriptors.iterdir())) <= before + 4)  # a connection or two is kept for the next
         upstream.pause_s = 0.0
         body = {"model": "big", "messages": HELLO, "stream": True}
         assert b"[DONE]" in httpx.post(f"{server.url}/v1/chat/completions", json=body).content
-    wait_until(lambda: len(upstream.cancelled) > 100)
+    wait_until(lambda: len(upstream.cancelled) >= 500)
 
 
 def test_a_thousand_clients_that_hang_up_leave_no_task_behind(values, upstream):
     """Every task that their requests began has ended."""
-    upstream.pause_s = 0.2
+    upstream.pause_s = 3600.0
     application, loops = create_app(make_config(values)), []
 
     async def watched(scope, receive, send):
@@ -119,15 +119,15 @@ def test_a_thousand_clients_that_hang_up_leave_no_task_behind(values, upstream):
 
 
 def hang_up_a_thousand_times(port):
-    """Fifty at once, half of them before anything was answered, and half of them in the middle of a stream."""
+    """Fifty at once, half of them without waiting for an answer, and half of them in the middle of a stream."""
     body = json.dumps({"model": "big", "messages": HELLO, "stream": True}).encode()
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     for i in range(20):
-        connections = [socket.create_connection(("127.0.0.1", port)) for _ in range(50)]
+        connections = [socket.create_connection(("127.0.0.1", port), timeout=60) for _ in range(50)]
         for connection in connections:
             connection.sendall(head + body)
-        time.sleep(0.15 if i % 2 else 0.0)
         for connection in connections:
+            assert i % 2 == 0 or connection.recv(1)
             connection.close()
 
 

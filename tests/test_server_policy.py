@@ -118,9 +118,9 @@ def test_asking_for_a_decision_alone_counts_nothing(serve):
     assert httpx.get(f"{front.url}/v1/policy").json()["routers"][0]["live"]["n_requests"] == 0
 
 
-def test_a_hard_budget_that_is_spent_leaves_the_weak_model(serve):
+def test_a_hard_budget_that_is_spent_leaves_the_weak_model(serve, noon):
     """Whatever threshold a request names; a model that is named itself is refused until the next period."""
-    policy = {"budgets": [{"usd": 2.0, "per": "month", "hard": True}]}
+    policy = {"budgets": [{"usd": 2.0, "per": "month", "hard": True}], "timezone": noon}
     front = serve(big=DEAR, small=CHEAP, policy=policy, server={"log_requests": False})
     strong = "router-random-0"
     assert [told(ask(front, model=strong))[0] for _ in range(2)] == ["big", "big"]
@@ -134,9 +134,10 @@ def test_a_hard_budget_that_is_spent_leaves_the_weak_model(serve):
     assert budget["usd"] == 2.0
 
 
-def test_a_soft_budget_raises_the_threshold_and_refuses_nobody(serve):
+def test_a_soft_budget_raises_the_threshold_and_refuses_nobody(serve, noon):
     """Far beyond its ceiling everything that names no threshold goes to weak, what names one does not."""
-    front = serve(big=DEAR, small=CHEAP, policy={"budgets": [{"usd": 1.0, "per": "month"}]})
+    policy = {"budgets": [{"usd": 1.0, "per": "month"}], "timezone": noon}
+    front = serve(big=DEAR, small=CHEAP, policy=policy)
     assert told(ask(front, model="router-random-0"))[:2] == ("big", "request")
     assert told(ask(front))[:2] == ("small", "budget:month")
     assert told(ask(front, model="router-random-0"))[:2] == ("big", "request")

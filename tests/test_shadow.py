@@ -29,6 +29,7 @@ from pointsman.serve.upstreams.upstream import Reply, Upstream
 from upstream import LocalServer
 from upstream import Upstream as OpenAI
 
+NOON = 1_767_268_800.0  # on 1 January 2026, in UTC
 PRICES = {"big": Price(10.0, 30.0), "small": Price(1.0, 2.0), "judge": Price(5.0, 15.0)}
 
 
@@ -64,7 +65,7 @@ def prefers(text):
 def make(strong="strong words", judge=None, **settings):
     values = {"share": 1.0, "judge": "judge", "max_usd_per_day": 10.0, **settings}
     rows, registry = [], CollectorRegistry()
-    ledger = Ledger()
+    ledger = Ledger(clock=lambda: NOON)
     shadow = Shadow(
         ShadowConfig(**values),
         ledger=ledger,

@@ -28,14 +28,15 @@ def ask(client, server, model, number, told="model"):
 
 
 @pytest.fixture
-def servers(postgres_url, tmp_path):
+def servers(postgres_url, tmp_path, noon):
     """Two processes of one configuration, and the upstream behind both."""
     upstream = ChargingUpstream()
     with LocalServer(upstream.app()) as up:
         values = config_for(f"{up.url}/v1")
         values["routers"] = {"random": {"threshold": 0.0}}
         values["store"] = {"url": postgres_url}
-        values["policy"] = {"budgets": [{"usd": BUDGET_USD, "hard": True}], "requests_per_hour": [1.0] * 24}
+        budget = {"usd": BUDGET_USD, "hard": True}
+        values["policy"] = {"budgets": [budget], "requests_per_hour": [1.0] * 24, "timezone": noon}
         path = tmp_path / "pointsman.yaml"
         path.write_text(json.dumps(values))
         with ServerProcess("--config", str(path)) as one, ServerProcess("--config", str(path)) as two:

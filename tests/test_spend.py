@@ -99,11 +99,11 @@ async def ask_all(port, rng):
 
 
 @pytest.fixture(scope="module")
-def spent():
+def spent(noon):
     """The upstream's books after a mixed load, and the records of the server."""
     upstream, records = ChargingUpstream(), []
     with LocalServer(upstream.app()) as up:
-        app = create_app(make_config(config_for(f"{up.url}/v1")))
+        app = create_app(make_config({**config_for(f"{up.url}/v1"), "policy": {"timezone": noon}}))
         memory = app.engine.memory
         memory.observe(records.append)
         app = create_app(engine=app.engine)

@@ -538,3 +538,20 @@ def test_an_opened_file_is_not_replaced_by_what_comes_late(watched, server, repo
         held[0].continue_()
     page.evaluate("new Promise((done) => setTimeout(done))")
     assert page.locator("#source").input_value() == "file/mine.json"
+
+
+def test_ticks_have_the_digits_that_their_distance_needs(watched, server):
+    """Percentages two and a half apart are not rounded to whole ones; those twenty apart have no decimals."""
+    page = watched.page
+    _open(page, server.url)
+    ticks = page.evaluate(
+        """async () => {
+            const main = document.querySelector("script[type=module]").src;
+            const { percents } = await import(main.replace("main.js", "chart.js"));
+            const ticks = [[[0, 0.025, 0.05], 0.025], [[0, 0.2], 0.2], [[0.004], 0.002]];
+            return ticks.map(([at, step]) => percents(null, at, 0, 0, step));
+        }"""
+    )
+    assert [[tick.replace("\u00a0", " ") for tick in each] for each in ticks] == [
+        ["0.0 %", "2.5 %", "5.0 %"], ["0 %", "20 %"], ["0.4 %"],
+    ]  # fmt: skip

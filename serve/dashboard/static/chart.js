@@ -1,18 +1,16 @@
 // uPlot in the page's colours: one place for axes, fonts, resizing and themes.
 
 import { el } from "./el.js";
-import { number } from "./numbers.js";
+import { number, percent } from "./numbers.js";
 
 export function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 }
 
 // Tick marks with as many digits as their distance needs.
-export const numbers = (u, values, axis, space, step) => {
-  const digits = (String(step).split(".")[1] ?? "").length;
-  return values.map((value) => number(value, digits));
-};
-export const percents = (u, values) => values.map((value) => (value === null ? "" : `${Math.round(100 * value)} %`));
+const digits = (step) => (String(step).split(".")[1] ?? "").length;
+export const numbers = (u, values, axis, space, step) => values.map((value) => number(value, digits(step)));
+export const percents = (u, values, axis, space, step) => values.map((value) => percent(value, Math.max(0, digits(step) - 2)));
 
 function axis(words, values, size) {
   const font = "12px system-ui, sans-serif";

@@ -39,7 +39,7 @@ export class Histogram {
     const bars = (name) => ({ fill: colour(name), stroke: colour(name), width: 0, points: { show: false }, paths: uPlot.paths.bars({ size: [0.9, 100] }) });
     return {
       x: { words: "win rate of the strong model", values: numbers },
-      y: { words: "", values: highest < 0.05 ? (u, values) => values.map((v) => percent(v, 1)) : percents, size: 54 },
+      y: { words: "", values: percents, size: 54 },
       scales: { x: { time: false, range: [low, high] }, y: { range: [0, 1.1 * highest] } },
       series: [{}, bars("weak-fill"), bars("strong-fill")],
       tip: (k) => `${number(this.bins[k].from, 3)} to ${number(this.bins[k].to, 3)}: ${percent(this.bins[k].share)} of prompts`,

@@ -127,6 +127,8 @@ def run_server(config: Config, options: LaunchOptions, listener: socket.socket, 
         signal.signal(signal.SIGTERM, _end)
         uvicorn.Server(uvicorn.Config(_application(engine, options), **settings)).run(sockets=doors)
         return
+    gc.enable()
+    gc.collect()  # the engine that was built to see whether it can be: its weights are nobody's here
     os.environ[_OPTIONS_VARIABLE] = json.dumps(asdict(options))
     with tempfile.TemporaryDirectory(prefix="pointsman-") as folder:
         for variable, name in (("PROMETHEUS_MULTIPROC_DIR", "metrics"), (SHARED_VARIABLE, "weights")):

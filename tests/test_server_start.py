@@ -1,5 +1,6 @@
 """The serve and route commands as users run them."""
 
+import gc
 import json
 import os
 import re
@@ -7,7 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -15,6 +18,7 @@ import pytest
 from pointsman.core.errors import UpstreamError
 from pointsman.core.routers.random import RandomRouter
 from pointsman.serve.cli import main
+from pointsman.serve.launch import build_engine
 
 HELLO = [{"role": "user", "content": "What is the capital of France?"}]
 LATE = ["fastapi", "starlette.routing", "yaml", "sqlalchemy", "aiohttp", "rich", "numpy.random"]
@@ -184,3 +188,26 @@ asyncio.run(use())
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.splitlines()[1:] == ["[]", "True"]
+
+
+def test_who_watches_workers_holds_no_weights_and_collects_its_garbage(monkeypatch):
+    """The engine that was built for its checks is gone before the workers build their own."""
+    built, seen = [], []
+
+    def build(options):
+        engine = build_engine(options)
+        built.append(weakref.ref(engine))
+        return engine
+
+    def watch(config, doors):
+        for door in doors[1:]:
+            door.close()
+        return SimpleNamespace(run=lambda: seen.append((gc.isenabled(), built[0]())))
+
+    for variable in ("POINTSMAN_SERVE_OPTIONS", "PROMETHEUS_MULTIPROC_DIR", "POINTSMAN_SHARED_FOLDER"):
+        monkeypatch.setenv(variable, "")
+    monkeypatch.setattr("pointsman.serve.launch.build_engine", build)
+    monkeypatch.setattr("pointsman.serve.launch.set_up_logging", lambda _: None)
+    monkeypatch.setattr("pointsman.serve.launch.Supervisor", watch)
+    assert main(["serve", "--routers", "random", "--workers", "2", "--port", "0"]) == 0
+    assert seen == [(True, None)]

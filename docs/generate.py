@@ -59,8 +59,8 @@ _HTTP = """# HTTP reference
 
 Where keys are asked for, they come as `Authorization: Bearer pm-...` or `x-api-key: pm-...`. Errors have OpenAI's
 shape, `{"error": {"message", "type", "param", "code"}}`; on `/v1/messages` Anthropic's. What a model's service answers
-with a 4xx is passed on, but for 401 and 402: they are about the server's own key, and the status is 502. Where there was
-no usable answer, it is 502, 503 (with `Retry-After`) or 504.
+with a 4xx is passed on, but for 401 and 402: they are about the server's own key, and the status is 502. Where there
+was no usable answer, it is 502, 503 (with `Retry-After`) or 504.
 
 ```sh
 pointsman serve --schema > config.schema.json

@@ -178,5 +178,5 @@ def _learn(breaker: Breaker, stream: EventStream) -> None:
     """What became of a stream that had begun; one that the client hung up on says nothing."""
     if stream.failure is not None:
         breaker.fail()
-    elif stream.finished and not stream.failed:
+    elif (stream.finished or stream.done) and not stream.failed:
         breaker.succeed()

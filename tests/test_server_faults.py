@@ -302,6 +302,15 @@ def test_15_a_stream_that_ends_well_forgets_those_that_broke(ask, weak, client_w
         assert client_wire.ended(response) is (act is not broken)
 
 
+def test_15_a_stream_that_says_that_it_is_done_is_a_success(ask, weak, client_wire, wire):
+    """Services that tell no reason for the end are not left alone for failures far apart."""
+    cut = stream(wire.first, wire.piece("fi"), end=False)
+    done = stream(wire.first, wire.piece("fine"), wire.done)
+    for act in (cut, cut, cut, done) * 2:
+        weak.script = [act]
+        assert ask(stream=True).status_code == 200
+
+
 def test_16_usage_is_that_of_the_answer_alone(ask, weak, strong, client_wire, wire):
     """After failed tries the client sees one usage: that of the answer it got."""
     weak.script = [wire.error(500, "oops"), hang_up, wire.good]

@@ -11,10 +11,12 @@ from pointsman.backends.evaluation.figures import LENGTH, ORACLE, Options, evalu
 from pointsman.backends.evaluation.holdout import held_out_win_rates
 from pointsman.backends.evaluation.html import as_html
 from pointsman.backends.evaluation.journal import WinRateJournal, router_key
+from pointsman.backends.evaluation.learnt import learnt_from
 from pointsman.backends.evaluation.outcome_pairs import PairOutcomes, read_pair_outcomes
 from pointsman.backends.evaluation.routellm import PAIR, read_benchmark
 from pointsman.backends.evaluation.text import as_text
 from pointsman.backends.plotting.figure import draw
+from pointsman.core.checkpoint import Checkpoint
 from pointsman.core.errors import DataError
 from pointsman.core.metrics import apgr, pgr, quality_curve
 from pointsman.core.pair import ModelPair
@@ -117,6 +119,18 @@ def test_prompts_without_both_scores_are_left_out_and_counted(tmp_path):
     assert found.notes == ("1 prompts left out: not scored for both models",)
     with pytest.raises(DataError, match="no prompt has scores of both 'strong' and 'weak'"):
         read_pair_outcomes(write_rows(tmp_path / "u.jsonl", rows[:1]))
+
+
+@pytest.mark.parametrize("sources", [None, 3, "", [], [[]], [None, 7], [{"name": "x"}], {"other": 1}])
+def test_provenance_of_another_form_names_nothing(sources):
+    """Whoever writes a checkpoint may note its sources as he likes."""
+    assert not learnt_from(Checkpoint("random", (), ModelPair("a", "b"), provenance={"sources": sources}), "mine.jsonl")
+
+
+@pytest.mark.parametrize("sources", ["a/mine.jsonl", ["mine"], [["mine.jsonl: 60 rows", "more"]], {"mine": {}}])
+def test_a_source_of_the_same_name_is_recognised(sources):
+    """However the checkpoint lists it."""
+    assert learnt_from(Checkpoint("random", (), ModelPair("a", "b"), provenance={"sources": sources}), "x/mine.jsonl")
 
 
 def test_win_rates_of_long_tables_are_kept(tmp_path):

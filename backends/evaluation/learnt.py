@@ -1,6 +1,7 @@
 """Whether a router is about to be judged on the very prompts that it has learnt from."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from pointsman.backends.data.tables import Source
@@ -12,6 +13,7 @@ __all__ = ["learnt_from"]
 def learnt_from(checkpoint: Checkpoint, source: Source) -> bool:
     """Whether the provenance of a checkpoint names a source of this name, wherever it lies."""
     name = re.escape(Path(source).stem)
-    sources = checkpoint.provenance.get("sources", ())
-    lines = [entry if isinstance(entry, str) else entry[0] for entry in sources]
-    return any(re.search(rf"(^|/){name}(\.\w+)?(:|,|$)", line) for line in lines)
+    sources = checkpoint.provenance.get("sources")  # which anybody may have written
+    entries = sources if isinstance(sources, (list, tuple, Mapping)) else [sources]
+    lines = [entry[0] if isinstance(entry, list) and entry else entry for entry in entries]
+    return any(re.search(rf"(^|/){name}(\.\w+)?(:|,|$)", str(line)) for line in lines)

@@ -5,7 +5,7 @@ import json
 import socket
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 import uvicorn
@@ -24,7 +24,7 @@ BODY = json.dumps({"model": "auto", "messages": [{"role": "user", "content": "He
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n" % len(BODY)
 HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
 PATIENT = {"max_header_bytes": 4096}
-LIMITS = {"header_timeout_s": 0.6, "body_timeout_s": 0.6, "stall_timeout_s": 0.4}
+LIMITS = {"header_timeout_s": 1.0, "body_timeout_s": 0.6, "stall_timeout_s": 0.4}
 UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
 
 
@@ -88,10 +88,11 @@ def test_headers_that_never_end_are_not_waited_for(hasty, drop):
         connection.sendall(drop)
         for _ in range(8 if drop == HEAD else 0):
             time.sleep(0.04)
-            connection.sendall(b"x")
+            with suppress(OSError):  # on a busy machine that may be after the limit
+                connection.sendall(b"x")
         status, body, _ = answer(connection)
         assert (status, body["error"]["code"]) == (408, "request_timeout")
-        assert time.monotonic() - started > 0.5
+        assert time.monotonic() - started > 0.9
         assert is_closed(connection)
 
 
@@ -110,7 +111,7 @@ def test_an_idle_connection_is_kept_for_its_next_request(hasty):
     with connect(hasty) as connection:
         connection.sendall(HEALTH)
         assert answer(connection)[0] == 200
-        time.sleep(0.8)
+        time.sleep(1.2 * LIMITS["header_timeout_s"])
         connection.sendall(HEALTH)
         assert answer(connection)[0] == 200
 

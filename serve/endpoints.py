@@ -171,7 +171,7 @@ class Models:
         elif name in cards:
             await send_body(send, 200, orjson.dumps(cards[name]), (JSON,))
         else:
-            message = f"there is no model {name!r} here; there are {', '.join(cards)}"
+            message = f"there is no model {name!r} here; there are {', '.join(cards) or 'none for this key'}"
             await _refuse(send, RequestError(message, status=404, param="model", code="model_not_found"))
 
 

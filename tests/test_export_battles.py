@@ -27,6 +27,10 @@ class Log:
         row = self._add(DecisionRow, request_id=request_id, path="/v1/chat/completions", prompt=prompt, model=model)
         self._asked[request_id] = row.id
 
+    def forget(self, request_id):
+        """A request whose answer is not among the decisions."""
+        self._asked[request_id] = None
+
     def say(self, request_id, kind, value, key_id=None):
         about = {"request_id": request_id, "decision_id": self._asked[request_id]}
         self._add(FeedbackRow, **about, kind=kind, value=value, key_id=key_id)
@@ -131,6 +135,17 @@ def test_what_cannot_be_exported_is_counted(log, tmp_path, capsys):
     assert "1 preferences were left out" in said
     assert "store.prompts: text" in said
     assert not (tmp_path / "b.csv").exists()
+
+
+def test_words_on_answers_that_are_not_known_are_counted_one_by_one(log, tmp_path, capsys):
+    """Each is left out for itself, not all of them as one."""
+    log.ask("a", "First?")
+    log.say("a", "preference", 1.0)
+    for gone in ("b", "c", "d"):
+        log.forget(gone)
+        log.say(gone, "preference", 1.0)
+    assert export(log, tmp_path / "battles.jsonl") == 0
+    assert "3 were left out" in capsys.readouterr().err
 
 
 def test_an_empty_store_is_told(log, tmp_path, capsys):

@@ -87,7 +87,7 @@ def latest_feedback(rows: Iterable[FeedbackRow]) -> list[FeedbackRow]:
     Args:
         rows: the oldest first.
     """
-    last = {(row.decision_id, row.kind, row.key_id): row for row in rows}
+    last = {(row.decision_id or row.request_id, row.kind, row.key_id): row for row in rows}
     return sorted(last.values(), key=lambda row: row.id)
 
 

@@ -6,7 +6,7 @@ from pointsman.core.periods import Period, find_period
 
 __all__ = ["Spent"]
 
-_MOST_TIMES = 400  # quarters of an hour and days: four days' worth, or two and half a year
+_MOST_TIMES = 400  # four days of quarters of an hour, or two days of them and half a year of days
 _KEPT_TIMES = 300
 
 

@@ -78,13 +78,13 @@ def test_one_good_key_is_enough(front, keys_file):
 def test_a_key_is_shown_the_models_that_it_may_ask_for(front, keys_file):
     """What the list names is never refused for the key's sake, and what is not in it is not found."""
     _, text = add(keys_file, models=("router-random*", "stand-in-weak"))
+    _, other = add(keys_file, models=("nothing",))
     url = front().url
     listed = httpx.get(f"{url}/v1/models", headers=bearer(text)).json()
     assert [card["id"] for card in listed["data"]] == ["router-random", "stand-in-weak"]
     assert (listed["first_id"], listed["last_id"]) == ("router-random", "stand-in-weak")
     for name, status in (("stand-in-weak", 200), ("stand-in-strong", 404), ("nope", 404)):
         assert httpx.get(f"{url}/v1/models/{name}", headers=bearer(text)).status_code == status
-    _, other = add(keys_file, models=("nothing",))
     assert httpx.get(f"{url}/v1/models", headers=bearer(other)).json()["data"] == []
     refused = httpx.get(f"{url}/v1/models/auto", headers=bearer(other)).json()["error"]["message"]
     assert refused == "there is no model 'auto' here; there are none for this key"

@@ -104,7 +104,7 @@ def test_a_share_is_held_and_shown_live(serve):
     with httpx.Client(base_url=front.url) as client:
         went = [told(client.post("/v1/chat/completions", json=body))[0] for _ in range(100)]
         shown = client.get("/v1/policy").json()["routers"][0]
-    assert went.count("big") == pytest.approx(25, abs=6)
+    assert went.count("big") == pytest.approx(25, abs=10)
     share = went.count("big") / 100
     assert shown["live"] == {"n_requests": 100, "strong_share": {"100": share, "1000": share}}
     assert (shown["target"], shown["policy"]) == (0.25, "share")

@@ -154,6 +154,20 @@ def test_a_name_is_that_of_one_key(tmp_path, capsys, place):
     assert sorted(listed()) == sorted([("bob", dict(before)["bob"]), ("alice", made)])
 
 
+def test_a_new_key_is_shown_though_the_one_it_replaces_cannot_be_revoked(tmp_path, monkeypatch, capsys):
+    """It is valid by then, and is shown this one time: the failure does not swallow it."""
+    where = ["--file", str(tmp_path / "keys.json"), "--json"]
+    assert main(["keys", "create", "alice", *where]) == 0
+    capsys.readouterr()
+
+    def fail(keys, key_id):
+        raise ConfigError("somebody else was quicker")
+
+    monkeypatch.setattr("pointsman.serve.commands.keys.revoke_key", fail)
+    assert main(["keys", "create", "alice", "--replace", *where]) == 1
+    assert json.loads(capsys.readouterr().out)["id"] in read_keys(tmp_path / "keys.json")
+
+
 def test_a_key_file_that_breaks_while_serving_changes_nothing(front, keys_file, monkeypatch):
     """The keys that were read last stay valid; nobody is locked out or let in by accident."""
     monkeypatch.setattr("pointsman.serve.keys._RECHECK_S", 0.0)

@@ -51,9 +51,9 @@ def run(args: argparse.Namespace) -> int:
                 "or have it revoked with --replace"
             )
         keys.add(key)
+        print(json.dumps({"id": key.id, "key": text}) if args.json else text)
         for other in same:
             keys.revoke(other)
-        print(json.dumps({"id": key.id, "key": text}) if args.json else text)
     elif args.action == "revoke":
         keys.revoke(args.id)
         print(json.dumps({"revoked": args.id}) if args.json else f"revoked {args.id}")

@@ -12,7 +12,7 @@ __all__ = ["StrongOnDrift"]
 
 
 class StrongOnDrift:
-    """The last step of the line: while an alarm stands and the configuration says so, strong answers."""
+    """The step after the choice: while an alarm stands and the configuration says so, strong answers, if it may."""
 
     def __init__(self, monitor: "DriftMonitor") -> None:
         self._monitor = monitor

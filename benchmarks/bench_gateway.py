@@ -6,8 +6,8 @@ One machine, one run, one mock upstream, one load generator, each gateway in one
 settings: Pointsman (default router `mf`; `store`, the same with a store and a policy; `full`, with the prompts' text
 and embeddings in the store, a budget, prices, drift watching and keys as well; and `random`), RouteLLM's server,
 LiteLLM's proxy, Portkey. All get the same 512 prompts. "Added" is over asking the mock upstream directly. Every answer
-is checked, every stream read to its end. A peer that is not installed is left out. --soak sends 200,000 more requests
-through each Pointsman that is measured and follows its memory.
+is checked, every stream read to its end. The start, until the first answer, is the median of five. A peer that is not
+installed is left out. --soak sends 200,000 more requests through each Pointsman measured, and follows its memory.
 
 What a store and all the rest add to `mf` is less than one run differs from the next, so these three are then asked in
 turns, 20 times each, and compared round by round (`--turns-only` for this alone).
@@ -18,6 +18,7 @@ import json
 import math
 import os
 import platform
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -27,13 +28,14 @@ from typing import Any
 
 import uvloop
 
-from benchmarks.gateways import Running, gateways, mock_upstream, running
+from benchmarks.gateways import Gateway, Running, gateways, mock_upstream, running
 from benchmarks.load import Load, Target, run_load, run_streams
 from benchmarks.pairs import compare
 from benchmarks.peers.mock_upstream import N_CHUNKS
 
 _SECONDS = 4.0
 _STREAMS = 512
+_STARTS = 5
 _SOAK = 200_000
 _ROUNDS = 20
 _COMPARED = ("pointsman mf", "pointsman store", "pointsman full")
@@ -92,12 +94,19 @@ def _measure_each(folder: Path, direct: Target, *, only: set[str], soak: bool) -
         if gateway.command is None:
             print(f"{name}: not installed, left out (benchmarks/peers/install_gateways.sh)", file=sys.stderr)
             continue
+        starts = [_start_up_s(gateway) for _ in range(_STARTS - 1)]
         with running(gateway) as server:
             rows.append(_measure(name, server, gateway.target, direct=rows[0]))
+            rows[-1]["start_up_s"] = round(statistics.median([*starts, server.start_up_s]), 2)
             if soak and name.startswith("pointsman"):
                 rows[-1]["soak"] = uvloop.run(_soak(server, gateway.target))
             _print(rows[-1])
     return rows
+
+
+def _start_up_s(gateway: Gateway) -> float:
+    with running(gateway) as server:
+        return server.start_up_s
 
 
 def _measure(
@@ -111,7 +120,7 @@ def _measure(
     first = uvloop.run(run_streams(target, streams=10, words=N_CHUNKS, in_turn=True))
     streams = uvloop.run(run_streams(target, streams=_STREAMS, words=N_CHUNKS))
     row = {"gateway": name, **_figures(one, some, many, first, streams), "load_average": round(busy, 1)}
-    row["start_up_s"] = round(server.start_up_s, 2) if server is not None else 0.0
+    row["start_up_s"] = 0.0
     row["resident_mb"] = round(server.resident_mb) if server is not None else 0
     if direct is not None:
         for figure in ("p50_ms", "p99_ms", "first_token_ms"):

@@ -14,7 +14,7 @@ from pointsman.serve.config import Config, ModelConfig
 from pointsman.serve.digest import config_digest
 from pointsman.serve.drift.fallback import StrongOnDrift
 from pointsman.serve.exchange import Exchange
-from pointsman.serve.line import CheckSurface, ChooseModel, ResolveModel, ScorePrompt, Step
+from pointsman.serve.line import ChooseModel, ResolveModel, ScorePrompt, Step
 from pointsman.serve.memory import Memory
 from pointsman.serve.money.billing import Billing
 from pointsman.serve.money.tariffs import read_tariffs
@@ -94,13 +94,10 @@ class Engine:
             spending=self.memory.ledger,
         )
         threads = ThreadPoolExecutor(_ROUTER_THREADS, thread_name_prefix="pointsman-router")
-        set_threshold, *more_steps = steps_before_choice(config, self.pair, self.policies, prices)
         self.line: tuple[Step, ...] = (
             ResolveModel(self.routers, self.upstreams),
             ScorePrompt(self.routers, threads, timeout_s=config.server.routing_timeout_s),
-            set_threshold,
-            CheckSurface(self.upstreams),
-            *more_steps,
+            *steps_before_choice(config, self.pair, self.policies, prices, self.upstreams),
             ChooseModel(self.pair),
             *((StrongOnDrift(self.memory.drift),) if self.memory.drift is not None else ()),
             CountDecision(self.policies, self.policies.sessions(config.sessions)),

@@ -23,8 +23,7 @@ from pointsman.serve.surfaces import COUNT_TOKENS, MESSAGES
 __all__ = ["make_framework_app"]
 
 _PATHS = (
-    "POST /v1/chat/completions, /v1/responses, /v1/messages, /v1/embeddings, /v1/feedback and "
-    "/v1/route, "
+    "POST /v1/chat/completions, /v1/responses, /v1/messages, /v1/embeddings, /v1/feedback and /v1/route, "
     "GET /v1/models, /health, /ready, /metrics and /openapi.json"
 )
 _MESSAGES_PATHS = (f"/v1{MESSAGES.path}", f"/v1{COUNT_TOKENS.path}")

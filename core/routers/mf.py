@@ -14,7 +14,9 @@ from pointsman.core.mf import FoldedPair, MFWeights, fold_pair, folded_win_rates
 from pointsman.core.pair import ModelPair
 from pointsman.core.router import EmbeddingRouter
 
-__all__ = ["MFRouter", "load", "read_landmarks", "read_weights"]
+__all__ = ["MFRouter", "load", "read_weights"]
+
+_LANDMARKS = "landmarks"
 
 
 class MFRouter(EmbeddingRouter):
@@ -62,12 +64,13 @@ def read_weights(checkpoint: Checkpoint) -> MFWeights:
             f"checkpoint {checkpoint.path} names {len(checkpoint.models)} models "
             f"but holds {len(weights.model_embeddings)} rows of model_embeddings"
         )
-    landmarks = read_landmarks(checkpoint)
-    if landmarks is not None and weights.dim != len(landmarks):
-        raise CheckpointError(
-            f"checkpoint {checkpoint.path} projects from {weights.dim} memberships, but has {len(landmarks)} landmarks"
-        )
-    dim = weights.dim if landmarks is None else landmarks.dim
+    dim = weights.dim
+    if _LANDMARKS in checkpoint.arrays:
+        n_landmarks, dim = checkpoint.array(_LANDMARKS, ndim=2).shape
+        if weights.dim != n_landmarks:
+            raise CheckpointError(
+                f"checkpoint {checkpoint.path} projects from {weights.dim} memberships, but has {n_landmarks} landmarks"
+            )
     if checkpoint.embedder is not None and dim != checkpoint.embedder.dim:
         raise CheckpointError(
             f"checkpoint {checkpoint.path} projects from dimension {dim}, "
@@ -76,16 +79,16 @@ def read_weights(checkpoint: Checkpoint) -> MFWeights:
     return weights
 
 
-def read_landmarks(checkpoint: Checkpoint) -> Landmarks | None:
+def _read_landmarks(checkpoint: Checkpoint) -> Landmarks | None:
     """The landmarks of an `mf` checkpoint, whose memberships its projection takes; None where it takes embeddings.
 
     Raises:
         CheckpointError: they are malformed.
     """
-    if "landmarks" not in checkpoint.arrays:
+    if _LANDMARKS not in checkpoint.arrays:
         return None
     try:
-        return Landmarks(checkpoint.array("landmarks", ndim=2), float(checkpoint.options["temperature"]))
+        return Landmarks(checkpoint.array(_LANDMARKS, ndim=2), float(checkpoint.options["temperature"]))
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"checkpoint {checkpoint.path}: landmarks are malformed: {error!r}") from error
 
@@ -94,5 +97,6 @@ def load(checkpoint: Checkpoint, embed: Embedder | None, pair: ModelPair) -> MFR
     """The router of an `mf` checkpoint for a pair of its models."""
     if embed is None:
         raise EmbedderMismatchError(f"checkpoint {checkpoint.path} of kind 'mf' needs an embedder and names none")
+    landmarks = _read_landmarks(checkpoint)
     folded = fold_pair(read_weights(checkpoint), checkpoint.row(pair.strong), checkpoint.row(pair.weak))
-    return MFRouter(embed, folded, read_landmarks(checkpoint))
+    return MFRouter(embed, folded, landmarks)

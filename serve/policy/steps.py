@@ -11,10 +11,11 @@ from pointsman.serve.config import Config, SessionsConfig
 from pointsman.serve.conversations import is_first_turn, next_turn, session_of
 from pointsman.serve.errors import RequestError
 from pointsman.serve.exchange import Exchange
-from pointsman.serve.line import Step
+from pointsman.serve.line import CheckSurface, Step
 from pointsman.serve.needs import find_needs
 from pointsman.serve.policy.rules import Policies
 from pointsman.serve.surfaces import COUNT_TOKENS
+from pointsman.serve.upstreams.upstream import Upstream
 
 __all__ = ["CheckNeeds", "CountDecision", "KeepConversation", "SetThreshold", "steps_before_choice"]
 
@@ -22,10 +23,12 @@ _MARGIN = 0.05  # win rate that an upgrade needs more, where no prices say what 
 Prices: TypeAlias = tuple[Price | None, Price | None]  # of the strong and the weak model
 
 
-def steps_before_choice(config: Config, pair: ModelPair, policies: Policies, prices: Prices) -> tuple[Step, ...]:
+def steps_before_choice(
+    config: Config, pair: ModelPair, policies: Policies, prices: Prices, upstreams: Mapping[str, Upstream]
+) -> tuple[Step, ...]:
     """What has a say before a model is chosen."""
     capabilities = {name: model.capabilities for name, model in config.models.items() if model.capabilities is not None}
-    steps: list[Step] = [SetThreshold(policies, pair)]
+    steps: list[Step] = [SetThreshold(policies, pair), CheckSurface(upstreams)]
     if capabilities:
         steps.append(CheckNeeds(capabilities))
     sessions = policies.sessions(config.sessions)

@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 
 from pointsman.backends.data.outcomes import Outcomes
+from pointsman.backends.training.drift_sample import recalibrated
 from pointsman.backends.training.embeddings import embed_prompts
 from pointsman.backends.training.knn import KNNRecipe, fit_knn, referenced_knn
-from pointsman.backends.training.reference import recalibrated
 from pointsman.core.checkpoint import Checkpoint
 from pointsman.core.reference import Reference, read_reference
 from pointsman.core.registry import build_router

@@ -67,7 +67,7 @@ def main() -> int:
 
 def _float_rows(ours: StaticEmbedder, model: Path) -> tuple[np.ndarray, np.ndarray]:
     """Rows before rounding; checked to be those that ours were rounded from."""
-    from pointsman.backends.distill import distill
+    from pointsman.backends.assets.make_static_table import distill
 
     _, vectors = distill(model)
     steps = np.abs(vectors - ours._rows * ours._scales[:, None]) / np.where(ours._scales > 0, ours._scales, 1)[:, None]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pointsman.backends.training.reference import recalibrated, referenced
+from pointsman.backends.training.drift_sample import recalibrated, referenced
 from pointsman.core.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from pointsman.core.drift import HORIZON, ShiftTest, alarm_level
 from pointsman.core.embedding import CANARIES

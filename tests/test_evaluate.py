@@ -11,7 +11,7 @@ from pointsman.backends.evaluation.figures import LENGTH, ORACLE, Options, evalu
 from pointsman.backends.evaluation.holdout import held_out_win_rates
 from pointsman.backends.evaluation.html import as_html
 from pointsman.backends.evaluation.journal import WinRateJournal, router_key
-from pointsman.backends.evaluation.learnt import learnt_from
+from pointsman.backends.evaluation.leakage import learnt_from
 from pointsman.backends.evaluation.outcome_pairs import PairOutcomes, read_pair_outcomes
 from pointsman.backends.evaluation.routellm import PAIR, read_benchmark
 from pointsman.backends.evaluation.text import as_text

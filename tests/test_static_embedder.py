@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pointsman.backends.assets import asset_path
-from pointsman.backends.distill import quantize_rows, write_table
+from pointsman.backends.assets.make_static_table import quantize_rows, write_table
 from pointsman.backends.embedders import resolve_embedder
 from pointsman.backends.embedders.static import META, TABLE, VOCABULARY, StaticEmbedder, cut
 from pointsman.core.embedding import CANARIES, EmbedderIdentity, check_embeddings, check_identity

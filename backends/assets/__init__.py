@@ -1,4 +1,4 @@
-"""Files that come with the package: the static embedder's table and the default router."""
+"""Files that come with the package, the static embedder's table and the default router, and how they were made."""
 
 from pathlib import Path
 

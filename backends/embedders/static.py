@@ -41,7 +41,7 @@ class StaticEmbedder:
         """Loads a table.
 
         Args:
-            folder: what `pointsman.backends.distill` wrote; None takes the bundled table.
+            folder: what `pointsman.backends.assets.make_static_table` wrote; None takes the bundled table.
 
         Raises:
             CheckpointError: a file is missing, damaged or does not fit the others.

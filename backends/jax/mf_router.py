@@ -12,12 +12,12 @@ from jax.sharding import Mesh
 
 from pointsman.backends.export import calibrated, export_checkpoint
 from pointsman.backends.jax.mf_training import MFResult, train_mf
+from pointsman.backends.training.drift_sample import referenced
 from pointsman.backends.training.embeddings import PromptEmbeddings
 from pointsman.backends.training.examples import Examples, rating_baseline, split
 from pointsman.backends.training.history import Epoch
 from pointsman.backends.training.mf_recipe import MFRecipe
 from pointsman.backends.training.provenance import calibration_sample, provenance
-from pointsman.backends.training.reference import referenced
 from pointsman.core.arrays import Float32Array, FloatArray
 from pointsman.core.checkpoint import Checkpoint
 from pointsman.core.embedding import EmbedderIdentity

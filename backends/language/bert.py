@@ -1,26 +1,32 @@
 """The BERT router: a three-class reading of the prompt, run by onnxruntime, or by torch where no graph was exported."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar
 
 import numpy as np
 
-from pointsman.backends.language.folders import folder_for_pair
-from pointsman.backends.language.tokens import PromptTokenizer, chunks_by_length, encoder_frame, pad, read_tokenizer
+from pointsman.backends.language.pair_folder import folder_for_pair
+from pointsman.backends.language.tokens import (
+    Forward,
+    PromptTokenizer,
+    chunks_by_length,
+    encoder_frame,
+    pad,
+    read_tokenizer,
+)
 from pointsman.core.aggregation import three_class_win_rates
-from pointsman.core.arrays import AnyFloatArray, FloatArray, IntArray
+from pointsman.core.arrays import FloatArray
 from pointsman.core.checkpoint import Checkpoint
 from pointsman.core.embedding import Embedder
 from pointsman.core.errors import CheckpointError
 from pointsman.core.pair import ModelPair
 from pointsman.core.router import Router
 
-__all__ = ["GRAPH", "TOKENIZER", "BertRouter", "BertSettings", "Forward", "load", "prompt_tokenizer"]
+__all__ = ["GRAPH", "TOKENIZER", "BertRouter", "BertSettings", "load", "prompt_tokenizer"]
 
 GRAPH, TOKENIZER = "model.onnx", "tokenizer.json"
-Forward: TypeAlias = Callable[[IntArray, IntArray], AnyFloatArray]
 
 
 @dataclass(frozen=True, slots=True)

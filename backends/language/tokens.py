@@ -1,22 +1,23 @@
 """From prompts to token ids, with the frame that a model wants around them and long prompts cut to its limit."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from pointsman.core.arrays import IntArray
+from pointsman.core.arrays import AnyFloatArray, IntArray
 from pointsman.core.errors import CheckpointError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["TRUNCATIONS", "PromptTokenizer", "chunks_by_length", "encoder_frame", "pad", "read_tokenizer"]
+__all__ = ["TRUNCATIONS", "Forward", "PromptTokenizer", "chunks_by_length", "encoder_frame", "pad", "read_tokenizer"]
 
 TRUNCATIONS = ("head_tail", "head")
+Forward: TypeAlias = Callable[[IntArray, IntArray], AnyFloatArray]
 _MIN_PROMPT_TOKENS = 8
 _CHARS_PER_TOKEN = 16
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from pointsman.backends.language.folders import folder_for_pair
+from pointsman.backends.language.pair_folder import folder_for_pair
 from pointsman.backends.language.scores import SCORE_TOKENS, Readings, ScoreRouter, split_template
 from pointsman.backends.language.tokens import PromptTokenizer, chunks_by_length, pad, read_tokenizer
 from pointsman.core.aggregation import score_token_win_rates

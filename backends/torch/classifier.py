@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pointsman.backends.language.bert import Forward
+from pointsman.backends.language.tokens import Forward
 from pointsman.core.arrays import Float32Array, IntArray
 from pointsman.core.checkpoint import Checkpoint
 from pointsman.core.errors import CheckpointError, FitError, MissingExtraError

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from pointsman.backends.data.outcomes import Outcomes
+from pointsman.backends.training.drift_sample import referenced
 from pointsman.backends.training.embeddings import PromptEmbeddings
-from pointsman.backends.training.reference import referenced
 from pointsman.core.arrays import Float32Array, FloatArray
 from pointsman.core.checkpoint import Checkpoint
 from pointsman.core.errors import DataError, FitError

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from pointsman.backends.training.connectivity import check_field
 from pointsman.backends.training.embeddings import PromptEmbeddings
 from pointsman.backends.training.examples import Examples
-from pointsman.backends.training.field import check_field
 from pointsman.core.arrays import Float32Array
 from pointsman.core.battles import win_table
 from pointsman.core.checkpoint import Checkpoint

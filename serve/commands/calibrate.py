@@ -142,7 +142,7 @@ def _check_same_router(checkpoint: Checkpoint, data: "ScoredPrompts", args: argp
 
 def _learnt(args: argparse.Namespace) -> tuple[str, ...]:
     """A word where the router may have been trained on the prompts that it is calibrated on."""
-    from pointsman.backends.evaluation.learnt import learnt_from
+    from pointsman.backends.evaluation.leakage import learnt_from
 
     if args.router is None or not learnt_from(load_checkpoint(args.router), args.input):
         return ()
@@ -272,7 +272,7 @@ def _write(
 
 def _referenced(args: argparse.Namespace, checkpoint: Checkpoint, data: "ScoredPrompts") -> Checkpoint:
     """The checkpoint with a sample of these prompts to compare live traffic with; without one if there are none."""
-    from pointsman.backends.training.reference import recalibrated
+    from pointsman.backends.training.drift_sample import recalibrated
 
     prompts = [prompt for prompt, _ in data.drawn]
     if not prompts or checkpoint.kind == "random":

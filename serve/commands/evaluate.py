@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Reads the outcomes, scores the prompts, and prints the report."""
     from pointsman.backends.evaluation.figures import Options, evaluate_routers
-    from pointsman.backends.evaluation.learnt import learnt_from
+    from pointsman.backends.evaluation.leakage import learnt_from
     from pointsman.backends.evaluation.text import as_text
 
     _check(args)

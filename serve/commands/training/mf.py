@@ -62,8 +62,8 @@ def run(args: argparse.Namespace) -> int:
     """Reads battles, embeds their prompts, trains, checks and writes the checkpoint."""
     if find_spec("jax") is None:  # said before prompts are embedded
         raise MissingExtraError("jax", "jax")
+    from pointsman.backends.training.connectivity import check_field, with_pair
     from pointsman.backends.training.examples import Examples
-    from pointsman.backends.training.field import check_field, with_pair
 
     recipe = _recipe(args)
     everything = read_battle_sources(args)

@@ -28,10 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Reads battles, embeds their prompts, rates the models and writes the checkpoint."""
     from pointsman.backends.export import calibrated, export_checkpoint
+    from pointsman.backends.training.connectivity import with_pair
+    from pointsman.backends.training.drift_sample import referenced
     from pointsman.backends.training.examples import Examples
-    from pointsman.backends.training.field import with_pair
     from pointsman.backends.training.provenance import calibration_sample, provenance
-    from pointsman.backends.training.reference import referenced
     from pointsman.backends.training.sw_ranking import SWRecipe, fit_sw_ranking
     from pointsman.core.errors import DataError
 

@@ -1,4 +1,4 @@
-"""Makes the bundled default router: `python -m pointsman.backends.jax.default_router ../shared/data`.
+"""Makes the bundled default router: `python -m pointsman.backends.assets.make_default_router ../shared/data`.
 
 Battles of many public sources, all under permissive licences, train one matrix factorisation. Its pair is no pair of
 models but of classes: in every source the best-rated third of the models counts as "strong", the lower half as "weak",
@@ -25,13 +25,11 @@ from pointsman.backends.data.outcomes import read_outcomes
 from pointsman.backends.data.tables import read_table
 from pointsman.backends.embedders import resolve_embedder
 from pointsman.backends.export import calibrated, export_checkpoint, package_versions, served_win_rates
-from pointsman.backends.jax.mf_router import flax_win_rates, mf_checkpoint
-from pointsman.backends.jax.mf_training import train_mf
+from pointsman.backends.training.drift_sample import nearest_examples, stored_centroids
 from pointsman.backends.training.examples import Examples, rating_baseline
 from pointsman.backends.training.history import Epoch
 from pointsman.backends.training.mf_recipe import FAST
 from pointsman.backends.training.model_groups import group_battles, group_gains, rank_group
-from pointsman.backends.training.reference import nearest_examples, stored_centroids
 from pointsman.backends.training.source_effects import add_sources, average_sources, equal_shares
 from pointsman.core.arrays import IntArray
 from pointsman.core.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
@@ -71,7 +69,10 @@ _N_CENTROID_PROMPTS, _N_REFERENCE_PROMPTS = 1000, 120
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Trains, checks and writes the checkpoint."""
-    parser = argparse.ArgumentParser(prog="pointsman.backends.jax.default_router")
+    from pointsman.backends.jax.mf_router import flax_win_rates, mf_checkpoint
+    from pointsman.backends.jax.mf_training import train_mf
+
+    parser = argparse.ArgumentParser(prog="pointsman.backends.assets.make_default_router")
     parser.add_argument("data", type=Path, help="folder of the parquet files")
     parser.add_argument("-o", "--output", type=Path, default=asset_path("mf"), help="checkpoint to write")
     parser.add_argument("--reference-only", action="store_true", help="renew its reference alone")

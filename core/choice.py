@@ -1,0 +1,223 @@
+"""Which candidate answers a prompt: expected quality against the expected bill.
+
+Candidates m = 1..N, one of them the *reference*, whose quality the others are measured against:
+
+    W(m)  win rate of the reference over m, in [0, 1]; 1/2 for the reference itself
+    g(m)  = 2 W(m) - 1, quality expected to be lost by asking m instead, in [-1, 1]
+    c(m)  expected bill of this prompt at m, in dollars
+    r(m)  = (c(m) - min c) / (c(reference) - min c), relative bill: 0 the cheapest, 1 the reference
+    t     threshold in [0, 1], the one knob that all policies turn
+
+    chosen = argmin g(m) + (2t - 1) r(m),  ties go to the dearer;  t = 0: the reference;  t = 1: the cheapest
+
+Half of it is compared, W(m) - r(m) / 2 + t r(m), which is W for r = 0 and t for the reference, without rounding. Of two
+candidates r is 0 and 1 whatever they cost, so the rule is RouteLLM's: the reference iff W >= t.
+
+A candidate other than the reference that is dearer and expected no better than another one is left out first. Below
+t = 1/2 the rule rewards money, up to the reference's bill: r counts as at most 1 there. So the bill of what is chosen
+never rises with the threshold, as far as it is below the reference's.
+
+Where a bill is not known, r is by rank, evenly spaced, the first candidate the dearest. Where the reference is the
+cheapest of several, r is 0 for all. Candidates that are unable to answer are left out by the caller; a reference that
+is unable still sets the scale.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = ["MOST", "Candidate", "Choice", "Weighed", "choose", "relative_bills", "turning_point"]
+
+MOST = 1e9  # times the reference's bill: more counts as this, and stays finite
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model that may answer one prompt.
+
+    Attributes:
+        name: of the model.
+        win_rate: of the reference over it, in [0, 1]; None where the router failed. The reference's own is 1/2.
+        usd: expected bill of the prompt; None where its price is not known.
+    """
+
+    name: str
+    win_rate: float | None
+    usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """A candidate as the rule sees it.
+
+    Attributes:
+        candidate: the model, its win rate and its bill.
+        relative_bill: r, 0 for the cheapest, 1 for the reference.
+        score: what the rule minimises, W - r / 2 + t r; None without win rates.
+    """
+
+    candidate: Candidate
+    relative_bill: float
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The candidates in the order in which they are to be asked.
+
+    Attributes:
+        ranking: the chosen one, then the ones to fall back to; those that were left out come last.
+    """
+
+    ranking: tuple[Weighed, ...]
+
+    @property
+    def model(self) -> str:
+        """Name of the chosen one."""
+        return self.ranking[0].candidate.name
+
+    @property
+    def share(self) -> float:
+        """How far the bill goes from the cheapest (0) to the reference (1); for a pair 1 iff strong."""
+        return min(self.ranking[0].relative_bill, 1.0)
+
+    @property
+    def margin(self) -> float | None:
+        """By how much, in win rate, the runner-up is worse; None without one or without win rates."""
+        if len(self.ranking) < 2:
+            return None
+        first, second = self.ranking[0].score, self.ranking[1].score
+        return None if first is None or second is None else second - first
+
+
+def choose(candidates: Sequence[Candidate], reference: Candidate, *, threshold: float) -> Choice:
+    """Orders the candidates that are able to answer by the rule above.
+
+    Args:
+        candidates: the able ones, in order of configuration.
+        reference: one of them, or a model that is unable itself. Where a win rate is missing the reference comes first
+            and the others in their order.
+
+    Raises:
+        ValueError: there is no candidate, two share a name, or `threshold` leaves [0, 1].
+    """
+    if not 0.0 <= threshold <= 1.0:
+        raise ValueError(f"threshold is {threshold}, wanted a number in [0, 1]")
+    field = _Field(candidates, reference)
+    rows, r, dearness = range(len(candidates)), field.relative_bills, field.dearness
+    rates = field.win_rates
+    if rates is None:
+        unscored = [Weighed(candidate, bill, None) for candidate, bill in zip(candidates, r, strict=True)]
+        return Choice(tuple(sorted(unscored, key=lambda weighed: weighed.candidate.name != reference.name)))
+    counted = [min(bill, 1.0) for bill in r] if threshold < 0.5 else r
+    scores = [rates[i] - counted[i] / 2.0 + threshold * counted[i] for i in rows]
+    left_out = field.left_out(rates)
+    first = field.end(rates, threshold)
+    order = sorted(
+        rows, key=lambda i: (i != first, left_out[i], scores[i], -dearness[i], i != field.row, candidates[i].name)
+    )
+    return Choice(tuple([Weighed(candidates[i], r[i], scores[i]) for i in order]))
+
+
+def relative_bills(candidates: Sequence[Candidate], reference: Candidate) -> list[float]:
+    """r of each candidate: 0 the cheapest, 1 the reference, above 1 what is dearer than the reference."""
+    return _Field(candidates, reference).relative_bills
+
+
+def turning_point(candidates: Sequence[Candidate], reference: Candidate, *, level: float = 0.5) -> float | None:
+    """Highest threshold at which the choice goes at least `level` of the way from the cheapest to the reference.
+
+    For a pair it is the win rate, at every level. For a level drawn uniformly from (0, 1] the probability that it is at
+    least t is the share at threshold t: what holds a share for pairs by their win rates holds it for all by these.
+
+    Args:
+        level: in (0, 1].
+
+    Returns:
+        A number in [0, 1]; None where a win rate is missing.
+    """
+    field = _Field(candidates, reference)
+    rates = field.win_rates
+    if rates is None:
+        return None
+    left_out = field.left_out(rates)
+    r = [min(bill, 1.0) for bill in field.relative_bills]
+    above = [i for i in range(len(r)) if r[i] >= level and not left_out[i]]
+    below = [i for i in range(len(r)) if r[i] < level and not left_out[i]]
+    if not above or not below:
+        return 1.0 if above else 0.0
+    late = _crossing(rates, field.relative_bills, above, below)
+    if late < 0.5:
+        return min(max(_crossing(rates, r, above, below), 0.0), 0.5)
+    ends_at_cheapest = field.end(rates, 1.0) is not None
+    return min(late, math.nextafter(1.0, 0.0) if ends_at_cheapest else 1.0)
+
+
+def _crossing(rates: Sequence[float], bills: Sequence[float], above: Sequence[int], below: Sequence[int]) -> float:
+    """Highest t at which one of `above` scores no worse than all of `below`."""
+    constant = [rate - bill / 2.0 for rate, bill in zip(rates, bills, strict=True)]
+    return max(min((constant[b] - constant[a]) / (bills[a] - bills[b]) for b in below) for a in above)
+
+
+class _Field:
+    """Candidates on the scale that the reference sets.
+
+    Attributes:
+        row: of the reference among the candidates; None where it is unable.
+        relative_bills: r of each.
+        dearness: what tells which of two is dearer: bills, or r where they do not count.
+    """
+
+    __slots__ = ("_candidates", "dearness", "relative_bills", "row")
+
+    def __init__(self, candidates: Sequence[Candidate], reference: Candidate) -> None:
+        names = [candidate.name for candidate in candidates]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"candidates are {names}, wanted at least one, each once")
+        self._candidates = candidates
+        self.row = names.index(reference.name) if reference.name in names else None
+        scale = candidates if self.row is not None else [reference, *candidates]
+        usd = [candidate.usd for candidate in scale]
+        known = [bill for bill in usd if bill is not None]
+        if len(scale) == 2:
+            bills = [float(candidate.name == reference.name) for candidate in scale]
+        elif len(known) < len(scale):
+            others = iter(range(len(scale) - 2, -1, -1))
+            last = max(len(scale) - 1, 1)
+            bills = [1.0 if candidate.name == reference.name else next(others) / last for candidate in scale]
+        else:
+            least, most = min(known), next(c.usd for c in scale if c.name == reference.name) or 0.0
+            bills = [min((bill - least) / (most - least), MOST) if most > least else 0.0 for bill in known]
+        counts = len(scale) > 2 and len(known) == len(scale)
+        skipped = len(scale) - len(candidates)
+        self.relative_bills = bills[skipped:]
+        self.dearness = known[skipped:] if counts else self.relative_bills
+
+    @property
+    def win_rates(self) -> list[float] | None:
+        """Of the reference over each, its own 1/2; None where one is missing."""
+        rates = [0.5 if i == self.row else candidate.win_rate for i, candidate in enumerate(self._candidates)]
+        found = [rate for rate in rates if rate is not None]
+        return found if len(found) == len(rates) else None
+
+    def left_out(self, rates: Sequence[float]) -> list[bool]:
+        """Which are dearer than another that is expected to be no worse; never the reference."""
+        order = sorted(range(len(rates)), key=lambda i: self.dearness[i])
+        found, best, waiting = [False] * len(rates), math.inf, math.inf
+        for place, i in enumerate(order):
+            if place and self.dearness[i] > self.dearness[order[place - 1]]:
+                best = waiting
+            found[i] = i != self.row and best <= rates[i]
+            waiting = min(waiting, rates[i])
+        return found
+
+    def end(self, rates: Sequence[float], threshold: float) -> int | None:
+        """The one that an end of the scale names: the reference at 0, the cheapest at 1 unless it surely loses."""
+        if threshold == 0.0:
+            return self.row
+        if threshold < 1.0:
+            return None
+        cheapest = min(
+            range(len(rates)), key=lambda i: (self.dearness[i], rates[i], i != self.row, self._candidates[i].name)
+        )
+        return cheapest if rates[cheapest] < 1.0 else None

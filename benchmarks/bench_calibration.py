@@ -129,7 +129,7 @@ def _check(path: Path) -> None:
     """The command's threshold is the quantile of the router's win rates computed in one go."""
     import pyarrow.parquet as pq
 
-    from pointsman.serve.loading import load_checkpoint, load_router
+    from pointsman.serve.checkpoints.load import load_checkpoint, load_router
 
     start = [sys.executable, "-c", "import sys; from pointsman.serve.cli import main; sys.exit(main())"]
     words = ["calibrate", str(path), "--router", "mf", "--strong-share", str(_SHARE), "--json"]

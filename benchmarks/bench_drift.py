@@ -31,9 +31,9 @@ from pointsman.backends.training.knn import KNNRecipe, fit_knn, referenced_knn
 from pointsman.core.checkpoint import Checkpoint
 from pointsman.core.reference import Reference, read_reference
 from pointsman.core.registry import build_router
+from pointsman.serve.checkpoints.load import load_checkpoint, load_embedder
 from pointsman.serve.config.drift import DriftConfig
 from pointsman.serve.drift.watch import Watch
-from pointsman.serve.loading import load_checkpoint, load_embedder
 
 _SHARED = Path(__file__).parents[2] / "shared" / "data"
 _RATES = (0.01, 0.5)

@@ -29,7 +29,7 @@ from pointsman.core.pacing import Pacer, PacerCosts
 from pointsman.core.recent import RecentWinRates
 from pointsman.core.share_control import ShareControl
 from pointsman.core.traffic import TrafficShape
-from pointsman.serve.loading import load_checkpoint, load_router
+from pointsman.serve.checkpoints.load import load_checkpoint, load_router
 from pointsman.serve.policy.budget import Budget
 
 _DATA = Path(__file__).parents[2] / "shared" / "data"

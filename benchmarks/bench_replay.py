@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from pointsman.core.replay import Logged, replay
-from pointsman.serve.loading import load_checkpoint, load_embedder, load_router
+from pointsman.serve.checkpoints.load import load_checkpoint, load_embedder, load_router
 
 _SHARED = Path(__file__).parents[2] / "shared" / "data"
 _N_LOGGED = 2000

@@ -21,11 +21,11 @@ from typing import Any
 import httpx
 import numpy as np
 
-from pointsman.serve.chat import read_chat
-from pointsman.serve.config_file import make_config
-from pointsman.serve.engine import Engine
-from pointsman.serve.exchange import Exchange
-from pointsman.serve.loading import load_checkpoint, load_router
+from pointsman.serve.checkpoints.load import load_checkpoint, load_router
+from pointsman.serve.config.load import make_config
+from pointsman.serve.engine.engine import Engine
+from pointsman.serve.protocols.requests import read_chat
+from pointsman.serve.request.context import Exchange
 
 _SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -38,7 +38,7 @@ _WORDS = ("what", "how", "why", "prove", "write", "list", "city", "number", "the
 _WORDS += ("engine", "market", "protein", "summary", "python", "matrix", "capital", "weather", "planet", "recipe")
 _MODULES = """
 import sys
-import pointsman.serve.commands.serve, pointsman.serve.launch, uvicorn.protocols.http.httptools_impl, uvloop
+import pointsman.serve.commands.serve, pointsman.serve.server.launch, uvicorn.protocols.http.httptools_impl, uvloop
 from pointsman.serve import create_app
 app = create_app()
 app.engine.routers["mf"].router.calculate_strong_win_rate("A prompt.")

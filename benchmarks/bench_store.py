@@ -25,11 +25,11 @@ import uvloop
 from prometheus_client import CollectorRegistry
 
 from pointsman.core.decision import Decision
-from pointsman.serve.chat import ChatRequest
 from pointsman.serve.config import StoreConfig
-from pointsman.serve.exchange import Exchange
-from pointsman.serve.money.usage import Usage
-from pointsman.serve.record import Record
+from pointsman.serve.protocols.requests import ChatRequest
+from pointsman.serve.protocols.usage import Usage
+from pointsman.serve.request.context import Exchange
+from pointsman.serve.request.record import Record
 from pointsman.serve.store.metrics import StoreMetrics
 from pointsman.serve.store.queries import DecisionFilter
 from pointsman.serve.store.recorder import Recorder

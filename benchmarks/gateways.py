@@ -19,7 +19,7 @@ import psutil
 import uvloop
 
 from benchmarks.load import Target, run_load
-from pointsman.serve.keys import new_key, write_keys
+from pointsman.serve.auth.keys import new_key, write_keys
 
 __all__ = ["Gateway", "Running", "gateways", "mock_upstream", "running"]
 

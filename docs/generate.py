@@ -8,9 +8,9 @@ from typing import Any
 
 from starlette.testclient import TestClient
 
-from pointsman.serve.app import create_app
 from pointsman.serve.config import json_schema
-from pointsman.serve.config_file import make_config
+from pointsman.serve.config.load import make_config
+from pointsman.serve.server.app import create_app
 
 __all__ = ["PAGES"]
 

@@ -7,12 +7,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pointsman.serve.app import create_app
-    from pointsman.serve.controller import Controller
+    from pointsman.serve.python_api.controller import Controller
+    from pointsman.serve.server.app import create_app
 
 __all__ = ["Controller", "create_app"]
 
-_HOMES = {"Controller": "pointsman.serve.controller", "create_app": "pointsman.serve.app"}
+_HOMES = {"Controller": "pointsman.serve.python_api.controller", "create_app": "pointsman.serve.server.app"}
 
 
 def __getattr__(name: str) -> Any:

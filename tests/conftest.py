@@ -12,8 +12,8 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, settings
 
-from databases import own_postgres, postgres_server, postgres_url, store_url  # noqa: F401  (fixtures)
-from upstream import Upstream, running_upstream
+from support.databases import own_postgres, postgres_server, postgres_url, store_url  # noqa: F401  (fixtures)
+from support.upstream import Upstream, running_upstream
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -48,7 +48,7 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def golden() -> dict[str, Any]:
     """Reference numbers of the routing mathematics."""
-    return json.loads((Path(__file__).parent / "golden.json").read_text())
+    return json.loads((Path(__file__).parent / "oracles" / "golden.json").read_text())
 
 
 @pytest.fixture(scope="session")

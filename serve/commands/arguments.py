@@ -13,7 +13,7 @@ def amount(text: str) -> float:
 
 def checkpoint_output(text: str) -> str:
     """A directory to write a checkpoint to. The name of a bundled router is none: it never means a directory."""
-    from pointsman.serve.loading import is_bundled
+    from pointsman.serve.checkpoints.load import is_bundled
 
     if is_bundled(text):
         raise argparse.ArgumentTypeError(

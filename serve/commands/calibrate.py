@@ -25,9 +25,9 @@ from pointsman.core.errors import CheckpointError, ConfigError
 from pointsman.core.guarantee import certify_threshold
 from pointsman.core.probability import METHODS, cross_fitted, expected_calibration_error, pair_outcomes
 from pointsman.core.reference import with_reference
+from pointsman.serve.checkpoints.load import load_checkpoint, load_embedder, load_router
 from pointsman.serve.commands.arguments import amount, checkpoint_output
-from pointsman.serve.loading import load_checkpoint, load_embedder, load_router
-from pointsman.serve.progress import progress_bar
+from pointsman.serve.commands.progress import progress_bar
 
 if TYPE_CHECKING:
     from pointsman.backends.evaluation.score_files import ScoredPrompts

@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import Any
 
 from pointsman.core.errors import ConfigError, DataError
-from pointsman.serve.progress import progress_bar
+from pointsman.serve.commands.progress import progress_bar
 
 __all__ = ["add_arguments", "run"]
 

@@ -14,8 +14,8 @@ from pointsman.core.arrays import FloatArray
 from pointsman.core.checkpoint import Checkpoint
 from pointsman.core.errors import DataError, MissingExtraError
 from pointsman.core.pair import ModelPair
-from pointsman.serve.loading import load_checkpoint, load_router
-from pointsman.serve.progress import progress_bar
+from pointsman.serve.checkpoints.load import load_checkpoint, load_router
+from pointsman.serve.commands.progress import progress_bar
 
 if TYPE_CHECKING:
     from pointsman.backends.evaluation.figures import Evaluation

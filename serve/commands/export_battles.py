@@ -64,7 +64,7 @@ async def _read(args: argparse.Namespace, pair: "ModelPair | None") -> "Export":
 def _pair(args: argparse.Namespace) -> "ModelPair | None":
     """The pair by the command line, else by the configuration; None where neither names one."""
     from pointsman.core.pair import ModelPair
-    from pointsman.serve.config_file import make_config, read_values
+    from pointsman.serve.config.load import make_config, read_values
 
     strong, weak = args.strong, args.weak
     if args.config and strong is None and weak is None:

@@ -6,7 +6,7 @@ from textwrap import indent
 from typing import Any
 
 from pointsman.core.checkpoint import Checkpoint
-from pointsman.serve.loading import load_checkpoint
+from pointsman.serve.checkpoints.load import load_checkpoint
 
 __all__ = ["add_arguments", "describe", "run"]
 
@@ -65,7 +65,7 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
 
 def _drift(url: str, api_key: str | None) -> dict[str, Any]:
     """What `GET /v1/drift` answers, one entry per router."""
-    from pointsman.serve.admin import ask_server
+    from pointsman.serve.commands.ask_server import ask_server
 
     status = ask_server(url, "/v1/drift", api_key=api_key)
     routers = status.pop("routers")

@@ -11,8 +11,8 @@ from typing import Any
 
 from pointsman.core.errors import DataError
 from pointsman.core.prices import Price
+from pointsman.serve.commands.progress import progress_bar
 from pointsman.serve.judging.judge import Judging, JudgingReport, estimate_cost_usd, judge_prompts
-from pointsman.serve.progress import progress_bar
 
 __all__ = ["add_arguments", "run"]
 
@@ -74,10 +74,10 @@ def run(args: argparse.Namespace) -> int:
 async def _judge(
     prompts: Sequence[str], judging: Judging, parameters: dict[str, Any], path: Path, args: argparse.Namespace
 ) -> JudgingReport:
-    from pointsman.serve.config_file import read_values
-    from pointsman.serve.controller import Controller
-    from pointsman.serve.judging.ask import ControllerAsk
+    from pointsman.serve.commands.ask_model import ControllerAsk
+    from pointsman.serve.config.load import read_values
     from pointsman.serve.judging.journal import Journal
+    from pointsman.serve.python_api.controller import Controller
 
     values = dict(read_values(args.config)) if args.config else {}
     models: dict[str, Any] = {name: {} for name in (judging.model_a, judging.model_b, judging.judge)}

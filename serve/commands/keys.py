@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pointsman.core.errors import ConfigError
-from pointsman.serve.keys import AccessKey, new_key, read_keys, revoke_key, write_keys
+from pointsman.serve.auth.keys import AccessKey, new_key, read_keys, revoke_key, write_keys
 
 if TYPE_CHECKING:
     from pointsman.serve.store.store import Store

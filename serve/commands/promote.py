@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 from pointsman.core.errors import ConfigError
-from pointsman.serve.config_file import make_config, read_values
-from pointsman.serve.loading import load_checkpoint, load_router
-from pointsman.serve.promotion import POINTER, promote
+from pointsman.serve.checkpoints.load import load_checkpoint, load_router
+from pointsman.serve.checkpoints.promotion import POINTER, promote
+from pointsman.serve.config.load import make_config, read_values
 
 __all__ = ["add_arguments", "add_folder_arguments", "folder_of", "run"]
 

@@ -18,8 +18,8 @@ from pointsman.core.embedding import check_identity
 from pointsman.core.errors import ConfigError, DataError
 from pointsman.core.replay import Estimate, Figure, Replay, replay
 from pointsman.core.router import EmbeddingRouter
-from pointsman.serve.loading import load_checkpoint, load_router
-from pointsman.serve.traffic import Traffic, read_store, read_traffic_file
+from pointsman.serve.checkpoints.load import load_checkpoint, load_router
+from pointsman.serve.feedback.logged_traffic import Traffic, read_store, read_traffic_file
 
 __all__ = ["add_arguments", "run"]
 

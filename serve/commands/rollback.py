@@ -3,8 +3,8 @@
 import argparse
 import json
 
+from pointsman.serve.checkpoints.promotion import promoted_name, rollback
 from pointsman.serve.commands.promote import add_folder_arguments, folder_of
-from pointsman.serve.promotion import promoted_name, rollback
 
 __all__ = ["add_arguments", "run"]
 

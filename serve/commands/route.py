@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps({**decision.to_dict(), **extra}))
         return 0
     if explanation is not None:
-        from pointsman.serve.explain import explanation_lines
+        from pointsman.serve.engine.explain import explanation_lines
 
         print("\n".join(explanation_lines(explanation)))
         return 0
@@ -43,9 +43,9 @@ def _decide(args: argparse.Namespace) -> tuple[Decision, dict[str, Any] | None]:
     from dataclasses import replace
 
     from pointsman.core.pair import ModelPair
-    from pointsman.serve.config_file import make_config, read_values
-    from pointsman.serve.model_field import ModelField
-    from pointsman.serve.served import serve_router
+    from pointsman.serve.config.load import make_config, read_values
+    from pointsman.serve.policy.served_router import serve_router
+    from pointsman.serve.protocols.model_field import ModelField
 
     values = read_values(args.config) if args.config else {}
     config = make_config(values, routers=[args.router] if args.router else None, source=args.config or "command line")
@@ -56,8 +56,8 @@ def _decide(args: argparse.Namespace) -> tuple[Decision, dict[str, Any] | None]:
     decision = replace(served.router.route(args.prompt, threshold, pair), router=name)
     if not args.explain:
         return decision, None
-    from pointsman.serve.explain import Explainer
-    from pointsman.serve.money.tariffs import read_tariffs
+    from pointsman.serve.engine.explain import Explainer
+    from pointsman.serve.money.price_list import read_tariffs
 
     reading = served.router.read(args.prompt)
     explainer = Explainer({name: served}, pair, read_tariffs(config))

@@ -12,8 +12,8 @@ from pointsman.core.arrays import FloatArray
 from pointsman.core.errors import DataError
 from pointsman.core.pair import ModelPair
 from pointsman.core.router import EmbeddingRouter, Router
-from pointsman.serve.loading import load_checkpoint, load_router
-from pointsman.serve.progress import progress_bar
+from pointsman.serve.checkpoints.load import load_checkpoint, load_router
+from pointsman.serve.commands.progress import progress_bar
 
 __all__ = ["Timing", "add_arguments", "run", "timed_win_rates"]
 

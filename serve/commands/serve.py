@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _serve(args: argparse.Namespace) -> int:
-    from pointsman.serve.launch import LaunchOptions, build_engine, hand_over_key, run_server
+    from pointsman.serve.server.launch import LaunchOptions, build_engine, hand_over_key, run_server
 
     hand_over_key(args.api_key)
     options = LaunchOptions(
@@ -68,7 +68,7 @@ def _serve(args: argparse.Namespace) -> int:
         print(f"pointsman serve: {problem}", file=sys.stderr)
         return 2
     if engine.config.server.keys_file is not None:
-        from pointsman.serve.keys import read_keys
+        from pointsman.serve.auth.keys import read_keys
 
         read_keys(engine.config.server.keys_file)
     if engine.config.store is not None:

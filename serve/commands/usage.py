@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Reads the store and prints the table."""
-    from pointsman.serve.config_file import make_config, read_values
+    from pointsman.serve.config.load import make_config, read_values
 
     if args.days is not None and (args.since or not args.days > 0):
         raise ValueError("--days wants a positive number, and no --since beside it")
@@ -69,9 +69,9 @@ async def _read(
     args: argparse.Namespace, config: "Config | None", since: float | None, until: float | None
 ) -> "tuple[list[Total], Savings, dict[str, str]]":
     """Sums, savings, and the names of keys by id as far as they are known."""
-    from pointsman.serve.keys import read_keys
+    from pointsman.serve.auth.keys import read_keys
+    from pointsman.serve.money.price_list import read_tariffs
     from pointsman.serve.money.savings import read_savings
-    from pointsman.serve.money.tariffs import read_tariffs
     from pointsman.serve.store.opening import open_store
     from pointsman.serve.store.queries import DecisionFilter
 

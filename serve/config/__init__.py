@@ -15,13 +15,13 @@ from pointsman.serve.config.dashboard import DashboardConfig
 from pointsman.serve.config.drift import DriftConfig
 from pointsman.serve.config.models import BreakerConfig, ModelConfig, RetryConfig, TimeoutConfig
 from pointsman.serve.config.policy import BudgetConfig, PolicyConfig, SettingConfig
+from pointsman.serve.config.root import Config, json_schema, name_problems
 from pointsman.serve.config.routers import PairConfig, RouterConfig
 from pointsman.serve.config.server import ServerConfig
 from pointsman.serve.config.sessions import SessionsConfig
 from pointsman.serve.config.shadow import ShadowConfig
 from pointsman.serve.config.store import StoreConfig
 from pointsman.serve.config.telemetry import TelemetryConfig
-from pointsman.serve.config.whole import Config, json_schema, name_problems
 
 __all__ = [
     "BreakerConfig",

@@ -8,11 +8,11 @@ from urllib.parse import parse_qs
 from starlette.types import Receive, Scope, Send
 
 from pointsman.core.errors import StoreError
-from pointsman.serve.access import require_admin
-from pointsman.serve.dashboard.live import STREAM_S, LiveHub
+from pointsman.serve.auth.require_key import require_admin
 from pointsman.serve.dashboard.page import SECURITY
-from pointsman.serve.errors import RequestError, error_body
-from pointsman.serve.wire import ClientGone, WhileConnected, send_body, send_stream
+from pointsman.serve.http.asgi import ClientGone, WhileConnected, send_body, send_stream
+from pointsman.serve.http.errors import RequestError, error_body
+from pointsman.serve.observers.live import STREAM_S, LiveHub
 
 __all__ = ["Answers", "Events"]
 

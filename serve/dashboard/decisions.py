@@ -3,9 +3,9 @@
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from pointsman.serve.dashboard.live import LiveHub
-from pointsman.serve.dashboard.sighting import PROMPT_CHARACTERS, Sighting, as_json
-from pointsman.serve.errors import RequestError
+from pointsman.serve.http.errors import RequestError
+from pointsman.serve.observers.live import LiveHub
+from pointsman.serve.observers.live_row import PROMPT_CHARACTERS, Sighting, as_json
 
 if TYPE_CHECKING:
     from pointsman.serve.store.rows import DecisionRow

@@ -7,15 +7,15 @@ import orjson
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Scope
 
-from pointsman.serve.access import request_key, require_admin
+from pointsman.serve.auth.require_key import request_key, require_admin
 from pointsman.serve.config import RouterConfig
+from pointsman.serve.dashboard.about import facts_about
 from pointsman.serve.dashboard.api import Answers, Events, Query
 from pointsman.serve.dashboard.decisions import Decisions
-from pointsman.serve.dashboard.facts import facts_about
-from pointsman.serve.dashboard.live import LiveHub
 from pointsman.serve.dashboard.page import Files, Page
 from pointsman.serve.dashboard.sources import Sources
-from pointsman.serve.engine import Engine
+from pointsman.serve.engine.engine import Engine
+from pointsman.serve.observers.live import LiveHub
 
 __all__ = ["dashboard_routes"]
 

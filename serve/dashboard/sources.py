@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from pointsman.core.errors import ConfigError
-from pointsman.serve.dashboard.shares import calibration_points
-from pointsman.serve.dashboard.traffic import traffic_points
-from pointsman.serve.errors import RequestError
-from pointsman.serve.served import ServedRouter
+from pointsman.serve.dashboard.calibration_points import calibration_points
+from pointsman.serve.dashboard.traffic_points import traffic_points
+from pointsman.serve.http.errors import RequestError
+from pointsman.serve.policy.served_router import ServedRouter
 
 if TYPE_CHECKING:
     from pointsman.serve.store.store import Store

@@ -15,8 +15,8 @@ from pointsman.core.arrays import Float32Array
 from pointsman.core.errors import PointsmanError
 from pointsman.serve.config.drift import DriftConfig
 from pointsman.serve.drift.watch import Alarm, Watch
-from pointsman.serve.record import Record
-from pointsman.serve.served import ServedRouter
+from pointsman.serve.policy.served_router import ServedRouter
+from pointsman.serve.request.record import Record
 
 __all__ = ["DriftMonitor", "StatusStore"]
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pointsman.serve.money.tries import Try
-from pointsman.serve.record import Record
-from pointsman.serve.surfaces import CHAT
+from pointsman.serve.protocols.surfaces import CHAT
+from pointsman.serve.request.record import Record
+from pointsman.serve.upstreams.tries import Try
 
 __all__ = ["Sample", "answer_text", "take_sample"]
 

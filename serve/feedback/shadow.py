@@ -20,19 +20,19 @@ from pointsman.core.decision import Decision
 from pointsman.core.errors import ConfigError, UpstreamError
 from pointsman.core.pair import ModelPair
 from pointsman.serve.config import ShadowConfig
-from pointsman.serve.errors import RequestError
 from pointsman.serve.feedback.sample import Sample, answer_text, take_sample
+from pointsman.serve.http.errors import RequestError
 from pointsman.serve.judging.budget import estimate_tokens
 from pointsman.serve.judging.verdict import TEMPLATE, judge_prompt, parse_verdict
 from pointsman.serve.money.billing import Billing
 from pointsman.serve.money.ledger import SHADOW_KEY, Ledger
 from pointsman.serve.money.metrics import MoneyMetrics
-from pointsman.serve.money.tries import Try
-from pointsman.serve.money.usage import Charge
-from pointsman.serve.record import Record
+from pointsman.serve.protocols.surfaces import CHAT
+from pointsman.serve.protocols.usage import Charge
+from pointsman.serve.request.record import Record
 from pointsman.serve.store.rows import ComparisonRow, Row, new_row_id
-from pointsman.serve.surfaces import CHAT
-from pointsman.serve.upstreams.upstream import Call, Upstream
+from pointsman.serve.upstreams.base import Call, Upstream
+from pointsman.serve.upstreams.tries import Try
 
 __all__ = ["Shadow", "check_shadow", "shadow_request"]
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from pointsman.core.pair import ModelPair
 from pointsman.core.prices import Price
-from pointsman.serve.money.usage import Charge, Usage
-from pointsman.serve.record import Record
+from pointsman.serve.protocols.usage import Charge, Usage
+from pointsman.serve.request.record import Record
 
 __all__ = ["Billing"]
 

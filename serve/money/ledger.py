@@ -22,9 +22,9 @@ from typing import Protocol, TypeAlias
 
 from pointsman.core.errors import StoreError
 from pointsman.core.periods import Per, Period, find_period
-from pointsman.serve.money.spent import Spent
-from pointsman.serve.money.usage import Charge
-from pointsman.serve.record import Record
+from pointsman.serve.money.spend_by_key import Spent
+from pointsman.serve.protocols.usage import Charge
+from pointsman.serve.request.record import Record
 from pointsman.serve.store.rows import SpendRow
 
 __all__ = ["SHADOW_KEY", "Ledger", "SpendStore"]

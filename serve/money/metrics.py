@@ -2,8 +2,8 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from pointsman.serve.money.usage import Charge
-from pointsman.serve.record import Record
+from pointsman.serve.protocols.usage import Charge
+from pointsman.serve.request.record import Record
 
 __all__ = ["MoneyMetrics"]
 

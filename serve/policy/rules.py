@@ -15,14 +15,14 @@ from pointsman.core.recent import NEVER_STRONG, RecentWinRates
 from pointsman.core.schedule import local_time
 from pointsman.core.sessions import Sessions
 from pointsman.core.share_control import ShareControl
+from pointsman.serve.auth.keys import AccessKey
 from pointsman.serve.config import BudgetConfig, PolicyConfig, SessionsConfig, SettingConfig
-from pointsman.serve.keys import AccessKey
-from pointsman.serve.model_field import ModelField
 from pointsman.serve.policy.budget import Budget, Spending
 from pointsman.serve.policy.live_share import LiveShare
-from pointsman.serve.policy.memory import PolicyMemory
 from pointsman.serve.policy.ruled import Ruled
-from pointsman.serve.served import ServedRouter, no_stored_threshold
+from pointsman.serve.policy.served_router import ServedRouter, no_stored_threshold
+from pointsman.serve.policy.state import PolicyMemory
+from pointsman.serve.protocols.model_field import ModelField
 
 __all__ = ["Policies"]
 

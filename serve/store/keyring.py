@@ -4,7 +4,7 @@ import asyncio
 import logging
 
 from pointsman.core.errors import StoreError
-from pointsman.serve.keys import AccessKey, match_key
+from pointsman.serve.auth.keys import AccessKey, match_key
 from pointsman.serve.store.store import Store
 
 __all__ = ["StoreKeyRing"]

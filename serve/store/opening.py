@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pointsman.core.errors import ConfigError
 from pointsman.serve.config import Config, StoreConfig
-from pointsman.serve.config_file import make_config, read_values
+from pointsman.serve.config.load import make_config, read_values
 from pointsman.serve.store.store import Store
 from pointsman.serve.store.url import read_url
 

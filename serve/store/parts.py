@@ -1,7 +1,7 @@
 """The parts of a server that keep its store."""
 
 from pointsman.serve.config import StoreConfig
-from pointsman.serve.memory import Memory
+from pointsman.serve.engine.state import Memory
 from pointsman.serve.store.keyring import StoreKeyRing
 from pointsman.serve.store.metrics import StoreMetrics
 from pointsman.serve.store.recorder import Recorder

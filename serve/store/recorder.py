@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Callable
 
 from pointsman.core.errors import ConfigError
-from pointsman.serve.exchange import Exchange
-from pointsman.serve.record import Record
+from pointsman.serve.request.context import Exchange
+from pointsman.serve.request.record import Record
 from pointsman.serve.store.rows import DecisionRow, Row, clean_text
 from pointsman.serve.store.store import Store
 

@@ -12,8 +12,8 @@ from sqlalchemy import ColumnElement, Table, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pointsman.core.errors import StoreError
+from pointsman.serve.auth.keys import AccessKey
 from pointsman.serve.config.store import StoreConfig
-from pointsman.serve.keys import AccessKey
 from pointsman.serve.store.database import Database
 from pointsman.serve.store.inserts import RowInsert
 from pointsman.serve.store.migrations import migrate

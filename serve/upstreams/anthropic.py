@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
+from pointsman.serve.upstreams.base import Call, Reply
 from pointsman.serve.upstreams.openai import OpenAIUpstream
-from pointsman.serve.upstreams.upstream import Call, Reply
 
 __all__ = ["AnthropicUpstream"]
 

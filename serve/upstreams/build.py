@@ -3,11 +3,11 @@
 from pointsman.core.errors import ConfigError
 from pointsman.core.pair import ModelPair
 from pointsman.serve.config import Config, ModelConfig, TimeoutConfig
-from pointsman.serve.providers import Target, resolve_target
-from pointsman.serve.secret import Secret
+from pointsman.serve.config.secret import Secret
+from pointsman.serve.upstreams.base import Upstream
+from pointsman.serve.upstreams.include_usage import AskingForUsage
+from pointsman.serve.upstreams.providers import Target, resolve_target
 from pointsman.serve.upstreams.stand_in import StandIn
-from pointsman.serve.upstreams.upstream import Upstream
-from pointsman.serve.upstreams.usage import AskingForUsage
 
 __all__ = ["build_upstreams"]
 
@@ -29,16 +29,16 @@ def build_upstreams(
     direct = [target for target in targets if target.protocol != "litellm"]
     if direct:
         from pointsman.serve.upstreams.anthropic import AnthropicUpstream
+        from pointsman.serve.upstreams.http_client.pool import ConnectionPool
         from pointsman.serve.upstreams.openai import OpenAIUpstream
-        from pointsman.serve.upstreams.pool import ConnectionPool
-        from pointsman.serve.upstreams.translator import Translator
+        from pointsman.serve.upstreams.translated.translator import Translator
 
         pool = ConnectionPool()
         for target in direct:
             native = AnthropicUpstream if target.protocol == "anthropic" else OpenAIUpstream
             built[target.name] = Translator(native(target, pool, _timeouts(config, target)), target)
     if len(direct) < len(targets):
-        from pointsman.serve.upstreams.litellm import LiteLLMUpstream
+        from pointsman.serve.upstreams.translated.litellm import LiteLLMUpstream
 
         built |= {t.name: LiteLLMUpstream(t, _timeouts(config, t)) for t in targets if t.protocol == "litellm"}
     for target in targets:

@@ -10,13 +10,13 @@ from http.client import responses
 import orjson
 
 from pointsman.serve.config import TimeoutConfig
-from pointsman.serve.errors import UpstreamFailure, error_body
-from pointsman.serve.providers import Target
-from pointsman.serve.splice import replace_model
-from pointsman.serve.upstreams.connection import BrokenAnswerError
-from pointsman.serve.upstreams.destination import Destination
-from pointsman.serve.upstreams.pool import Answer, ConnectionPool, ConnectTimeoutError
-from pointsman.serve.upstreams.upstream import Call, Headers, Reply, Upstream
+from pointsman.serve.http.errors import UpstreamFailure, error_body
+from pointsman.serve.protocols.edit_json import replace_model
+from pointsman.serve.upstreams.base import Call, Headers, Reply, Upstream
+from pointsman.serve.upstreams.http_client.connection import BrokenAnswerError
+from pointsman.serve.upstreams.http_client.destination import Destination
+from pointsman.serve.upstreams.http_client.pool import Answer, ConnectionPool, ConnectTimeoutError
+from pointsman.serve.upstreams.providers import Target
 
 __all__ = ["OpenAIUpstream"]
 

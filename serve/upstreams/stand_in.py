@@ -8,9 +8,9 @@ from typing import Any
 import orjson
 
 from pointsman.core.decision import Decision
-from pointsman.serve.event_streams import DONE
+from pointsman.serve.protocols.openai_streams import DONE
+from pointsman.serve.upstreams.base import Call, Reply, Upstream, refuse_surface
 from pointsman.serve.upstreams.stand_in_messages import message, message_events
-from pointsman.serve.upstreams.upstream import Call, Reply, Upstream, refuse_surface
 
 __all__ = ["STRONG_STAND_IN", "WEAK_STAND_IN", "StandIn"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pointsman.core.checkpoint import Checkpoint
 from pointsman.serve.commands.arguments import checkpoint_output
-from pointsman.serve.progress import progress_bar
+from pointsman.serve.commands.progress import progress_bar
 
 if TYPE_CHECKING:
     from pointsman.backends.data.battle_sets import BattleReport, BattleSet

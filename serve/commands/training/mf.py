@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pointsman.core.errors import MissingExtraError
+from pointsman.serve.commands.progress import progress_bar
 from pointsman.serve.commands.training.inputs import (
     add_battle_arguments,
     add_common_arguments,
@@ -19,7 +20,6 @@ from pointsman.serve.commands.training.inputs import (
     tell,
     tell_result,
 )
-from pointsman.serve.progress import progress_bar
 
 if TYPE_CHECKING:
     from pointsman.backends.training.history import Epoch

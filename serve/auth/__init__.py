@@ -1,0 +1,1 @@
+"""Access keys, rate limits, and which web pages may ask."""

@@ -1,0 +1,90 @@
+"""Lets in who has a key, and as often as the key allows."""
+
+from collections.abc import Callable, Iterator
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from pointsman.serve.auth.keys import AccessKey, Keys
+from pointsman.serve.auth.rate_limits import RateLimits
+from pointsman.serve.http.asgi import send_body
+from pointsman.serve.http.errors import RequestError
+
+__all__ = ["RequireKey", "check_model", "request_key", "require_admin"]
+
+_JSON = (b"content-type", b"application/json")
+_SCOPE_KEY = "pointsman.key"
+
+
+class RequireKey:
+    """Wraps an ASGI application: without a valid key 401, beyond its rate 429."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        keys: Keys,
+        *,
+        rates: RateLimits,
+        refused: Callable[[Scope, int], None] | None = None,
+    ) -> None:
+        """Asks for one of `keys` before `app`.
+
+        Args:
+            rates: shared by everything that asks for these keys.
+            refused: told of each refusal and its status.
+        """
+        self._app = app
+        self._keys = keys
+        self._refused = refused
+        self._rates = rates
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        key = next((key for text in _presented(scope) if (key := self._keys.find(text)) is not None), None)
+        if key is None:
+            message = "no valid key was given, wanted one as `Authorization: Bearer pm-...`"
+            error = RequestError(message, status=401, type="authentication_error", code="invalid_api_key")
+            await self._refuse(scope, send, error, (b"www-authenticate", b"Bearer"))
+            return
+        wait_s = self._rates.wait_s(key)
+        if wait_s > 0:
+            message = f"key {key.id} may ask {key.requests_per_minute} times a minute"
+            error = RequestError(message, status=429, type="rate_limit_error", code="rate_limit_exceeded")
+            await self._refuse(scope, send, error, (b"retry-after", b"%d" % (wait_s + 1)))
+            return
+        scope[_SCOPE_KEY] = key
+        await self._app(scope, receive, send)
+
+    async def _refuse(self, scope: Scope, send: Send, error: RequestError, header: tuple[bytes, bytes]) -> None:
+        if self._refused is not None:
+            self._refused(scope, error.status)
+        await send_body(send, error.status, error.body(), (_JSON, header))
+
+
+def request_key(scope: Scope) -> AccessKey | None:
+    """The key that a request was let in with; None where no keys are asked for."""
+    return scope.get(_SCOPE_KEY)
+
+
+def check_model(scope: Scope, model: str) -> None:
+    """Raises `RequestError` (403) where the request's key does not allow its model field."""
+    key = request_key(scope)
+    if key is not None and not key.allows(model):
+        allowed = ", ".join(key.models or ())
+        message = f"key {key.id} does not allow model {model!r}; it allows {allowed}"
+        raise RequestError(message, status=403, type="permission_error", param="model", code="model_not_allowed")
+
+
+def require_admin(scope: Scope) -> None:
+    """Raises `RequestError` (403) where keys are asked for and the request's is no admin's."""
+    key = request_key(scope)
+    if key is not None and not key.admin:
+        message = f"key {key.id} is no admin key; make one with `pointsman keys create NAME --admin`"
+        raise RequestError(message, status=403, type="permission_error", code="admin_required")
+
+
+def _presented(scope: Scope) -> Iterator[str]:
+    """What may be a key: clients of Anthropic's API may send one in each of the two headers."""
+    for name, value in scope["headers"]:
+        if name == b"authorization" and value[:7].lower() == b"bearer ":
+            yield value[7:].strip().decode("latin-1")
+        elif name == b"x-api-key":
+            yield value.strip().decode("latin-1")

@@ -1,0 +1,114 @@
+"""Keeps other sites' pages out: a browser on this machine runs them, too.
+
+Where keys are asked for, a page that has none gets nothing. Where none are, two things protect what is shown: a request
+must name this server by a host that no outsider can make (an address, localhost, or one that is configured), and what
+browsers say of its origin must be this server's own. A POST without an origin is no browser's: its host may be any.
+What costs money without showing anything, such as a completion, may be asked for by pages of listed origins as well.
+"""
+
+from collections.abc import Collection
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from pointsman.serve.http.asgi import send_body
+from pointsman.serve.http.errors import RequestError
+
+__all__ = ["ListedPagesOnly", "OwnPagesOnly"]
+
+
+class OwnPagesOnly:
+    """Wraps an ASGI application: 403 for a foreign host or origin, 415 for a body that is no JSON."""
+
+    def __init__(self, app: ASGIApp, *, hosts: Collection[str] = ()) -> None:
+        """Lets through what is for this server and from it.
+
+        Args:
+            hosts: names, beside localhost and addresses, that the server is reached by.
+        """
+        self._app = app
+        self._hosts = {host.lower() for host in hosts}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope["headers"])
+        if error := self._problem(scope["method"], headers):
+            await _send(send, error)
+            return
+        await self._app(scope, receive, send)
+
+    def _problem(self, method: str, headers: dict[bytes, bytes]) -> RequestError | None:
+        host = headers.get(b"host", b"").decode("latin-1")
+        origin = headers.get(b"origin")
+        if (method != "POST" or origin is not None) and not _is_known(host, self._hosts):
+            message = f"host {host!r} is not known here: open the dashboard at localhost or an address, "
+            return _refused(message + "or name the host under dashboard.hosts")
+        if origin is not None and not _is_own(origin, host):
+            return _refused(f"origin {origin.decode('latin-1')!r} is not this server")
+        if headers.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin"):
+            return _refused("the request comes from another site's page")
+        if method == "POST" and headers.get(b"content-type", b"").partition(b";")[0].strip() != b"application/json":
+            return RequestError("wanted a body with content-type application/json", status=415)
+        return None
+
+
+class ListedPagesOnly:
+    """Wraps an ASGI application: 403 for a request of a page that is neither this server's own nor listed.
+
+    Only browsers name an origin: all other requests pass.
+    """
+
+    def __init__(self, app: ASGIApp, *, origins: Collection[str] = (), hosts: Collection[str] = ()) -> None:
+        """Lets through what comes from no page, from one of this server's, or from a page of `origins`.
+
+        Args:
+            origins: as browsers name them, or "*" for all.
+            hosts: names, beside localhost and addresses, that the server is reached by.
+        """
+        self._app = app
+        self._origins = frozenset(origin.encode("utf-8") for origin in origins)
+        self._hosts = {host.lower() for host in hosts}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        for name, value in scope["headers"]:
+            if name == b"origin" and not self._may_ask(value, dict(scope["headers"])):
+                message = (
+                    f"origin {value.decode('latin-1')!r} may not ask here, where no key is asked for: "
+                    "list it as one of server.cors_origins"
+                )
+                await _send(send, _refused(message))
+                return
+        await self._app(scope, receive, send)
+
+    def _may_ask(self, origin: bytes, headers: dict[bytes, bytes]) -> bool:
+        if origin in self._origins or b"*" in self._origins:
+            return True
+        host = headers.get(b"host", b"").decode("latin-1")
+        return _is_own(origin, host) and _is_known(host, self._hosts)
+
+
+def _is_own(origin: bytes, host: str) -> bool:
+    return origin.decode("latin-1").partition("://")[2].lower() == host.lower()
+
+
+def _is_known(host: str, hosts: Collection[str]) -> bool:
+    """Whether no outsider can have made up this name of a host."""
+    try:
+        name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+    except ValueError:
+        return False
+    if name == "localhost" or name.endswith(".localhost") or name in hosts:
+        return True
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+async def _send(send: Send, error: RequestError) -> None:
+    await send_body(send, error.status, error.body(), ((b"content-type", b"application/json"),))
+
+
+def _refused(message: str) -> RequestError:
+    return RequestError(message, status=403, type="permission_error", code="foreign_origin")

@@ -1,0 +1,1 @@
+"""Checkpoints: loaded, shared between processes, promoted and rolled back."""

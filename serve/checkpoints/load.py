@@ -1,0 +1,99 @@
+"""From a router's name or checkpoint directory to a ready router."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pointsman.core.checkpoint import Checkpoint, read_checkpoint
+from pointsman.core.embedding import Embedder
+from pointsman.core.errors import ConfigError
+from pointsman.core.pair import ModelPair
+from pointsman.core.registry import build_router, known_kinds
+from pointsman.core.router import Router
+from pointsman.serve.checkpoints.promotion import checkpoint_names, promoted_folder, promoted_name
+from pointsman.serve.checkpoints.shared_arrays import read_arrays
+
+__all__ = ["checkpoint_folder", "is_bundled", "load_checkpoint", "load_embedder", "load_router"]
+
+_BUNDLED = ("mf",)
+
+
+def is_bundled(name: str) -> bool:
+    """Whether a name means a router that needs no directory, whatever directory is called so."""
+    return name in ("random", *_BUNDLED)
+
+
+def load_checkpoint(name: str, checkpoint: str | os.PathLike[str] | None = None) -> Checkpoint:
+    """The checkpoint of a router.
+
+    Args:
+        name: a router kind or any name of the user's; may itself be a checkpoint directory.
+        checkpoint: the directory; None takes the one bundled for kind `name`.
+
+    Raises:
+        ConfigError: there is no directory, and none is bundled under that name.
+        CheckpointError: the directory is no checkpoint.
+    """
+    folder = checkpoint_folder(name, checkpoint)
+    if folder is not None:
+        _check_promotion(folder)
+        return read_checkpoint(folder, read_arrays=read_arrays)
+    if name == "random":
+        return Checkpoint("random", ("strong", "weak"), ModelPair("strong", "weak"))
+    if name in _BUNDLED:
+        from pointsman.backends.assets import asset_path
+
+        return read_checkpoint(asset_path(name))
+    if name in known_kinds():
+        raise ConfigError(
+            f"router {name!r} has no bundled checkpoint: train one with `pointsman train` and name its directory, "
+            f"on the command line instead of {name!r} or as routers.{name}.checkpoint in the config file"
+        )
+    raise ConfigError(
+        f"router {name!r} is neither a checkpoint directory nor a known kind ({', '.join(known_kinds())})"
+    )
+
+
+def checkpoint_folder(name: str, checkpoint: str | os.PathLike[str] | None = None) -> Path | None:
+    """The user's directory that a router is read from; None for what is bundled, and where there is none.
+
+    Of a folder of named checkpoints it is the one that is promoted.
+    """
+    if checkpoint is not None:
+        return promoted_folder(Path(checkpoint))
+    return promoted_folder(Path(name)) if not is_bundled(name) and Path(name).is_dir() else None
+
+
+def _check_promotion(folder: Path) -> None:
+    """Says why a folder of named checkpoints has none to serve; one that has is not asked about itself."""
+    promoted_name(folder)
+    if names := () if (folder / "pointsman.json").is_file() else checkpoint_names(folder):
+        raise ConfigError(
+            f"{folder} holds the checkpoints {', '.join(names)}, and none is promoted: say which is to be served with "
+            f"`pointsman promote {names[0]} --checkpoints {folder}`"
+        )
+
+
+def load_router(
+    checkpoint: Checkpoint, *, pair: ModelPair | None = None, embedder: Mapping[str, Any] | None = None
+) -> Router:
+    """The router of a checkpoint, with the embedder that the checkpoint names.
+
+    Args:
+        pair: models, as the checkpoint names them, whose win rate to predict; the checkpoint's own pair if None.
+        embedder: options for the embedder, e.g. {"base_url": ..., "api_key": ...}.
+
+    Raises:
+        CheckpointError, EmbedderMismatchError: the checkpoint is damaged or does not fit its embedder.
+    """
+    return build_router(checkpoint, load_embedder(checkpoint, embedder), pair=pair)
+
+
+def load_embedder(checkpoint: Checkpoint, options: Mapping[str, Any] | None = None) -> Embedder | None:
+    """The embedder that a checkpoint names, with further options for it; None if it names none."""
+    if checkpoint.embedder is None:
+        return None
+    from pointsman.backends.embedders import resolve_embedder
+
+    return resolve_embedder(checkpoint.embedder.name, **(options or {}))

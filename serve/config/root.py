@@ -1,0 +1,92 @@
+"""The whole configuration."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from pointsman.serve.config.base import Name, Part
+from pointsman.serve.config.dashboard import DashboardConfig
+from pointsman.serve.config.drift import DriftConfig
+from pointsman.serve.config.models import ModelConfig
+from pointsman.serve.config.policy import PolicyConfig
+from pointsman.serve.config.routers import RouterConfig
+from pointsman.serve.config.server import ServerConfig
+from pointsman.serve.config.sessions import SessionsConfig
+from pointsman.serve.config.shadow import ShadowConfig
+from pointsman.serve.config.store import StoreConfig
+from pointsman.serve.config.telemetry import TelemetryConfig
+from pointsman.serve.protocols.model_field import AUTO, ROUTER_PREFIX
+
+__all__ = ["Config", "json_schema", "name_problems"]
+
+
+class Config(Part):
+    """Everything that a server or controller is made from.
+
+    Attributes:
+        strong, weak: the two models between which prompts are routed; the built-in stand-ins if None.
+        models: these and others, by the names that requests may give.
+        routers: by name, the default one first.
+        fallback: who answers a routed request whose model fails: the strong model for the weak one (to_strong), each
+            for the other (both), or nobody (none).
+        server: the HTTP server.
+        policy: what sets the threshold of requests that name none.
+        sessions: how conversations stay with their model; each request is decided by itself if None.
+        dashboard: the page at `/`.
+        store: the database; nothing is kept on disk if None.
+        drift: watching whether prompts are still like those of the calibration; nothing is watched if None.
+        shadow: comparing answers of the weak model with the strong one's; nothing is compared if None.
+        telemetry: traces for others to collect.
+    """
+
+    strong: Name | None = None
+    weak: Name | None = None
+    fallback: Literal["to_strong", "both", "none"] = "to_strong"
+    models: dict[Name, ModelConfig] = Field(default_factory=dict)
+    routers: dict[Name, RouterConfig] = Field(default_factory=lambda: {"mf": RouterConfig()})
+    server: ServerConfig = ServerConfig()
+    policy: PolicyConfig = PolicyConfig()
+    sessions: SessionsConfig | None = None
+    dashboard: DashboardConfig = DashboardConfig()
+    store: StoreConfig | None = None
+    drift: DriftConfig | None = None
+    shadow: ShadowConfig | None = None
+    telemetry: TelemetryConfig = TelemetryConfig()
+
+    @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        if problems := list(name_problems(self.strong, self.weak, self.models)):
+            raise ValueError("; ".join(problems))
+        if not self.routers:
+            raise ValueError("routers is empty, wanted at least one, e.g. routers: {mf: {}}")
+        if self.server.keys == "store" and self.store is None:
+            raise ValueError("server.keys is 'store' and there is none, wanted a store, e.g. store: {}")
+        if self.server.keys is not None and self.server.keys_file is not None:
+            raise ValueError("server.keys and server.keys_file are both given, wanted one of them")
+        if self.shadow is not None:
+            self._check_shadow(self.shadow.judge)
+        return self
+
+    def _check_shadow(self, judge: str) -> None:
+        if self.store is None:
+            raise ValueError("shadow needs a place for its comparisons, wanted a store, e.g. store: {}")
+        if judge not in self.models or judge in (self.strong, self.weak):
+            raise ValueError(f"shadow.judge is {judge!r}, wanted a name under models that is neither strong nor weak")
+
+
+def name_problems(strong: object, weak: object, models: Iterable[object]) -> Iterator[str]:
+    """What is wrong with the names of the models, whatever else is."""
+    if (strong is None) != (weak is None):
+        given, missing = ("strong", "weak") if weak is None else ("weak", "strong")
+        yield f"{given} is given and {missing} is not, wanted both (or neither, for the stand-ins)"
+    if strong is not None and strong == weak:
+        yield f"strong and weak are both {strong!r}, wanted two different models"
+    for name in dict.fromkeys([strong, weak, *models]):
+        if isinstance(name, str) and (name == AUTO or name.startswith(ROUTER_PREFIX)):
+            yield f"models.{name}: {AUTO!r} and names that begin with {ROUTER_PREFIX!r} mean routers"
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON schema of the configuration file."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}

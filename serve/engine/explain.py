@@ -1,0 +1,185 @@
+"""Why a prompt goes where it goes: what a decision rests on, in numbers, and what it costs and saves."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from pointsman.core.arrays import Float32Array
+from pointsman.core.decision import Decision
+from pointsman.core.knn import nearest
+from pointsman.core.pair import ModelPair
+from pointsman.core.reference import Reference
+from pointsman.core.routers.knn import KNNRouter
+from pointsman.serve.drift.monitor import DriftMonitor
+from pointsman.serve.http.errors import RequestError
+from pointsman.serve.money.price_list import Tariff
+from pointsman.serve.policy.served_router import ServedRouter
+from pointsman.serve.protocols.token_count import count_tokens
+
+__all__ = ["Explainer", "explanation_lines"]
+
+_N_NEAREST = 3
+_OUTPUT_TOKENS = 300
+
+
+class Explainer:
+    """Explains decisions of a set of routers, those of now and those that were stored."""
+
+    def __init__(
+        self,
+        routers: Mapping[str, ServedRouter],
+        pair: ModelPair,
+        tariffs: Mapping[str, Tariff],
+        *,
+        drift: DriftMonitor | None = None,
+    ) -> None:
+        self._routers = routers
+        self._pair = pair
+        self._tariffs = tariffs
+        self._drift = drift
+
+    @staticmethod
+    def wanted_by(document: Mapping[str, Any]) -> bool:
+        """Whether a question for a decision asks for the reasons as well.
+
+        Raises:
+            RequestError: 400, `explain` is neither true nor false.
+        """
+        explain = document.get("explain", False)
+        if not isinstance(explain, bool):
+            raise RequestError(f"explain is {explain!r:.60}, wanted true or false", param="explain")
+        return explain
+
+    def explain(
+        self,
+        decision: Decision,
+        *,
+        prompt: str = "",
+        embedding: Float32Array | None = None,
+        input_tokens: int | None = None,
+        output_tokens: int | None = None,
+    ) -> dict[str, Any]:
+        """What is known of a decision beyond itself, as JSON types; None or absent where it is not known.
+
+        Args:
+            prompt: what was decided on.
+            embedding: of the prompt, shape (dim,).
+            input_tokens, output_tokens: of the answer; estimated from the prompt, and 300, where they are None.
+        """
+        served = self._routers.get(decision.router) if decision.router is not None else None
+        found: dict[str, Any] = {"summary": _summary(decision)}
+        if served is not None:
+            found |= _placed(served, decision)
+            found["novelty"] = _novelty(served.reference, embedding)
+            if isinstance(served.router, KNNRouter) and embedding is not None:
+                found["neighbours"] = _neighbours(served.router, embedding)
+        if decision.router is not None:
+            found["cost"] = self._cost(decision, prompt, input_tokens, output_tokens)
+            if self._drift is not None:
+                found["drift"] = self._drift.status()["routers"].get(decision.router)
+        return found
+
+    def _cost(
+        self, decision: Decision, prompt: str, input_tokens: int | None, output_tokens: int | None
+    ) -> dict[str, Any]:
+        n_input = count_tokens(prompt) if input_tokens is None else input_tokens
+        n_output = _OUTPUT_TOKENS if output_tokens is None else output_tokens
+        strong, weak = (self._side(model, n_input, n_output) for model in (self._pair.strong, self._pair.weak))
+        chosen = strong if decision.model == self._pair.strong else weak
+        known = strong["usd"] is not None and chosen["usd"] is not None
+        return {
+            "strong": strong,
+            "weak": weak,
+            "saving_usd": strong["usd"] - chosen["usd"] if known else None,
+            "input_tokens": n_input,
+            "output_tokens": n_output,
+            "estimated": input_tokens is None or output_tokens is None,
+        }
+
+    def _side(self, model: str, n_input: int, n_output: int) -> dict[str, Any]:
+        tariff = self._tariffs.get(model)
+        if tariff is None:
+            return {"model": model, "usd": None, "price": None}
+        price = {**asdict(tariff.price), "source": tariff.source}
+        return {"model": model, "usd": tariff.price.cost_usd(n_input, n_output), "price": price}
+
+
+def explanation_lines(explanation: Mapping[str, Any]) -> list[str]:
+    """An explanation as lines for a terminal."""
+    lines = [explanation["summary"]]
+    if (percentile := explanation.get("win_rate_percentile")) is not None:
+        lines.append(f"The win rate is higher than that of {percentile:.1%} of the calibration prompts.")
+    if (share := explanation.get("strong_share")) is not None:
+        lines.append(f"At this threshold {share:.1%} of the calibration prompts go to the strong model.")
+    if (novelty := explanation.get("novelty")) is not None:
+        lines.append(f"Novelty: further from the training prompts than {novelty['percentile']:.1%} of the calibration.")
+        named = [near for near in novelty["nearest"] if near["example"]]
+        lines += [f"  {near['cosine']:.2f}  {_one_line(near['example'])}" for near in named]
+    for near in explanation.get("neighbours", ()):
+        lines.append(f"  neighbour at {near['cosine']:.2f}: strong's share of the win was {near['strong_share']:.2f}")
+    if (cost := explanation.get("cost")) is not None:
+        lines += _cost_lines(cost)
+    if (drift := explanation.get("drift")) is not None and drift["alarm"] is not None:
+        lines.append("Drift: live prompts are not like those of the calibration; its guarantees are void.")
+    return lines
+
+
+def _summary(decision: Decision) -> str:
+    if decision.router is None:
+        return f"{decision.model} was named itself."
+    rule = f"; threshold set by {decision.policy}" if decision.policy else ""
+    return f"{decision.model}: {decision.why}{rule}."
+
+
+def _placed(served: ServedRouter, decision: Decision) -> dict[str, Any]:
+    """Where the win rate and the threshold lie among the calibration's win rates."""
+    if served.calibration is None or decision.win_rate is None:
+        return {}
+    quantiles = np.asarray(served.calibration.quantiles)
+    last = quantiles.size - 1
+
+    def below(value: float) -> float:
+        first, end = np.searchsorted(quantiles, value, "left"), np.searchsorted(quantiles, value, "right")
+        return float(np.clip((first + end - 1) / 2 / last, 0.0, 1.0))
+
+    placed = {"win_rate_percentile": below(decision.win_rate), "calibration": served.calibration.source}
+    if decision.threshold is not None:
+        placed["strong_share"] = 1.0 - below(decision.threshold)
+    return placed
+
+
+def _novelty(reference: Reference | None, embedding: Float32Array | None) -> dict[str, Any] | None:
+    if reference is None or reference.centroids is None or embedding is None:
+        return None
+    cosines = reference.centroids.cosines(embedding[None, :])[0]
+    distance = float(np.clip(1.0 - float(cosines.max()), 0.0, 2.0))
+    rows = np.argsort(-cosines)[:_N_NEAREST]
+    examples = reference.examples or ("",) * len(cosines)
+    return {
+        "distance": distance,
+        "percentile": reference.novelty(distance),
+        "nearest": [{"centroid": int(k), "cosine": float(cosines[k]), "example": examples[k]} for k in rows],
+    }
+
+
+def _neighbours(router: KNNRouter, embedding: Float32Array) -> list[dict[str, float]]:
+    rows, cosines = nearest(router.neighbours, embedding, _N_NEAREST)
+    shares = router.neighbours.share[rows]
+    return [{"cosine": float(c), "strong_share": float(s)} for c, s in zip(cosines, shares, strict=True)]
+
+
+def _cost_lines(cost: Mapping[str, Any]) -> list[str]:
+    known = [side for side in (cost["strong"], cost["weak"]) if side["usd"] is not None]
+    about = "about " if cost["estimated"] else ""
+    tokens = f"{about}{cost['input_tokens']:,} tokens in and {cost['output_tokens']:,} out"
+    lines = [f"{side['model']} costs {about}${side['usd']:.6f} for {tokens}." for side in known]
+    if cost["saving_usd"] is not None:
+        lines.append(f"Saved against always asking the strong model: {about}${cost['saving_usd']:.6f}.")
+    return lines
+
+
+def _one_line(text: str, *, width: int = 90) -> str:
+    words = " ".join(text.split())
+    return words if len(words) <= width else words[: width - 1] + "…"

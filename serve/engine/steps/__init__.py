@@ -1,0 +1,1 @@
+"""The steps of the routing pipeline, one per file."""

@@ -1,0 +1,1 @@
+"""ASGI bodies and streams, and the errors that a client is told."""

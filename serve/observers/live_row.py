@@ -1,0 +1,74 @@
+"""What the dashboard shows of one request, as JSON types under the names of the store's columns."""
+
+import json
+from time import time
+from typing import Any
+
+import orjson
+
+from pointsman.core.decision import Decision
+from pointsman.serve.request.record import Record
+
+__all__ = ["PROMPT_CHARACTERS", "Sighting", "as_json", "sighting"]
+
+PROMPT_CHARACTERS = 2000
+Sighting = dict[str, Any]
+_UNDECIDED = Decision("", None, None, None, "", ())
+
+
+def sighting(record: Record, *, number: int, prompts: bool) -> Sighting:
+    """One row of the table of decisions. Nothing of the request's own objects is held on to.
+
+    Args:
+        number: of the request in this process.
+        prompts: show the beginning of the prompt.
+    """
+    exchange, usage = record.exchange, record.usage
+    decision = record.decision or _UNDECIDED
+    seen: Sighting = {
+        "id": f"live-{number}",
+        "request_id": record.id,
+        "at": time(),
+        "path": record.path,
+        "model": record.model,
+        "decided": decision.model or None,
+        "candidates": decision.candidates,
+        "router": decision.router,
+        "win_rate": decision.win_rate,
+        "threshold": decision.threshold,
+        "policy": decision.policy,
+        "reason": decision.reason or None,
+        "cost_usd": record.cost_usd,
+        "strong_usd": record.strong_usd,
+        "weak_usd": record.weak_usd,
+        "outcome": record.outcome,
+        "status": record.status,
+        "stream": record.stream,
+        "trail": record.trail,
+        "routing_ms": record.routing_ms,
+        "upstream_ms": record.upstream_ms,
+        "overhead_ms": record.overhead_ms,
+        "total_ms": record.total_ms,
+        "requested": None,
+        "key_id": None,
+        "session": None,
+        "prompt": None,
+        "input_tokens": None,
+        "output_tokens": None,
+    }
+    if exchange is not None:
+        seen["requested"], seen["session"] = exchange.request.model, exchange.session
+        seen["key_id"] = exchange.key.id if exchange.key is not None else None
+        if prompts:
+            seen["prompt"] = exchange.request.prompt[:PROMPT_CHARACTERS]
+    if usage is not None:
+        seen["input_tokens"], seen["output_tokens"] = usage.input_tokens, usage.output_tokens
+    return seen
+
+
+def as_json(value: object) -> bytes:
+    """JSON of what holds sightings; text that is no proper Unicode is escaped as it came."""
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        return json.dumps(value).encode("ascii")

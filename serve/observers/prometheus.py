@@ -1,0 +1,144 @@
+"""Prometheus metrics of the served requests."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from pointsman.serve.observers.log_writer import lost_lines
+from pointsman.serve.request.record import Record
+from pointsman.serve.upstreams.attempts import Service
+
+__all__ = ["CONTENT_TYPE", "Metrics"]
+
+CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+_FAST_S = (0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.2, 1.0, 5.0)
+_SLOW_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+_SHARES = tuple(i / 20 for i in range(1, 21))
+
+
+class _Bound(dict[tuple[str, ...], Any]):
+    """A metric's children by their labels: looking one up here costs a fraction of the metric's own way."""
+
+    def __init__(self, metric: MetricWrapperBase) -> None:
+        self._metric = metric
+
+    def __missing__(self, labels: tuple[str, ...]) -> Any:
+        child = self[labels] = self._metric.labels(*labels)
+        return child
+
+
+class Metrics:
+    """Counts and times requests; an observer of their records."""
+
+    def __init__(self, services: Mapping[str, Service], *, parts: CollectorRegistry | None = None) -> None:
+        """Starts at zero.
+
+        Args:
+            services: the models, whose breakers are shown.
+            parts: metrics of others, which are shown as well.
+        """
+        self._parts = parts
+        self._services = services
+        self._digest: str | None = None
+        registry = self._registry = CollectorRegistry()
+        self._requests = _Bound(
+            Counter("pointsman_requests", "Requests by outcome.", ["path", "outcome", "status"], registry=registry)
+        )
+        self._decisions = _Bound(
+            Counter(
+                "pointsman_decisions", "Decisions, by router, chosen model and reason.", ["router", "model", "reason"],
+                registry=registry,
+            )
+        )  # fmt: skip
+        self._tries = _Bound(
+            Counter("pointsman_upstream_tries", "Calls to upstreams by result.", ["model", "result"], registry=registry)
+        )
+        self._win_rates = _Bound(
+            Histogram(
+                "pointsman_win_rate", "Win rates of the routed prompts.", ["router"], buckets=_SHARES, registry=registry
+            )
+        )
+        self._routing = Histogram("pointsman_routing_seconds", "Time to decide.", buckets=_FAST_S, registry=registry)
+        self._upstream = _Bound(
+            Histogram(
+                "pointsman_upstream_seconds", "From the decision to the first byte of the answer.", ["model"],
+                buckets=_SLOW_S, registry=registry,
+            )
+        )  # fmt: skip
+        self._overhead = Histogram(
+            "pointsman_overhead_seconds", "Time to the first byte that is neither decision nor upstream.",
+            buckets=_FAST_S, registry=registry,
+        )  # fmt: skip
+        self._total = Histogram("pointsman_request_seconds", "Whole requests.", buckets=_SLOW_S, registry=registry)
+        self._breakers = Gauge(
+            "pointsman_breaker_open", "1 while the model's upstream is left alone.", ["model"], registry=registry,
+            multiprocess_mode="livemax",
+        )  # fmt: skip
+        self._reloads = Counter("pointsman_reloads", "Reloads by result.", ["result"], registry=registry)
+        self._config = Gauge(
+            "pointsman_config", "1 for the configuration that is served, by its digest.", ["digest"], registry=registry,
+            multiprocess_mode="livemax",
+        )  # fmt: skip
+        self._lost = Counter("pointsman_log_lines_lost", "Log lines that nobody read in time.", registry=registry)
+        self._n_lost = 0
+        self._in_flight = Gauge(
+            "pointsman_requests_in_flight", "Requests being served.", registry=registry, multiprocess_mode="livesum"
+        )
+
+    def show(self, services: Mapping[str, Service], *, digest: str) -> None:
+        """Shows these models from now on, and the digest of the configuration that they are from."""
+        for name in self._services.keys() - services.keys():
+            self._breakers.labels(name).set(0)
+        if self._digest is not None:
+            self._config.labels(self._digest).set(0)
+        self._config.labels(digest).set(1)
+        self._services, self._digest = services, digest
+
+    def reloaded(self, result: str) -> None:
+        """A reload was "accepted" or "refused"."""
+        self._reloads.labels(result).inc()
+
+    def begin(self) -> None:
+        """A request has come in."""
+        self._in_flight.inc()
+
+    def refuse(self, path: str, status: int) -> None:
+        """A request was turned away before it was read."""
+        self._requests[path, "refused", str(status)].inc()
+
+    def __call__(self, record: Record) -> None:
+        """A request has ended."""
+        self._in_flight.dec()
+        self._requests[record.path, record.outcome, str(record.status)].inc()
+        self._total.observe(record.total_s)
+        decision, upstream_s = record.decision, record.upstream_s
+        if decision is not None:
+            reason = decision.reason.partition(":")[0]
+            self._decisions[decision.router or "", decision.model, reason].inc()
+            if decision.win_rate is not None and decision.router is not None:
+                self._win_rates[(decision.router,)].observe(decision.win_rate)
+        if record.routing_s is not None:
+            self._routing.observe(record.routing_s)
+        if record.model is not None and upstream_s is not None:
+            self._upstream[(record.model,)].observe(upstream_s)
+        if record.overhead_s is not None:
+            self._overhead.observe(record.overhead_s)
+        for attempt in record.trail:
+            model, _, result = attempt.rpartition(" ")
+            self._tries[model, result].inc()
+
+    def text(self) -> bytes:
+        """All of it in Prometheus' text format; of every worker process where there are several."""
+        for name, service in self._services.items():
+            self._breakers.labels(name).set(service.breaker.is_open)
+        self._lost.inc(lost_lines() - self._n_lost)
+        self._n_lost = lost_lines()
+        if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+            return generate_latest(self._registry) + (generate_latest(self._parts) if self._parts is not None else b"")
+        gathered = CollectorRegistry()
+        MultiProcessCollector(gathered)  # type: ignore[no-untyped-call]
+        return generate_latest(gathered)

@@ -1,0 +1,33 @@
+"""Requests that were turned away at the door: counted and logged as those that were served."""
+
+from collections.abc import Collection
+
+from starlette.types import Scope
+
+from pointsman.serve.observers.prometheus import Metrics
+from pointsman.serve.observers.request_log import log_request
+from pointsman.serve.request.record import Record, request_id
+
+__all__ = ["Refusals"]
+
+
+class Refusals:
+    """Takes note of refused requests."""
+
+    def __init__(self, metrics: Metrics, *, paths: Collection[str], log: bool) -> None:
+        """Begins with none.
+
+        Args:
+            paths: that are told apart; all others, which anyone can make up, count as "other".
+            log: one line per request.
+        """
+        self._metrics = metrics
+        self._paths = frozenset(paths)
+        self._log = log
+
+    def __call__(self, scope: Scope, status: int) -> None:
+        """A request was refused with this status before it was read."""
+        path = scope["path"] if scope["path"] in self._paths else "other"
+        self._metrics.refuse(path, status)
+        if self._log:
+            log_request(Record(request_id(scope), path, outcome="refused", status=status))

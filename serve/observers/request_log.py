@@ -1,0 +1,100 @@
+"""Logs: JSON lines for machines, short lines for terminals, one per request."""
+
+import logging
+import sys
+import time
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from pointsman.serve.observers.log_writer import LogWriter
+from pointsman.serve.request.record import Record
+
+__all__ = ["log_request", "set_up_logging"]
+
+_REQUESTS = logging.getLogger("pointsman.requests")
+
+
+class _JsonFormatter(logging.Formatter):
+    """One JSON object per line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry: dict[str, Any] = {
+            "time": f"{_second(int(record.created))}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+        }
+        fields = getattr(record, "fields", None)
+        entry.update(fields if fields is not None else {"message": record.getMessage()})
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return orjson.dumps(entry, default=str).decode()
+
+
+class _Summary:
+    """The fields of a request as a short line, which is made only where a formatter asks for it."""
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        self._fields = fields
+
+    def __str__(self) -> str:
+        return " ".join(f"{name}={value}" for name, value in self._fields.items() if value not in (None, (), [], ""))
+
+
+def set_up_logging(style: str) -> None:
+    """Logs to stderr, from a thread of its own.
+
+    Args:
+        style: "json", "text", or "auto": text where stderr is a terminal.
+    """
+    as_text = style == "text" or (style == "auto" and sys.stderr.isatty())
+    handler = LogWriter(sys.stderr.fileno())
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s") if as_text else _JsonFormatter())
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # nobody prints them
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+
+def log_request(record: Record) -> None:
+    """Logs one served request, without any of its content; an observer of records."""
+    if not _REQUESTS.isEnabledFor(logging.INFO):
+        return
+    fields = _fields(record)
+    entry = logging.LogRecord(_REQUESTS.name, logging.INFO, __file__, 0, _Summary(fields), (), None)
+    entry.fields = fields
+    _REQUESTS.handle(entry)
+
+
+def _fields(record: Record) -> dict[str, Any]:
+    exchange, decision, usage = record.exchange, record.decision, record.usage
+    return {
+        "request_id": record.id,
+        "path": record.path,
+        "key": exchange.key.id if exchange is not None and exchange.key is not None else None,
+        "outcome": record.outcome,
+        "status": record.status,
+        "stream": record.stream,
+        "model": record.model,
+        "router": decision.router if decision else None,
+        "win_rate": _round(decision.win_rate if decision else None),
+        "threshold": _round(decision.threshold if decision else None),
+        "policy": decision.policy if decision else None,
+        "reason": decision.reason if decision else None,
+        "tries": list(record.trail),
+        "input_tokens": usage.input_tokens if usage else None,
+        "output_tokens": usage.output_tokens if usage else None,
+        "cost_usd": record.cost_usd,
+        "routing_ms": _round(record.routing_ms, 3),
+        "upstream_ms": _round(record.upstream_ms, 3),
+        "total_ms": _round(record.total_ms, 3),
+    }
+
+
+@lru_cache(maxsize=4)
+def _second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+
+
+def _round(value: float | None, digits: int = 6) -> float | None:
+    return None if value is None else round(value, digits)

@@ -1,0 +1,162 @@
+"""The routers of a deployment: loaded, named, and with a threshold for every way to ask for one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pointsman.core.calibration import Calibration
+from pointsman.core.errors import ConfigError
+from pointsman.core.pair import ModelPair
+from pointsman.core.reference import Reference, read_reference
+from pointsman.core.router import Router
+from pointsman.serve.checkpoints.load import load_checkpoint, load_router
+from pointsman.serve.config import RouterConfig
+from pointsman.serve.config.secret import read_key
+from pointsman.serve.http.errors import RequestError
+from pointsman.serve.protocols.model_field import ModelField, stored_field
+
+__all__ = ["ServedRouter", "no_stored_threshold", "serve_router"]
+
+_DEFAULT_SHARE = 0.5
+_STORED = ("max_loss", "max_cost_usd")
+_UNIFORM = Calibration("uniform by construction", 1, (0.0, 1.0))
+
+
+@dataclass(frozen=True, slots=True)
+class ServedRouter:
+    """One router as requests name it.
+
+    Attributes:
+        calibration: quantiles of its win rates; None if its checkpoint has none.
+        default_threshold: for requests that name none; None if there is nothing to take it from.
+        thresholds: those that `pointsman calibrate` stored in its checkpoint, by the rule that gave them.
+        has_own_default: whether the configuration gives it a threshold or a share of its own.
+        reference: what its prompts are compared with; None if its checkpoint has none for this pair.
+        checkpoint: name of the folder that it was read from; None where it was read from none.
+    """
+
+    name: str
+    router: Router
+    calibration: Calibration | None
+    default_threshold: float | None
+    thresholds: Mapping[str, Any] = field(default_factory=dict)
+    has_own_default: bool = False
+    reference: Reference | None = None
+    checkpoint: str | None = None
+
+    def stored_threshold(self, rule: str, wanted: float) -> float | None:
+        """The threshold that calibration stored for a rule, e.g. "max_loss", and what was wanted of it.
+
+        Of several with different confidences it is the one with the highest.
+        """
+        fitting = [found for found in self.thresholds.values() if _is_for(found, rule, wanted)]
+        best = max(fitting, key=lambda found: float(found.get("confidence", 0.0)), default=None)
+        return None if best is None else float(best["threshold"])
+
+    def stored_fields(self) -> tuple[str, ...]:
+        """Model fields that name a stored threshold, e.g. "router-mf-loss0.02"."""
+        fields = (stored_field(self.name, found) for found in self.thresholds.values())
+        return tuple(dict.fromkeys(found for found in fields if found is not None))
+
+    def threshold(self, wanted: ModelField) -> float:
+        """The threshold that a request asks for.
+
+        Raises:
+            RequestError: 400 where it takes a calibration that the router does not have.
+        """
+        if wanted.threshold is not None:
+            return wanted.threshold
+        if wanted.rule is not None and wanted.wanted is not None:
+            return self._stored(wanted.rule, wanted.wanted)
+        if wanted.strong_share is not None and self.calibration is not None:
+            return self.calibration.threshold(wanted.strong_share)
+        if wanted.strong_share is None and self.default_threshold is not None:
+            return self.default_threshold
+        raise RequestError(
+            f"router {self.name!r} is not calibrated: name a threshold, as in router-{self.name}-0.5, "
+            "or calibrate its checkpoint with `pointsman calibrate`",
+            param="model",
+            code="not_calibrated",
+        )
+
+    def _stored(self, rule: str, wanted: float) -> float:
+        found = self.stored_threshold(rule, wanted)
+        if found is None:
+            raise RequestError(no_stored_threshold(self, rule, wanted), param="model", code="not_calibrated")
+        return found
+
+
+def serve_router(name: str, config: RouterConfig) -> ServedRouter:
+    """Loads a configured router.
+
+    Raises:
+        ConfigError: it has no checkpoint, or asks for a strong share without being calibrated.
+        CheckpointError, EmbedderMismatchError: its checkpoint is damaged or does not fit its embedder.
+    """
+    if config.checkpoint is not None and not Path(config.checkpoint).exists():
+        raise ConfigError(
+            f"routers.{name}.checkpoint is {config.checkpoint!r}, and there is no such directory; "
+            "a RouteLLM checkpoint is converted with `pointsman import-routellm`"
+        )
+    checkpoint = load_checkpoint(config.kind or name, config.checkpoint)
+    pair = ModelPair(config.pair.strong, config.pair.weak) if config.pair else None
+    router = load_router(checkpoint, pair=pair, embedder=_embedder_options(config.embedder))
+    calibration = _UNIFORM if checkpoint.kind == "random" else checkpoint.calibration
+    if pair is not None and pair != checkpoint.pair:
+        calibration = None
+    thresholds = checkpoint.thresholds if pair is None or pair == checkpoint.pair else {}
+    reference = read_reference(checkpoint) if pair is None or pair == checkpoint.pair else None
+    served = ServedRouter(
+        name,
+        router,
+        calibration,
+        None,
+        thresholds,
+        has_own_default=_has_own_default(config),
+        reference=reference,
+        checkpoint=checkpoint.path.name if checkpoint.path is not None else None,
+    )
+    return replace(served, default_threshold=_default_threshold(served, config))
+
+
+def no_stored_threshold(router: ServedRouter, rule: str, wanted: float) -> str:
+    """What is wrong where a router has no threshold for a rule."""
+    option = rule.replace("_", "-")
+    return (
+        f"router {router.name!r} has no threshold for {rule} {wanted:g}, it has "
+        f"{', '.join(router.thresholds) or 'none from calibration'}: store one with "
+        f"`pointsman calibrate --{option} {wanted:g} --checkpoint ...`"
+    )
+
+
+def _is_for(found: Any, rule: str, wanted: float) -> bool:
+    return isinstance(found, Mapping) and found.get("rule") == rule and found.get("wanted") == wanted
+
+
+def _has_own_default(config: RouterConfig) -> bool:
+    return any(getattr(config, name) is not None for name in ("threshold", "strong_share", *_STORED))
+
+
+def _default_threshold(router: ServedRouter, config: RouterConfig) -> float | None:
+    if config.threshold is not None:
+        return config.threshold
+    for rule in _STORED:
+        wanted = getattr(config, rule)
+        if wanted is not None:
+            found = router.stored_threshold(rule, wanted)
+            if found is None:
+                raise ConfigError(f"routers.{router.name}.{rule}: {no_stored_threshold(router, rule, wanted)}")
+            return found
+    if router.calibration is not None:
+        return router.calibration.threshold(_DEFAULT_SHARE if config.strong_share is None else config.strong_share)
+    if config.strong_share is not None:
+        raise ConfigError(
+            f"routers.{router.name}.strong_share needs a calibration for this checkpoint and pair: "
+            "calibrate it with `pointsman calibrate`, or give a threshold"
+        )
+    return None
+
+
+def _embedder_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: read_key(value).value if name == "api_key" else value for name, value in options.items()}

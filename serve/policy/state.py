@@ -1,0 +1,219 @@
+"""What the policies remember: it outlives reloads, and with a store also restarts."""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, Protocol, TypeVar
+from zoneinfo import ZoneInfo
+
+from pointsman.core.errors import StoreError
+from pointsman.core.recent import RecentWinRates
+from pointsman.core.sessions import Sessions
+from pointsman.core.share_control import ShareControl
+from pointsman.core.traffic import TrafficShape
+from pointsman.serve.config import SettingConfig
+from pointsman.serve.policy.budget import Budget
+from pointsman.serve.policy.live_share import LiveShare
+from pointsman.serve.request.record import Record
+
+__all__ = ["PolicyMemory", "StatusStore"]
+
+_LOG = logging.getLogger(__name__)
+_STATE = "policy state"
+_OVERRIDE = "policy override"
+_SAVE_EVERY = 15  # turns of the loop
+_TURN_S = 2.0
+_MAX_KEY_BUDGETS = 10_000
+_MAX_SHARES = 1000
+T = TypeVar("T")
+
+
+class StatusStore(Protocol):
+    """Where facts are kept that processes share."""
+
+    async def status(self, name: str) -> Any | None: ...
+
+    async def set_status(self, name: str, value: Any) -> Any: ...
+
+
+class PolicyMemory:
+    """The state of every rule, made when it is first needed.
+
+    Attributes:
+        live: where the last requests of each router went.
+    """
+
+    def __init__(self, store: Callable[[], StatusStore | None] = lambda: None) -> None:
+        """Remembers nothing yet.
+
+        Args:
+            store: gives the store, where there is one; it is asked when the state is read and written.
+        """
+        self._store = store
+        self._stored: Mapping[str, Any] = {}
+        self._recent: dict[str, RecentWinRates] = {}
+        self._shares: OrderedDict[str, ShareControl] = OrderedDict()
+        self._budgets: dict[str, tuple[Any, Budget]] = {}
+        self._key_budgets: OrderedDict[tuple[str, str], tuple[Any, Budget]] = OrderedDict()
+        self._traffic: tuple[str, TrafficShape] | None = None
+        self._sessions: tuple[tuple[int, float], Sessions] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._override: tuple[str, SettingConfig] | None = None
+        self.live: dict[str, LiveShare] = {}
+
+    async def start(self) -> None:
+        """Reads what was stored, and begins to store."""
+        store = self._store()
+        if store is None:
+            return
+        try:
+            row = await store.status(_STATE)
+            self._stored = row.value if row is not None and isinstance(row.value, dict) else {}
+            await self._read_override(store)
+        except StoreError as error:
+            _LOG.warning("the state of the policies was not read, they begin anew: %s", error)
+        self._task = asyncio.get_running_loop().create_task(self._keep_stored(store))
+
+    async def close(self) -> None:
+        """Stores the state for the last time."""
+        if self._task is None:
+            return
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+        self._task = None
+        store = self._store()
+        if store is not None:
+            await self._save(store)
+
+    def __call__(self, record: Record) -> None:
+        """Learns what a request cost that has ended."""
+        exchange = record.exchange
+        if exchange is None:
+            return
+        strong = exchange.pair is not None and record.model == exchange.pair[0]
+        budgets = exchange.ruled.budgets if exchange.ruled is not None else ()
+        for budget in budgets:
+            budget.end(id(exchange), record.cost_usd, strong=strong)
+        if record.cost_usd is not None:
+            for _, budget in self._budgets.values():
+                if budget not in budgets:
+                    budget.spend_other(record.cost_usd)
+
+    def override(self, digest: str) -> SettingConfig | None:
+        """What an administrator has put in place of the setting of the configuration with this digest."""
+        return self._override[1] if self._override is not None and self._override[0] == digest else None
+
+    async def set_override(self, digest: str, setting: SettingConfig | None) -> None:
+        """Puts `setting` in place of the configured one, or the configured one back, here and in the other processes.
+
+        Raises:
+            StoreError: the others could not be told.
+        """
+        self._override = (digest, setting) if setting is not None else None
+        store = self._store()
+        if store is not None:
+            value = {"digest": digest, "setting": setting.model_dump()} if setting is not None else None
+            await store.set_status(_OVERRIDE, value)
+
+    def recent(self, router: str, quantiles: Callable[[], tuple[float, ...]]) -> RecentWinRates:
+        """The recent win rates of a router; `quantiles` are its calibration's."""
+        if router not in self._recent:
+            stored = self._part("recent").get(router)
+            self._recent[router] = _restored(RecentWinRates, stored) or RecentWinRates(quantiles())
+        return self._recent[router]
+
+    def share(self, name: str, target: float, **sides: bool) -> ShareControl:
+        """The controller of a share."""
+        control = self._shares.get(name)
+        if control is None or control.target != target:
+            owed = self._part("owed").get(name, 0.0) if control is None else control.owed
+            control = ShareControl(target, owed=owed if isinstance(owed, (int, float)) else 0.0, **sides)
+            self._shares[name] = control
+            if len(self._shares) > _MAX_SHARES:
+                self._shares.popitem(last=False)
+        return control
+
+    def traffic(self, zone: str, rates: tuple[float, ...] | None) -> TrafficShape:
+        """The usual traffic by the hour of a zone; `rates` until it is learned."""
+        if self._traffic is None or self._traffic[0] != zone:
+            stored = self._part("traffic") if self._traffic is None else {}
+            known = stored.get("rates") if stored.get("zone") == zone else None
+            place = ZoneInfo(zone)
+            shape = _restored(lambda kept: TrafficShape(kept, zone=place), known) or TrafficShape(rates, zone=place)
+            self._traffic = (zone, shape)
+        return self._traffic[1]
+
+    def budget(self, name: str, key: str | None, terms: Any, make: Callable[[], Budget]) -> Budget:
+        """The state of a budget, anew where its terms have changed.
+
+        Of the many of single keys, those that were asked for longest ago are let go.
+        """
+        if key is None:
+            if name not in self._budgets or self._budgets[name][0] != terms:
+                self._budgets[name] = (terms, make())
+            return self._budgets[name][1]
+        found = self._key_budgets.get((name, key))
+        if found is None or found[0] != terms:
+            found = self._key_budgets[name, key] = (terms, make())
+        self._key_budgets.move_to_end((name, key))
+        if len(self._key_budgets) > _MAX_KEY_BUDGETS:
+            self._key_budgets.popitem(last=False)
+        return found[1]
+
+    def sessions(self, size: int, ttl_s: float) -> Sessions:
+        """The models of conversations."""
+        if self._sessions is None or self._sessions[0] != (size, ttl_s):
+            self._sessions = ((size, ttl_s), Sessions(size=size, ttl_s=ttl_s))
+        return self._sessions[1]
+
+    def state(self) -> dict[str, Any]:
+        """What to store, as JSON-ready types."""
+        kept = {
+            "recent": {name: [round(q, 6) for q in recent.quantiles()] for name, recent in self._recent.items()},
+            "owed": {name: round(control.owed, 6) for name, control in self._shares.items()},
+        }
+        if self._traffic is not None and self._traffic[1].known:
+            kept["traffic"] = {"zone": self._traffic[0], **self._traffic[1].to_dict()}
+        return {**self._stored, **kept}
+
+    def _part(self, name: str) -> dict[str, Any]:
+        """A part of what was stored; empty where it is damaged."""
+        part = self._stored.get(name)
+        return part if isinstance(part, dict) else {}
+
+    async def _keep_stored(self, store: StatusStore) -> None:
+        turn = 0
+        while True:
+            await asyncio.sleep(_TURN_S)
+            turn += 1
+            try:
+                await self._read_override(store)
+            except StoreError as error:
+                _LOG.debug("the policy's override was not read: %s", error)
+            if turn % _SAVE_EVERY == 0:
+                await self._save(store)
+
+    async def _read_override(self, store: StatusStore) -> None:
+        row = await store.status(_OVERRIDE)
+        value = row.value if row is not None else None
+        self._override = _restored(lambda kept: (kept["digest"], SettingConfig.model_validate(kept["setting"])), value)
+
+    async def _save(self, store: StatusStore) -> None:
+        try:
+            await store.set_status(_STATE, self.state())
+        except StoreError as error:
+            _LOG.warning("the state of the policies was not stored: %s", error)
+
+
+def _restored(make: Callable[[Any], T], stored: Any) -> T | None:
+    """What was stored, made again; None where there is nothing, or it is damaged."""
+    if stored is None:
+        return None
+    try:
+        return make(stored)
+    except (ValueError, TypeError, KeyError) as error:
+        _LOG.warning("a part of the policies' stored state is damaged and begins anew: %s", error)
+        return None

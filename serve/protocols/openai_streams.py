@@ -1,0 +1,177 @@
+"""What an event stream has told so far: whether its answer is complete or has failed, and how long it is."""
+
+import json
+from abc import ABC, abstractmethod
+from typing import Any
+
+import orjson
+
+from pointsman.serve.http.errors import UpstreamFailure
+from pointsman.serve.protocols.edit_json import hide_usage
+from pointsman.serve.protocols.token_count import TextSample
+from pointsman.serve.protocols.usage import Usage, read_usage
+
+__all__ = ["DONE", "ChatStream", "EventStream", "ResponsesStream"]
+
+DONE = b"data: [DONE]\n\n"
+_MAX_MESSAGE = 500
+
+
+class EventStream(ABC):
+    """One stream.
+
+    Attributes:
+        finished: the answer is complete, though more may follow, such as its usage.
+        done: nothing more follows.
+        begun: something has come.
+        failed: the stream broke, or the upstream reported an error in its midst.
+        failure: how it broke; None where it did not, or the upstream told so itself.
+        usage: tokens as the upstream reports them; None until it does.
+        prompt: what it reports of the prompt before the answer; None where it does not.
+        answer: what was said so far.
+        thought: likewise of what the model thought aloud before.
+        hides_usage: the usage was asked for here and not by the client, who is not shown it.
+    """
+
+    closing: bytes = b""  # the event that ends a finished stream, where its protocol wants one
+
+    def __init__(self) -> None:
+        self.begun = False
+        self.finished = False
+        self.done = False
+        self.failed = False
+        self.failure: UpstreamFailure | None = None
+        self.usage: Usage | None = None
+        self.prompt: Usage | None = None
+        self.answer = TextSample()
+        self.thought = TextSample()
+        self.hides_usage = False
+
+    def see(self, data: bytes) -> None:
+        """Takes note of one event's data.
+
+        Raises:
+            UpstreamFailure: the data is neither a JSON object nor [DONE], or is an error and the first there is.
+        """
+        if data.strip() == b"[DONE]":
+            self.done = True
+        elif data.strip():
+            event = _read(data)
+            if error := self._error(event):
+                if not self.begun:
+                    raise UpstreamFailure(f"the upstream answered with an error: {_error_message(error)}")
+                self.failed = True
+            self.begun = True
+            self._note(event)
+
+    def n_tokens(self) -> int:
+        """Tokens of everything that was said and thought so far, counted here."""
+        return self.answer.n_tokens() + self.thought.n_tokens()
+
+    def show(self, events: bytes) -> bytes:
+        """What the client is shown of complete events: every byte, but for a usage that it did not ask for."""
+        return events
+
+    def error_event(self, failure: UpstreamFailure) -> bytes:
+        """The event that ends a broken stream."""
+        return b"data: " + failure.body() + b"\n\n"
+
+    def _error(self, event: dict[str, Any]) -> object:
+        """What the event reports as an error; something false where it reports none."""
+        return event.get("error")
+
+    @abstractmethod
+    def _note(self, event: dict[str, Any]) -> None:
+        """Takes note of an event: sets `finished`, `done` and `usage`, adds to `answer`."""
+
+
+class ChatStream(EventStream):
+    """A stream of chat completion chunks: complete with a finish_reason, ended by [DONE]."""
+
+    closing = DONE
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._begun: set[int] = set()  # places of the answers, of which n > 1 asks for several
+        self._ended: set[int] = set()
+
+    def show(self, events: bytes) -> bytes:
+        return hide_usage(events) if self.hides_usage else events
+
+    def _note(self, event: dict[str, Any]) -> None:
+        choices = event.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
+            if isinstance(choice, dict):
+                self._note_choice(choice)
+        if event.get("usage") is not None:
+            self.usage = read_usage(event["usage"]) or self.usage
+
+    def _note_choice(self, choice: dict[str, Any]) -> None:
+        self._note_place(choice)
+        delta = choice.get("delta")
+        if isinstance(delta, dict):
+            self._note_delta(delta)
+
+    def _note_place(self, choice: dict[str, Any]) -> None:
+        place = choice.get("index")
+        place = place if isinstance(place, int) else 0
+        places = self._ended if choice.get("finish_reason") else self._begun
+        if place not in places:
+            places.add(place)
+            self.finished = self._begun <= self._ended
+
+    def _note_delta(self, delta: dict[str, Any]) -> None:
+        self.answer.add(delta.get("content"))
+        if len(delta) > 1 or "content" not in delta:
+            self.thought.add(delta.get("reasoning_content") or delta.get("reasoning"))
+            self.answer.add(delta.get("refusal"))
+            calls = delta.get("tool_calls")
+            for call in calls if isinstance(calls, list) else ():
+                function = call.get("function") if isinstance(call, dict) else None
+                self.answer.add(function.get("arguments") if isinstance(function, dict) else None)
+
+
+class ResponsesStream(EventStream):
+    """A stream of the Responses API: complete and ended by response.completed or response.incomplete."""
+
+    def error_event(self, failure: UpstreamFailure) -> bytes:
+        body = {**orjson.loads(failure.body()), "type": "error", "code": failure.code, "message": str(failure)}
+        return b"event: error\ndata: " + orjson.dumps(body) + b"\n\n"
+
+    def _error(self, event: dict[str, Any]) -> object:
+        if event.get("type") == "response.failed":
+            response = event.get("response")
+            return (response.get("error") if isinstance(response, dict) else None) or "response.failed"
+        return event if event.get("type") == "error" else None
+
+    def _note(self, event: dict[str, Any]) -> None:
+        kind = event.get("type")
+        if isinstance(kind, str) and kind.endswith(".delta") and "audio" not in kind:
+            (self.thought if "reasoning" in kind else self.answer).add(event.get("delta"))
+        elif kind in ("response.completed", "response.incomplete", "response.failed"):
+            response = event.get("response")
+            self.usage = read_usage(response.get("usage") if isinstance(response, dict) else None)
+            self.finished = self.done = kind != "response.failed"
+
+
+def _read(data: bytes) -> dict[str, Any]:
+    try:
+        chunk = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        chunk = _read_leniently(data)
+    if not isinstance(chunk, dict):
+        raise UpstreamFailure("the upstream sent a stream event that is no JSON object", code="upstream_malformed")
+    return chunk
+
+
+def _error_message(error: object) -> str:
+    message = error.get("message") if isinstance(error, dict) else error
+    return str(message)[:_MAX_MESSAGE]
+
+
+def _read_leniently(data: bytes) -> Any:
+    """What some upstreams send and clients read, though it is no JSON: NaN, infinities, lone surrogates."""
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        raise UpstreamFailure("the upstream sent a stream event that is not JSON", code="upstream_malformed") from None

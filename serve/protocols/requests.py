@@ -1,0 +1,274 @@
+"""Reads a chat request: only `model`, `messages` and `stream` are looked at, everything else is the upstream's."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import orjson
+
+from pointsman.serve.http.errors import RequestError
+from pointsman.serve.protocols.model_field import AUTO
+
+__all__ = [
+    "ChatRequest",
+    "prompt_text",
+    "read_chat",
+    "read_embeddings",
+    "read_messages",
+    "read_object",
+    "read_question",
+    "read_responses",
+]
+
+_TEXT_PARTS = ("text", "input_text")
+_MAX_DEPTH = 300  # levels of arrays and objects: whatever goes through a document recursively gets to its end
+_MAX_MODEL = 300  # characters of a model field: it is remembered, and repeated in messages
+_TOO_DEEP = f"the body is nested too deeply, wanted at most {_MAX_DEPTH} levels"
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """One request as it came.
+
+    Attributes:
+        body: the JSON as received; passed on byte by byte but for the model's name.
+        document: the same, parsed.
+        model: the `model` field.
+        stream: whether an event stream is wanted.
+        prompt: text of the last user turn; "" where it has none.
+    """
+
+    body: bytes
+    document: Mapping[str, Any]
+    model: str
+    stream: bool
+    prompt: str
+
+
+def read_chat(body: bytes) -> ChatRequest:
+    """The chat request in a JSON body.
+
+    Raises:
+        RequestError: 400, naming the parameter, its value and what was wanted.
+    """
+    document = read_object(body)
+    return ChatRequest(body, document, _model(document), _stream(document), prompt_text(document))
+
+
+def read_messages(body: bytes) -> ChatRequest:
+    """The request of Anthropic's Messages API in a JSON body.
+
+    Its prompt is the text of the last user turn that holds more than tools' results: those are not what was asked.
+
+    Raises:
+        RequestError: 400, naming the parameter, its value and what was wanted.
+    """
+    document = read_object(body)
+    return ChatRequest(body, document, _model(document), _stream(document), prompt_text(document, is_asked=_is_asked))
+
+
+def read_responses(body: bytes) -> ChatRequest:
+    """The request of the Responses API in a JSON body; its prompt is `input`, or the last user item's text.
+
+    Raises:
+        RequestError: 400, naming the parameter, its value and what was wanted.
+    """
+    document = read_object(body)
+    return ChatRequest(body, document, _model(document), _stream(document), _input_text(document))
+
+
+def read_embeddings(body: bytes) -> ChatRequest:
+    """The embedding request in a JSON body; it has no prompt to route by.
+
+    Raises:
+        RequestError: 400, naming the parameter, its value and what was wanted.
+    """
+    document = read_object(body)
+    return ChatRequest(body, document, _model(document), False, "")
+
+
+def read_question(body: bytes) -> ChatRequest:
+    """The request for a decision in a JSON body: a chat request, or {"prompt": ...}; `model` may be left out.
+
+    Raises:
+        RequestError: 400, naming the parameter, its value and what was wanted.
+    """
+    document = read_object(body)
+    model = _model(document) if "model" in document else AUTO
+    if "prompt" not in document:
+        return ChatRequest(body, document, model, False, prompt_text(document))
+    if not isinstance(document["prompt"], str) or "messages" in document:
+        problem = "together with messages" if "messages" in document else _shown(document, "prompt")
+        raise RequestError(f"prompt is {problem}, wanted either prompt, a string, or messages", param="prompt")
+    return ChatRequest(body, document, model, False, _clean(document["prompt"]))
+
+
+def read_object(body: bytes) -> dict[str, Any]:
+    """The JSON object in a body.
+
+    Raises:
+        RequestError: 400 where it is no JSON, not UTF-8, nested too deeply, or another type than an object.
+    """
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        document = _read_leniently(body, error)
+    if not isinstance(document, dict):
+        raise RequestError(f"the body is a JSON {_json_type(document)}, wanted an object with model and messages")
+    if body.count(b"[") + body.count(b"{") > _MAX_DEPTH and _is_too_deep(document):
+        raise RequestError(_TOO_DEEP)
+    return document
+
+
+def _is_too_deep(document: dict[str, Any]) -> bool:
+    level: list[Any] = [document]
+    for _ in range(_MAX_DEPTH):
+        inner = [part.values() if isinstance(part, dict) else part for part in level]
+        level = [value for values in inner for value in values if isinstance(value, (dict, list))]
+        if not level:
+            return False
+    return True
+
+
+def _stream(document: Mapping[str, Any]) -> bool:
+    stream = document.get("stream")
+    if stream is not None and not isinstance(stream, bool):
+        raise RequestError(f"stream is {_shown(document, 'stream')}, wanted true or false", param="stream")
+    return bool(stream)
+
+
+def _input_text(document: Mapping[str, Any]) -> str:
+    given = document.get("input")
+    if given is None or isinstance(given, str):
+        return _content_text(given, "input")
+    if not isinstance(given, list):
+        raise RequestError(f"input is {_brief(given)}, wanted a string or an array of items", param="input")
+    for i, item in enumerate(given):
+        if not isinstance(item, dict):
+            raise RequestError(f"input[{i}] is {_brief(item)}, wanted an object", param=f"input[{i}]")
+    last = next((i for i in reversed(range(len(given))) if given[i].get("role") == "user"), None)
+    return "" if last is None else _content_text(given[last].get("content"), f"input[{last}].content")
+
+
+def _model(document: Mapping[str, Any]) -> str:
+    model = document.get("model")
+    if not isinstance(model, str) or not model:
+        raise RequestError(
+            f"model is {_shown(document, 'model')}, wanted a string such as 'auto' or 'router-mf-0.5'; "
+            "GET /v1/models lists what there is",
+            param="model",
+        )
+    if len(model) > _MAX_MODEL:
+        message = f"model has {len(model)} characters, wanted at most {_MAX_MODEL}"
+        raise RequestError(message, status=404, param="model", code="model_not_found")
+    return model
+
+
+def prompt_text(document: Mapping[str, Any], *, is_asked: Callable[[Mapping[str, Any]], bool] | None = None) -> str:
+    """Text of the last user turn, its text parts joined by newlines; of the last turn where no turn is the user's.
+
+    Args:
+        is_asked: whether a turn counts as the user's; by its role if None.
+
+    Raises:
+        RequestError: 400 where `messages` is not a non-empty array of messages with roles.
+    """
+    messages = document.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise RequestError(
+            f"messages is {_shown(document, 'messages')}, wanted a non-empty array of messages such as "
+            '{"role": "user", "content": "Hello"}',
+            param="messages",
+        )
+    for i, message in enumerate(messages):
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+            raise RequestError(
+                f"messages[{i}] is {_brief(message)}, wanted an object with a role and a content",
+                param=f"messages[{i}]",
+            )
+    is_asked = is_asked or _is_users
+    last = next((i for i in reversed(range(len(messages))) if is_asked(messages[i])), len(messages) - 1)
+    return _content_text(messages[last].get("content"), f"messages[{last}].content")
+
+
+def _is_users(message: Mapping[str, Any]) -> bool:
+    return bool(message["role"] == "user")
+
+
+def _is_asked(message: Mapping[str, Any]) -> bool:
+    """Whether a turn of the Messages API is the user's own, and not the results of tools alone."""
+    content = message.get("content")
+    results = isinstance(content, list) and all(isinstance(p, dict) and p.get("type") == "tool_result" for p in content)
+    return _is_users(message) and not (content and results)
+
+
+def _content_text(content: object, where: str) -> str:
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return _clean(content)
+    if not isinstance(content, list):
+        raise RequestError(f"{where} is {_brief(content)}, wanted a string or an array of parts", param=where)
+    return _clean("\n".join(_texts(content, where)))
+
+
+def _texts(parts: Sequence[object], where: str) -> list[str]:
+    texts = []
+    for i, part in enumerate(parts):
+        if not isinstance(part, dict) or not isinstance(part.get("type"), str):
+            raise RequestError(
+                f'{where}[{i}] is {_brief(part)}, wanted a part such as {{"type": "text", "text": "Hello"}}',
+                param=f"{where}[{i}]",
+            )
+        if part["type"] in _TEXT_PARTS:
+            if not isinstance(part.get("text"), str):
+                raise RequestError(
+                    f"{where}[{i}].text is {_brief(part.get('text'))}, wanted a string", param=f"{where}[{i}].text"
+                )
+            texts.append(part["text"])
+    return texts
+
+
+def _clean(text: str) -> str:
+    """`text` without lone surrogates, which JSON may carry and no tokenizer can read."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _read_leniently(body: bytes, error: orjson.JSONDecodeError) -> Any:
+    """What JSON's grammar allows and orjson does not: lone surrogates, numbers beyond double precision."""
+    try:
+        return json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+    except UnicodeDecodeError:
+        raise RequestError("the body is not valid UTF-8") from None
+    except RecursionError:
+        raise RequestError(_TOO_DEEP) from None
+    except ValueError:
+        raise RequestError(f"the body is not valid JSON: {error}") from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _shown(document: Mapping[str, Any], key: str) -> str:
+    return _brief(document[key]) if key in document else "missing"
+
+
+def _brief(value: object) -> str:
+    if isinstance(value, (dict, list)):
+        return f"an empty {_json_type(value)}" if not value else f"an {_json_type(value)} of {len(value)}"
+    text = repr(value) if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _json_type(value: object) -> str:
+    if isinstance(value, dict):
+        return "object"
+    if isinstance(value, list):
+        return "array"
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    return "string" if isinstance(value, str) else "number"

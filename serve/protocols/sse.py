@@ -1,0 +1,174 @@
+"""Server-sent events: complete ones passed on byte by byte, broken streams never passed off as success."""
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
+from typing import Self
+
+from pointsman.serve.http.errors import UpstreamFailure
+from pointsman.serve.protocols.openai_streams import EventStream
+from pointsman.serve.upstreams.base import ByteStream
+
+__all__ = [
+    "MAX_EVENT_BYTES",
+    "EventBuffer",
+    "PrimedStream",
+    "event_data",
+    "relay_events",
+]
+
+MAX_EVENT_BYTES = 32 * 1024 * 1024
+_LINGER_S = 0.5  # how long an upstream may take to hang up after [DONE]
+_END = re.compile(rb"(?>\r\n|\n|\r){2,}")
+_LINE = re.compile(rb"\r\n|\n|\r")
+
+
+class EventBuffer:
+    """Cuts a byte stream after its last complete event."""
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+
+    def feed(self, chunk: bytes) -> bytes:
+        """The bytes that complete events, in order; the rest is held until its event is complete."""
+        if not self._held and chunk.endswith(b"\n\n"):
+            return chunk
+        searched = max(0, len(self._held) - 3)
+        self._held += chunk
+        end = 0
+        for match in _END.finditer(self._held, searched):
+            end = match.end()
+        if len(self._held) - end > MAX_EVENT_BYTES:
+            raise UpstreamFailure(f"the upstream sent an event of more than {MAX_EVENT_BYTES} bytes")
+        complete = bytes(self._held[:end])
+        del self._held[:end]
+        return complete
+
+    @property
+    def rest(self) -> bytes:
+        """What is held of an event that is not complete."""
+        return bytes(self._held)
+
+
+def event_data(events: bytes) -> list[bytes]:
+    """The data of complete events, its lines joined by newlines; events without data are left out."""
+    found = []
+    lines: list[bytes] = []
+    for line in [*_LINE.split(events), b""]:
+        if line.startswith(b"data:"):
+            lines.append(line[6:] if line[5:6] == b" " else line[5:])
+        elif not line and lines:
+            found.append(b"\n".join(lines))
+            lines = []
+    return found
+
+
+async def relay_events(
+    chunks: ByteStream, stream: EventStream, *, on_end: Callable[[], None] | None = None
+) -> AsyncGenerator[bytes, None]:
+    """Passes a stream on event by event, each as soon as it is complete and byte by byte as it came.
+
+    A stream that breaks (cut, stalled, malformed, ended before its answer was complete) ends with an error event and
+    without [DONE]. One that is complete but for a missing [DONE] gets it.
+
+    Args:
+        on_end: called when nothing more is passed on, for whatever reason.
+
+    Raises:
+        UpstreamFailure: it broke before anything was passed on.
+    """
+    buffer, started = EventBuffer(), False
+    async with aclosing(chunks):
+        try:
+            while not stream.failed and (chunk := await _next(chunks, _LINGER_S if stream.done else None)) is not None:
+                events = buffer.feed(chunk)
+                for sane in _sane(events, stream):
+                    if shown := stream.show(sane):
+                        started = True
+                        yield shown
+            if not stream.failed:
+                for last in _finish(buffer.rest, stream):
+                    if shown := stream.show(last):
+                        started = True
+                        yield shown
+        except UpstreamFailure as failure:
+            if not started:
+                raise
+            if not stream.done:
+                stream.failed, stream.failure = True, failure
+                yield stream.error_event(failure)
+        finally:
+            if on_end is not None:
+                on_end()
+
+
+class PrimedStream:
+    """A relayed stream whose first event has already arrived."""
+
+    def __init__(self, first: bytes, rest: AsyncGenerator[bytes, None]) -> None:
+        self._first = first
+        self._rest = rest
+
+    @classmethod
+    async def open(cls, events: AsyncGenerator[bytes, None]) -> Self:
+        """Waits for the first event.
+
+        Raises:
+            UpstreamFailure: there is none.
+        """
+        return cls(await anext(events), events)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._first:
+            first, self._first = self._first, b""
+            return first
+        return await anext(self._rest)
+
+    async def aclose(self) -> None:
+        """Hangs up."""
+        await self._rest.aclose()
+
+
+async def _next(chunks: ByteStream, timeout_s: float | None) -> bytes | None:
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await chunks.__anext__()
+    except (StopAsyncIteration, TimeoutError):
+        return None
+
+
+def _sane(events: bytes, stream: EventStream) -> Iterator[bytes]:
+    """`events` if all are well-formed; else those up to the first malformed one, and then its failure."""
+    start = 0
+    for end in _END.finditer(events):
+        try:
+            for data in event_data(events[start : end.end()]):
+                stream.see(data)
+        except UpstreamFailure:
+            if start:
+                yield events[:start]
+            raise
+        start = end.end()
+        if stream.failed:
+            break
+    if start:
+        yield events[:start]
+
+
+def _finish(rest: bytes, stream: EventStream) -> Iterator[bytes]:
+    """What is still to be said when the upstream has hung up."""
+    try:
+        for data in event_data(rest):
+            stream.see(data)
+    except UpstreamFailure:
+        raise UpstreamFailure("the upstream ended its stream inside an event", code="upstream_cut") from None
+    if rest:
+        yield rest + b"\n\n" if rest.strip() else rest
+    if not stream.finished and not stream.done:
+        raise UpstreamFailure("the upstream ended its stream before the answer was complete", code="upstream_cut")
+    if not stream.done and stream.closing:
+        yield stream.closing

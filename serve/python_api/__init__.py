@@ -1,0 +1,1 @@
+"""The same routing in Python, without a server."""

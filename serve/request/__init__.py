@@ -1,0 +1,1 @@
+"""What one request is: its context, record, conversation and ids."""

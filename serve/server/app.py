@@ -1,0 +1,105 @@
+"""The HTTP server as an ASGI application."""
+
+from collections.abc import Callable
+from functools import partial
+
+from starlette.types import ASGIApp
+
+from pointsman.serve.auth.keys import KeyRing, Keys
+from pointsman.serve.auth.rate_limits import RateLimits
+from pointsman.serve.auth.require_key import RequireKey
+from pointsman.serve.auth.same_origin import ListedPagesOnly, OwnPagesOnly
+from pointsman.serve.config import Config
+from pointsman.serve.config.load import make_config
+from pointsman.serve.dashboard.about import facts_now
+from pointsman.serve.engine.engine import Engine
+from pointsman.serve.observers.prometheus import Metrics
+from pointsman.serve.observers.refusals import Refusals
+from pointsman.serve.observers.request_log import log_request
+from pointsman.serve.protocols.anthropic_errors import MessagesErrors
+from pointsman.serve.protocols.surfaces import CHAT, COUNT_TOKENS, EMBEDDINGS, MESSAGES, RESPONSES
+from pointsman.serve.server.endpoints.completions import Completions, Health, MetricsText, Ready
+from pointsman.serve.server.fast_path import Dispatch
+from pointsman.serve.server.hot_swap import Application
+from pointsman.serve.server.reload import Reloader
+
+__all__ = ["create_app"]
+
+_SURFACES = (CHAT, RESPONSES, EMBEDDINGS, MESSAGES, COUNT_TOKENS)
+_ANTHROPIC = (MESSAGES, COUNT_TOKENS)
+_KEYED_PATHS = (*(f"/v1{surface.path}" for surface in _SURFACES), "/v1/route", "/v1/models", "/v1/feedback")
+_HEADERS = ("model", "router", "win-rate", "threshold", "policy", "reason", "chain", "request-id")
+
+
+def create_app(
+    config: Config | None = None, *, engine: Engine | None = None, reloader: Reloader | None = None
+) -> Application:
+    """The ASGI application; its engine starts and closes with it.
+
+    Args:
+        config: what to serve; the bundled router before the stand-ins if None.
+        engine: an engine that was made already, instead of one made from `config`.
+        reloader: has further engines take over; this one stays if None.
+
+    Raises:
+        ConfigError: a model or router cannot be resolved.
+        CheckpointError, EmbedderMismatchError: a router's checkpoint is damaged or does not fit.
+    """
+    engine = engine or Engine(config or make_config())
+    metrics = Metrics(engine.services, parts=engine.memory.registry)
+    guard = _guard(engine, metrics)
+    if reloader is not None:
+        reloader.observe(metrics.reloaded)
+    return Application(engine, lambda current: _routes(current, metrics, guard), reloader)
+
+
+def _routes(engine: Engine, metrics: Metrics, ask_for_key: Callable[[ASGIApp], ASGIApp] | None) -> ASGIApp:
+    """What answers with one engine.
+
+    Args:
+        ask_for_key: before an endpoint; None where no keys are asked for, which only a restart changes.
+    """
+    server, hosts = engine.config.server, engine.config.dashboard.hosts
+    guard = ask_for_key or partial(ListedPagesOnly, origins=server.cors_origins, hosts=hosts)
+    metrics.show(engine.services, digest=engine.digest)
+    if engine.memory.live is not None:
+        engine.memory.live.show(partial(facts_now, engine))
+    observers = (*engine.memory.observers, *((log_request,) if server.log_requests else ()))
+    endpoints: dict[tuple[str, str], ASGIApp] = {
+        ("GET", "/health"): Health(),
+        ("GET", "/ready"): Ready(engine),
+        ("GET", "/metrics"): MetricsText(metrics),
+    }
+    for surface in _SURFACES:
+        answer = guard(Completions(engine, surface, limits=server, metrics=metrics, observers=observers))
+        endpoints["POST", f"/v1{surface.path}"] = MessagesErrors(answer) if surface in _ANTHROPIC else answer
+
+    def make_rest() -> ASGIApp:
+        from pointsman.serve.server.fastapi_app import make_framework_app
+
+        own = ask_for_key or partial(OwnPagesOnly, hosts=hosts)
+        return make_framework_app(engine, endpoints, guard=guard, own=own, asks_for_keys=ask_for_key is not None)
+
+    served: ASGIApp = Dispatch(endpoints, make_rest)
+    if server.cors_origins:
+        from starlette.middleware.cors import CORSMiddleware
+
+        served = CORSMiddleware(
+            served,
+            allow_origins=list(server.cors_origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=[f"x-pointsman-{name}" for name in _HEADERS],
+        )
+    return served if engine.memory.tracing is None else engine.memory.tracing.app(served)
+
+
+def _guard(engine: Engine, metrics: Metrics) -> Callable[[ASGIApp], ASGIApp] | None:
+    """What asks for a key before an endpoint; None where no keys are configured."""
+    keys_file = engine.config.server.keys_file
+    keys: Keys | None = KeyRing(keys_file) if keys_file is not None else engine.memory.keys
+    if keys is None:
+        return None
+    refused = Refusals(metrics, paths=_KEYED_PATHS, log=engine.config.server.log_requests)
+    rates = RateLimits()
+    return lambda app: RequireKey(app, keys, rates=rates, refused=refused)

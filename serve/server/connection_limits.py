@@ -1,0 +1,227 @@
+"""The HTTP protocol on the clients' side: uvicorn's, with limits on the head of a request.
+
+Without them a client could hold a connection for ever by sending its headers a byte at a time, or by reading nothing of
+its answer, or fill the memory with headers that never end.
+"""
+
+import asyncio
+from functools import partial
+from typing import Any
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from pointsman.serve.config import ServerConfig
+from pointsman.serve.http.errors import error_body
+
+__all__ = ["LimitedProtocol", "limit_heads"]
+
+_CLOSING_S = 1.0  # for the client to read why
+_LAST_REQUEST_S = 0.5  # at the server's end, for one that is on its way
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """One client's connection."""
+
+    def __init__(
+        self, *, header_timeout_s: float, max_header_bytes: int, stall_timeout_s: float, **uvicorns: Any
+    ) -> None:
+        """As uvicorn makes it.
+
+        Args:
+            header_timeout_s: for the head of a request to arrive, the first one's from the connection on.
+            max_header_bytes: of the head of a request.
+            stall_timeout_s: for the client to take some of what waits for it.
+        """
+        super().__init__(**uvicorns)
+        self._header_timeout_s = header_timeout_s
+        self._max_header_bytes = max_header_bytes
+        self._stall_timeout_s = stall_timeout_s
+        self._stalled: asyncio.TimerHandle | None = None
+        self._n_head = self._n_read = 0
+        self._in_head = self._declines = self._too_large = self._refused = self._ending = False
+        self._late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(_JoinedWrites(transport, self.loop))  # type: ignore[arg-type]
+        self._wait_for_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        self.resume_writing()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._watch_reader(self.transport.get_write_buffer_size())
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+        super().resume_writing()
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        self._unset_keepalive_if_required()
+        left: bytes | None = data
+        while left is not None:
+            left = self._parse(left)
+        if self.cycle is None or self.cycle.response_complete:
+            self._wait_for_head()
+
+    def on_message_begin(self) -> None:
+        self._in_head, self._n_head, self._declines = True, 0, False
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._declines = self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
+        if self._declines:
+            return
+        self._in_head = False
+        self._stop_waiting()
+        if self._n_head + self._n_read > self._max_header_bytes:  # what was read may hold some of the body
+            size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+            self._too_large = size > self._max_header_bytes
+            if self._too_large:
+                raise ValueError(size)  # ends the parsing, and comes back as send_400_response
+        super().on_headers_complete()
+        if self._ending or self.parser.should_upgrade():  # after CONNECT nothing that follows can be read
+            self.cycle.keep_alive = False
+
+    def shutdown(self) -> None:
+        """The server ends: what is being answered is the last request, or what comes within a moment."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            super().shutdown()
+        elif not self._ending:
+            self._ending = True
+            self.loop.call_later(_LAST_REQUEST_S, super().shutdown)
+
+    def on_message_complete(self) -> None:
+        if not self._declines:
+            super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._in_head and self.cycle.response_complete:  # the next request began to arrive during this one
+            self._wait_for_head()
+
+    def _parse(self, data: bytes) -> bytes | None:
+        """Reads what has arrived; gives what is to be read in its place, None where nothing is left."""
+        self._n_read = len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.send_400_response("")
+        except httptools.HttpParserUpgrade as upgrade:
+            return self._without_upgrade() + data[upgrade.args[0] :] if self._declines else None
+        if self._in_head:
+            self._n_head += len(data)
+            if self._n_head > self._max_header_bytes:
+                self._refuse_large()
+        return None
+
+    def _without_upgrade(self) -> bytes:
+        """The head of a request that wishes for another protocol, such as HTTP/2, without its wish, for a new parser.
+
+        The old one would take what follows the head for the other protocol's.
+        """
+        lines = [b"%s: %s\r\n" % header for header in self.headers if header[0] != b"upgrade"]
+        version = self.parser.get_http_version().encode("ascii")
+        head = b"%s %s HTTP/%s\r\n%s\r\n" % (self.parser.get_method(), self.url, version, b"".join(lines))
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        return head
+
+    def send_400_response(self, msg: str) -> None:
+        if self._too_large:
+            self._refuse_large()
+        else:
+            self._refuse(400, "the request is not HTTP/1.1", "bad_request")
+
+    def _watch_reader(self, n_waiting: int) -> None:
+        self._stalled = self.loop.call_later(self._stall_timeout_s, self._check_reader, n_waiting)
+
+    def _check_reader(self, n_waited: int) -> None:
+        n_waiting = self.transport.get_write_buffer_size()
+        if n_waiting < n_waited:  # it reads, however slowly
+            self._watch_reader(n_waiting)
+        else:
+            self.transport.abort()
+
+    def _wait_for_head(self) -> None:
+        if self._late is None:
+            self._late = self.loop.call_later(self._header_timeout_s, self._refuse_late)
+
+    def _stop_waiting(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _refuse_late(self) -> None:
+        self._refuse(408, f"the headers did not arrive within {self._header_timeout_s:g} s", "request_timeout")
+
+    def _refuse_large(self) -> None:
+        self._refuse(431, f"the headers have more than {self._max_header_bytes} bytes", "headers_too_large")
+
+    def _refuse(self, status: int, message: str, code: str) -> None:
+        """Answers, reads on for a moment so that the answer is not lost, and closes."""
+        self._stop_waiting()
+        self._in_head, self._refused = False, True
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.transport.close()  # the answer to the request before is not complete: nothing can be said
+            return
+        body = error_body(message, "invalid_request_error", code=code)
+        head = b"%scontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+        self.transport.write(head % (STATUS_LINE[status], len(body)) + body)
+        self._late = self.loop.call_later(_CLOSING_S, self.transport.close)
+        self.transport.write_eof()
+
+
+def limit_heads(server: ServerConfig) -> Any:
+    """The protocol with a server's limits, for uvicorn's `http`."""
+    return partial(
+        LimitedProtocol,
+        header_timeout_s=server.header_timeout_s,
+        max_header_bytes=server.max_header_bytes,
+        stall_timeout_s=server.stall_timeout_s,
+    )
+
+
+class _JoinedWrites:
+    """A transport that sends the head of an answer together with what follows it at once.
+
+    uvicorn writes them one after the other, which costs a system call, and wakes the client for nothing.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head = b""
+        self.is_closing = transport.is_closing
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if self._head:
+            data, self._head = self._head + data, b""
+        elif data.startswith(b"HTTP/1.1 "):
+            self._head = data
+            self._loop.call_soon(self._flush)
+            return
+        self._transport.write(data)
+
+    def write_eof(self) -> None:
+        self._flush()
+        self._transport.write_eof()
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._head and not self._transport.is_closing():
+            self._transport.write(self._head)
+        self._head = b""

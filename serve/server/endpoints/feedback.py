@@ -1,0 +1,135 @@
+"""POST /v1/feedback: what a client says of an answer that it got."""
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from starlette.types import Receive, Scope, Send
+
+from pointsman.core.errors import StoreError
+from pointsman.core.pair import ModelPair
+from pointsman.serve.auth.require_key import request_key
+from pointsman.serve.config import ServerConfig
+from pointsman.serve.engine.engine import Engine
+from pointsman.serve.http.asgi import ClientGone, read_body, send_body
+from pointsman.serve.http.errors import RequestError
+from pointsman.serve.protocols.requests import read_object
+from pointsman.serve.store.rows import FeedbackRow, new_row_id
+
+if TYPE_CHECKING:
+    from pointsman.serve.store.rows import DecisionRow
+    from pointsman.serve.store.store import Store
+
+__all__ = ["PREFERENCE", "RATING", "FeedbackEndpoint", "read_feedback"]
+
+RATING, PREFERENCE = "rating", "preference"
+_JSON = (b"content-type", b"application/json")
+_MAX_COMMENT = 4000
+_WAITS_S = (0.0, 0.4, 0.8)  # a decision is queued a moment after its answer, another process's stored a moment later
+_OUTCOMES = {"strong": 1.0, "tie": 0.5, "weak": 0.0}
+
+
+class FeedbackEndpoint:
+    """Takes {"request_id": ..., "rating": 0 to 1} or {"request_id": ..., "preference": "strong", "weak" or "tie"}.
+
+    `request_id` is the answer's x-pointsman-request-id, `rating` 0 for useless to 1 for perfect. `preference` says
+    which model's answer is better, for those who have seen both; a model's own name will do, too. A `comment` may be
+    added. Who says something again of the same answer is taken at the last word. A key can speak of its own requests
+    alone, an admin key of all; others are answered as if the request did not exist.
+    """
+
+    def __init__(self, engine: Engine, *, limits: ServerConfig) -> None:
+        self._store = engine.memory.store
+        self._writer = engine.memory.writer
+        self._pair = engine.pair
+        self._limits = limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            said = await self._take(scope, await read_body(receive, self._limits))
+        except RequestError as error:
+            await send_body(send, error.status, error.body(), (_JSON,))
+        except ClientGone:
+            return
+        else:
+            answer = {"id": said.id, "request_id": said.request_id, said.kind: said.value}
+            await send_body(send, 200, orjson.dumps(answer), (_JSON,))
+
+    async def _take(self, scope: Scope, body: bytes) -> FeedbackRow:
+        request_id, kind, value, comment = read_feedback(body, self._pair)
+        if self._store is None:
+            message = "this server has no store, where feedback would be kept: configure one as store"
+            raise RequestError(message, status=404, code="no_store")
+        key = request_key(scope)
+        try:
+            decision = await self._find(self._store, request_id, None if key is None or key.admin else key.id)
+            if decision is None:
+                message = f"request_id is {request_id!r}, and no request of yours has that id"
+                raise RequestError(message, status=404, param="request_id", code="request_not_found")
+            now = time.time()
+            said = FeedbackRow(
+                id=new_row_id(now),
+                request_id=request_id,
+                at=now,
+                kind=kind,
+                value=value,
+                key_id=key.id if key is not None else None,
+                comment=comment,
+                decision_id=decision.id,
+            )
+            await self._store.add([said])
+        except StoreError as error:
+            message = "the store cannot be reached now; try again later"
+            raise RequestError(message, status=503, type="server_error", code="store_unavailable") from error
+        return said
+
+    async def _find(self, store: "Store", request_id: str, key_id: str | None) -> "DecisionRow | None":
+        """The last decision on a request, of a key's own requests if `key_id` is given."""
+        for wait_s in _WAITS_S:
+            await asyncio.sleep(wait_s)
+            queued = self._writer and self._writer.decision(request_id, key_id=key_id)
+            if decision := queued or await store.decision(request_id, key_id=key_id):
+                return decision
+        return None
+
+
+def read_feedback(body: bytes, pair: ModelPair) -> tuple[str, str, float, str | None]:
+    """Request id, kind, value and comment of a request's body.
+
+    Raises:
+        RequestError: 400, naming the parameter, its value and what was wanted.
+    """
+    document = read_object(body)
+    request_id = document.get("request_id")
+    if not isinstance(request_id, str) or not request_id:
+        raise _wrong(document, "request_id", "the x-pointsman-request-id of an answer")
+    comment = document.get("comment")
+    if comment is not None and not (isinstance(comment, str) and len(comment) <= _MAX_COMMENT):
+        raise RequestError(f"comment is no text of at most {_MAX_COMMENT:,} characters", param="comment")
+    if (RATING in document) == (PREFERENCE in document):
+        raise RequestError("wanted either rating or preference", param=RATING)
+    if RATING in document:
+        rating = document[RATING]
+        if isinstance(rating, bool) or not isinstance(rating, (int, float)) or not 0 <= rating <= 1:
+            raise _wrong(document, RATING, "a number from 0 (useless) to 1 (perfect)")
+        return request_id, RATING, float(rating), _storable(comment)
+    return request_id, PREFERENCE, _preference(document, pair), _storable(comment)
+
+
+def _preference(document: dict[str, Any], pair: ModelPair) -> float:
+    outcomes = {**_OUTCOMES, pair.strong: 1.0, pair.weak: 0.0}
+    preference = document[PREFERENCE]
+    if not isinstance(preference, str) or preference not in outcomes:
+        raise _wrong(document, PREFERENCE, f"one of {', '.join(outcomes)}")
+    return outcomes[preference]
+
+
+def _storable(comment: str | None) -> str | None:
+    """`comment` without what a database does not take: NUL and lone surrogates."""
+    return None if comment is None else comment.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+
+
+def _wrong(document: dict[str, Any], name: str, wanted: str) -> RequestError:
+    shown = repr(document[name]) if name in document else "missing"
+    return RequestError(f"{name} is {shown[:80]}, wanted {wanted}", param=name)

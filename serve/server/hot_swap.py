@@ -1,0 +1,132 @@
+"""The ASGI application around the engines: each request is served by the one that is current when it comes in."""
+
+import asyncio
+import logging
+import traceback
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Protocol
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from pointsman.serve.engine.engine import Engine
+
+__all__ = ["Application", "Companion"]
+
+_LOG = logging.getLogger(__name__)
+
+
+class Companion(Protocol):
+    """What runs beside an application, from before its first request until after its last."""
+
+    async def start(self, application: "Application") -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class _Serving:
+    """One engine with its routes, and how many requests it is serving."""
+
+    def __init__(self, engine: Engine, app: ASGIApp) -> None:
+        self.engine = engine
+        self.app = app
+        self.n_requests = 0
+        self.retired: asyncio.Event | None = None
+
+    async def finish(self) -> None:
+        """Closes the engine after the last request that it is serving."""
+        self.retired = asyncio.Event()
+        try:
+            if self.n_requests:
+                await self.retired.wait()
+        finally:
+            await self.engine.close()
+
+
+class Application:
+    """Hands requests to the current engine, and lets another one take over without losing any."""
+
+    def __init__(self, engine: Engine, routes: Callable[[Engine], ASGIApp], companion: Companion | None = None) -> None:
+        """Serves nothing before its lifespan has begun.
+
+        Args:
+            routes: makes the application that answers with one engine.
+            companion: started and closed with this.
+        """
+        self._routes = routes
+        self._companion = companion
+        self._current = _Serving(engine, routes(engine))
+        self._finishing: set[asyncio.Task[None]] = set()
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that serves the next request."""
+        return self._current.engine
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live_by(receive, send)
+            return
+        serving = self._current
+        serving.n_requests += 1
+        try:
+            await serving.app(scope, receive, send)
+        finally:
+            serving.n_requests -= 1
+            if serving.retired is not None and not serving.n_requests:
+                serving.retired.set()
+
+    async def replace(self, engine: Engine) -> None:
+        """Lets `engine` serve from now on; the one before closes when its requests are done.
+
+        Raises:
+            Exception: `engine` could not be started; the one before goes on.
+        """
+        await engine.start()
+        try:
+            successor = _Serving(engine, self._routes(engine))
+        except BaseException:
+            await engine.close()
+            raise
+        before, self._current = self._current, successor
+        task = asyncio.get_running_loop().create_task(before.finish())
+        self._finishing.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._finishing.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            _LOG.error("an engine that was replaced did not close: %s", error)
+
+    async def _live_by(self, receive: Receive, send: Send) -> None:
+        """Starts when the server says so, and closes when it says so, by ASGI's lifespan protocol."""
+        stage = "startup"
+        await receive()
+        try:
+            async with self._live():
+                await send({"type": "lifespan.startup.complete"})
+                stage = "shutdown"
+                await receive()
+        except BaseException:
+            await send({"type": f"lifespan.{stage}.failed", "message": traceback.format_exc()})
+            raise
+        await send({"type": "lifespan.shutdown.complete"})
+
+    @asynccontextmanager
+    async def _live(self) -> AsyncIterator[None]:
+        async with AsyncExitStack() as closing:
+            memory = self.engine.memory
+            await memory.start()
+            closing.push_async_callback(memory.close)
+            await self.engine.start()
+            closing.push_async_callback(self._close_engines)
+            if self._companion is not None:
+                await self._companion.start(self)
+                closing.push_async_callback(self._companion.close)
+            yield
+
+    async def _close_engines(self) -> None:
+        for task in self._finishing:
+            task.cancel()
+        await asyncio.gather(*self._finishing, return_exceptions=True)
+        await self.engine.close()

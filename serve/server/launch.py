@@ -1,0 +1,157 @@
+"""From the options of `pointsman serve` to running processes.
+
+Worker processes build their own application from the same options, which reach them by environment variables; the
+key among them so that it stands in no argument list.
+"""
+
+import gc
+import json
+import logging
+import math
+import os
+import signal
+import socket
+import tempfile
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from uvicorn.config import STARTUP_FAILURE
+
+from pointsman.core.errors import PointsmanError
+from pointsman.serve.checkpoints.shared_arrays import SHARED_VARIABLE
+from pointsman.serve.config import Config
+from pointsman.serve.config.load import make_config, read_values
+from pointsman.serve.config.secret import read_key
+from pointsman.serve.engine.engine import Engine
+from pointsman.serve.observers.request_log import set_up_logging
+from pointsman.serve.server.app import create_app
+from pointsman.serve.server.connection_limits import limit_heads
+from pointsman.serve.server.hot_swap import Application
+from pointsman.serve.server.reload import Reloader, Source
+from pointsman.serve.server.supervisor import Supervisor
+
+__all__ = ["LaunchOptions", "build_engine", "create_worker_app", "hand_over_key", "run_server"]
+
+_LOG = logging.getLogger(__name__)
+_OPTIONS_VARIABLE = "POINTSMAN_SERVE_OPTIONS"
+_KEY_VARIABLE = "POINTSMAN_SERVE_API_KEY"
+_FACTORY = "pointsman.serve.server.launch:create_worker_app"
+_COLLECTIONS = (50_000, 20, 50)  # a request makes a hundred objects, and hardly ever a cycle
+_DOORS = 16  # the loop accepts one connection per listener and turn: with one, a rush of them waits for seconds
+_SETTINGS: dict[str, Any] = {
+    "ws": "none",
+    "log_config": None,
+    "access_log": False,
+    "proxy_headers": False,
+    "server_header": False,
+    "timeout_keep_alive": 75,  # longer than clients keep an idle connection: they must not write to a closing one
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchOptions:
+    """What the command line says; None leaves it to the configuration file."""
+
+    config: str | None = None
+    routers: tuple[str, ...] | None = None
+    strong: str | None = None
+    weak: str | None = None
+    base_url: str | None = None
+    host: str | None = None
+    port: int | None = None
+    workers: int = 1
+
+    def read_config(self) -> Config:
+        """The configuration file with these options in place of its values.
+
+        Raises:
+            ConfigError: it is malformed.
+        """
+        values = read_values(self.config) if self.config else {}
+        flags = {name: value for name, value in (("host", self.host), ("port", self.port)) if value is not None}
+        if flags and isinstance(values.get("server", {}), dict):
+            values = {**values, "server": {**values.get("server", {}), **flags}}
+        source = f"config file {self.config}" if self.config else "command line"
+        return make_config(values, routers=self.routers, strong=self.strong, weak=self.weak, source=source)
+
+
+def hand_over_key(key: str | None) -> None:
+    """Puts a key from the command line where this process and its workers find it."""
+    if key:
+        os.environ[_KEY_VARIABLE] = read_key(key).value if key.startswith("env:") else key
+
+
+def build_engine(options: LaunchOptions) -> Engine:
+    """The engine that the options ask for.
+
+    Raises:
+        ConfigError, CheckpointError, EmbedderMismatchError: something is malformed, missing, or does not fit.
+    """
+    return _build(options, options.read_config(), None)
+
+
+def create_worker_app() -> Application:
+    """The application of a worker process, which ends where it cannot be built."""
+    gc.disable()
+    values = json.loads(os.environ[_OPTIONS_VARIABLE])
+    routers = values.pop("routers")
+    options = LaunchOptions(routers=tuple(routers) if routers else None, **values)
+    try:
+        engine = build_engine(options)
+    except (PointsmanError, OSError, ValueError) as error:
+        set_up_logging("auto")
+        _LOG.error("this worker cannot start: %s", error)
+        raise SystemExit(STARTUP_FAILURE) from error
+    set_up_logging(engine.config.server.log)
+    return _application(engine, options)
+
+
+def run_server(config: Config, options: LaunchOptions, listener: socket.socket, engine: Engine | None) -> None:
+    """Serves on `listener` until SIGINT or SIGTERM.
+
+    Args:
+        engine: serves in this process; None has worker processes make their own.
+    """
+    set_up_logging(config.server.log)
+    server = config.server
+    settings = {
+        **_SETTINGS,
+        "timeout_graceful_shutdown": math.ceil(server.drain_timeout_s),
+        "http": limit_heads(server),
+    }
+    doors = [listener, *(listener.dup() for _ in range(_DOORS - 1))]
+    if engine is not None:
+        signal.signal(signal.SIGTERM, _end)
+        uvicorn.Server(uvicorn.Config(_application(engine, options), **settings)).run(sockets=doors)
+        return
+    gc.enable()
+    gc.collect()  # the engine that was built to see whether it can be: its weights are nobody's here
+    os.environ[_OPTIONS_VARIABLE] = json.dumps(asdict(options))
+    with tempfile.TemporaryDirectory(prefix="pointsman-") as folder:
+        for variable, name in (("PROMETHEUS_MULTIPROC_DIR", "metrics"), (SHARED_VARIABLE, "weights")):
+            os.environ[variable] = str(Path(folder, name))
+            Path(folder, name).mkdir()
+        Supervisor(uvicorn.Config(_FACTORY, factory=True, workers=options.workers, **settings), doors).run()
+
+
+def _application(engine: Engine, options: LaunchOptions) -> Application:
+    path = Path(options.config) if options.config else None
+    gc.freeze()  # what is loaded now mostly stays: no need to go through it, now or ever
+    gc.set_threshold(*_COLLECTIONS)
+    gc.enable()
+    return create_app(engine=engine, reloader=Reloader(Source(options.read_config, partial(_build, options), path)))
+
+
+def _build(options: LaunchOptions, config: Config, previous: Engine | None) -> Engine:
+    if previous is not None:
+        gc.unfreeze()  # some of it is going to be replaced
+    key = read_key(f"env:{_KEY_VARIABLE}") if os.environ.get(_KEY_VARIABLE) else None
+    return Engine(config, base_url=options.base_url, api_key=key, previous=previous)
+
+
+def _end(_signal: int, _frame: object) -> None:
+    """The server raises SIGTERM again when it has drained: the end that was asked for is a success."""
+    raise SystemExit(0)

@@ -1,0 +1,128 @@
+"""What every upstream can do."""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn, Protocol
+
+from pointsman.core.decision import Decision
+from pointsman.serve.http.errors import RequestError
+
+__all__ = ["ByteStream", "Call", "Headers", "Reply", "Upstream", "Wrapper", "refuse_surface"]
+
+Headers = tuple[tuple[bytes, bytes], ...]
+
+
+class ByteStream(Protocol):
+    """An asynchronous iterator of bytes that can be closed early."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    def __anext__(self) -> Awaitable[bytes]: ...
+
+    def aclose(self) -> Awaitable[None]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request to one model.
+
+    Attributes:
+        path: below the service's URL, e.g. "/chat/completions".
+        body: JSON as the client sent it; its `model` still is the client's.
+        document: the same, parsed.
+        stream: whether an event stream was asked for.
+        decision: why this model is asked.
+        headers: the client's headers that are passed on, e.g. traceparent.
+    """
+
+    path: str
+    body: bytes
+    document: Mapping[str, Any]
+    stream: bool
+    decision: Decision
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An upstream's answer: whole in `body`, or coming in `chunks`.
+
+    Closing `chunks` hangs up on the upstream. Iterating it raises `UpstreamFailure` where the stream breaks.
+
+    Attributes:
+        document: the body, where it was parsed on the way.
+        hides_usage: the stream tells its usage because it was asked to here, not by the client.
+    """
+
+    status: int
+    headers: Headers
+    body: bytes = b""
+    chunks: ByteStream | None = None
+    document: Mapping[str, Any] | None = None
+    hides_usage: bool = False
+
+
+def refuse_surface(call: Call, model: str, served: Iterable[str]) -> NoReturn:
+    """For models that are not served on the path of a call.
+
+    Args:
+        served: the paths on which it is.
+
+    Raises:
+        RequestError: 404, naming those paths.
+    """
+    others = ", ".join(f"/v1{path}" for path in served)
+    raise RequestError(
+        f"model {model!r} is not served on /v1{call.path}, but on {others}",
+        status=404,
+        param="model",
+        code="unsupported_surface",
+    )
+
+
+class Upstream(ABC):
+    """One model, wherever it is served."""
+
+    @property
+    @abstractmethod
+    def provider(self) -> str:
+        """Who serves it, for the list of models."""
+
+    async def start(self) -> None:  # noqa: B027  (most upstreams have nothing to prepare)
+        """Prepares for the first call."""
+
+    async def close(self) -> None:  # noqa: B027  (nor to give up)
+        """Gives up what `start` and the calls opened."""
+
+    def serves(self, path: str) -> bool:
+        """Whether it takes calls of a path, as far as that is known before one is made."""
+        return True
+
+    @abstractmethod
+    async def send(self, call: Call) -> Reply:
+        """The answer; one with an error status is passed on as it is.
+
+        Raises:
+            UpstreamFailure: there was no usable answer.
+        """
+
+
+class Wrapper(Upstream):
+    """An upstream that adds something to the calls of another; `send` is left to do."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+
+    @property
+    def provider(self) -> str:
+        return self._upstream.provider
+
+    def serves(self, path: str) -> bool:
+        return self._upstream.serves(path)
+
+    async def start(self) -> None:
+        await self._upstream.start()
+
+    async def close(self) -> None:
+        await self._upstream.close()

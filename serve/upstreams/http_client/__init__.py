@@ -1,0 +1,1 @@
+"""The HTTP client: connections, their pool, destinations and proxies."""

@@ -1,0 +1,88 @@
+"""Requests through the proxy that the environment names, by aiohttp."""
+
+import asyncio
+import io
+from collections.abc import Mapping
+
+import aiohttp
+
+from pointsman.serve.upstreams.http_client.connection import BrokenAnswerError
+from pointsman.serve.upstreams.http_client.destination import Destination
+
+__all__ = ["ProxiedAnswer", "ProxiedSession"]
+
+_LARGE_BYTES = 1 << 20  # above, aiohttp wants a file, which it sends in pieces
+
+
+class ProxiedAnswer:
+    """An answer whose head has come.
+
+    Attributes:
+        status: HTTP status.
+        headers: names in lower case.
+    """
+
+    reusable = False  # by anyone but aiohttp
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self.status = response.status
+        self.headers = [(name.lower(), value) for name, value in response.raw_headers]
+
+    async def read(self, deadline: float) -> bytes:
+        """The next piece of the body, b"" at its end.
+
+        Raises:
+            TimeoutError: nothing came until the deadline.
+            OSError: the connection broke, or what came is no HTTP.
+        """
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await self._response.content.readany()
+        except aiohttp.ClientError as error:
+            raise _as_os_error(error) from error
+
+    def hang_up(self) -> None:
+        """Gives the connection back where it was read to its end, else closes it."""
+        if self._response.content.at_eof():
+            self._response.release()
+        else:
+            self._response.close()
+
+
+class ProxiedSession:
+    """Connections to the environment's proxies; made in an event loop, and closed in it."""
+
+    def __init__(self) -> None:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            timeout=aiohttp.ClientTimeout(total=None),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=True,
+        )
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        await self._session.close()
+
+    async def post(
+        self, to: Destination, headers: Mapping[str, str], body: bytes, *, connect_s: float, deadline: float
+    ) -> ProxiedAnswer:
+        """As `ConnectionPool.post`."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                response = await self._session.post(
+                    to.url,
+                    data=body if len(body) < _LARGE_BYTES else io.BytesIO(body),
+                    headers={**headers, **to.headers},
+                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_s),
+                    allow_redirects=False,
+                )
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise _as_os_error(error) from error
+        return ProxiedAnswer(response)
+
+
+def _as_os_error(error: Exception) -> OSError:
+    cause = getattr(error, "os_error", error)
+    return cause if isinstance(cause, OSError) else BrokenAnswerError(type(error).__name__)

@@ -1,0 +1,40 @@
+"""Asks for the usage of streams where the client does not."""
+
+import logging
+from dataclasses import replace
+
+from pointsman.serve.protocols.edit_json import ask_for_usage
+from pointsman.serve.upstreams.base import Call, Reply, Upstream, Wrapper
+
+__all__ = ["AskingForUsage"]
+
+_LOG = logging.getLogger(__name__)
+_CHAT_PATH = "/chat/completions"
+_OPTION = b"stream_options"
+
+
+class AskingForUsage(Wrapper):
+    """An upstream whose chat streams tell their usage: `stream_options.include_usage` is set for the client.
+
+    One that refuses the option is asked again without it, and never with it again.
+    """
+
+    def __init__(self, model: str, upstream: Upstream) -> None:
+        super().__init__(upstream)
+        self._model = model
+        self._refused = False
+
+    async def send(self, call: Call) -> Reply:
+        if not call.stream or self._refused or call.path != _CHAT_PATH:
+            return await self._upstream.send(call)
+        body = ask_for_usage(call.body, call.document)
+        if body is None:
+            return await self._upstream.send(call)
+        options = {**(call.document.get("stream_options") or {}), "include_usage": True}
+        document = {**call.document, "stream_options": options}
+        reply = await self._upstream.send(replace(call, body=body, document=document))
+        if reply.status in (400, 422) and _OPTION in reply.body:
+            _LOG.warning("model %s refuses stream_options; its streams are estimated from now on", self._model)
+            self._refused = True
+            return await self._upstream.send(call)
+        return reply if reply.chunks is None else replace(reply, hides_usage=True)

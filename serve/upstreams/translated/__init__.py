@@ -1,0 +1,1 @@
+"""Services that do not speak the client's protocol, through LiteLLM."""

@@ -1,0 +1,96 @@
+"""What of a request is handed to LiteLLM, and how its answers are written.
+
+LiteLLM takes URLs, keys, headers and callbacks by keyword, beside the parameters of each API. A request must not set
+those: only what is listed here reaches it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from pointsman.serve.http.errors import RequestError
+from pointsman.serve.protocols.openai_streams import DONE
+from pointsman.serve.upstreams.base import Call, refuse_surface
+from pointsman.serve.upstreams.translated.messages import messages_function
+
+__all__ = [
+    "CHAT_PATH",
+    "MESSAGES_PATH",
+    "event_bytes",
+    "function_of",
+    "last_event",
+    "read_arguments",
+    "takes",
+    "whole_bytes",
+]
+
+CHAT_PATH, MESSAGES_PATH, _EMBEDDINGS_PATH = "/chat/completions", "/messages", "/embeddings"
+_REQUIRED = {CHAT_PATH: (), MESSAGES_PATH: ("max_tokens",), _EMBEDDINGS_PATH: ("input",)}
+_PARAMETERS = {
+    CHAT_PATH: frozenset({
+        "messages", "functions", "function_call", "temperature", "top_p", "n", "stream", "stream_options", "stop",
+        "max_tokens", "max_completion_tokens", "modalities", "prediction", "audio", "presence_penalty",
+        "frequency_penalty", "logit_bias", "user", "response_format", "seed", "tools", "tool_choice",
+        "parallel_tool_calls", "logprobs", "top_logprobs", "reasoning_effort", "verbosity", "safety_identifier",
+        "service_tier", "store", "prompt_cache_key", "thinking", "web_search_options", "top_k",
+    }),
+    MESSAGES_PATH: frozenset({
+        "max_tokens", "messages", "metadata", "stop_sequences", "stream", "system", "temperature", "thinking",
+        "tool_choice", "tools", "top_k", "top_p", "output_config",
+    }),
+    _EMBEDDINGS_PATH: frozenset({"input", "dimensions", "encoding_format", "user"}),
+}  # fmt: skip
+
+
+def function_of(litellm: Any, path: str, model: str, provider: str) -> Callable[..., Any]:
+    """LiteLLM's function for calls that `read_arguments` takes."""
+    if path == MESSAGES_PATH:
+        return messages_function(litellm, model, provider)
+    return litellm.acompletion if path == CHAT_PATH else litellm.aembedding  # type: ignore[no-any-return]
+
+
+def takes(path: str) -> bool:
+    """Whether LiteLLM is asked on a path."""
+    return path in _PARAMETERS
+
+
+def read_arguments(call: Call, model: str) -> dict[str, Any]:
+    """The keyword arguments that the request may set.
+
+    Args:
+        model: for the error message.
+
+    Raises:
+        RequestError: 404 where LiteLLM is not asked on this surface, 400 where a parameter that it wants is missing.
+    """
+    if call.path not in _PARAMETERS:
+        refuse_surface(call, model, _PARAMETERS)
+    for name in _REQUIRED[call.path]:
+        if call.document.get(name) is None:
+            raise RequestError(f"{name} is missing, and model {model!r} wants it", param=name)
+    allowed = _PARAMETERS[call.path]
+    chosen = {name: value for name, value in call.document.items() if name in allowed}
+    # Tools may name servers; LiteLLM would ask those itself.
+    return chosen if call.path == _EMBEDDINGS_PATH else {**chosen, "_skip_mcp_handler": True}
+
+
+def whole_bytes(answer: Any) -> bytes:
+    """JSON of a whole answer."""
+    if isinstance(answer, dict):
+        return orjson.dumps(answer)
+    return bytes(answer.model_dump_json(exclude_none=True, warnings=False).encode())
+
+
+def event_bytes(chunk: Any) -> bytes:
+    """One piece of a streamed answer as server-sent events."""
+    if isinstance(chunk, bytes):
+        return chunk
+    if isinstance(chunk, dict):
+        return b"event: %s\ndata: %s\n\n" % (str(chunk.get("type")).encode(), orjson.dumps(chunk))
+    return b"data: " + whole_bytes(chunk) + b"\n\n"
+
+
+def last_event(call: Call) -> bytes:
+    """What is to be said after the last piece of a stream."""
+    return DONE if call.path == CHAT_PATH else b""

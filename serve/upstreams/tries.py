@@ -1,0 +1,91 @@
+"""What each try of a request was charged."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from pointsman.serve.protocols.token_count import TextSample, count_input_tokens
+from pointsman.serve.protocols.usage import Usage, read_usage
+
+if TYPE_CHECKING:
+    from pointsman.serve.protocols.openai_streams import EventStream
+    from pointsman.serve.upstreams.base import Reply
+
+__all__ = ["Try"]
+
+_SAID = ("content", "text", "arguments", "reasoning_content", "refusal", "thinking")
+
+
+@dataclass(slots=True)
+class Try:
+    """One model, asked once.
+
+    Attributes:
+        model: its name here.
+        reply: what it answered; None where it did not, or not yet.
+        stream: what is known of its event stream; None where there is none.
+        abandoned: the client left before it answered.
+    """
+
+    model: str
+    reply: "Reply | None" = None
+    stream: "EventStream | None" = None
+    abandoned: bool = False
+
+    def usage(self, request: Mapping[str, Any]) -> Usage | None:
+        """Tokens that the upstream charges for; None if none.
+
+        They are what it reports, whatever became of the answer. Where it reports nothing they are estimated: of an
+        answer from its text, of a stream that ended early from what came of it, of an answer that was not waited for
+        from the prompt alone. A try that failed, and reports nothing, was not charged.
+
+        Args:
+            request: the document that was sent.
+        """
+        if self.stream is not None:
+            if self.stream.usage is not None:
+                return self.stream.usage
+            if self.stream.prompt is not None:
+                return replace(self.stream.prompt, output_tokens=self.stream.n_tokens(), estimated=True)
+            return _estimate(request, self.stream.n_tokens()) if self.stream.begun else None
+        if self.reply is None:
+            return _estimate(request, 0) if self.abandoned else None
+        document = self.document()
+        if (reported := read_usage(document.get("usage"))) is not None:
+            return reported
+        return _estimate(request, _answer_text(document).n_tokens()) if self.reply.status < 400 else None
+
+    def document(self) -> Mapping[str, Any]:
+        """A whole answer, parsed; empty where there is none."""
+        if self.reply is None or self.reply.chunks is not None:
+            return {}
+        if self.reply.document is not None:
+            return self.reply.document
+        try:
+            document = orjson.loads(self.reply.body)
+        except orjson.JSONDecodeError:
+            return {}
+        return document if isinstance(document, dict) else {}
+
+
+def _estimate(request: Mapping[str, Any], output_tokens: int) -> Usage:
+    return Usage(count_input_tokens(request), output_tokens, estimated=True)
+
+
+def _answer_text(document: Mapping[str, Any]) -> TextSample:
+    """What a whole answer of any surface says: the texts in its choices, output or content."""
+    found = TextSample()
+    waiting: list[Any] = [document.get("choices"), document.get("output"), document.get("content")]
+    while waiting:
+        part = waiting.pop(0)
+        if isinstance(part, list):
+            waiting = [*part, *waiting]
+        elif isinstance(part, dict):
+            for key, value in part.items():
+                if isinstance(value, (dict, list)):
+                    waiting.insert(0, value)
+                elif key in _SAID:
+                    found.add(value)
+    return found

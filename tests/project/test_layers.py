@@ -1,0 +1,111 @@
+"""The layers of the project: who may import whom, and what importing must not do."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HEAVY = {
+    "torch",
+    "jax",
+    "flax",
+    "optax",
+    "transformers",
+    "datasets",
+    "pandas",
+    "sklearn",
+    "litellm",
+    "onnxruntime",
+    "scipy",
+}
+FRAMEWORKS = {"torch": {"torch", "transformers", "accelerate", "peft"}, "jax": {"jax", "flax", "optax"}}
+
+
+def _modules(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+def _imports(path: Path, *, top_level_only: bool = False) -> set[str]:
+    """Dotted names of everything a module imports."""
+    tree = ast.parse(path.read_text())
+    nodes = _import_time(tree) if top_level_only else ast.walk(tree)
+    names: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return names
+
+
+def _import_time(tree: ast.AST) -> list[ast.AST]:
+    """Nodes that run when the module is imported: all but those inside functions and `if TYPE_CHECKING`."""
+    found: list[ast.AST] = []
+    for node in ast.iter_child_nodes(tree):
+        skipped = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        if not skipped and not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            found += [node, *_import_time(node)]
+    return found
+
+
+def _top(names: set[str]) -> set[str]:
+    return {name.partition(".")[0] for name in names}
+
+
+@pytest.mark.parametrize("path", _modules("core"), ids=lambda p: str(p.relative_to(ROOT)))
+def test_core_needs_numpy_and_safetensors_alone(path):
+    """Core imports the standard library, numpy, safetensors and itself, nowhere anything else."""
+    allowed = set(sys.stdlib_module_names) | {"numpy", "safetensors", "pointsman"}
+    assert _top(_imports(path)) <= allowed
+    assert not [name for name in _imports(path) if name.startswith(("pointsman.backends", "pointsman.serve"))]
+
+
+@pytest.mark.parametrize("path", _modules("serve"), ids=lambda p: str(p.relative_to(ROOT)))
+def test_serve_imports_no_framework_and_backends_only_inside_functions(path):
+    """Nothing under serve loads a framework, or a backend before it is needed."""
+    names = _imports(path, top_level_only=True)
+    assert not _top(names) & HEAVY
+    assert not [name for name in names if name.startswith("pointsman.backends")]
+
+
+@pytest.mark.parametrize("path", _modules("backends"), ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_backend_keeps_to_its_own_framework(path):
+    """Backends never import serve, and a framework is imported in its own folder only."""
+    names = _imports(path)
+    assert not [name for name in names if name.startswith("pointsman.serve")]
+    folder = path.relative_to(ROOT / "backends").parts[0]
+    for framework, packages in FRAMEWORKS.items():
+        if folder != framework:
+            assert not _top(_imports(path, top_level_only=True)) & packages
+            assert not [name for name in _imports(path, top_level_only=True) if f"backends.{framework}" in name]
+
+
+_QUIET = """
+import socket, sys
+def refuse(*_a, **_k): raise AssertionError("a socket was opened at import")
+socket.socket.connect = refuse
+socket.socket.bind = refuse
+{imports}
+print(sorted({{name.partition(".")[0] for name in sys.modules}} & {heavy!r}))
+"""
+
+
+def _run(imports: str) -> str:
+    code = _QUIET.format(imports=imports, heavy=HEAVY)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_importing_core_is_quiet_and_light():
+    """Importing all of core loads no framework, opens no socket and prints nothing."""
+    names = [".".join(("pointsman", *p.relative_to(ROOT).with_suffix("").parts)) for p in _modules("core")]
+    assert _run("\n".join(f"import {name.removesuffix('.__init__')}" for name in names)) == "[]\n"
+
+
+def test_the_default_router_and_the_app_are_light():
+    """Creating the app with the default router loads no framework, opens no socket and prints nothing."""
+    assert _run("from pointsman.serve import create_app\ncreate_app()") == "[]\n"

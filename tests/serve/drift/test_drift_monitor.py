@@ -1,0 +1,224 @@
+"""The drift monitor of a server: what it sees, says, does and remembers."""
+
+import asyncio
+import json
+
+import httpx
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from pointsman.core.checkpoint import read_checkpoint, write_checkpoint
+from pointsman.core.decision import Decision
+from pointsman.core.errors import PointsmanError
+from pointsman.core.novelty import Centroids
+from pointsman.core.reference import Reference
+from pointsman.serve.checkpoints.load import load_checkpoint
+from pointsman.serve.cli import main
+from pointsman.serve.config.drift import DriftConfig
+from pointsman.serve.config.load import make_config
+from pointsman.serve.drift.monitor import DriftMonitor
+from pointsman.serve.drift.watch import Watch
+from pointsman.serve.policy.served_router import ServedRouter
+from pointsman.serve.protocols.requests import ChatRequest
+from pointsman.serve.request.context import Exchange
+from pointsman.serve.request.record import Record
+from pointsman.serve.server.app import create_app
+
+from support.upstream import LocalServer
+
+RNG = np.random.default_rng
+
+
+def reference(*, embeds=True):
+    rates = RNG(0).random(1000)
+    if not embeds:
+        return Reference("uniform", rates)
+    centroids = Centroids(np.eye(4)[:1])
+    return Reference("uniform", rates, centroids.distances(RNG(1).random((1000, 4))), centroids)
+
+
+def watch(config=None, **options):
+    return Watch(reference(**options), config or DriftConfig(), rng=RNG(0), clock=lambda: 12.0)
+
+
+def routers(found=None):
+    return {"mine": ServedRouter("mine", None, None, 0.5, thresholds={"max_loss=0.05": {}}, reference=found)}
+
+
+def record(win_rate, embedding=None, router="mine"):
+    made = Record("id", "/v1/chat/completions")
+    made.exchange = Exchange(ChatRequest(b"", {}, "auto", False, "Hi"), win_rate=win_rate, embedding=embedding)
+    made.decision = Decision("weak", win_rate, 0.5, router, "win_rate", ("strong", "weak"))
+    return made
+
+
+class Facts:
+    """Keeps facts as a store does, and may be away."""
+
+    def __init__(self):
+        self.rows, self.away = {}, False
+
+    async def status(self, name):
+        if self.away:
+            raise PointsmanError("away")
+        return self.rows.get(name)
+
+    async def set_status(self, name, value):
+        if self.away:
+            raise PointsmanError("away")
+        version = self.rows[name].version + 1 if name in self.rows else 1
+        self.rows[name] = type("Row", (), {"value": json.loads(json.dumps(value)), "version": version})()
+
+
+def has_alarm(monitor):
+    return monitor.status()["routers"]["mine"]["state"] == "alarm"
+
+
+def test_win_rates_alone_raise_an_alarm():
+    """A router without embeddings is watched by its win rates; the alarm says when, by what, and how sure."""
+    seen = watch(embeds=False)
+    assert not any(seen.take([(rate, None)]) for rate in RNG(2).random(1000))
+    assert any(seen.take([(0.7 + 0.3 * rate, None)]) for rate in RNG(3).random(500))
+    assert (seen.alarm.test, seen.alarm.at) == ("win rate", 12.0)
+    assert seen.alarm.evidence >= seen.alarm.level == 10_000 / 0.01
+    assert not seen.take([(0.9, None)]) and seen.n_prompts == seen.alarm.n_prompts
+
+
+def test_novelty_raises_an_alarm_where_win_rates_stay():
+    """Prompts that lie elsewhere are found though their win rates are as before."""
+    seen, elsewhere = watch(), np.array([-1.0, 0.5, 0.5, 0.5], dtype=np.float32)
+    assert not any(seen.take([pair]) for pair in zip(RNG(2).random(500), RNG(4).random((500, 4)), strict=True))
+    assert any(seen.take([(rate, elsewhere)]) for rate in RNG(5).random(300))
+    assert seen.alarm.test == "novelty"
+
+
+def test_the_traffic_can_be_its_own_reference():
+    """Without a checkpoint's reference the first prompts are what later ones must be like."""
+    config = DriftConfig(reference="traffic", warm_up=300)
+    seen = Watch(None, config, rng=RNG(0))
+    assert not any(seen.take([(0.9 + 0.1 * rate, None)]) for rate in RNG(2).random(300))
+    assert seen.status()["state"] == "warming up"
+    assert not any(seen.take([(0.9 + 0.1 * rate, None)]) for rate in RNG(3).random(1000))
+    assert seen.status()["state"] == "watching"
+    assert any(seen.take([(rate, None)]) for rate in RNG(4).random(300))
+
+
+def test_without_a_reference_nothing_is_watched():
+    """A checkpoint without a reference cannot raise an alarm, and the status says what to do."""
+    seen = Watch(None, DriftConfig(), rng=RNG(0))
+    assert not seen.take([(0.5, None)])
+    assert seen.status()["state"] == "not watched" and "pointsman calibrate" in seen.status()["reference"]
+
+
+async def test_the_monitor_warns_once_and_marks_guarantees_void(caplog):
+    """An alarm is logged, shown by metric and status, and voids the stored guarantees; a reset takes it back."""
+    registry = CollectorRegistry()
+    monitor = DriftMonitor(DriftConfig(), registry=registry)
+    monitor.show(routers(reference(embeds=False)))
+    await monitor.start()
+    assert b'pointsman_drift_alarm{router="mine"} 0.0' in generate_latest(registry)
+    for _ in range(600):
+        monitor(record(0.99))
+    await monitor.close()
+    assert [line.message.partition(":")[0] for line in caplog.records] == ["drift"]
+    found = monitor.status()["routers"]["mine"]
+    assert found["state"] == "alarm" and found["guarantees"] == {"max_loss=0.05": "void"}
+    assert not monitor.falls_back("mine")
+    assert b'pointsman_drift_alarm{router="mine"} 1.0' in generate_latest(registry)
+    assert await monitor.reset() == ["mine"]
+    assert monitor.status()["routers"]["mine"]["guarantees"] == {"max_loss=0.05": "held"}
+    assert b'pointsman_drift_alarm{router="mine"} 0.0' in generate_latest(registry)
+
+
+async def test_a_reload_keeps_what_is_known_of_the_same_reference():
+    """Routers whose reference stays go on with their evidence; another reference begins anew."""
+    monitor = DriftMonitor(DriftConfig())
+    monitor.show(routers(reference(embeds=False)))
+    for _ in range(600):
+        monitor(record(0.99))
+    await monitor.start()
+    await monitor.close()
+    monitor.show(routers(reference(embeds=False)))
+    assert has_alarm(monitor)
+    monitor.show(routers(reference()))
+    assert not has_alarm(monitor)
+
+
+async def test_processes_share_alarms_and_resets(monkeypatch):
+    """What one process finds or resets the others learn from the store; while it is away they go on."""
+    monkeypatch.setattr("pointsman.serve.drift.monitor._PAUSE_S", 0.01)
+    facts = Facts()
+    one, other = (DriftMonitor(DriftConfig(on_alarm="strong"), lambda: facts) for _ in range(2))
+    for monitor in (one, other):
+        monitor.show(routers(reference(embeds=False)))
+        await monitor.start()
+    facts.away = True
+    for _ in range(600):
+        one(record(0.99))
+    await _until(lambda: one.falls_back("mine"))
+    assert not other.falls_back("mine")
+    facts.away = False
+    await _until(lambda: other.falls_back("mine"))
+    await other.reset("mine")
+    await _until(lambda: not has_alarm(one))
+    await one.close()
+    await other.close()
+    fresh = DriftMonitor(DriftConfig(), lambda: facts)
+    fresh.show(routers(reference(embeds=False)))
+    await fresh.start()
+    assert not has_alarm(fresh)
+    await fresh.close()
+
+
+async def test_an_embedding_that_is_no_number_does_not_end_the_watch(caplog):
+    """A prompt that cannot be tested is skipped and logged; the next ones are tested."""
+    monitor = DriftMonitor(DriftConfig())
+    monitor.show(routers(reference()))
+    await monitor.start()
+    monitor(record(0.5, np.full(4, np.nan, dtype=np.float32)))
+    await _until(lambda: "were not tested" in caplog.text)
+    monitor(record(0.5, np.ones(4, dtype=np.float32)))
+    await monitor.close()
+    assert monitor.status()["routers"]["mine"]["n_prompts"] == 1
+
+
+def test_a_server_falls_back_to_strong_until_it_is_reset(tmp_path, capsys):
+    """Prompts unlike the calibration's send everything to strong, reason "drift"; inspect shows it; a reset ends it."""
+    write_checkpoint(read_checkpoint(load_checkpoint("mf").path), tmp_path / "mf")
+    config = make_config({"routers": {"mine": {"checkpoint": str(tmp_path / "mf")}}, "drift": {"on_alarm": "strong"}})
+    with LocalServer(create_app(config)) as server:
+        asked = {"model": "router-mine-1", "messages": [{"role": "user", "content": "zxqv wvut ponm lkjh"}]}
+        for _ in range(500):
+            status, _ = post(server.url + "/v1/chat/completions", asked)
+            assert status == 200
+            reason = post(server.url + "/v1/route", asked)[1]["reason"]
+            if reason == "drift":
+                break
+        assert reason == "drift"
+        assert post(server.url + "/v1/route", asked)[1]["model"] == "stand-in-strong"
+        assert main(["inspect", "--server", server.url]) == 0
+        assert "alarm" in capsys.readouterr().out
+        for wrong in ("other", [], {}):
+            assert post(server.url + "/v1/drift/reset", {"router": wrong})[0] == 400
+        assert post(server.url + "/v1/drift/reset", {"router": "mine"}) == (200, {"reset": ["mine"]})
+        assert post(server.url + "/v1/route", asked)[1]["model"] == "stand-in-weak"
+
+
+def test_a_server_that_watches_nothing_says_so():
+    """Without a drift section the paths say what to add."""
+    with LocalServer(create_app(make_config({}))) as server:
+        assert post(server.url + "/v1/drift/reset", {})[0] == 404
+
+
+async def _until(holds):
+    for _ in range(6000):
+        if holds():
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail("it did not come about")
+
+
+def post(url, value):
+    answer = httpx.post(url, json=value, timeout=60)
+    return answer.status_code, answer.json()

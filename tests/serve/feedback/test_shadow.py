@@ -1,0 +1,308 @@
+"""Shadow comparisons: drawn at random, judged in both orders, within a day's dollars, and nobody waits for them."""
+
+import asyncio
+import json
+import random
+import time
+from dataclasses import replace
+
+import httpx
+import orjson
+import pytest
+from prometheus_client import CollectorRegistry
+
+from pointsman.core.errors import ConfigError, UpstreamError
+from pointsman.core.pair import ModelPair
+from pointsman.core.prices import Price
+from pointsman.serve import create_app
+from pointsman.serve.config import ShadowConfig, StoreConfig
+from pointsman.serve.config.load import make_config
+from pointsman.serve.feedback.sample import Sample
+from pointsman.serve.feedback.shadow import Shadow
+from pointsman.serve.money.billing import Billing
+from pointsman.serve.money.ledger import SHADOW_KEY, Ledger
+from pointsman.serve.money.metrics import MoneyMetrics
+from pointsman.serve.request.record import Record
+from pointsman.serve.store.store import Store
+from pointsman.serve.upstreams.base import Reply, Upstream
+
+from support.upstream import LocalServer
+from support.upstream import Upstream as OpenAI
+
+NOON = 1_767_268_800.0  # on 1 January 2026, in UTC
+PRICES = {"big": Price(10.0, 30.0), "small": Price(1.0, 2.0), "judge": Price(5.0, 15.0)}
+
+
+class Scripted(Upstream):
+    """A model that answers as a function of the document says, and keeps what it was asked."""
+
+    def __init__(self, say):
+        self._say, self.asked = say, []
+
+    provider = "test"
+
+    async def send(self, call):
+        self.asked.append(call.document)
+        said = self._say(call.document)
+        if isinstance(said, Exception):
+            raise said
+        if isinstance(said, Reply):
+            return said
+        answer = {"choices": [{"message": {"content": said}}], "usage": {"prompt_tokens": 100, "completion_tokens": 50}}
+        return Reply(200, (), orjson.dumps(answer))
+
+
+def prefers(text):
+    """A judge that is for the answer with `text` in it, wherever it stands."""
+
+    def say(document):
+        first, second = document["messages"][0]["content"].split("<answer_b>")
+        return "[[A]]" if text in first else "[[B]]" if text in second else "[[C]]"
+
+    return say
+
+
+def make(strong="strong words", judge=None, **settings):
+    values = {"share": 1.0, "judge": "judge", "max_usd_per_day": 10.0, **settings}
+    rows, registry = [], CollectorRegistry()
+    ledger = Ledger(clock=lambda: NOON)
+    shadow = Shadow(
+        ShadowConfig(**values),
+        ledger=ledger,
+        money=MoneyMetrics(registry),
+        put=rows.append,
+        registry=registry,
+        rng=random.Random(0),
+    )
+    models = {
+        "big": Scripted(strong if callable(strong) else lambda _: strong),
+        "judge": Scripted(judge or prefers("strong words")),
+    }
+    shadow.show(ShadowConfig(**values), models, Billing(PRICES, ModelPair("big", "small")))
+    shadow.rows, shadow.ledger, shadow.models = rows, ledger, models
+    shadow.count = lambda result: registry.get_sample_value("pointsman_shadow_comparisons_total", {"result": result})
+    return shadow
+
+
+def sample(**more):
+    document = {"model": "auto", "messages": [{"role": "user", "content": "Why?"}], **more}
+    return Sample("r1", "d1", "small", document, "Why?", "weak words", 7)
+
+
+async def compared(shadow, *samples):
+    """Lets the shadow compare samples, and stops it when it has."""
+    for each in samples:
+        shadow._queue.put_nowait(each)
+    await shadow.start()
+    n_before = sum(shadow.count(result) for result in ("compared", "over_budget", "failed"))
+    for _ in range(6000):
+        if sum(shadow.count(r) for r in ("compared", "over_budget", "failed")) - n_before == len(samples):
+            break
+        await asyncio.sleep(0.01)
+    await shadow.close()
+    return shadow.rows
+
+
+@pytest.mark.parametrize(
+    ("judge", "outcome"),
+    [
+        (prefers("strong words"), 0.0),
+        (prefers("weak words"), 1.0),
+        (lambda _: "[[C]]", 0.5),
+        (lambda _: "[[A]]", 0.5),
+    ],
+)
+async def test_both_orders_are_judged(judge, outcome):
+    """A judge that always prefers the first answer makes a tie; one that knows what it wants is heard."""
+    (row,) = await compared(make(judge=judge), sample())
+    assert (row.request_id, row.decision_id, row.model_a, row.model_b) == ("r1", "d1", "small", "big")
+    assert (row.outcome, row.judge) == (outcome, "judge")
+    assert (row.tokens_a, row.tokens_b) == (7, 50)
+    assert row.cost_usd == pytest.approx((100 * 10 + 50 * 30 + 2 * (100 * 5 + 50 * 15)) / 1e6)
+
+
+async def test_strong_answers_are_compared_with_the_weak_model():
+    """The other way round all is the same: the weak model is asked and paid, the outcome is that of who answered."""
+    shadow = make()
+    shadow.models["small"] = Scripted(lambda _: "weak words")
+    (row,) = await compared(shadow, replace(sample(), model="big", answer="strong words"))
+    assert (row.model_a, row.model_b, row.outcome, row.tokens_b) == ("big", "small", 1.0, 50)
+    assert row.cost_usd == pytest.approx((100 * 1 + 50 * 2 + 2 * (100 * 5 + 50 * 15)) / 1e6)
+    assert shadow.models["big"].asked == []
+
+
+async def test_a_hard_budget_that_is_spent_ends_comparisons():
+    """Behind the wall neither the strong model nor the judge is asked, until its next period."""
+    shadow = make()
+    shadow.show(shadow._config, shadow.models, shadow._billing, lambda: True)
+    assert await compared(shadow, sample()) == []
+    assert (shadow.count("over_budget"), shadow.models["big"].asked) == (1, [])
+
+
+async def test_equal_answers_are_a_tie_without_a_judge():
+    """Nothing is paid for what can be seen."""
+    shadow = make(strong="weak words")
+    (row,) = await compared(shadow, sample())
+    assert row.outcome == 0.5
+    assert not shadow.models["judge"].asked
+
+
+async def test_the_strong_model_is_asked_what_the_weak_one_was():
+    """The same messages and settings, without a stream, and with a limit where the request had none."""
+    shadow = make(max_tokens=99)
+    await compared(shadow, sample(temperature=0.3, stream=True, stream_options={}, user="ann"), sample(max_tokens=5))
+    first, second = shadow.models["big"].asked
+    assert first == {"model": "big", "messages": sample().document["messages"], "temperature": 0.3, "max_tokens": 99}
+    assert second["max_tokens"] == 5
+
+
+async def test_what_it_spends_is_spending():
+    """The ledger books it under a key of its own, and in the whole."""
+    shadow = make()
+    (row,) = await compared(shadow, sample())
+    assert shadow.ledger.spent_usd("day", key=SHADOW_KEY) == pytest.approx(row.cost_usd)
+    assert shadow.ledger.spent_usd("day") == pytest.approx(row.cost_usd)
+
+
+async def test_the_days_dollars_are_never_exceeded():
+    """With many comparisons at once what they can cost at most is set aside; the rest is left out, and counted."""
+    shadow = make(max_usd_per_day=0.2, max_tokens=1000, concurrency=8, queue=100)
+    await compared(shadow, *[sample() for _ in range(100)])
+    assert shadow.ledger.spent_usd("day") <= 0.2
+    assert shadow.count("compared") >= 10
+    assert shadow.count("compared") + shadow.count("over_budget") == 100
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda _: UpstreamError("away"),
+        lambda _: Reply(500, (), b'{"error": {"message": "no"}}'),
+        lambda _: Reply(200, (), b"not json"),
+        lambda _: "",
+        lambda _: RuntimeError("a defect"),
+    ],
+)
+async def test_a_failure_costs_only_the_comparison(broken):
+    """It is counted, and the next one is made."""
+    answers = iter([broken, lambda _: "strong words"])
+    shadow = make(strong=lambda document: next(answers)(document))
+    rows = await compared(shadow, sample(), sample())
+    assert len(rows) == 1
+    assert (shadow.count("failed"), shadow.count("compared")) == (1, 1)
+
+
+async def test_a_verdict_that_cannot_be_read_is_no_comparison():
+    """It was paid for all the same."""
+    shadow = make(judge=lambda _: "both are nice")
+    assert await compared(shadow, sample()) == []
+    assert shadow.count("failed") == 1
+    assert shadow.ledger.spent_usd("day") > 0
+
+
+@pytest.fixture
+def served(tmp_path):
+    """A server with a shadow before a real upstream."""
+    upstream = OpenAI()
+    with LocalServer(upstream.app()) as up:
+        price = {"input_usd_per_million": 1.0, "output_usd_per_million": 2.0}
+        model = {"base_url": f"{up.url}/v1", "price": price}
+        values = {
+            "strong": "big",
+            "weak": "small",
+            "models": dict.fromkeys(("big", "small", "judge"), model),
+            "routers": {"random": {}},
+            "store": {"url": f"sqlite:///{tmp_path / 'store.db'}"},
+            "shadow": {"share": 1.0, "judge": "judge", "max_usd_per_day": 5.0},
+        }
+        yield upstream, values
+
+
+def comparisons(values):
+    async def read():
+        async with Store(StoreConfig(**values["store"])) as store:
+            return await store.comparisons()
+
+    return asyncio.run(read())
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_requests_do_not_wait_for_their_shadow(served, stream):
+    """The weak answer is there at once; the comparison, which takes longer, is in the store a moment later."""
+    upstream, values = served
+    with LocalServer(create_app(make_config(values))) as front, httpx.Client(base_url=front.url) as http:
+        body = {"model": "router-random-1", "messages": [{"role": "user", "content": "Hello"}], "stream": stream}
+        answer = http.post("/v1/chat/completions", json=body)
+        request_id = answer.headers["x-pointsman-request-id"]
+        deadline = time.monotonic() + 60
+        while not (found := comparisons(values)):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        metrics = http.get("/metrics").text
+    assert [(row.request_id, row.outcome) for row in found] == [(request_id, 0.5)]
+    assert 'pointsman_shadow_comparisons_total{result="compared"} 1.0' in metrics
+    assert [json.loads(r.body)["model"] for r in upstream.received] == ["small", "big"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"model": "small"},
+        {"model": "router-random-0"},
+        {"model": "router-random-1", "tools": [{"type": "function", "function": {"name": "f"}}]},
+        {"model": "router-random-1", "n": 2},
+        {"model": "router-random-1", "messages": [{"role": "user", "content": [
+            {"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": "data:,"}}]}]},
+    ],
+)  # fmt: skip
+def test_what_cannot_be_compared_is_left_alone(served, body):
+    """Requests that name a model, strong answers, tools, several answers, images."""
+    upstream, values = served
+    values["models"]["small"] = {**values["models"]["small"], "capabilities": ["tools", "images"]}
+    with LocalServer(create_app(make_config(values))) as front:
+        hello = {"messages": [{"role": "user", "content": "Hello"}]}
+        assert httpx.post(f"{front.url}/v1/chat/completions", json={**hello, **body}).status_code == 200
+        time.sleep(0.2)
+    assert len(upstream.received) == 1
+
+
+def test_a_share_is_a_share(monkeypatch):
+    """Of many answers about that share is drawn; where the queue is full, the rest is counted and left."""
+    monkeypatch.setattr("pointsman.serve.feedback.shadow.take_sample", lambda record: sample())
+    for model, share in (("small", 0.25), ("big", 0.1), ("other", 0.0), (None, 0.0)):
+        shadow = make(share=0.25, strong_share=0.1, queue=5000)
+        for _ in range(4000):
+            shadow(Record("r", "/", model=model))
+        assert abs(shadow._queue.qsize() - 4000 * share) < 200
+    shadow = make(share=1.0, queue=10)
+    for _ in range(30):
+        shadow(Record("r", "/", model="small"))
+    assert (shadow._queue.qsize(), shadow.count("busy")) == (10, 20)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"store": None}, "wanted a store"),
+        ({"shadow": {"share": 0.1, "judge": "nobody", "max_usd_per_day": 1.0}}, "shadow.judge is 'nobody'"),
+        ({"shadow": {"share": 0.1, "judge": "big", "max_usd_per_day": 1.0}}, "neither strong nor weak"),
+        ({"shadow": {"share": 0.0, "judge": "judge", "max_usd_per_day": 1.0}}, "shadow.share"),
+        ({"shadow": {"share": 0.1, "judge": "judge", "max_usd_per_day": 0.0}}, "shadow.max_usd_per_day"),
+    ],
+)
+def test_a_shadow_that_cannot_work_is_refused(served, changes, problem):
+    """When the configuration is read, with what is wanted."""
+    values = {**served[1], **changes}
+    with pytest.raises(ConfigError, match=problem):
+        make_config({name: value for name, value in values.items() if value is not None})
+
+
+def test_prices_are_needed_for_the_ceiling(served):
+    """Dollars cannot be held where they are not known."""
+    values = served[1]
+    bare = {"base_url": values["models"]["judge"]["base_url"]}
+    with pytest.raises(ConfigError, match="needs the price of judge"):
+        create_app(make_config({**values, "models": {**values["models"], "judge": bare}}))
+    shadow = {**values["shadow"], "strong_share": 0.1}
+    with pytest.raises(ConfigError, match="needs the price of small"):
+        create_app(make_config({**values, "models": {**values["models"], "small": bare}, "shadow": shadow}))

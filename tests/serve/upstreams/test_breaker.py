@@ -1,0 +1,73 @@
+"""The circuit breaker of an upstream."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pointsman.serve.upstreams.breaker import Breaker
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_failures_in_a_row_open_it_and_one_success_closes_it():
+    """It opens at the limit and not before, and a success in between begins the count anew."""
+    breaker = Breaker(failures=3, open_s=10.0, clock=Clock())
+    for outcome in "ffsff":
+        breaker.fail() if outcome == "f" else breaker.succeed()
+        assert breaker.allow()
+    breaker.fail()
+    assert breaker.is_open
+    assert not breaker.allow()
+    assert breaker.retry_after_s() == 10.0
+
+
+def test_after_the_pause_one_call_at_a_time_may_try():
+    """Until it is answered, or the pause has passed again without any word of it."""
+    clock = Clock()
+    breaker = Breaker(failures=1, open_s=10.0, clock=clock)
+    breaker.fail()
+    clock.now = 10.0
+    assert not breaker.is_open
+    assert [breaker.allow() for _ in range(100)] == [True] + [False] * 99
+    assert breaker.retry_after_s() == 10.0
+    clock.now = 20.0
+    assert [breaker.allow() for _ in range(2)] == [True, False]
+    breaker.fail()
+    clock.now = 29.0
+    assert not breaker.allow()
+    clock.now = 30.0
+    assert breaker.allow()
+    breaker.succeed()
+    assert all(breaker.allow() for _ in range(100))
+
+
+def test_an_answer_that_has_begun_closes_it_until_it_breaks():
+    """A stream that answers at all is a reason to ask again, and none to forget how often streams have broken."""
+    breaker = Breaker(failures=2, open_s=10.0, clock=Clock())
+    breaker.fail()
+    breaker.fail()
+    breaker.respond()
+    assert breaker.allow()
+    breaker.fail()
+    assert breaker.is_open
+
+
+@given(st.integers(1, 4), st.lists(st.sampled_from(["ask", "fail", "respond", "succeed", "wait"])))
+def test_it_is_open_exactly_where_a_call_would_be_refused(failures, events):
+    """What is shown as open refuses, and what is not lets a call pass: nobody waits for word of a call nobody makes."""
+    clock = Clock()
+    breaker = Breaker(failures=failures, open_s=2.0, clock=clock)
+    for event in events:
+        if event == "ask":
+            breaker.allow()
+        elif event == "wait":
+            clock.now += 1.0
+        else:
+            getattr(breaker, event)()
+    shown = breaker.is_open
+    assert breaker.allow() is not shown
+    assert (breaker.retry_after_s() > 0) >= shown

@@ -1,0 +1,122 @@
+"""What the user of a request asked: the text that is routed by, read alike from all three APIs.
+
+The last user turn counts, without what its client wrapped around it (`envelopes.py`), without tools' results, and
+without a cached prefix that text follows. Where that leaves nothing, or only words such as "go on", the task that they
+go on with counts: the nearest user turn before that asks for something.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pointsman.serve.protocols.envelope_names import CONTINUES, FILLS
+from pointsman.serve.protocols.envelopes import Reading, read_text
+
+__all__ = ["Task", "read_prompt", "read_task"]
+
+_TEXT_PARTS = ("text", "input_text")
+_RESET = "I switched to a new code base"  # before it, a client shows examples of turns
+_CHOICE = re.compile(r"(?:(?:option|choice|number|no\.?|#)\s*)?(?:\d{1,2}|[a-h])[.)]?", re.IGNORECASE)
+_TYPED = re.compile(r"(?m)^<(?:feedback|user_message|answer)>")  # by the user, after a tool's result
+_MAX_CONTINUATION = 60  # characters
+_WORD = re.compile(r"[^\W_]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What was asked.
+
+    Attributes:
+        text: what is routed by; "" where no turn has any.
+        turn: index in `messages` or `input` of the turn that it is from; None where that is one text.
+        turns_back: how many user turns came after that one, and ask for nothing by themselves.
+        left_out: names of what that turn holds beside it.
+    """
+
+    text: str
+    turn: int | None = None
+    turns_back: int = 0
+    left_out: tuple[str, ...] = ()
+
+
+def read_prompt(text: str) -> Task:
+    """The task in one text."""
+    reading = read_text(text)
+    return Task(reading.only or reading.asked or reading.attached, left_out=reading.left_out)
+
+
+def read_task(document: Mapping[str, Any]) -> Task:
+    """The task of a request to chat completions, Responses or messages; what is malformed holds none."""
+    turns = document.get("messages", document.get("input"))
+    if isinstance(turns, str):
+        return read_prompt(turns)
+    if not isinstance(turns, Sequence):
+        return Task("")
+    fallback: Task | None = None
+    attached: Task | None = None
+    back = 0
+    for i in reversed(range(len(turns))):
+        turn = turns[i]
+        if not isinstance(turn, Mapping) or turn.get("role") != "user":
+            continue
+        texts = list(_texts(turn.get("content")))
+        if any(text.lstrip().startswith(_RESET) for text, _ in texts):
+            break
+        asked, with_attached, left_out = _read_turn(texts)
+        if asked and not _continues(asked):
+            return Task(asked, i, back, left_out)
+        if asked and fallback is None:
+            fallback = Task(asked, i, back, left_out)
+        elif with_attached and attached is None:
+            attached = Task(with_attached, i, back, left_out)
+        back += bool(texts)
+    return fallback or attached or Task("")
+
+
+def _read_turn(texts: Sequence[tuple[str, bool]]) -> tuple[str, str, tuple[str, ...]]:
+    """What one turn asks, the same with attachments, and what it holds beside that."""
+    readings: list[Reading] = []
+    left_out: list[str] = []
+    prefix = 0
+    announced = False
+    for text, cached in texts:
+        reading = read_text(text)
+        if announced and reading.only is None and not _TYPED.search(text):
+            reading = Reading("", "", left_out=("tool result",))
+        announced = reading.announces
+        readings.append(reading)
+        left_out += reading.left_out
+        prefix = len(readings) if cached else prefix
+    only = [reading.only for reading in readings if reading.only]
+    if only:
+        return "\n".join(only), "\n".join(only), tuple(left_out)
+    if prefix < len(readings) and any(reading.asked for reading in readings[prefix:]):
+        if any(reading.asked for reading in readings[:prefix]):
+            left_out.append("cached prefix")
+        readings = readings[prefix:]
+    asked = "\n".join(reading.asked for reading in readings if reading.asked)
+    attached = "\n".join(reading.attached for reading in readings if reading.attached)
+    return asked, attached, tuple(left_out)
+
+
+def _continues(text: str) -> bool:
+    """Whether a text goes on with what there is instead of asking for something."""
+    if len(text) > _MAX_CONTINUATION:
+        return False
+    if _CHOICE.fullmatch(text):
+        return True
+    words = [word.casefold() for word in _WORD.findall(text)]
+    if not words:
+        return True  # "?", "...", a thumb
+    return any(word in CONTINUES for word in words) and all(word in CONTINUES or word in FILLS for word in words)
+
+
+def _texts(content: object) -> Iterator[tuple[str, bool]]:
+    """The texts of a turn, and whether a cached prefix ends with each."""
+    if isinstance(content, str):
+        yield content, False
+    elif isinstance(content, Sequence):
+        for part in content:
+            if isinstance(part, Mapping) and part.get("type") in _TEXT_PARTS and isinstance(part.get("text"), str):
+                yield part["text"], part.get("cache_control") is not None

@@ -13,6 +13,9 @@ Candidates m = 1..N, one of them the *reference*, whose quality the others are m
 Half of it is compared, W(m) - r(m) / 2 + t r(m), which is W for r = 0 and t for the reference, without rounding. Of two
 candidates r is 0 and 1 whatever they cost, so the rule is RouteLLM's: the reference iff W >= t.
 
+A dollar is worth the same on every prompt where `typical_usd` says what lies between the cheapest and the reference on
+a typical one: r is then weighed by (c(reference) - min c) / typical_usd. A pair has no use for it.
+
 A candidate other than the reference that is dearer and expected no better than another one is left out first. Below
 t = 1/2 the rule rewards money, up to the reference's bill: r counts as at most 1 there. So the bill of what is chosen
 never rises with the threshold, as far as it is below the reference's.
@@ -53,7 +56,7 @@ class Weighed:
     Attributes:
         candidate: the model, its win rate and its bill.
         relative_bill: r, 0 for the cheapest, 1 for the reference.
-        score: what the rule minimises, W - r / 2 + t r; None without win rates.
+        score: what the rule minimises, W - r / 2 + t r with the weighed r; None without win rates.
     """
 
     candidate: Candidate
@@ -90,26 +93,30 @@ class Choice:
         return None if first is None or second is None else second - first
 
 
-def choose(candidates: Sequence[Candidate], reference: Candidate, *, threshold: float) -> Choice:
+def choose(
+    candidates: Sequence[Candidate], reference: Candidate, *, threshold: float, typical_usd: float | None = None
+) -> Choice:
     """Orders the candidates that are able to answer by the rule above.
 
     Args:
         candidates: the able ones, in order of configuration.
         reference: one of them, or a model that is unable itself. Where a win rate is missing the reference comes first
             and the others in their order.
+        typical_usd: between the bills of the cheapest and of the reference on a typical prompt; as on this prompt if
+            None.
 
     Raises:
         ValueError: there is no candidate, two share a name, or `threshold` leaves [0, 1].
     """
     if not 0.0 <= threshold <= 1.0:
         raise ValueError(f"threshold is {threshold}, wanted a number in [0, 1]")
-    field = _Field(candidates, reference)
+    field = _Field(candidates, reference, typical_usd)
     rows, r, dearness = range(len(candidates)), field.relative_bills, field.dearness
     rates = field.win_rates
     if rates is None:
         unscored = [Weighed(candidate, bill, None) for candidate, bill in zip(candidates, r, strict=True)]
         return Choice(tuple(sorted(unscored, key=lambda weighed: weighed.candidate.name != reference.name)))
-    counted = [min(bill, 1.0) for bill in r] if threshold < 0.5 else r
+    counted = field.counted(capped=threshold < 0.5)
     scores = [rates[i] - counted[i] / 2.0 + threshold * counted[i] for i in rows]
     left_out = field.left_out(rates)
     first = field.end(rates, threshold)
@@ -124,7 +131,9 @@ def relative_bills(candidates: Sequence[Candidate], reference: Candidate) -> lis
     return _Field(candidates, reference).relative_bills
 
 
-def turning_point(candidates: Sequence[Candidate], reference: Candidate, *, level: float = 0.5) -> float | None:
+def turning_point(
+    candidates: Sequence[Candidate], reference: Candidate, *, level: float = 0.5, typical_usd: float | None = None
+) -> float | None:
     """Highest threshold at which the choice goes at least `level` of the way from the cheapest to the reference.
 
     For a pair it is the win rate, at every level. For a level drawn uniformly from (0, 1] the probability that it is at
@@ -132,23 +141,23 @@ def turning_point(candidates: Sequence[Candidate], reference: Candidate, *, leve
 
     Args:
         level: in (0, 1].
+        typical_usd: as for `choose`.
 
     Returns:
         A number in [0, 1]; None where a win rate is missing.
     """
-    field = _Field(candidates, reference)
+    field = _Field(candidates, reference, typical_usd)
     rates = field.win_rates
     if rates is None:
         return None
-    left_out = field.left_out(rates)
-    r = [min(bill, 1.0) for bill in field.relative_bills]
+    left_out, r = field.left_out(rates), field.relative_bills
     above = [i for i in range(len(r)) if r[i] >= level and not left_out[i]]
     below = [i for i in range(len(r)) if r[i] < level and not left_out[i]]
     if not above or not below:
         return 1.0 if above else 0.0
-    late = _crossing(rates, field.relative_bills, above, below)
+    late = _crossing(rates, field.counted(capped=False), above, below)
     if late < 0.5:
-        return min(max(_crossing(rates, r, above, below), 0.0), 0.5)
+        return min(max(_crossing(rates, field.counted(capped=True), above, below), 0.0), 0.5)
     ends_at_cheapest = field.end(rates, 1.0) is not None
     return min(late, math.nextafter(1.0, 0.0) if ends_at_cheapest else 1.0)
 
@@ -168,30 +177,34 @@ class _Field:
         dearness: what tells which of two is dearer: bills, or r where they do not count.
     """
 
-    __slots__ = ("_candidates", "dearness", "relative_bills", "row")
+    __slots__ = ("_candidates", "_weight", "dearness", "relative_bills", "row")
 
-    def __init__(self, candidates: Sequence[Candidate], reference: Candidate) -> None:
+    def __init__(self, candidates: Sequence[Candidate], reference: Candidate, typical_usd: float | None = None) -> None:
         names = [candidate.name for candidate in candidates]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"candidates are {names}, wanted at least one, each once")
         self._candidates = candidates
         self.row = names.index(reference.name) if reference.name in names else None
         scale = candidates if self.row is not None else [reference, *candidates]
-        usd = [candidate.usd for candidate in scale]
-        known = [bill for bill in usd if bill is not None]
-        if len(scale) == 2:
-            bills = [float(candidate.name == reference.name) for candidate in scale]
-        elif len(known) < len(scale):
+        usd = [candidate.usd for candidate in scale if candidate.usd is not None]
+        self._weight = 1.0
+        if len(scale) > 2 and len(usd) == len(scale):
+            least, most = min(usd), next(c.usd for c in scale if c.name == reference.name) or 0.0
+            bills = [min((bill - least) / (most - least), MOST) if most > least else 0.0 for bill in usd]
+            dearness = usd
+            if typical_usd:
+                self._weight = min(max(most - least, 0.0) / typical_usd, MOST)
+        else:
             others = iter(range(len(scale) - 2, -1, -1))
             last = max(len(scale) - 1, 1)
-            bills = [1.0 if candidate.name == reference.name else next(others) / last for candidate in scale]
-        else:
-            least, most = min(known), next(c.usd for c in scale if c.name == reference.name) or 0.0
-            bills = [min((bill - least) / (most - least), MOST) if most > least else 0.0 for bill in known]
-        counts = len(scale) > 2 and len(known) == len(scale)
+            bills = [1.0 if c.name == reference.name else next(others) / last for c in scale]
+            dearness = bills
         skipped = len(scale) - len(candidates)
-        self.relative_bills = bills[skipped:]
-        self.dearness = known[skipped:] if counts else self.relative_bills
+        self.relative_bills, self.dearness = bills[skipped:], dearness[skipped:]
+
+    def counted(self, *, capped: bool) -> list[float]:
+        """r as the rule weighs it; of what is dearer than the reference as much as of the reference if `capped`."""
+        return [(min(bill, 1.0) if capped else bill) * self._weight for bill in self.relative_bills]
 
     @property
     def win_rates(self) -> list[float] | None:

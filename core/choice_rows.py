@@ -15,7 +15,9 @@ class Weighing:
         relative_bills: r, shape (n_prompts, n_candidates).
     """
 
-    def __init__(self, win_rates: AnyFloatArray, usd: AnyFloatArray | None, *, reference: int) -> None:
+    def __init__(
+        self, win_rates: AnyFloatArray, usd: AnyFloatArray | None, *, reference: int, typical_usd: float | None
+    ) -> None:
         """See `weigh_rows`."""
         w = np.array(win_rates, dtype=np.float64)
         shapes = [w.shape] if usd is None else [w.shape, np.asarray(usd).shape]
@@ -26,6 +28,10 @@ class Weighing:
         w[:, reference] = 0.5
         self._w, self._reference = w, reference
         self.relative_bills, self._dearness = _bills(w.shape, usd, reference)
+        self._weight = np.ones((len(w), 1))
+        if typical_usd and usd is not None and w.shape[1] > 2:
+            span = self._dearness[:, [reference]] - self._dearness.min(axis=1, keepdims=True)
+            self._weight = np.minimum(span / typical_usd, MOST)
         dearer = self._dearness[:, :, None] > self._dearness[:, None, :]
         no_better = w[:, :, None] >= w[:, None, :]
         self._left_out = np.asarray((dearer & no_better).any(axis=2))
@@ -42,7 +48,7 @@ class Weighing:
         n_prompts, n_candidates = self._w.shape
         if threshold == 0.0:
             return np.full(n_prompts, self._reference, dtype=np.int64)
-        r = np.minimum(self.relative_bills, 1.0) if threshold < 0.5 else self.relative_bills
+        r = (np.minimum(self.relative_bills, 1.0) if threshold < 0.5 else self.relative_bills) * self._weight
         scores = np.where(self._left_out, np.inf, self._w - r / 2.0 + threshold * r)
         is_reference = np.broadcast_to(np.arange(n_candidates) == self._reference, self._w.shape)
         chosen = _first(scores, -self._dearness, ~is_reference)
@@ -53,18 +59,21 @@ class Weighing:
         return chosen
 
 
-def weigh_rows(win_rates: AnyFloatArray, usd: AnyFloatArray | None, *, reference: int = 0) -> Weighing:
+def weigh_rows(
+    win_rates: AnyFloatArray, usd: AnyFloatArray | None, *, reference: int = 0, typical_usd: float | None = None
+) -> Weighing:
     """Weighs every prompt's candidates.
 
     Args:
         win_rates: of the reference over every candidate, shape (n_prompts, n_candidates).
         usd: expected bills, same shape; None where a price is not known: the first candidate is then the dearest.
         reference: column of the reference.
+        typical_usd: see `core.choice.choose`.
 
     Raises:
         ValueError: shapes differ, or `reference` is no column.
     """
-    return Weighing(win_rates, usd, reference=reference)
+    return Weighing(win_rates, usd, reference=reference, typical_usd=typical_usd)
 
 
 def _bills(shape: tuple[int, ...], usd: AnyFloatArray | None, reference: int) -> tuple[FloatArray, FloatArray]:

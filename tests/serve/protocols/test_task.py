@@ -3,11 +3,12 @@
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from support.agents import SHAPES
 
 from pointsman.serve.protocols.envelope_names import ASKED, ATTACHED, OWN
 from pointsman.serve.protocols.envelopes import read_text
 from pointsman.serve.protocols.task import read_prompt, read_task
+
+from support.agents import SHAPES
 
 PROMPTS = (
     "What is 2+2?",

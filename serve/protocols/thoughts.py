@@ -1,0 +1,117 @@
+"""Thoughts of a model, in the histories that clients send back: whose they are, and histories without them.
+
+Signatures of thinking blocks and encrypted reasoning are bound to the model, or the service, that made them; another
+one refuses the request. Anthropic's rules for leaving them out: blocks of earlier turns may go; of a turn in which
+tools' results are still awaited they may go only together with `thinking` itself, which is then off for one request.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from pointsman.serve.protocols.turns import pending_marks, thought_mark, turns_of
+
+__all__ = ["thought_marks", "without_thoughts"]
+
+_CLEARING = "clear_thinking"
+_CHAT_THOUGHTS = ("reasoning_details", "thinking_blocks")
+
+
+def thought_marks(document: Mapping[str, Any]) -> list[str]:
+    """Marks of all thoughts in a request's history."""
+    return [mark for turn in turns_of(document) for part in _thoughts(turn) if (mark := thought_mark(part)) is not None]
+
+
+def without_thoughts(document: Mapping[str, Any], is_foreign: Callable[[str], bool]) -> dict[str, Any] | None:
+    """The request without the thoughts that are foreign; None where it has none.
+
+    Args:
+        is_foreign: of a thought's mark.
+    """
+    if not any(is_foreign(mark) for mark in thought_marks(document)):
+        return None
+    changed = dict(document)
+    if "input" in document:
+        changed["input"] = list(_items(turns_of(document), is_foreign))
+        return changed
+    turns = turns_of(document)
+    awaited = _last_asked(turns) if pending_marks(document) else len(turns)
+    in_open_turn = any(is_foreign(mark) for mark in thought_marks({"messages": turns[awaited:]}))
+    closed = [_message(turn, is_foreign) for turn in turns[:awaited]]
+    open_ = [_message(turn, (lambda _: True) if in_open_turn else is_foreign) for turn in turns[awaited:]]
+    kept = [*closed, *open_]
+    changed["messages"] = [turn for turn in kept if turn is not None]
+    if in_open_turn:
+        _turn_off(changed)
+    return changed
+
+
+def _thoughts(turn: Any) -> Iterator[Mapping[str, Any]]:
+    """What may be a thought in a message or an item."""
+    if not isinstance(turn, Mapping):
+        return
+    if turn.get("type") == "reasoning":
+        yield turn
+    for name in ("content", *_CHAT_THOUGHTS):
+        parts = turn.get(name)
+        yield from (part for part in parts if isinstance(part, Mapping)) if isinstance(parts, list) else ()
+
+
+def _last_asked(turns: Any) -> int:
+    """Index after the last user turn that holds more than tools' results."""
+    for i in reversed(range(len(turns))):
+        turn = turns[i]
+        if not isinstance(turn, Mapping) or turn.get("role") != "user":
+            continue
+        content = turn.get("content")
+        parts = content if isinstance(content, list) else ()
+        if not any(isinstance(part, Mapping) and part.get("type") == "tool_result" for part in parts):
+            return i + 1
+    return 0
+
+
+def _message(turn: Any, is_foreign: Callable[[str], bool]) -> Any:
+    """A message without its foreign thoughts; None where nothing is left of it."""
+    if not isinstance(turn, Mapping) or turn.get("role") != "assistant":
+        return turn
+
+    def is_kept(part: Any) -> bool:
+        mark = thought_mark(part) if isinstance(part, Mapping) else None
+        return mark is None or not is_foreign(mark)
+
+    changed = dict(turn)
+    if isinstance(content := turn.get("content"), list):
+        changed["content"] = [part for part in content if is_kept(part)]
+    for name in _CHAT_THOUGHTS:
+        if isinstance(thoughts := turn.get(name), list) and not all(map(is_kept, thoughts)):
+            del changed[name]
+    emptied = content and not changed["content"] and not turn.get("tool_calls")
+    return None if emptied else changed
+
+
+def _items(items: Any, is_foreign: Callable[[str], bool]) -> Iterator[Any]:
+    """Input items without foreign reasoning; what was made with it loses its id, which would call for it."""
+    made_with_it = False
+    for item in items:
+        if not isinstance(item, Mapping):
+            yield item
+            continue
+        if (mark := thought_mark(item)) is not None and is_foreign(mark):
+            made_with_it = True
+            continue
+        if item.get("role") == "user" or item.get("type") == "reasoning":
+            made_with_it = False
+        yield {name: value for name, value in item.items() if name != "id"} if made_with_it else item
+
+
+def _turn_off(document: dict[str, Any]) -> None:
+    """Without thinking, and without what is only allowed with it."""
+    document.pop("thinking", None)
+    management = document.get("context_management")
+    if not isinstance(management, Mapping) or not isinstance(management.get("edits"), list):
+        return
+    edits = [
+        e for e in management["edits"] if not (isinstance(e, Mapping) and str(e.get("type")).startswith(_CLEARING))
+    ]
+    document["context_management"] = {**management, "edits": edits}
+    if not edits:
+        del document["context_management"]

@@ -1,0 +1,167 @@
+"""Where in a conversation a request is, read alike from all three APIs, and the marks by which its makers are known.
+
+A mark stands for something that one model made and that no other model, or no other service, can go on with: a tool
+call, a stored response, a thought with its signature. Answers leave marks; later requests bring them back.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+__all__ = [
+    "answer_marks",
+    "event_marks",
+    "has_answer",
+    "held_marks",
+    "pending_marks",
+    "thought_mark",
+    "turns_of",
+]
+
+_OUTPUT = "_output"  # ends the type of every item that brings a tool's result
+_MODELS_ITEMS = ("reasoning", "compaction", "item_reference", "image_generation_call")
+_PLAIN = {"content", "role"}  # of most chunks: no marks
+_ITEM_EVENTS = ("response.output_item.added", "response.output_item.done")
+
+
+def turns_of(document: Mapping[str, Any]) -> Sequence[Any]:
+    """The messages or input items of a request; none where its input is one text."""
+    turns = document.get("messages", document.get("input"))
+    return turns if isinstance(turns, list) else ()
+
+
+def has_answer(document: Mapping[str, Any]) -> bool:
+    """Whether a model has answered in this conversation before, as far as the request shows."""
+    return any(_is_models(turn) for turn in turns_of(document))
+
+
+def pending_marks(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """Marks of the tool calls whose results the request brings: those since the model's last turn, latest first."""
+    found: list[str] = []
+    for turn in reversed(turns_of(document)):
+        if not isinstance(turn, Mapping):
+            continue
+        if _is_models(turn):
+            break
+        found += _result_marks(turn)
+    return tuple(found)
+
+
+def held_marks(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """Marks of what the request goes on with that only one service holds: a response or a conversation."""
+    conversation = document.get("conversation")
+    conversation = conversation.get("id") if isinstance(conversation, Mapping) else conversation
+    held = (("response", document.get("previous_response_id")), ("conversation", conversation))
+    return tuple(f"{kind}:{id}" for kind, id in held if isinstance(id, str) and id)
+
+
+def thought_mark(part: Mapping[str, Any]) -> str | None:
+    """Mark of a thinking block or reasoning item; None where it is neither, or is signed by nobody."""
+    kind = part.get("type")
+    if kind in ("thinking", "redacted_thinking"):
+        sealed = part.get("signature") or part.get("data")
+    elif kind == "reasoning":
+        sealed = part.get("encrypted_content") or part.get("id")
+    elif isinstance(kind, str) and kind.startswith("reasoning."):  # of `reasoning_details`
+        sealed = part.get("signature") or part.get("data")
+    else:
+        return None
+    return _thought(sealed) if isinstance(sealed, str) and sealed else None
+
+
+def answer_marks(answer: Mapping[str, Any]) -> list[str]:
+    """Marks of a whole answer of any of the three APIs."""
+    marks = list(_response_marks(answer))
+    for name in ("content", "output"):
+        marks += _part_marks(answer.get(name))
+    choices = answer.get("choices")
+    for choice in choices if isinstance(choices, list) else ():
+        message = choice.get("message") if isinstance(choice, Mapping) else None
+        if isinstance(message, Mapping):
+            marks += _message_marks(message)
+    return marks
+
+
+def event_marks(event: Mapping[str, Any]) -> list[str]:
+    """Marks in one event of a stream of any of the three APIs."""
+    kind = event.get("type")
+    if kind == "content_block_start":
+        return list(_part_marks([event.get("content_block")]))
+    if kind == "content_block_delta":
+        delta = event.get("delta")
+        signature = delta.get("signature") if isinstance(delta, Mapping) else None
+        return [_thought(signature)] if isinstance(signature, str) and signature else []
+    if kind in _ITEM_EVENTS:
+        return list(_part_marks([event.get("item")]))
+    if isinstance(response := event.get("response"), Mapping):
+        return list(_response_marks(response))
+    marks: list[str] = []
+    choices = event.get("choices")
+    for choice in choices if isinstance(choices, list) else ():
+        delta = choice.get("delta") if isinstance(choice, Mapping) else None
+        if isinstance(delta, Mapping) and not delta.keys() <= _PLAIN:
+            marks += _message_marks(delta)
+    return marks
+
+
+def _is_models(turn: object) -> bool:
+    if not isinstance(turn, Mapping):
+        return False
+    kind = turn.get("type")
+    made = isinstance(kind, str) and (kind.endswith("_call") or kind in _MODELS_ITEMS)
+    return made or turn.get("role") == "assistant"
+
+
+def _result_marks(turn: Mapping[str, Any]) -> Iterator[str]:
+    kind = turn.get("type")
+    if turn.get("role") == "tool" or (isinstance(kind, str) and kind.endswith(_OUTPUT)):
+        yield from _calls(turn.get("tool_call_id") or turn.get("call_id"))
+    elif kind == "mcp_approval_response":
+        yield from _calls(turn.get("approval_request_id"))
+    elif turn.get("role") == "user" and isinstance(content := turn.get("content"), list):
+        for part in content:
+            if isinstance(part, Mapping) and part.get("type") == "tool_result":
+                yield from _calls(part.get("tool_use_id"))
+
+
+def _response_marks(answer: Mapping[str, Any]) -> Iterator[str]:
+    if answer.get("object") == "response" and isinstance(answer.get("id"), str):
+        yield f"response:{answer['id']}"
+        conversation = answer.get("conversation")
+        if isinstance(conversation, Mapping) and isinstance(conversation.get("id"), str):
+            yield f"conversation:{conversation['id']}"
+
+
+def _part_marks(parts: object) -> Iterator[str]:
+    """Of content blocks and output items."""
+    for part in parts if isinstance(parts, list) else ():
+        if not isinstance(part, Mapping):
+            continue
+        if (thought := thought_mark(part)) is not None:
+            yield thought
+        elif part.get("type") in ("tool_use", "mcp_approval_request"):
+            yield from _calls(part.get("id"))
+        else:
+            yield from _calls(part.get("call_id"))
+
+
+def _message_marks(message: Mapping[str, Any]) -> Iterator[str]:
+    """Of a chat message, or of what a chunk adds to it."""
+    calls = message.get("tool_calls")
+    for call in calls if isinstance(calls, list) else ():
+        if isinstance(call, Mapping):
+            yield from _calls(call.get("id"))
+    for name in ("reasoning_details", "thinking_blocks"):
+        thoughts = message.get(name)
+        for thought in thoughts if isinstance(thoughts, list) else ():
+            if isinstance(thought, Mapping) and (mark := thought_mark(thought)) is not None:
+                yield mark
+
+
+def _calls(id: object) -> Iterator[str]:
+    if isinstance(id, str) and id:
+        yield f"call:{id}"
+
+
+def _thought(sealed: str) -> str:
+    return "thought:" + hashlib.sha256(sealed.encode("utf-8", "surrogatepass")).hexdigest()[:32]

@@ -1,0 +1,58 @@
+"""Remembers which model made what later requests bring back: tool calls, stored responses, thoughts."""
+
+import hashlib
+import re
+from collections import OrderedDict
+from collections.abc import Iterable
+
+__all__ = ["Makers"]
+
+_CALL = "call:"
+_DISTINCT = re.compile(r"(?=[A-Za-z0-9]*[A-Za-z])(?=[A-Za-z0-9]*[0-9])[A-Za-z0-9]{12,}")
+
+
+class Makers:
+    """The makers of the last `size` marks (`protocols/turns.py`), each key's own.
+
+    Some services number their tool calls (call_1, functions.search:0): such an id means something in its own
+    conversation alone, and is remembered with it.
+    """
+
+    def __init__(self, *, size: int = 100_000) -> None:
+        """Remembers none.
+
+        Raises:
+            ValueError: `size` is not positive.
+        """
+        if size < 1:
+            raise ValueError(f"size is {size}, wanted a positive number")
+        self._size = size
+        self._models: OrderedDict[bytes, str] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._models)
+
+    def note(self, marks: Iterable[str], model: str, *, owner: str, conversation: str) -> None:
+        """Remembers that `model` made them; what was noted longest ago is forgotten first.
+
+        Args:
+            owner: whose request it was: keys share nothing.
+            conversation: what identifies it.
+        """
+        for mark in marks:
+            key = _key(mark, owner, conversation)
+            self._models[key] = model
+            self._models.move_to_end(key)
+        while len(self._models) > self._size:
+            self._models.popitem(last=False)
+
+    def maker(self, marks: Iterable[str], *, owner: str, conversation: str) -> str | None:
+        """Who made the first of them whose maker is known; None where none is."""
+        found = (self._models.get(_key(mark, owner, conversation)) for mark in marks)
+        return next((model for model in found if model is not None), None)
+
+
+def _key(mark: str, owner: str, conversation: str) -> bytes:
+    within = conversation if mark.startswith(_CALL) and not _DISTINCT.search(mark, len(_CALL)) else ""
+    told = repr((owner, within, mark)).encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(told, digest_size=16).digest()

@@ -25,7 +25,7 @@ from pointsman.serve.checkpoints.load import load_checkpoint, load_router
 from pointsman.serve.config.load import make_config
 from pointsman.serve.engine.engine import Engine
 from pointsman.serve.protocols.requests import read_chat
-from pointsman.serve.request.context import Exchange
+from pointsman.serve.request.context import RequestContext
 
 _SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -161,7 +161,7 @@ async def _time_line() -> list[float]:
     for prompt in _prompts(_N_DECISIONS):
         body = json.dumps({"model": "router-mf-0.5", "messages": [{"role": "user", "content": prompt}]}).encode()
         started = time.perf_counter_ns()
-        decision = await engine.decide(Exchange(read_chat(body)))
+        decision = await engine.decide(RequestContext(read_chat(body)))
         times_us.append((time.perf_counter_ns() - started) / 1e3)
         if decision.win_rate is None or (decision.win_rate >= 0.5) != (decision.model == engine.pair.strong):
             raise AssertionError(f"{prompt!r}: {decision}")

@@ -28,13 +28,14 @@ from pointsman.core.decision import Decision
 from pointsman.serve.config import StoreConfig
 from pointsman.serve.protocols.requests import ChatRequest
 from pointsman.serve.protocols.usage import Usage
-from pointsman.serve.request.context import Exchange
+from pointsman.serve.request.context import RequestContext
 from pointsman.serve.request.record import Record
 from pointsman.serve.store.metrics import StoreMetrics
 from pointsman.serve.store.queries import DecisionFilter
 from pointsman.serve.store.recorder import Recorder
 from pointsman.serve.store.store import Store
 from pointsman.serve.store.writer import Writer
+from pointsman.serve.upstreams.tries import Attempt
 
 _PROMPT = "What is the capital of France and why has it been that for so long?"
 _EMBEDDING = np.ones(256, dtype=np.float32)
@@ -101,9 +102,10 @@ async def _measure(url: str, *, n_rows: int, kept: str) -> dict[str, Any]:
 
 
 def _observe(recorder: Recorder, i: int) -> float:
-    record = Record(f"request-{i}", "/v1/chat/completions", outcome="answered", status=200, trail=("big 200",))
-    record.exchange = Exchange(ChatRequest(b"", {}, "router-mf-30pct", False, _PROMPT), embedding=_EMBEDDING)
-    record.decision = Decision("big", 0.7, 0.6, "mf", "win_rate", ("big", "small"), f"policy{i % 3}")
+    record = Record(f"request-{i}", "/v1/chat/completions", outcome="answered", status=200)
+    record.context = RequestContext(ChatRequest(b"", {}, "router-mf-30pct", False, _PROMPT), embedding=_EMBEDDING)
+    record.context.attempts = [Attempt("big", "200")]
+    record.context.decision = Decision("big", 0.7, 0.6, "mf", "win_rate", ("big", "small"), f"policy{i % 3}")
     record.model, record.usage, record.cost_usd = f"model{i % 3}", Usage(20, 300), 0.001
     record.strong_usd, record.weak_usd, record.routing_s = 0.001, 0.0001, 5e-5
     record.decided_at, record.answered_at = record.started_at, record.started_at + 0.1

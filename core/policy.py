@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pointsman.core.recent import NEVER_STRONG
 
-__all__ = ["Bounds", "Ruling", "compose", "wall"]
+__all__ = ["Bounds", "Ruling", "compose", "hard_limit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +85,6 @@ def compose(
     return bounds.hold(ruling) if bounds is not None else ruling
 
 
-def wall(budget: str) -> Ruling:
-    """The ruling of a hard budget that is spent: never strong, whatever the bounds say."""
-    return Ruling(NEVER_STRONG, f"{budget} spent")
+def hard_limit(budget: str) -> Ruling:
+    """The ruling of an exhausted hard limit: never strong, whatever the bounds say."""
+    return Ruling(NEVER_STRONG, f"{budget} exhausted")

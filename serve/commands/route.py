@@ -57,8 +57,8 @@ def _decide(args: argparse.Namespace) -> tuple[Decision, dict[str, Any] | None]:
     if not args.explain:
         return decision, None
     from pointsman.serve.engine.explain import Explainer
-    from pointsman.serve.money.price_list import read_tariffs
+    from pointsman.serve.money.price_list import read_price_list
 
     reading = served.router.read(args.prompt)
-    explainer = Explainer({name: served}, pair, read_tariffs(config))
+    explainer = Explainer({name: served}, pair, read_price_list(config))
     return decision, explainer.explain(decision, prompt=args.prompt, embedding=reading.embedding)

@@ -70,20 +70,20 @@ async def _read(
 ) -> "tuple[list[Total], Savings, dict[str, str]]":
     """Sums, savings, and the names of keys by id as far as they are known."""
     from pointsman.serve.auth.keys import read_keys
-    from pointsman.serve.money.price_list import read_tariffs
+    from pointsman.serve.money.price_list import read_price_list
     from pointsman.serve.money.savings import read_savings
     from pointsman.serve.store.opening import open_store
     from pointsman.serve.store.queries import DecisionFilter
 
     strong = config.strong if config is not None else None
-    tariff = read_tariffs(config).get(strong) if config is not None and strong is not None else None
+    listed = read_price_list(config).get(strong) if config is not None and strong is not None else None
     async with open_store(args.store, config=args.config) as store:
         groups: list[Any] = [_GROUPS[name] for name in args.by]
         totals = await store.totals(by=groups, chosen=DecisionFilter(since=since, until=until))
         savings = await read_savings(
             store,
             strong=strong,
-            price=tariff.price if tariff is not None else None,
+            price=listed.price if listed is not None else None,
             since=since,
             until=until,
             confidence=args.confidence,

@@ -11,7 +11,7 @@ _TOKENS = 300  # of a prompt, and of an answer, to give a price per thousand pro
 
 def facts_about(engine: Engine) -> dict[str, Any]:
     """What does not change while an engine serves, as JSON types."""
-    prices = {name: tariff.price for name, tariff in engine.tariffs.items()}
+    prices = {name: listed.price for name, listed in engine.price_list.items()}
     usd = {
         side: 1000.0 * prices[model].cost_usd(_TOKENS, _TOKENS)
         for side, model in (("strong", engine.pair.strong), ("weak", engine.pair.weak))
@@ -28,10 +28,10 @@ def facts_about(engine: Engine) -> dict[str, Any]:
 def facts_now(engine: Engine) -> dict[str, Any]:
     """Where models, rules, budgets and drift stand, as JSON types."""
     rules = engine.policies.describe()
-    drift = engine.memory.drift
+    drift = engine.state.drift
     return {
         "models": {name: not service.breaker.is_open for name, service in engine.services.items()},
-        "priced": bool(engine.tariffs),
+        "priced": bool(engine.price_list),
         "target_share": next((router["target"] for router in rules["routers"] if router["target"] is not None), None),
         "policy": {"overridden": rules["overridden"], "setting": rules["setting"], "routers": rules["routers"]},
         "budgets": rules["budgets"],

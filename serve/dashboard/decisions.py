@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from pointsman.serve.http.errors import RequestError
 from pointsman.serve.observers.live import LiveHub
-from pointsman.serve.observers.live_row import PROMPT_CHARACTERS, Sighting, as_json
+from pointsman.serve.observers.live_row import PROMPT_CHARACTERS, LiveRow, as_json
 
 if TYPE_CHECKING:
     from pointsman.serve.store.rows import DecisionRow
@@ -52,21 +52,21 @@ class Decisions:
         return as_json(page)
 
 
-def _view(row: "DecisionRow") -> Sighting:
+def _view(row: "DecisionRow") -> LiveRow:
     view: dict[str, Any] = {name: value for name, value in asdict(row).items() if name not in _HIDDEN}
     if row.prompt is not None:
         view["prompt"] = row.prompt[:PROMPT_CHARACTERS]
     return view
 
 
-def _fits(seen: Sighting, chosen: dict[str, str]) -> bool:
+def _fits(seen: LiveRow, chosen: dict[str, str]) -> bool:
     text = chosen.get("text", "").lower()
     if text and text not in (seen["prompt"] or "").lower() and text not in seen["request_id"].lower():
         return False
     return all(seen[name] == value for name, value in chosen.items() if name != "text")
 
 
-def _since(rows: list[Sighting], before: str | None) -> list[Sighting]:
+def _since(rows: list[LiveRow], before: str | None) -> list[LiveRow]:
     """The rows after the one whose id is `before`; all where it is None or gone."""
     for k, row in enumerate(rows):
         if row["id"] == before:

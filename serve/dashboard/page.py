@@ -5,7 +5,7 @@ from starlette.types import Receive, Scope, Send
 from pointsman.serve.dashboard.assets import Asset, read_assets
 from pointsman.serve.http.asgi import send_body
 from pointsman.serve.http.errors import RequestError
-from pointsman.serve.upstreams.base import Headers
+from pointsman.serve.http.streams import Headers
 
 __all__ = ["SECURITY", "Files", "Page"]
 

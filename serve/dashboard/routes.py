@@ -27,14 +27,14 @@ def dashboard_routes(engine: Engine, own: Callable[[ASGIApp], ASGIApp], *, keys:
         own: keeps an endpoint for those who have a key, and from the pages of other sites.
         keys: whether keys are asked for.
     """
-    hub: LiveHub | None = engine.memory.live
+    hub: LiveHub | None = engine.state.live
     config = engine.config.dashboard
     if hub is None or not config.enabled:
         return []
     bundled = next((name for name, router in engine.config.routers.items() if _is_bundled(name, router)), None)
-    sources = Sources(engine.routers, config.reports, engine.memory.store, bundled=bundled is not None)
-    decisions = Decisions(hub, engine.memory.store)
-    about = facts_about(engine) | {"keys": keys, "store": engine.memory.store is not None, "bundled": bundled}
+    sources = Sources(engine.routers, config.reports, engine.state.store, bundled=bundled is not None)
+    decisions = Decisions(hub, engine.state.store)
+    about = facts_about(engine) | {"keys": keys, "store": engine.state.store is not None, "bundled": bundled}
     about["workers"] = bool(os.environ.get("PROMETHEUS_MULTIPROC_DIR"))
 
     async def read_about(scope: Scope, query: Query) -> bytes:

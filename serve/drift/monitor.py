@@ -73,7 +73,7 @@ class DriftMonitor:
         self._is_new = False
         self._task: asyncio.Task[None] | None = None
 
-    def show(self, routers: Mapping[str, ServedRouter]) -> None:
+    def reconfigure(self, routers: Mapping[str, ServedRouter]) -> None:
         """Watches these routers from now on; one whose reference is the same as before goes on."""
         before, self._watches = self._watches, {}
         for name, served in routers.items():
@@ -86,11 +86,11 @@ class DriftMonitor:
 
     def __call__(self, record: Record) -> None:
         """A request has ended."""
-        exchange, decision = record.exchange, record.decision
-        if exchange is None or decision is None or decision.router is None or exchange.win_rate is None:
+        context, decision = record.context, record.decision
+        if context is None or decision is None or decision.router is None or context.win_rate is None:
             return
-        if exchange.surface.charged:  # counting tokens asks about a prompt that is asked again
-            self._waiting.append((decision.router, (exchange.win_rate, exchange.embedding)))
+        if context.surface.charged:  # counting tokens asks about a prompt that is asked again
+            self._waiting.append((decision.router, (context.win_rate, context.embedding)))
 
     def falls_back(self, router: str) -> bool:
         """Whether the router's prompts are to go to the strong model."""

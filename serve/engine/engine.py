@@ -1,6 +1,5 @@
-"""What server and controller share: the routers, the upstreams, and the line between them."""
+"""One request, from parsed to answered: the engine of the server and of the Python API."""
 
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from time import perf_counter
 from zoneinfo import ZoneInfo
@@ -11,25 +10,22 @@ from pointsman.core.prices import Price
 from pointsman.serve.config import Config, ModelConfig
 from pointsman.serve.config.digest import config_digest
 from pointsman.serve.config.secret import Secret
-from pointsman.serve.engine.pipeline import CountDecision, steps_before_choice
-from pointsman.serve.engine.state import Memory
-from pointsman.serve.engine.steps.step import ChooseModel, ResolveModel, ScorePrompt, Step
-from pointsman.serve.engine.steps.strong_on_drift import StrongOnDrift
+from pointsman.serve.engine.pipeline import build_pipeline
+from pointsman.serve.engine.state import ServerState
+from pointsman.serve.engine.steps.score_prompt import RouterThreads
 from pointsman.serve.money.billing import Billing
-from pointsman.serve.money.price_list import read_tariffs
+from pointsman.serve.money.price_list import read_price_list
 from pointsman.serve.policy.rules import Policies
 from pointsman.serve.policy.served_router import ServedRouter, serve_router
-from pointsman.serve.request.context import Exchange
+from pointsman.serve.request.context import RequestContext
 from pointsman.serve.request.record import Record
-from pointsman.serve.upstreams.attempts import Answered, Attempts, Service
+from pointsman.serve.upstreams.attempts import Answered, Failover, Service
 from pointsman.serve.upstreams.base import Call, Upstream
 from pointsman.serve.upstreams.breaker import Breaker
 from pointsman.serve.upstreams.build import build_upstreams
 from pointsman.serve.upstreams.stand_in import STRONG_STAND_IN, WEAK_STAND_IN
 
 __all__ = ["Engine"]
-
-_ROUTER_THREADS = 8
 
 
 class Engine:
@@ -38,14 +34,14 @@ class Engine:
     Attributes:
         routers: by name, the default one first.
         upstreams: by model name, the strong one first, then the weak one.
-        services: the same with their retries and breakers.
+        services: the same with their retries and circuit breakers.
         pair: the strong and the weak model.
-        line: the steps to a decision.
+        pipeline: the steps to a decision, in order.
         policies: the rules that set the threshold.
-        tariffs: prices by model, as far as they are known, and where they are from.
+        price_list: prices by model, as far as they are known, and their sources.
         billing: prices requests by them.
         digest: of the configuration and the checkpoints it was made from.
-        memory: what outlives this engine when the configuration is reloaded; whoever made the first engine starts and
+        state: what outlives this engine when the configuration is reloaded; whoever made the first engine starts and
             closes it.
     """
 
@@ -61,8 +57,8 @@ class Engine:
 
         Args:
             base_url, api_key: for the models that name none themselves.
-            previous: the engine that this one takes over from: its memory is kept, and what is known of the models
-                that stay as they are.
+            previous: the engine that this one replaces: its state is kept, and what is known of the models that stay
+                as they are.
 
         Raises:
             ConfigError: a model cannot be resolved; all such problems at once.
@@ -70,16 +66,16 @@ class Engine:
         """
         self.config = config
         self.digest = config_digest(config)
-        self.memory: Memory = previous.memory if previous is not None else Memory.from_config(config)
+        self.state: ServerState = previous.state if previous is not None else ServerState(config)
         self.pair = ModelPair(config.strong or STRONG_STAND_IN, config.weak or WEAK_STAND_IN)
         self.upstreams = build_upstreams(config, self.pair, base_url=base_url, api_key=api_key)
         self.routers: dict[str, ServedRouter] = {n: serve_router(n, r) for n, r in config.routers.items()}
-        tracing = self.memory.tracing
+        tracing = self.state.tracing
         traced = {name: tracing.upstream(name, up) if tracing else up for name, up in self.upstreams.items()}
         self.services = {name: _service(config, name, upstream, previous) for name, upstream in traced.items()}
-        self._attempts = Attempts(self.services)
-        self.tariffs = read_tariffs(config)
-        self.billing = Billing({name: tariff.price for name, tariff in self.tariffs.items()}, self.pair)
+        self._failover = Failover(self.services)
+        self.price_list = read_price_list(config)
+        self.billing = Billing({name: listed.price for name, listed in self.price_list.items()}, self.pair)
         prices = (self._price(self.pair.strong), self._price(self.pair.weak))
         if config.shadow is not None:
             from pointsman.serve.feedback.shadow import check_shadow
@@ -88,19 +84,21 @@ class Engine:
         self.policies = Policies(
             config.policy,
             self.routers,
-            self.memory.policies,
+            self.state.policies,
             digest=self.digest,
             prices=prices,
-            spending=self.memory.ledger,
+            spending=self.state.ledger,
         )
-        threads = ThreadPoolExecutor(_ROUTER_THREADS, thread_name_prefix="pointsman-router")
-        self.line: tuple[Step, ...] = (
-            ResolveModel(self.routers, self.upstreams),
-            ScorePrompt(self.routers, threads, timeout_s=config.server.routing_timeout_s),
-            *steps_before_choice(config, self.pair, self.policies, prices, self.upstreams),
-            ChooseModel(self.pair),
-            *((StrongOnDrift(self.memory.drift),) if self.memory.drift is not None else ()),
-            CountDecision(self.policies, self.policies.sessions(config.sessions)),
+        self._threads = RouterThreads()
+        self.pipeline = build_pipeline(
+            config,
+            pair=self.pair,
+            routers=self.routers,
+            upstreams=self.upstreams,
+            policies=self.policies,
+            prices=prices,
+            drift=self.state.drift,
+            threads=self._threads,
         )
 
     async def start(self) -> None:
@@ -110,58 +108,61 @@ class Engine:
                 await upstream.start()
                 started.push_async_callback(upstream.close)
             started.pop_all()
-        if self.memory.ledger is not None:
-            self.memory.ledger.show(ZoneInfo(self.config.policy.timezone))
-        if self.memory.drift is not None:
-            self.memory.drift.show(self.routers)
-        if self.memory.shadow is not None:
-            self.memory.shadow.show(
-                self.config.shadow, self.upstreams, self.billing, lambda: self.policies.spent_wall(None) is not None
+        self.state.ledger.reconfigure(ZoneInfo(self.config.policy.timezone))
+        if self.state.drift is not None:
+            self.state.drift.reconfigure(self.routers)
+        if self.state.shadow is not None:
+            self.state.shadow.reconfigure(
+                self.config.shadow,
+                self.upstreams,
+                self.billing,
+                lambda: self.policies.exhausted_limit(None) is not None,
             )
 
     async def close(self) -> None:
-        """Closes what `start` opened."""
+        """Releases its threads and connections."""
+        self._threads.close()
         for upstream in self.upstreams.values():
             await upstream.close()
 
-    async def decide(self, exchange: Exchange) -> Decision:
-        """Takes an exchange down the line.
+    async def decide(self, context: RequestContext) -> Decision:
+        """Runs the routing pipeline.
 
         Raises:
-            RequestError: its model field is wrong.
+            RequestError: the request's model field is wrong, or no model may answer it.
         """
-        for step in self.line:
-            await step(exchange)
-        if exchange.decision is None:
-            raise RuntimeError("the line ended without a decision: its last step must make one")
-        return exchange.decision
+        for step in self.pipeline:
+            await step(context)
+        if context.decision is None:
+            raise RuntimeError("the routing pipeline ended without a decision: ChooseModel must make one")
+        return context.decision
 
-    async def serve(self, record: Record, exchange: Exchange) -> Answered:
-        """Decides and answers, and notes in the record what came of it so far.
+    async def serve(self, record: Record, context: RequestContext) -> Answered:
+        """Decides and answers, and records what is known so far.
 
         Raises:
             RequestError: the request is wrong.
             UpstreamFailure: there was no answer.
         """
         before = perf_counter()
-        record.decision = await self.decide(exchange)
+        decision = await self.decide(context)
         record.decided_at = perf_counter()
         record.routing_s = record.decided_at - before
-        answered = await self.answer(exchange, record.decision)
+        answered = await self.answer(context, decision)
         record.answered_at = perf_counter()
-        record.model, record.trail, record.status = answered.model, answered.trail, answered.reply.status
+        record.model, record.status = answered.model, answered.reply.status
         return answered
 
-    async def answer(self, exchange: Exchange, decision: Decision) -> Answered:
+    async def answer(self, context: RequestContext, decision: Decision) -> Answered:
         """Asks the chosen model, and the other one if it fails. A stream's first event has arrived by then.
 
         Raises:
-            RequestError: the model is not served on this surface.
+            RequestError: the model is not served on this API.
             UpstreamFailure: there was no answer.
         """
-        request = exchange.request
-        call = Call(exchange.surface.path, request.body, request.document, request.stream, decision, exchange.headers)
-        return await self._attempts.ask(call, self._candidates(decision), exchange.surface.stream, exchange.tries)
+        request = context.request
+        call = Call(context.surface.path, request.body, request.document, request.stream, decision, context.headers)
+        return await self._failover.ask(call, self._candidates(decision), context.surface.stream, context.attempts)
 
     def _candidates(self, decision: Decision) -> list[str]:
         """The chosen model and who may answer in its place: nobody for a model that the request names itself."""
@@ -173,8 +174,8 @@ class Engine:
         return [model for model in (decision.model, other[decision.model]) if model in decision.candidates]
 
     def _price(self, model: str) -> Price | None:
-        tariff = self.tariffs.get(model)
-        return tariff.price if tariff is not None else None
+        listed = self.price_list.get(model)
+        return listed.price if listed is not None else None
 
 
 def _service(config: Config, name: str, upstream: Upstream, previous: Engine | None) -> Service:

@@ -14,7 +14,7 @@ from pointsman.core.reference import Reference
 from pointsman.core.routers.knn import KNNRouter
 from pointsman.serve.drift.monitor import DriftMonitor
 from pointsman.serve.http.errors import RequestError
-from pointsman.serve.money.price_list import Tariff
+from pointsman.serve.money.price_list import ListedPrice
 from pointsman.serve.policy.served_router import ServedRouter
 from pointsman.serve.protocols.token_count import count_tokens
 
@@ -31,13 +31,13 @@ class Explainer:
         self,
         routers: Mapping[str, ServedRouter],
         pair: ModelPair,
-        tariffs: Mapping[str, Tariff],
+        price_list: Mapping[str, ListedPrice],
         *,
         drift: DriftMonitor | None = None,
     ) -> None:
         self._routers = routers
         self._pair = pair
-        self._tariffs = tariffs
+        self._tariffs = price_list
         self._drift = drift
 
     @staticmethod
@@ -99,11 +99,11 @@ class Explainer:
         }
 
     def _side(self, model: str, n_input: int, n_output: int) -> dict[str, Any]:
-        tariff = self._tariffs.get(model)
-        if tariff is None:
+        listed = self._tariffs.get(model)
+        if listed is None:
             return {"model": model, "usd": None, "price": None}
-        price = {**asdict(tariff.price), "source": tariff.source}
-        return {"model": model, "usd": tariff.price.cost_usd(n_input, n_output), "price": price}
+        price = {**asdict(listed.price), "source": listed.source}
+        return {"model": model, "usd": listed.price.cost_usd(n_input, n_output), "price": price}
 
 
 def explanation_lines(explanation: Mapping[str, Any]) -> list[str]:

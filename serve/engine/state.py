@@ -1,16 +1,17 @@
-"""What a server remembers from one request to the next, and across reloads of its configuration."""
+"""What a server process keeps from one request to the next, and across reloads of its configuration."""
 
 import logging
-from typing import TYPE_CHECKING, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
 from prometheus_client import CollectorRegistry
 
-from pointsman.serve.config import Config
+from pointsman.serve.config import Config, StoreConfig
+from pointsman.serve.engine.steps.count_decision import CountSpending
 from pointsman.serve.money.ledger import Ledger
 from pointsman.serve.money.metrics import MoneyMetrics
 from pointsman.serve.observers.live import LiveHub
-from pointsman.serve.policy.state import PolicyMemory
+from pointsman.serve.policy.state import PolicyState
 from pointsman.serve.request.record import Observer
 
 if TYPE_CHECKING:
@@ -21,118 +22,126 @@ if TYPE_CHECKING:
     from pointsman.serve.store.store import Store
     from pointsman.serve.store.writer import Writer
 
-__all__ = ["Keeper", "Memory"]
+__all__ = ["Component", "ServerState"]
 
 _LOG = logging.getLogger(__name__)
 
 
-class Keeper(Protocol):
-    """Something that is kept: it is started before the first request and closed after the last."""
+class Component(Protocol):
+    """A part that is started before the first request and closed after the last."""
 
     async def start(self) -> None: ...
 
     async def close(self) -> None: ...
 
 
-K = TypeVar("K", bound=Keeper)
+Part = TypeVar("Part", bound=Component)
+Observes = TypeVar("Observes", bound=Observer)
 
 
-class Memory:
-    """What a process keeps. A part is None where the configuration that the process was started with has none.
+class ServerState:
+    """The parts of a process that outlive its engines. A part is None where the configuration names none.
 
     Attributes:
         store: of decisions, feedback, keys and spending.
         writer: puts rows into the store, off the request path.
         keys: the access keys in the store, where the configuration says that they are there.
         ledger: what was spent.
-        drift: watches whether prompts still are like those of the calibration.
+        drift: watches whether prompts are still like those of the calibration.
         shadow: compares answers of the weak model with the strong one's.
         live: shows what happens now.
         policies: state of the policies.
         tracing: spans of what is served.
         registry: the Prometheus metrics of these parts.
-        observers: shown the record of every request that has ended, in this order; they must return at once.
+        observers: shown the record of every finished request, in this order; they must return at once.
     """
 
-    def __init__(self) -> None:
-        """Remembers nothing."""
-        self.store: Store | None = None
-        self.writer: Writer | None = None
-        self.keys: StoreKeyRing | None = None
-        self.ledger: Ledger | None = None
-        self.drift: DriftMonitor | None = None
-        self.live: LiveHub | None = None
-        self.shadow: Shadow | None = None
-        self.tracing: Tracing | None = None
-        self.policies = PolicyMemory(lambda: self.store)
+    store: "Store | None" = None
+    writer: "Writer | None" = None
+    keys: "StoreKeyRing | None" = None
+    drift: "DriftMonitor | None" = None
+    live: LiveHub | None = None
+    shadow: "Shadow | None" = None
+    tracing: "Tracing | None" = None
+
+    def __init__(self, config: Config) -> None:
+        """Makes the parts that a configuration asks for; nothing is opened before `start`."""
         self.observers: tuple[Observer, ...] = ()
         self.registry = CollectorRegistry()
-        self._keepers: list[Keeper] = []
-        self._started = 0
-
-    @classmethod
-    def from_config(cls, config: Config) -> Self:
-        """Keeps what a configuration asks for; nothing is opened before `start`."""
-        memory = cls()
+        self._components: list[Component] = []
+        self._n_started = 0
         if config.store is not None:
-            from pointsman.serve.store.parts import keep_store
-
-            keep_store(memory, config.store, keys=config.server.keys == "store")
+            self._add_store(config.store, keys=config.server.keys == "store")
         elif config.policy.budgets:
-            _LOG.warning(
-                "policy.budgets without a store: each process counts for itself, and from nothing when it starts"
-            )
-        memory.ledger = memory.keep(Ledger(memory.store, zone=ZoneInfo(config.policy.timezone)))
-        memory.observe(memory.ledger)
-        memory.observe(memory.keep(memory.policies))
-        money = MoneyMetrics(memory.registry)
-        memory.observe(money)
-        if config.shadow is not None and memory.writer is not None:
+            _LOG.warning("policy.budgets without a store: each process counts its own spending, from zero at its start")
+        self.ledger = self._observe(self._add(Ledger(self.store, zone=ZoneInfo(config.policy.timezone))))
+        self.policies = self._add(PolicyState(lambda: self.store))
+        self._observe(CountSpending(self.policies))
+        money = self._observe(MoneyMetrics(self.registry))
+        if config.shadow is not None and self.writer is not None:
             from pointsman.serve.feedback.shadow import Shadow
 
-            memory.shadow = memory.keep(
-                Shadow(
-                    config.shadow, ledger=memory.ledger, money=money, put=memory.writer.put, registry=memory.registry
+            self.shadow = self._observe(
+                self._add(
+                    Shadow(config.shadow, ledger=self.ledger, money=money, put=self.writer.put, registry=self.registry)
                 )
             )
-            memory.observe(memory.shadow)
         if config.dashboard.enabled:
             shown = config.store is None or config.store.prompts == "text"
-            memory.live = memory.keep(LiveHub(max_watchers=config.dashboard.watchers, prompts=shown))
-            memory.observe(memory.live)
+            self.live = self._observe(self._add(LiveHub(max_watchers=config.dashboard.watchers, prompts=shown)))
         if config.drift is not None:
             from pointsman.serve.drift.monitor import DriftMonitor
 
-            memory.drift = memory.keep(DriftMonitor(config.drift, lambda: memory.store, registry=memory.registry))
-            memory.observe(memory.drift)
+            self.drift = self._observe(
+                self._add(DriftMonitor(config.drift, lambda: self.store, registry=self.registry))
+            )
         if config.telemetry.traces:
             from pointsman.serve.observers.tracing import Tracing
 
-            memory.tracing = memory.keep(Tracing())
-            memory.observe(memory.tracing)
-        return memory
-
-    def keep(self, keeper: K) -> K:
-        """Has `keeper` started after those before it, and closed before them."""
-        self._keepers.append(keeper)
-        return keeper
-
-    def observe(self, observer: Observer) -> None:
-        """Shows `observer` the record of every request that has ended."""
-        self.observers = (*self.observers, observer)
+            self.tracing = self._observe(self._add(Tracing()))
 
     async def start(self) -> None:
-        """Starts the keepers, in their order; those that did start are closed again where one fails."""
+        """Starts the components, in their order; those that did start are closed again where one fails."""
         try:
-            for keeper in self._keepers:
-                await keeper.start()
-                self._started += 1
+            for component in self._components:
+                await component.start()
+                self._n_started += 1
         except BaseException:
             await self.close()
             raise
 
     async def close(self) -> None:
-        """Closes those that were started, the last first."""
-        while self._started:
-            self._started -= 1
-            await self._keepers[self._started].close()
+        """Closes the components that were started, the last first."""
+        while self._n_started:
+            self._n_started -= 1
+            await self._components[self._n_started].close()
+
+    def _add_store(self, config: StoreConfig, *, keys: bool) -> None:
+        """Keeps a store: its rows are written, old ones deleted, its keys followed.
+
+        Raises:
+            ConfigError: its URL is malformed, or the variable that holds it is not set.
+            MissingExtraError: PostgreSQL's driver is not installed.
+        """
+        from pointsman.serve.store.keyring import StoreKeyRing
+        from pointsman.serve.store.metrics import StoreMetrics
+        from pointsman.serve.store.recorder import Recorder
+        from pointsman.serve.store.retention import Retention
+        from pointsman.serve.store.store import Store
+        from pointsman.serve.store.writer import Writer
+
+        metrics = StoreMetrics(self.registry)
+        self.store = self._add(Store(config))
+        self.writer = self._add(Writer(self.store, metrics=metrics))
+        self._add(Retention(self.store, metrics=metrics))
+        if keys:
+            self.keys = self._add(StoreKeyRing(self.store))
+        self._observe(self._add(Recorder(self.store, self.writer.put)))
+
+    def _add(self, component: Part) -> Part:
+        self._components.append(component)
+        return component
+
+    def _observe(self, observer: Observes) -> Observes:
+        self.observers = (*self.observers, observer)
+        return observer

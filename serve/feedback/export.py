@@ -6,7 +6,7 @@ from typing import Any
 
 from pointsman.core.errors import DataError
 from pointsman.core.pair import ModelPair
-from pointsman.serve.server.endpoints.feedback import PREFERENCE, RATING
+from pointsman.serve.feedback.read import PREFERENCE, RATING
 from pointsman.serve.store.queries import DecisionFilter
 from pointsman.serve.store.rows import ComparisonRow, FeedbackRow
 from pointsman.serve.store.store import Store

@@ -6,7 +6,7 @@ from typing import Any
 
 from pointsman.serve.protocols.surfaces import CHAT
 from pointsman.serve.request.record import Record
-from pointsman.serve.upstreams.tries import Try
+from pointsman.serve.upstreams.tries import Attempt
 
 __all__ = ["Sample", "answer_text", "take_sample"]
 
@@ -38,22 +38,22 @@ class Sample:
 
 def take_sample(record: Record) -> Sample | None:
     """The sample that a request makes; None unless it is a routed chat request that was answered in words alone."""
-    exchange = record.exchange
-    if exchange is None or record.outcome != "answered" or record.model is None or record.usage is None:
+    context = record.context
+    if context is None or record.outcome != "answered" or record.model is None or record.usage is None:
         return None
-    document = exchange.request.document
-    if exchange.surface is not CHAT or record.decision is None or record.decision.router is None:
+    document = context.request.document
+    if context.surface is not CHAT or record.decision is None or record.decision.router is None:
         return None
     if any(document.get(name) for name in _NOT_TEXT) or document.get("n") not in (None, 1):
         return None
     question = _conversation(document["messages"])
-    answer = answer_text(exchange.tries[-1]) if exchange.tries else None
+    answer = answer_text(context.attempts[-1]) if context.attempts else None
     if not question or not answer:
         return None
     return Sample(record.id, record.row_id, record.model, document, question, answer, record.usage.output_tokens)
 
 
-def answer_text(tried: Try) -> str | None:
+def answer_text(tried: Attempt) -> str | None:
     """What a whole or streamed chat completion says; None where it says nothing, or more than was kept of it."""
     if tried.stream is not None:
         return tried.stream.answer.text if tried.stream.finished and tried.stream.answer.is_whole else None

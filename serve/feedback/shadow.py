@@ -29,10 +29,11 @@ from pointsman.serve.money.ledger import SHADOW_KEY, Ledger
 from pointsman.serve.money.metrics import MoneyMetrics
 from pointsman.serve.protocols.surfaces import CHAT
 from pointsman.serve.protocols.usage import Charge
+from pointsman.serve.request.ids import new_row_id
 from pointsman.serve.request.record import Record
-from pointsman.serve.store.rows import ComparisonRow, Row, new_row_id
+from pointsman.serve.store.rows import ComparisonRow, Row
 from pointsman.serve.upstreams.base import Call, Upstream
-from pointsman.serve.upstreams.tries import Try
+from pointsman.serve.upstreams.tries import Attempt
 
 __all__ = ["Shadow", "check_shadow", "shadow_request"]
 
@@ -43,7 +44,7 @@ _LEFT_OUT = ("stream", "stream_options", "store", "metadata", "user")
 
 
 class Shadow:
-    """Takes samples of ended requests and compares them; an observer of records, and a keeper.
+    """Takes samples of ended requests and compares them; an observer of records, and a component.
 
     Its money is spending like any other: it counts towards budgets, under a key of its own.
     """
@@ -84,20 +85,20 @@ class Shadow:
         for result in ("compared", "over_budget", "busy", "failed"):
             self._results.labels(result)
 
-    def show(
+    def reconfigure(
         self,
         config: ShadowConfig | None,
         upstreams: Mapping[str, Upstream],
         billing: Billing,
-        walled: Callable[[], bool] = lambda: False,
+        exhausted: Callable[[], bool] = lambda: False,
     ) -> None:
         """Compares by these settings, with these models, from now on.
 
         Args:
             config: None compares nothing.
-            walled: whether a hard budget is spent, so that nothing but the weak model is to be asked.
+            exhausted: whether a hard budget is spent, so that nothing but the weak model is to be asked.
         """
-        self._config, self._upstreams, self._billing, self._walled = config, upstreams, billing, walled
+        self._config, self._upstreams, self._billing, self._walled = config, upstreams, billing, exhausted
 
     async def start(self) -> None:
         """Begins to compare what is drawn."""
@@ -196,7 +197,7 @@ class Shadow:
         document = {**request, "model": model}
         decision = Decision(model, None, None, None, "shadow", (model,))
         call = Call(CHAT.path, orjson.dumps(document), document, False, decision)
-        tried = Try(model)
+        tried = Attempt(model)
         try:
             tried.reply = await self._upstreams[model].send(call)
         except asyncio.CancelledError:

@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
+from typing import Protocol
 
 from starlette.types import Receive, Send
 
-from pointsman.serve.config import ServerConfig
 from pointsman.serve.http.errors import RequestError
-from pointsman.serve.upstreams.base import ByteStream, Headers
+from pointsman.serve.http.streams import ByteStream, Headers
 
 __all__ = ["ClientGone", "WhileConnected", "read_body", "send_body", "send_stream"]
 
@@ -21,7 +21,17 @@ class ClientGone(Exception):  # noqa: N818  (no error: an event)
     """The client hung up before its answer was complete."""
 
 
-async def read_body(receive: Receive, limits: ServerConfig) -> bytes:
+class BodyLimits(Protocol):
+    """How large a body may be, and how long it may take to arrive."""
+
+    @property
+    def max_body_bytes(self) -> int: ...
+
+    @property
+    def body_timeout_s(self) -> float: ...
+
+
+async def read_body(receive: Receive, limits: BodyLimits) -> bytes:
     """The whole body of a request.
 
     Raises:

@@ -42,7 +42,6 @@ class UpstreamFailure(UpstreamError):  # noqa: N818  (an UpstreamError that know
         status: HTTP status for the client: 502, or 504 where time ran out.
         code: one word for the kind of failure, e.g. "upstream_timeout".
         retry_after_s: when it is worth asking again; None where nothing is known of that.
-        trail: every try that was made, in order.
     """
 
     def __init__(
@@ -52,7 +51,6 @@ class UpstreamFailure(UpstreamError):  # noqa: N818  (an UpstreamError that know
         self.status = status
         self.code = code
         self.retry_after_s = retry_after_s
-        self.trail: tuple[str, ...] = ()
 
     def body(self) -> bytes:
         """The OpenAI-shaped answer."""

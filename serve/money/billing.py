@@ -30,12 +30,12 @@ class Billing:
         where the price of one that was charged is not known. `strong_usd` and `weak_usd` are what a routed request of
         the same tokens costs at either price.
         """
-        exchange = record.exchange
-        if exchange is None or not exchange.tries or not exchange.surface.charged:
+        context = record.context
+        if context is None or not context.attempts or not context.surface.charged:
             return
         charges = []
-        for tried in exchange.tries:
-            if (usage := tried.usage(exchange.request.document)) is not None:
+        for tried in context.attempts:
+            if (usage := tried.usage(context.request.document)) is not None:
                 charges.append(Charge(tried.model, usage, self.cost_usd(tried.model, usage)))
         if not charges:
             return

@@ -79,7 +79,7 @@ class _Sum:
 
 
 class Ledger:
-    """Counts dollars by hour, day and month of a time zone; an observer of records, and a keeper.
+    """Counts dollars by hour, day and month of a time zone; an observer of records, and a component.
 
     Attributes:
         writer: this process, among those that share the store; the names of its rows begin with it.
@@ -113,7 +113,7 @@ class Ledger:
         self._earlier: dict[str, float] = {}
         self._task: asyncio.Task[None] | None = None
 
-    def show(self, zone: tzinfo) -> None:
+    def reconfigure(self, zone: tzinfo) -> None:
         """Begins hours, days and months as in `zone` from now on; days that were added up stay as they are."""
         if zone != self._zone:
             self._zone, self._sums, self._reloaded_at = zone, {}, -_RELOAD_S
@@ -136,7 +136,7 @@ class Ledger:
     def __call__(self, record: Record) -> None:
         """Counts what a request that has ended was charged."""
         if record.charges:
-            key = record.exchange.key if record.exchange is not None else None
+            key = record.context.key if record.context is not None else None
             for charge in record.charges:
                 self.add(charge, key=key.id if key is not None else "")
 

@@ -15,13 +15,13 @@ from pointsman.core.prices import Price
 from pointsman.serve.config import Config, ModelConfig
 from pointsman.serve.config.prices import PriceConfig
 
-__all__ = ["Tariff", "read_tariffs"]
+__all__ = ["ListedPrice", "read_price_list"]
 
 _TABLE = "model_prices_and_context_window_backup.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Tariff:
+class ListedPrice:
     """A price and where it is from.
 
     Attributes:
@@ -32,7 +32,7 @@ class Tariff:
     source: str
 
 
-def read_tariffs(config: Config) -> dict[str, Tariff]:
+def read_price_list(config: Config) -> dict[str, ListedPrice]:
     """The prices that are known, by model.
 
     Raises:
@@ -40,20 +40,20 @@ def read_tariffs(config: Config) -> dict[str, Tariff]:
         MissingExtraError: or LiteLLM is not installed.
     """
     names = dict.fromkeys([*filter(None, (config.strong, config.weak)), *config.models])
-    tariffs: dict[str, Tariff] = {}
+    price_list: dict[str, ListedPrice] = {}
     table: _Table | None = None
     for name in names:
         model = config.models.get(name, ModelConfig())
         if isinstance(model.price, PriceConfig):
-            tariffs[name] = Tariff(model.price.price(), "configuration")
+            price_list[name] = ListedPrice(model.price.price(), "configuration")
         elif model.price is not None or model.base_url is None:
             table = table or _Table()
             if (found := _look_up(table, name, model)) is not None:
-                tariffs[name] = found
-    return tariffs
+                price_list[name] = found
+    return price_list
 
 
-def _look_up(table: "_Table", name: str, model: ModelConfig) -> Tariff | None:
+def _look_up(table: "_Table", name: str, model: ModelConfig) -> ListedPrice | None:
     if model.price is None:
         return table.find(model.model or name)
     if table.text is None:
@@ -82,7 +82,7 @@ class _Table:
         entries: Mapping[str, Any] = orjson.loads(self.text or b"{}")
         return entries
 
-    def find(self, key: str) -> Tariff | None:
+    def find(self, key: str) -> ListedPrice | None:
         """The price of a model string; of its part after the provider if the entry is the same provider's."""
         provider, slash, rest = key.partition("/")
         if self.text is None or not any(f'"{name}"'.encode("utf-8", "replace") in self.text for name in (key, rest)):
@@ -98,7 +98,7 @@ class _Table:
             _per_million(entry, "cache_read_input_token_cost"),
             _per_million(entry, "cache_creation_input_token_cost"),
         )
-        return Tariff(price, f'LiteLLM {version("litellm")}, "{key}"')
+        return ListedPrice(price, f'LiteLLM {version("litellm")}, "{key}"')
 
 
 def _per_million(entry: Mapping[str, Any], name: str) -> float | None:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pointsman.serve.http.errors import RequestError
-from pointsman.serve.observers.live_row import Sighting, as_json, sighting
-from pointsman.serve.observers.request_rates import Pace, latency
+from pointsman.serve.observers.live_row import LiveRow, as_json, live_row
+from pointsman.serve.observers.request_rates import RequestRates, latency
 from pointsman.serve.request.record import Record
 
 __all__ = ["STREAM_S", "LiveHub"]
@@ -35,7 +35,7 @@ class _Watcher:
 
 
 class LiveHub:
-    """An observer of records, and a keeper."""
+    """An observer of records, and a component."""
 
     def __init__(self, *, max_watchers: int, prompts: bool = True) -> None:
         """Has seen nothing yet.
@@ -45,10 +45,10 @@ class LiveHub:
             prompts: show the beginnings of prompts.
         """
         self.id = os.urandom(6).hex()
-        self.pace = Pace()
+        self.pace = RequestRates()
         self._max_watchers = max_watchers
         self._prompts = prompts
-        self._last: deque[Sighting] = deque(maxlen=_KEPT)
+        self._last: deque[LiveRow] = deque(maxlen=_KEPT)
         self._n = self._told = 0
         self._watchers: set[_Watcher] = set()
         self._ticking: asyncio.Task[None] | None = None
@@ -57,11 +57,11 @@ class LiveHub:
     def __call__(self, record: Record) -> None:
         """A request has ended."""
         self._n += 1
-        seen = sighting(record, number=self._n, prompts=self._prompts)
+        seen = live_row(record, number=self._n, prompts=self._prompts)
         self._last.append(seen)
         self.pace.count(seen)
 
-    def show(self, facts: Facts) -> None:
+    def reconfigure(self, facts: Facts) -> None:
         """Adds to every event what `facts` says then."""
         self._facts = facts
 
@@ -77,7 +77,7 @@ class LiveHub:
             await asyncio.gather(self._ticking, return_exceptions=True)
             self._ticking = None
 
-    def recent(self) -> list[Sighting]:
+    def recent(self) -> list[LiveRow]:
         """The last requests, newest first."""
         return list(reversed(self._last))
 

@@ -9,23 +9,23 @@ import orjson
 from pointsman.core.decision import Decision
 from pointsman.serve.request.record import Record
 
-__all__ = ["PROMPT_CHARACTERS", "Sighting", "as_json", "sighting"]
+__all__ = ["PROMPT_CHARACTERS", "LiveRow", "as_json", "live_row"]
 
 PROMPT_CHARACTERS = 2000
-Sighting = dict[str, Any]
+LiveRow = dict[str, Any]
 _UNDECIDED = Decision("", None, None, None, "", ())
 
 
-def sighting(record: Record, *, number: int, prompts: bool) -> Sighting:
+def live_row(record: Record, *, number: int, prompts: bool) -> LiveRow:
     """One row of the table of decisions. Nothing of the request's own objects is held on to.
 
     Args:
         number: of the request in this process.
         prompts: show the beginning of the prompt.
     """
-    exchange, usage = record.exchange, record.usage
+    context, usage = record.context, record.usage
     decision = record.decision or _UNDECIDED
-    seen: Sighting = {
+    seen: LiveRow = {
         "id": f"live-{number}",
         "request_id": record.id,
         "at": time(),
@@ -33,6 +33,7 @@ def sighting(record: Record, *, number: int, prompts: bool) -> Sighting:
         "model": record.model,
         "decided": decision.model or None,
         "candidates": decision.candidates,
+        "strong": context is not None and context.is_strong(decision.model),
         "router": decision.router,
         "win_rate": decision.win_rate,
         "threshold": decision.threshold,
@@ -56,18 +57,18 @@ def sighting(record: Record, *, number: int, prompts: bool) -> Sighting:
         "input_tokens": None,
         "output_tokens": None,
     }
-    if exchange is not None:
-        seen["requested"], seen["session"] = exchange.request.model, exchange.session
-        seen["key_id"] = exchange.key.id if exchange.key is not None else None
+    if context is not None:
+        seen["requested"], seen["session"] = context.request.model, context.session
+        seen["key_id"] = context.key.id if context.key is not None else None
         if prompts:
-            seen["prompt"] = exchange.request.prompt[:PROMPT_CHARACTERS]
+            seen["prompt"] = context.request.prompt[:PROMPT_CHARACTERS]
     if usage is not None:
         seen["input_tokens"], seen["output_tokens"] = usage.input_tokens, usage.output_tokens
     return seen
 
 
 def as_json(value: object) -> bytes:
-    """JSON of what holds sightings; text that is no proper Unicode is escaped as it came."""
+    """JSON of what holds such rows; text that is no proper Unicode is escaped as it came."""
     try:
         return orjson.dumps(value)
     except orjson.JSONEncodeError:

@@ -89,7 +89,7 @@ class Metrics:
             "pointsman_requests_in_flight", "Requests being served.", registry=registry, multiprocess_mode="livesum"
         )
 
-    def show(self, services: Mapping[str, Service], *, digest: str) -> None:
+    def reconfigure(self, services: Mapping[str, Service], *, digest: str) -> None:
         """Shows these models from now on, and the digest of the configuration that they are from."""
         for name in self._services.keys() - services.keys():
             self._breakers.labels(name).set(0)

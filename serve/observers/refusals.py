@@ -6,7 +6,8 @@ from starlette.types import Scope
 
 from pointsman.serve.observers.prometheus import Metrics
 from pointsman.serve.observers.request_log import log_request
-from pointsman.serve.request.record import Record, request_id
+from pointsman.serve.request.ids import request_id
+from pointsman.serve.request.record import Record
 
 __all__ = ["Refusals"]
 

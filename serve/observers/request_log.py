@@ -67,11 +67,11 @@ def log_request(record: Record) -> None:
 
 
 def _fields(record: Record) -> dict[str, Any]:
-    exchange, decision, usage = record.exchange, record.decision, record.usage
+    context, decision, usage = record.context, record.decision, record.usage
     return {
         "request_id": record.id,
         "path": record.path,
-        "key": exchange.key.id if exchange is not None and exchange.key is not None else None,
+        "key": context.key.id if context is not None and context.key is not None else None,
         "outcome": record.outcome,
         "status": record.status,
         "stream": record.stream,

@@ -3,50 +3,59 @@
 import time
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
 
-from pointsman.serve.observers.live_row import Sighting
+from pointsman.serve.observers.live_row import LiveRow
 
-__all__ = ["Pace", "latency"]
+__all__ = ["RequestRates", "latency"]
 
 _SECONDS = 300
 _PARTS = ("routing", "upstream", "overhead", "total")
 _FAILED = frozenset({"failed", "broken", "crashed"})
-_WIDTH = 6  # requests, routed, to strong, failed, dollars, dollars saved
 
 
-class Pace:
+@dataclass(slots=True)
+class _Counts:
+    """Requests of one second, or of all of them; the dashboard reads the fields in this order."""
+
+    requests: int = 0
+    routed: int = 0
+    strong: int = 0
+    failed: int = 0
+    usd: float = 0.0
+    saved_usd: float = 0.0
+
+    def count(self, row: LiveRow) -> None:
+        self.requests += 1
+        self.failed += row["outcome"] in _FAILED
+        if row["router"] is not None:
+            self.routed += 1
+            self.strong += row["strong"]
+        if (cost := row["cost_usd"]) is not None:
+            self.usd += cost
+            if (strong := row["strong_usd"]) is not None:
+                self.saved_usd += strong - cost
+
+
+class RequestRates:
     """Counts of each second of the last five minutes, and since the start."""
 
     def __init__(self) -> None:
-        """Has counted nothing."""
+        """Starts at zero."""
         self._since = time.time()
-        self._second = 0
-        self._counts: list[float] = [0.0] * _WIDTH
-        self._before: list[float] = [0.0] * _WIDTH
-        self._seconds: deque[tuple[int, list[float]]] = deque(maxlen=_SECONDS)
+        self._totals = _Counts()
+        self._seconds: deque[tuple[int, _Counts]] = deque(maxlen=_SECONDS)
 
-    def count(self, seen: Sighting) -> None:
+    def count(self, row: LiveRow) -> None:
         """Counts one request."""
-        second = int(seen["at"])
-        if second != self._second:
-            self._before = self._totals()
-            self._second, self._counts = second, [0.0] * _WIDTH
-            self._seconds.append((second, self._counts))
-        counts = self._counts
-        counts[0] += 1
-        if seen["router"] is not None:
-            counts[1] += 1
-            if seen["decided"] == seen["candidates"][0]:
-                counts[2] += 1
-        if seen["outcome"] in _FAILED:
-            counts[3] += 1
-        if (cost := seen["cost_usd"]) is not None:
-            counts[4] += cost
-            if (strong := seen["strong_usd"]) is not None:
-                counts[5] += strong - cost
+        second = int(row["at"])
+        if not self._seconds or self._seconds[-1][0] != second:
+            self._seconds.append((second, _Counts()))
+        self._totals.count(row)
+        self._seconds[-1][1].count(row)
 
     def summary(self, *, whole: bool) -> dict[str, Any]:
         """The counts as JSON types: of all seconds, or of the last three."""
@@ -55,15 +64,12 @@ class Pace:
         return {
             "now": now,
             "since": self._since,
-            "totals": self._totals(),
-            "seconds": [[second, *counts] for second, counts in self._seconds if second >= first],
+            "totals": list(astuple(self._totals)),
+            "seconds": [[second, *astuple(counts)] for second, counts in self._seconds if second >= first],
         }
 
-    def _totals(self) -> list[float]:
-        return [before + now for before, now in zip(self._before, self._counts, strict=True)]
 
-
-def latency(seen: Iterable[Sighting]) -> dict[str, list[float]]:
+def latency(seen: Iterable[LiveRow]) -> dict[str, list[float]]:
     """Median and 99th percentile in milliseconds: of routing, the upstream, what else comes before the first byte, and
     everything; those of which nothing is known are left out.
     """

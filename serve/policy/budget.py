@@ -1,5 +1,6 @@
-"""One ceiling in dollars: what is left of it, what is under way, and how much of it is this process's."""
+"""One ceiling in dollars: what is left of it, what is reserved, and how much of it is this process's."""
 
+import itertools
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -9,9 +10,10 @@ from pointsman.core.periods import Per
 from pointsman.core.policy import Ruling
 from pointsman.core.recent import RecentWinRates
 
-__all__ = ["Budget", "Spending"]
+__all__ = ["Budget", "Reservation", "Spending"]
 
-_UNDER_WAY_S = 900.0  # what has not ended by then is not waited for
+_UNDER_WAY_S = 900.0  # a request that has not ended by then is not waited for
+_NUMBERS = itertools.count()
 
 
 class Spending(Protocol):
@@ -37,7 +39,7 @@ class Budget:
     Attributes:
         name: of the rule, e.g. "budget:day".
         key: id of the key whose spending counts; None for everyone's.
-        hard: whether it is a wall once it is spent.
+        hard: whether it is a hard limit: once it is exhausted the strong model is not asked.
         pacer: finds the threshold.
     """
 
@@ -61,16 +63,18 @@ class Budget:
         left_usd = (self.pacer.usd - self.spent_usd()) * self._spending.own_part - self._under_way_usd
         return Ruling(self.pacer.threshold(now, left_usd, recent), self.name)
 
-    def begin(self, request: int, now: float, *, strong: bool) -> None:
-        """A request is under way; `request` tells it from the others."""
+    def begin(self, now: float, *, strong: bool) -> "Reservation":
+        """Reserves what a request is expected to cost, until it ends."""
         self.pacer.count(now)
         usd = self.pacer.costs.strong_usd if strong else self.pacer.costs.weak_usd
-        self._under_way[request] = _UnderWay(now, usd)
+        number = next(_NUMBERS)
+        self._under_way[number] = _UnderWay(now, usd)
         self._under_way_usd += usd
+        return Reservation(self, number)
 
-    def end(self, request: int, usd: float | None, *, strong: bool) -> None:
-        """A request has ended; `usd` is None where what it cost is not known, or where it was never asked."""
-        self._drop(request)
+    def end(self, number: int, usd: float | None, *, strong: bool) -> None:
+        """Settles a reservation; `usd` is None where the cost is not known, or where no model was asked."""
+        self._drop(number)
         if usd is not None:
             self.pacer.costs.learn(usd, strong=strong)
 
@@ -97,12 +101,24 @@ class Budget:
 
     def _forget(self, now: float) -> None:
         while self._under_way:
-            request, oldest = next(iter(self._under_way.items()))
+            number, oldest = next(iter(self._under_way.items()))
             if abs(now - oldest.at) < _UNDER_WAY_S:
                 return
-            self._drop(request)
+            self._drop(number)
 
-    def _drop(self, request: int) -> None:
-        dropped = self._under_way.pop(request, None)
+    def _drop(self, number: int) -> None:
+        dropped = self._under_way.pop(number, None)
         if dropped is not None:
             self._under_way_usd = self._under_way_usd - dropped.usd if self._under_way else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """What one request holds of one budget while it is under way."""
+
+    budget: Budget
+    number: int
+
+    def end(self, usd: float | None, *, strong: bool) -> None:
+        """The request has ended and cost `usd`; None where that is not known."""
+        self.budget.end(self.number, usd, strong=strong)

@@ -18,10 +18,10 @@ class Ruled:
         ruling: the threshold and the rule that set it.
         shares: what counts where the request goes.
         budgets: what it is spent from.
-        walled: whether a hard budget is spent, so that the strong model is not to answer.
+        exhausted: whether a hard budget is spent, so that the strong model is not to answer.
     """
 
     ruling: Ruling
     shares: tuple[ShareControl | LiveShare, ...] = ()
     budgets: tuple[Budget, ...] = ()
-    walled: bool = False
+    exhausted: bool = False

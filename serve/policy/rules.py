@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from pointsman.core.calibration import Calibration
 from pointsman.core.errors import ConfigError
 from pointsman.core.pacing import Pacer, PacerCosts
-from pointsman.core.policy import Bounds, Ruling, compose, wall
+from pointsman.core.policy import Bounds, Ruling, compose, hard_limit
 from pointsman.core.prices import Price
 from pointsman.core.recent import NEVER_STRONG, RecentWinRates
 from pointsman.core.schedule import local_time
@@ -17,11 +17,11 @@ from pointsman.core.sessions import Sessions
 from pointsman.core.share_control import ShareControl
 from pointsman.serve.auth.keys import AccessKey
 from pointsman.serve.config import BudgetConfig, PolicyConfig, SessionsConfig, SettingConfig
-from pointsman.serve.policy.budget import Budget, Spending
+from pointsman.serve.policy.budget import Budget, Reservation, Spending
 from pointsman.serve.policy.live_share import LiveShare
 from pointsman.serve.policy.ruled import Ruled
 from pointsman.serve.policy.served_router import ServedRouter, no_stored_threshold
-from pointsman.serve.policy.state import PolicyMemory
+from pointsman.serve.policy.state import PolicyState
 from pointsman.serve.protocols.model_field import ModelField
 
 __all__ = ["Policies"]
@@ -31,13 +31,13 @@ _LIVE_TRAFFIC = Calibration("even until traffic is seen", 1, (0.0, 1.0))
 
 
 class Policies:
-    """The rules of one configuration, over what the process remembers."""
+    """The rules of one configuration, over the policy state of the process."""
 
     def __init__(
         self,
         config: PolicyConfig,
         routers: Mapping[str, ServedRouter],
-        memory: PolicyMemory,
+        state: PolicyState,
         *,
         digest: str = "",
         prices: tuple[Price | None, Price | None] = (None, None),
@@ -55,7 +55,7 @@ class Policies:
         Raises:
             ConfigError: a rule needs a stored threshold, a price or a ledger that is not there.
         """
-        self.config, self.memory, self.digest = config, memory, digest
+        self.config, self.state, self.digest = config, state, digest
         self._routers = routers
         self._prices = prices
         self._spending = spending
@@ -78,8 +78,8 @@ class Policies:
         router = self._routers[field.router or ""]
         now = self._clock()
         budgets = tuple(self._budgets(key)) if self.config.budgets else ()
-        if walled := next((budget for budget in budgets if budget.hard and budget.is_spent()), None):
-            return Ruled(wall(walled.name), budgets=budgets, walled=True)
+        if exhausted := next((budget for budget in budgets if budget.hard and budget.is_spent()), None):
+            return Ruled(hard_limit(exhausted.name), budgets=budgets, exhausted=True)
         if field.names_threshold:
             ruling = Ruling(router.threshold(field), "request")
             if not self.config.bind_requests:
@@ -88,8 +88,8 @@ class Policies:
         base, shares = self._base(router, field, key, now)
         return self._bound(router, base, shares, budgets, now)
 
-    def spent_wall(self, key: AccessKey | None) -> str | None:
-        """Name of the hard budget that is spent; None if there is none."""
+    def exhausted_limit(self, key: AccessKey | None) -> str | None:
+        """Name of the hard limit that is exhausted; None if there is none."""
         return next((budget.name for budget in self._budgets(key) if budget.hard and budget.is_spent()), None)
 
     def learn(self, router: str, win_rate: float | None, ruled: Ruled, *, strong: bool) -> None:
@@ -99,17 +99,16 @@ class Policies:
         for share in ruled.shares:
             share.count(strong=strong)
 
-    def begin(self, request: int, budgets: tuple[Budget, ...], *, strong: bool) -> None:
-        """Counts a request that is under way against its budgets."""
+    def begin(self, budgets: tuple[Budget, ...], *, strong: bool) -> tuple[Reservation, ...]:
+        """Reserves what a request is expected to cost of its budgets."""
         now = self._clock()
         if budgets:
-            self.memory.traffic(self.config.timezone, self.config.requests_per_hour).count(now)
-        for budget in budgets:
-            budget.begin(request, now, strong=strong)
+            self.state.traffic(self.config.timezone, self.config.requests_per_hour).count(now)
+        return tuple([budget.begin(now, strong=strong) for budget in budgets])
 
     def sessions(self, config: SessionsConfig | None) -> Sessions | None:
         """The models of conversations; None where each request is decided by itself."""
-        return None if config is None else self.memory.sessions(config.max_sessions, config.ttl_s)
+        return None if config is None else self.state.sessions(config.max_sessions, config.ttl_s)
 
     def check_setting(self, setting: SettingConfig) -> None:
         """Raises `ConfigError` where a router does not have what a setting needs."""
@@ -119,7 +118,7 @@ class Policies:
     def describe(self) -> dict[str, Any]:
         """The rules and where they stand, as JSON-ready types."""
         now = self._clock()
-        override = self.memory.override(self.digest)
+        override = self.state.override(self.digest)
         return {
             "setting": _shown(override or self.config),
             "configured": _shown(self.config),
@@ -147,7 +146,7 @@ class Policies:
         }
 
     def _sets_threshold(self) -> bool:
-        return self.config.is_set or bool(self.config.budgets) or self.memory.override(self.digest) is not None
+        return self.config.is_set or bool(self.config.budgets) or self.state.override(self.digest) is not None
 
     def _base(
         self, router: ServedRouter, field: ModelField, key: AccessKey | None, now: float
@@ -160,7 +159,7 @@ class Policies:
                 return Ruling(0.0, f"budget:{self.config.budgets[0].label}"), (live,)
             return Ruling(router.threshold(field), "default"), (live,)
         if setting.strong_share is not None:
-            share = self.memory.share(f"{self._names[router.name]} {name}", setting.strong_share)
+            share = self.state.share(f"{self._names[router.name]} {name}", setting.strong_share)
             return Ruling(share.threshold(self._recent(router)), name or "share"), (share, live)
         if setting.threshold is not None:
             return Ruling(setting.threshold, name or "fixed"), (live,)
@@ -175,7 +174,7 @@ class Policies:
         for entry, span, zone in self._schedule:
             if span.contains(local_time(now, zone)):
                 return f"schedule:{entry.name}", entry
-        override = self.memory.override(self.digest)
+        override = self.state.override(self.digest)
         if override is not None:
             return "admin", override
         return "", self._setting_of_all
@@ -202,7 +201,7 @@ class Policies:
 
     def _share_bound(self, router: ServedRouter, side: str, target: float) -> ShareControl:
         name = f"{self._names[router.name]} share {side}"
-        return self.memory.share(name, target, at_least=side == "floor", at_most=side == "ceiling")
+        return self.state.share(name, target, at_least=side == "floor", at_most=side == "ceiling")
 
     def _budgets(self, key: AccessKey | None) -> Iterator[Budget]:
         for config in self.config.budgets:
@@ -212,25 +211,25 @@ class Policies:
                 yield self._budget(config, key.id)
 
     def _budget(self, config: BudgetConfig, key: str | None) -> Budget:
-        return self.memory.budget(
+        return self.state.budget(
             config.label, key, (config, self.config.timezone), lambda: self._new_budget(config, key)
         )
 
     def _new_budget(self, config: BudgetConfig, key: str | None) -> Budget:
         assert self._spending is not None
         costs = PacerCosts(*(_typical_usd(price) for price in self._prices))
-        traffic = self.memory.traffic(self.config.timezone, self.config.requests_per_hour)
+        traffic = self.state.traffic(self.config.timezone, self.config.requests_per_hour)
         pacer = Pacer(config.usd, config.per, costs=costs, traffic=traffic, forecast=key is None, zone=self._zone)
         return Budget(f"budget:{config.label}", pacer, self._spending, key=key, hard=config.hard)
 
     def _recent(self, router: ServedRouter) -> RecentWinRates:
         calibration = router.calibration or _LIVE_TRAFFIC
-        return self.memory.recent(self._names[router.name], lambda: calibration.quantiles)
+        return self.state.recent(self._names[router.name], lambda: calibration.quantiles)
 
     def _live(self, router: str) -> LiveShare:
-        live = self.memory.live.get(router)
+        live = self.state.live.get(router)
         if live is None:
-            live = self.memory.live[router] = LiveShare()
+            live = self.state.live[router] = LiveShare()
         return live
 
     def _problems(self) -> Iterator[str]:

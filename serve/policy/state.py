@@ -1,4 +1,4 @@
-"""What the policies remember: it outlives reloads, and with a store also restarts."""
+"""Policy state: survives reloads, and with a store restarts."""
 
 import asyncio
 import logging
@@ -14,11 +14,10 @@ from pointsman.core.sessions import Sessions
 from pointsman.core.share_control import ShareControl
 from pointsman.core.traffic import TrafficShape
 from pointsman.serve.config import SettingConfig
-from pointsman.serve.policy.budget import Budget
+from pointsman.serve.policy.budget import Budget, Reservation
 from pointsman.serve.policy.live_share import LiveShare
-from pointsman.serve.request.record import Record
 
-__all__ = ["PolicyMemory", "StatusStore"]
+__all__ = ["PolicyState", "StatusStore"]
 
 _LOG = logging.getLogger(__name__)
 _STATE = "policy state"
@@ -38,7 +37,7 @@ class StatusStore(Protocol):
     async def set_status(self, name: str, value: Any) -> Any: ...
 
 
-class PolicyMemory:
+class PolicyState:
     """The state of every rule, made when it is first needed.
 
     Attributes:
@@ -46,7 +45,7 @@ class PolicyMemory:
     """
 
     def __init__(self, store: Callable[[], StatusStore | None] = lambda: None) -> None:
-        """Remembers nothing yet.
+        """Starts empty.
 
         Args:
             store: gives the store, where there is one; it is asked when the state is read and written.
@@ -73,7 +72,7 @@ class PolicyMemory:
             self._stored = row.value if row is not None and isinstance(row.value, dict) else {}
             await self._read_override(store)
         except StoreError as error:
-            _LOG.warning("the state of the policies was not read, they begin anew: %s", error)
+            _LOG.warning("the policy state could not be read, policies start without it: %s", error)
         self._task = asyncio.get_running_loop().create_task(self._keep_stored(store))
 
     async def close(self) -> None:
@@ -88,19 +87,14 @@ class PolicyMemory:
         if store is not None:
             await self._save(store)
 
-    def __call__(self, record: Record) -> None:
-        """Learns what a request cost that has ended."""
-        exchange = record.exchange
-        if exchange is None:
-            return
-        strong = exchange.pair is not None and record.model == exchange.pair[0]
-        budgets = exchange.ruled.budgets if exchange.ruled is not None else ()
-        for budget in budgets:
-            budget.end(id(exchange), record.cost_usd, strong=strong)
-        if record.cost_usd is not None:
+    def settle(self, reservations: tuple[Reservation, ...], usd: float | None, *, strong: bool) -> None:
+        """A request with these reservations has ended; `usd` is None where what it cost is not known."""
+        for reservation in reservations:
+            reservation.end(usd, strong=strong)
+        if usd is not None:
             for _, budget in self._budgets.values():
-                if budget not in budgets:
-                    budget.spend_other(record.cost_usd)
+                if not any(reservation.budget is budget for reservation in reservations):
+                    budget.spend_other(usd)
 
     def override(self, digest: str) -> SettingConfig | None:
         """What an administrator has put in place of the setting of the configuration with this digest."""
@@ -205,7 +199,7 @@ class PolicyMemory:
         try:
             await store.set_status(_STATE, self.state())
         except StoreError as error:
-            _LOG.warning("the state of the policies was not stored: %s", error)
+            _LOG.warning("the policy state could not be stored: %s", error)
 
 
 def _restored(make: Callable[[Any], T], stored: Any) -> T | None:
@@ -215,5 +209,5 @@ def _restored(make: Callable[[Any], T], stored: Any) -> T | None:
     try:
         return make(stored)
     except (ValueError, TypeError, KeyError) as error:
-        _LOG.warning("a part of the policies' stored state is damaged and begins anew: %s", error)
+        _LOG.warning("part of the stored policy state is damaged and starts empty: %s", error)
         return None

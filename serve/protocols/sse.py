@@ -7,8 +7,8 @@ from contextlib import aclosing
 from typing import Self
 
 from pointsman.serve.http.errors import UpstreamFailure
+from pointsman.serve.http.streams import ByteStream
 from pointsman.serve.protocols.openai_streams import EventStream
-from pointsman.serve.upstreams.base import ByteStream
 
 __all__ = [
     "MAX_EVENT_BYTES",

@@ -5,13 +5,12 @@ answer = controller.chat.completions.create(model="router-mf-0.5", messages=[{"r
 print(answer.choices[0].message.content)
 """
 
-import asyncio
 import json
 import os
 import weakref
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
-from time import perf_counter
 from typing import Any, Self
 
 import orjson
@@ -23,17 +22,20 @@ from pointsman.serve.config import Config
 from pointsman.serve.config.load import make_config, read_values
 from pointsman.serve.config.secret import Secret
 from pointsman.serve.engine.engine import Engine
-from pointsman.serve.http.errors import RequestError, UpstreamFailure
+from pointsman.serve.engine.lifecycle import Lifecycle
+from pointsman.serve.http.errors import UpstreamFailure
+from pointsman.serve.http.streams import ByteStream
 from pointsman.serve.protocols.model_field import AUTO, ROUTER_PREFIX
 from pointsman.serve.protocols.requests import ChatRequest, read_chat
 from pointsman.serve.protocols.sse import event_data
 from pointsman.serve.protocols.surfaces import CHAT
 from pointsman.serve.python_api.loop_thread import BackgroundLoop
 from pointsman.serve.python_api.response import Answer
-from pointsman.serve.request.context import Exchange
-from pointsman.serve.request.record import Record, request_id
+from pointsman.serve.request.context import RequestContext
+from pointsman.serve.request.ids import request_id
+from pointsman.serve.request.record import Record
 from pointsman.serve.upstreams.attempts import Answered
-from pointsman.serve.upstreams.base import ByteStream, Reply
+from pointsman.serve.upstreams.base import Reply
 
 __all__ = ["Controller"]
 
@@ -111,8 +113,8 @@ class Controller:
             RequestError: the router, threshold or model is unknown or malformed.
         """
         field = self._field(model, router, threshold, strong_share)
-        exchange = Exchange(ChatRequest(b"", {}, field, False, prompt), dry=True)
-        return self._background().run(self.engine.decide(exchange))
+        context = RequestContext(ChatRequest(b"", {}, field, False, prompt), dry_run=True)
+        return self._background().run(self.engine.decide(context))
 
     def completion(
         self,
@@ -133,8 +135,8 @@ class Controller:
             RequestError: a parameter is malformed.
             UpstreamFailure: the model gave no usable answer; `status` is the one a client of the server would see.
         """
-        exchange = self._exchange(parameters, self._field(model, router, threshold, strong_share))
-        reply = self._background().run(self._ask(exchange))
+        context = self._exchange(parameters, self._field(model, router, threshold, strong_share))
+        reply = self._background().run(self._ask(context))
         return _read_answer(reply) if reply.chunks is None else self._iterate(reply.chunks)
 
     async def acompletion(
@@ -147,8 +149,8 @@ class Controller:
         **parameters: Any,
     ) -> Any:
         """`completion` without blocking; a stream is an asynchronous iterator."""
-        exchange = self._exchange(parameters, self._field(model, router, threshold, strong_share))
-        reply = await self._background().hand_over(self._ask(exchange))
+        context = self._exchange(parameters, self._field(model, router, threshold, strong_share))
+        reply = await self._background().hand_over(self._ask(context))
         return _read_answer(reply) if reply.chunks is None else self._aiterate(reply.chunks)
 
     def close(self) -> None:
@@ -184,53 +186,24 @@ class Controller:
             return f"{field}-{threshold}"
         return field if strong_share is None else f"{field}-{100.0 * strong_share:.10g}pct"
 
-    def _exchange(self, parameters: Mapping[str, Any], field: str) -> Exchange:
+    def _exchange(self, parameters: Mapping[str, Any], field: str) -> RequestContext:
         try:
             body = orjson.dumps({"model": field, **parameters}, default=_plain)
         except TypeError as error:
             raise ValueError(f"a parameter cannot be written as JSON: {error}") from error
-        return Exchange(read_chat(body))
+        return RequestContext(read_chat(body))
 
-    async def _ask(self, exchange: Exchange) -> Reply:
-        record = Record(request_id({"headers": ()}), f"/v1{CHAT.path}", stream=exchange.request.stream)
-        record.exchange, record.received_at = exchange, record.started_at
-        streams = False
-        try:
-            answered = await self.engine.serve(record, exchange)
+    async def _ask(self, context: RequestContext) -> Reply:
+        record = Record(request_id({"headers": ()}), f"/v1{CHAT.path}", context=context)
+        record.received_at = record.started_at
+        with ExitStack() as stack:
+            life = stack.enter_context(Lifecycle(record, self.engine.billing, self.engine.state.observers))
+            answered = await self.engine.serve(record, context)
             record.outcome = answered.outcome
-            streams = answered.reply.chunks is not None
-        except RequestError as error:
-            record.outcome, record.status = "refused", error.status
-            raise
-        except UpstreamFailure as failure:
-            record.outcome, record.status, record.trail = "failed", failure.status, failure.trail
-            raise
-        except asyncio.CancelledError:
-            record.outcome = "gone"
-            raise
-        finally:
-            if not streams:
-                self._end(record)
-        return replace(answered.reply, chunks=self._watched(answered, record)) if streams else answered.reply
-
-    async def _watched(self, answered: Answered, record: Record) -> ByteStream:
-        """The pieces of a streamed answer, whose record ends with it."""
-        assert answered.reply.chunks is not None
-        record.outcome = "gone"
-        try:
-            async for chunk in answered.reply.chunks:
-                yield chunk
-            record.outcome = answered.outcome
-        finally:
-            await answered.reply.chunks.aclose()
-            self._end(record)
-
-    def _end(self, record: Record) -> None:
-        """Prices a request that has ended, and shows it to what is kept of requests."""
-        record.ended_at = perf_counter()
-        self.engine.billing.settle(record)
-        for observe in self.engine.memory.observers:
-            observe(record)
+            if answered.reply.chunks is None:
+                return answered.reply
+            stack.pop_all()  # the life of a streamed answer ends with the stream
+        return replace(answered.reply, chunks=_watched(answered.reply.chunks, answered, life))
 
     def _iterate(self, chunks: ByteStream) -> Iterator[Answer]:
         loop = self._background()
@@ -278,14 +251,25 @@ async def _close(chunks: ByteStream) -> None:
     await chunks.aclose()
 
 
+async def _watched(chunks: ByteStream, answered: Answered, life: Lifecycle) -> AsyncGenerator[bytes, None]:
+    """The pieces of a streamed answer."""
+    with life:
+        try:
+            async for chunk in chunks:
+                yield chunk
+            life.record.outcome = answered.outcome
+        finally:
+            await chunks.aclose()
+
+
 async def _start(engine: Engine) -> None:
-    await engine.memory.start()
+    await engine.state.start()
     await engine.start()
 
 
 def _shut_down(loop: BackgroundLoop, engine: Engine) -> None:
     loop.run(engine.close())
-    loop.run(engine.memory.close())
+    loop.run(engine.state.close())
     loop.stop()
 
 

@@ -1,30 +1,32 @@
-"""One request on its way down the line: what is known of it so far."""
+"""What is known of one request so far: filled in by the pipeline, used by HTTP and by the Python API alike."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pointsman.core.arrays import Float32Array
 from pointsman.core.decision import Decision
+from pointsman.core.pair import ModelPair
 from pointsman.serve.auth.keys import AccessKey
+from pointsman.serve.policy.budget import Reservation
 from pointsman.serve.policy.ruled import Ruled
 from pointsman.serve.protocols.model_field import ModelField
 from pointsman.serve.protocols.requests import ChatRequest
 from pointsman.serve.protocols.surfaces import CHAT, Surface
-from pointsman.serve.upstreams.tries import Try
+from pointsman.serve.upstreams.tries import Attempt
 
-__all__ = ["Exchange"]
+__all__ = ["RequestContext"]
 
 
 @dataclass(slots=True)
-class Exchange:
-    """Filled in by the steps of `line.py`, in their order.
+class RequestContext:
+    """One request on its way through the pipeline of `engine/pipeline.py`, whose steps fill this in.
 
     Attributes:
         request: as it came.
         headers: the client's headers that are passed on.
-        surface: which kind of request it is.
-        key: whose request it is; None where no keys are asked for.
-        wanted: what its `model` means.
+        surface: the API that it was sent to.
+        key: whose request it is; None where no keys are configured.
+        parsed: what its `model` field means.
         win_rate: strong model's win rate in [0, 1]; None where no router was asked or it failed.
         embedding: the prompt's, shape (dim,); None where no embedding was computed.
         checkpoint: name of the router's checkpoint; None where no router was asked or it has none.
@@ -32,21 +34,22 @@ class Exchange:
         policy: rule that set the threshold; None where none applied.
         reason: why the decision is as it is; "" until a step knows.
         decision: the outcome.
-        pair: names of the strong and the weak model; None before the line has begun.
+        pair: the strong and the weak model; None before the pipeline has begun.
         candidates: those of the pair that may answer.
         session_header: the conversation that the client names; None where it names none.
-        session: what tells its conversation from others; None where conversations are not kept together.
-        stays: the model that the conversation stays with; None where the threshold decides.
-        dry: whether only the decision is asked for, so that nothing is to be counted.
-        ruled: what the rules say, and what counts where the request goes.
-        tries: the models that were asked, in order.
+        session: identifies its conversation; None where conversations are not kept together.
+        sticky: the model that the conversation stays with; None where the threshold decides.
+        dry_run: whether only the decision is asked for, so that nothing is counted.
+        ruled: what the policies say, and what counts where the request goes.
+        reservations: what it holds of its budgets until it has ended.
+        attempts: the calls to upstreams, in order, those that an open circuit skipped included.
     """
 
     request: ChatRequest
     headers: Mapping[str, str] = field(default_factory=dict)
     surface: Surface = CHAT
     key: AccessKey | None = None
-    wanted: ModelField | None = None
+    parsed: ModelField | None = None
     win_rate: float | None = None
     embedding: Float32Array | None = None
     checkpoint: str | None = None
@@ -54,11 +57,16 @@ class Exchange:
     policy: str | None = None
     reason: str = ""
     decision: Decision | None = None
-    pair: tuple[str, str] | None = None
+    pair: ModelPair | None = None
     candidates: tuple[str, ...] = ()
     session_header: str | None = None
     session: str | None = None
-    stays: str | None = None
-    dry: bool = False
+    sticky: str | None = None
+    dry_run: bool = False
     ruled: Ruled | None = None
-    tries: list[Try] = field(default_factory=list)
+    reservations: tuple[Reservation, ...] = ()
+    attempts: list[Attempt] = field(default_factory=list)
+
+    def is_strong(self, model: str | None) -> bool:
+        """Whether `model` is the strong one of the pair between which this request was routed."""
+        return self.pair is not None and model == self.pair.strong

@@ -7,7 +7,7 @@ from typing import Any
 from starlette.types import Scope
 
 from pointsman.core.sessions import Turn
-from pointsman.serve.request.context import Exchange
+from pointsman.serve.request.context import RequestContext
 
 __all__ = ["is_first_turn", "next_turn", "session_header", "session_of"]
 
@@ -25,34 +25,34 @@ def session_header(scope: Scope) -> str | None:
     return None
 
 
-def session_of(exchange: Exchange) -> str:
+def session_of(context: RequestContext) -> str:
     """What stands for a request's conversation.
 
     The header x-pointsman-session, else the Responses API's `conversation`, else a hash of how the conversation begins:
     its instructions and first user turn with `user` and `prompt_cache_key`. Keys never share conversations.
     """
-    document, given = exchange.request.document, exchange.session_header
+    document, given = context.request.document, context.session_header
     if given is None:
         conversation = document.get("conversation")
         given = conversation.get("id") if isinstance(conversation, dict) else conversation
-    owner = exchange.key.id if exchange.key is not None else ""
+    owner = context.key.id if context.key is not None else ""
     told = given[:_MAX_HEADER] if isinstance(given, str) and given else _beginning(document)
     return hashlib.sha256(repr((owner, told)).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def is_first_turn(exchange: Exchange) -> bool:
+def is_first_turn(context: RequestContext) -> bool:
     """Whether a conversation begins with this request, as far as it shows: no answer has been given in it."""
-    document = exchange.request.document
-    told = exchange.session_header or document.get("conversation") or document.get("previous_response_id")
+    document = context.request.document
+    told = context.session_header or document.get("conversation") or document.get("previous_response_id")
     return not told and not any(_role(turn) == "assistant" for turn in _turns(document))
 
 
-def next_turn(exchange: Exchange, *, output_tokens: float) -> Turn:
+def next_turn(context: RequestContext, *, output_tokens: float) -> Turn:
     """Tokens of a request's last turn and of what was said before, counted as four characters each."""
-    turns = _turns(exchange.request.document)
+    turns = _turns(context.request.document)
     sizes = [_characters(turn.get("content")) if isinstance(turn, dict) else 0 for turn in turns]
     last = next((i for i in reversed(range(len(turns))) if _role(turns[i]) == "assistant"), -1)
-    instructions = sum(_characters(exchange.request.document.get(name)) for name in ("system", "instructions"))
+    instructions = sum(_characters(context.request.document.get(name)) for name in ("system", "instructions"))
     prefix = instructions + sum(sizes[: last + 1])
     return Turn(prefix / _CHARS_PER_TOKEN, sum(sizes[last + 1 :]) / _CHARS_PER_TOKEN, output_tokens)
 

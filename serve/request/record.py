@@ -1,22 +1,16 @@
 """What happened to one request: filled in while it is served, then shown to every observer."""
 
-import random
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from time import perf_counter, time_ns
+from time import perf_counter
 from typing import TypeAlias
-
-from starlette.types import Scope
 
 from pointsman.core.decision import Decision
 from pointsman.serve.protocols.usage import Charge, Usage
-from pointsman.serve.request.context import Exchange
-from pointsman.serve.store.rows import new_row_id
+from pointsman.serve.request.context import RequestContext
+from pointsman.serve.request.ids import new_row_id
 
-__all__ = ["Observer", "Record", "request_id"]
-
-_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+__all__ = ["Observer", "Record"]
 
 
 @dataclass(slots=True)
@@ -29,17 +23,14 @@ class Record:
         outcome: "answered", "refused" (the client's fault), "failed" (no answer from upstream), "broken" (a stream that
             ended in an error), "gone" (the client hung up), "crashed" (a defect of our own).
         status: HTTP status of the answer; 0 where none was sent.
-        stream: whether an event stream was asked for.
-        exchange: the request with what is known of it; None where it could not be read.
-        decision: None where the request was refused before.
+        context: the request with what is known of it; None where it could not be read.
         model: who answered; None where nobody did.
-        trail: every try that was made, in order.
         started_at: when its head had been read, on the `perf_counter` clock in seconds, like the next four.
         received_at, decided_at, answered_at, ended_at: when its body had come, the decision was made, the first byte of
             the answer had come, the last was passed on; None for what did not happen.
         usage: tokens of the answer; None where nobody was asked.
-        cost_usd: what all tries cost; None where a price is not known.
-        charges: what each try was charged, where it was.
+        cost_usd: what all attempts cost; None where a price is not known.
+        charges: what each attempt was charged, where it was.
         strong_usd, weak_usd: what as many tokens of the strong, of the weak model cost; None where the request was not
             routed or the price is not known.
         routing_s: how long the decision took.
@@ -50,11 +41,8 @@ class Record:
     path: str
     outcome: str = "crashed"
     status: int = 0
-    stream: bool = False
-    exchange: Exchange | None = None
-    decision: Decision | None = None
+    context: RequestContext | None = None
     model: str | None = None
-    trail: tuple[str, ...] = ()
     started_at: float = field(default_factory=perf_counter)
     usage: Usage | None = None
     cost_usd: float | None = None
@@ -68,6 +56,22 @@ class Record:
     ended_at: float | None = None
     recorded_at: float | None = None
     _row_id: str | None = field(default=None, init=False, repr=False)
+
+    @property
+    def decision(self) -> Decision | None:
+        """None where the request was refused before one was made."""
+        return self.context.decision if self.context is not None else None
+
+    @property
+    def stream(self) -> bool:
+        """Whether an event stream was asked for."""
+        return self.context is not None and self.context.request.stream
+
+    @property
+    def trail(self) -> tuple[str, ...]:
+        """Every attempt in order, e.g. ("small 503", "small upstream_timeout", "big 200")."""
+        attempts = self.context.attempts if self.context is not None else ()
+        return tuple(str(attempt) for attempt in attempts if attempt.result)
 
     @property
     def row_id(self) -> str | None:
@@ -117,14 +121,3 @@ class Record:
 
 
 Observer: TypeAlias = Callable[[Record], None]
-
-
-def request_id(scope: Scope) -> str:
-    """The client's X-Request-Id where it is well-formed, else a new one: milliseconds since 1970, and 64 random bits.
-
-    Ids that come in order of time keep the pages of a database's index few that one batch of rows changes.
-    """
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and _ID.fullmatch(value):
-            return str(value.decode("ascii"))
-    return f"{time_ns() // 1_000_000:012x}{random.getrandbits(64):016x}"

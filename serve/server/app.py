@@ -18,7 +18,8 @@ from pointsman.serve.observers.refusals import Refusals
 from pointsman.serve.observers.request_log import log_request
 from pointsman.serve.protocols.anthropic_errors import MessagesErrors
 from pointsman.serve.protocols.surfaces import CHAT, COUNT_TOKENS, EMBEDDINGS, MESSAGES, RESPONSES
-from pointsman.serve.server.endpoints.completions import Completions, Health, MetricsText, Ready
+from pointsman.serve.server.endpoints.completions import Completions
+from pointsman.serve.server.endpoints.health import Health, MetricsText, Ready
 from pointsman.serve.server.fast_path import Dispatch
 from pointsman.serve.server.hot_swap import Application
 from pointsman.serve.server.reload import Reloader
@@ -46,7 +47,7 @@ def create_app(
         CheckpointError, EmbedderMismatchError: a router's checkpoint is damaged or does not fit.
     """
     engine = engine or Engine(config or make_config())
-    metrics = Metrics(engine.services, parts=engine.memory.registry)
+    metrics = Metrics(engine.services, parts=engine.state.registry)
     guard = _guard(engine, metrics)
     if reloader is not None:
         reloader.observe(metrics.reloaded)
@@ -61,10 +62,10 @@ def _routes(engine: Engine, metrics: Metrics, ask_for_key: Callable[[ASGIApp], A
     """
     server, hosts = engine.config.server, engine.config.dashboard.hosts
     guard = ask_for_key or partial(ListedPagesOnly, origins=server.cors_origins, hosts=hosts)
-    metrics.show(engine.services, digest=engine.digest)
-    if engine.memory.live is not None:
-        engine.memory.live.show(partial(facts_now, engine))
-    observers = (*engine.memory.observers, *((log_request,) if server.log_requests else ()))
+    metrics.reconfigure(engine.services, digest=engine.digest)
+    if engine.state.live is not None:
+        engine.state.live.reconfigure(partial(facts_now, engine))
+    observers = (*engine.state.observers, *((log_request,) if server.log_requests else ()))
     endpoints: dict[tuple[str, str], ASGIApp] = {
         ("GET", "/health"): Health(),
         ("GET", "/ready"): Ready(engine),
@@ -91,13 +92,13 @@ def _routes(engine: Engine, metrics: Metrics, ask_for_key: Callable[[ASGIApp], A
             allow_headers=["*"],
             expose_headers=[f"x-pointsman-{name}" for name in _HEADERS],
         )
-    return served if engine.memory.tracing is None else engine.memory.tracing.app(served)
+    return served if engine.state.tracing is None else engine.state.tracing.app(served)
 
 
 def _guard(engine: Engine, metrics: Metrics) -> Callable[[ASGIApp], ASGIApp] | None:
     """What asks for a key before an endpoint; None where no keys are configured."""
     keys_file = engine.config.server.keys_file
-    keys: Keys | None = KeyRing(keys_file) if keys_file is not None else engine.memory.keys
+    keys: Keys | None = KeyRing(keys_file) if keys_file is not None else engine.state.keys
     if keys is None:
         return None
     refused = Refusals(metrics, paths=_KEYED_PATHS, log=engine.config.server.log_requests)

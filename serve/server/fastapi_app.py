@@ -14,10 +14,11 @@ from pointsman.serve.engine.engine import Engine
 from pointsman.serve.http.errors import error_body
 from pointsman.serve.protocols.anthropic_errors import reshape_error
 from pointsman.serve.protocols.surfaces import COUNT_TOKENS, MESSAGES
-from pointsman.serve.server.endpoints.completions import Models, RouteOnly
 from pointsman.serve.server.endpoints.drift import DriftReset, DriftStatus
 from pointsman.serve.server.endpoints.feedback import FeedbackEndpoint
+from pointsman.serve.server.endpoints.models import Models
 from pointsman.serve.server.endpoints.policy import PolicyEndpoint
+from pointsman.serve.server.endpoints.route import RouteOnly
 from pointsman.serve.server.openapi.document import Document
 
 __all__ = ["make_framework_app"]
@@ -44,7 +45,7 @@ def make_framework_app(
         guard: before an endpoint for everyone who may ask for completions.
         own: before an endpoint that shows or changes what is this server's own.
     """
-    server, drift = engine.config.server, engine.memory.drift
+    server, drift = engine.config.server, engine.state.drift
     models = guard(Models(engine))
     routes: list[BaseRoute] = [
         *(Route(path, endpoint, methods=[method]) for (method, path), endpoint in endpoints.items()),

@@ -115,7 +115,7 @@ class Application:
     @asynccontextmanager
     async def _live(self) -> AsyncIterator[None]:
         async with AsyncExitStack() as closing:
-            memory = self.engine.memory
+            memory = self.engine.state
             await memory.start()
             closing.push_async_callback(memory.close)
             await self.engine.start()

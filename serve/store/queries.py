@@ -17,7 +17,8 @@ from sqlalchemy import (
     type_coerce,
 )
 
-from pointsman.serve.store.rows import clean_text, first_row_id
+from pointsman.serve.request.ids import first_row_id
+from pointsman.serve.store.rows import clean_text
 from pointsman.serve.store.schema import UNANSWERED, decisions
 
 __all__ = ["SLOT_S", "DecisionFilter", "Group", "Total", "select_bins", "select_decisions", "select_totals", "within"]

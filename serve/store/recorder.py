@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 
 from pointsman.core.errors import ConfigError
-from pointsman.serve.request.context import Exchange
+from pointsman.serve.request.context import RequestContext
 from pointsman.serve.request.record import Record
 from pointsman.serve.store.rows import DecisionRow, Row, clean_text
 from pointsman.serve.store.store import Store
@@ -107,8 +107,8 @@ class Recorder:
             row.threshold = decision.threshold
             row.policy = decision.policy
             row.reason = _short(decision.reason)
-        if record.exchange is not None:
-            self._add_request(row, record.exchange)
+        if record.context is not None:
+            self._add_request(row, record.context)
         if (usage := record.usage) is not None:
             row.input_tokens = usage.input_tokens
             row.output_tokens = usage.output_tokens
@@ -116,17 +116,17 @@ class Recorder:
             row.usage_estimated = usage.estimated
         return row
 
-    def _add_request(self, row: DecisionRow, exchange: Exchange) -> None:
-        row.requested = _short(exchange.request.model)
-        if (key := exchange.key) is not None:
+    def _add_request(self, row: DecisionRow, context: RequestContext) -> None:
+        row.requested = _short(context.request.model)
+        if (key := context.key) is not None:
             row.key_id = key.id
             row.tier = key.tier
-        row.checkpoint = exchange.checkpoint
-        if exchange.session is not None:
-            row.session = _short(exchange.session)
-        if exchange.embedding is not None and self._config.embeddings:
-            row.embedding = exchange.embedding.astype("<f4", copy=False).tobytes()
-        if prompt := exchange.request.prompt:
+        row.checkpoint = context.checkpoint
+        if context.session is not None:
+            row.session = _short(context.session)
+        if context.embedding is not None and self._config.embeddings:
+            row.embedding = context.embedding.astype("<f4", copy=False).tobytes()
+        if prompt := context.request.prompt:
             if self._hash_key is not None:
                 row.prompt_hash = prompt_hash(prompt, self._hash_key)
             if self._config.prompts == "text":

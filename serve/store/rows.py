@@ -1,6 +1,5 @@
 """What the store's tables hold, one type per table. Times are seconds since 1970 (UTC), kept to the millisecond."""
 
-import random
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -12,8 +11,6 @@ __all__ = [
     "SpendRow",
     "StatusRow",
     "clean_text",
-    "first_row_id",
-    "new_row_id",
 ]
 
 
@@ -176,30 +173,6 @@ class StatusRow:
 
 
 Row: TypeAlias = DecisionRow | FeedbackRow | ComparisonRow
-
-
-class _RowIds:
-    """Ids that one process makes: those of one millisecond sort in the order in which they were made."""
-
-    __slots__ = ("_first", "_n")
-
-    def __init__(self) -> None:
-        self._first, self._n = "", 0
-
-    def __call__(self, at: float) -> str:
-        """An id for a row of that time: 12 digits of milliseconds, 4 that count, 12 random ones, hexadecimal."""
-        first = first_row_id(at)
-        self._n = self._n + 1 if first == self._first else 0
-        self._first = first
-        return f"{first}{self._n & 0xFFFF:04x}{random.getrandbits(48):012x}"
-
-
-def first_row_id(at: float) -> str:
-    """What no id of a row at that time or later is below, and every id of an earlier one is."""
-    return f"{max(0, round(1000.0 * at)):012x}"
-
-
-new_row_id = _RowIds()
 
 
 def clean_text(text: str) -> str:

@@ -1,26 +1,15 @@
 """What every upstream can do."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 from pointsman.core.decision import Decision
 from pointsman.serve.http.errors import RequestError
+from pointsman.serve.http.streams import ByteStream, Headers
 
-__all__ = ["ByteStream", "Call", "Headers", "Reply", "Upstream", "Wrapper", "refuse_surface"]
-
-Headers = tuple[tuple[bytes, bytes], ...]
-
-
-class ByteStream(Protocol):
-    """An asynchronous iterator of bytes that can be closed early."""
-
-    def __aiter__(self) -> AsyncIterator[bytes]: ...
-
-    def __anext__(self) -> Awaitable[bytes]: ...
-
-    def aclose(self) -> Awaitable[None]: ...
+__all__ = ["Call", "Reply", "Upstream", "Wrapper", "refuse_surface"]
 
 
 @dataclass(frozen=True, slots=True)

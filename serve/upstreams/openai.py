@@ -11,8 +11,9 @@ import orjson
 
 from pointsman.serve.config import TimeoutConfig
 from pointsman.serve.http.errors import UpstreamFailure, error_body
+from pointsman.serve.http.streams import Headers
 from pointsman.serve.protocols.edit_json import replace_model
-from pointsman.serve.upstreams.base import Call, Headers, Reply, Upstream
+from pointsman.serve.upstreams.base import Call, Reply, Upstream
 from pointsman.serve.upstreams.http_client.connection import BrokenAnswerError
 from pointsman.serve.upstreams.http_client.destination import Destination
 from pointsman.serve.upstreams.http_client.pool import Answer, ConnectionPool, ConnectTimeoutError

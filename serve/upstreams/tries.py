@@ -1,4 +1,4 @@
-"""What each try of a request was charged."""
+"""One attempt of a request: what came of it, and what it was charged."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,26 +13,32 @@ if TYPE_CHECKING:
     from pointsman.serve.protocols.openai_streams import EventStream
     from pointsman.serve.upstreams.base import Reply
 
-__all__ = ["Try"]
+__all__ = ["Attempt"]
 
 _SAID = ("content", "text", "arguments", "reasoning_content", "refusal", "thinking")
 
 
 @dataclass(slots=True)
-class Try:
-    """One model, asked once.
+class Attempt:
+    """One call to one model.
 
     Attributes:
         model: its name here.
+        result: the status of its answer, the code of its failure, or "skipped" where its circuit was open; "" until
+            that is known.
         reply: what it answered; None where it did not, or not yet.
         stream: what is known of its event stream; None where there is none.
         abandoned: the client left before it answered.
     """
 
     model: str
+    result: str = ""
     reply: "Reply | None" = None
     stream: "EventStream | None" = None
     abandoned: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.model} {self.result}"
 
     def usage(self, request: Mapping[str, Any]) -> Usage | None:
         """Tokens that the upstream charges for; None if none.

@@ -10,7 +10,8 @@ from pointsman.backends.data.outcomes import read_outcomes
 from pointsman.serve.checkpoints.load import load_checkpoint, load_router
 from pointsman.serve.cli import main
 from pointsman.serve.config import StoreConfig
-from pointsman.serve.store.rows import ComparisonRow, DecisionRow, FeedbackRow, new_row_id
+from pointsman.serve.request.ids import new_row_id
+from pointsman.serve.store.rows import ComparisonRow, DecisionRow, FeedbackRow
 from pointsman.serve.store.store import Store
 
 NOW = 1_800_000_000.0

@@ -11,7 +11,8 @@ import pytest
 
 from pointsman.serve.cli import main
 from pointsman.serve.config import StoreConfig
-from pointsman.serve.store.rows import ComparisonRow, DecisionRow, SpendRow, new_row_id
+from pointsman.serve.request.ids import new_row_id
+from pointsman.serve.store.rows import ComparisonRow, DecisionRow, SpendRow
 from pointsman.serve.store.store import Store
 
 START = datetime(2026, 3, 1, 22, 30, tzinfo=UTC).timestamp()

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pointsman.core.pacing import Pacer, PacerCosts, affordable_share
-from pointsman.core.policy import Bounds, Ruling, compose, wall
+from pointsman.core.policy import Bounds, Ruling, compose, hard_limit
 from pointsman.core.recent import NEVER_STRONG, RecentWinRates
 from pointsman.core.share_control import GAIN, ShareControl
 from pointsman.core.traffic import TrafficShape
@@ -134,8 +134,8 @@ def test_budgets_only_raise_a_threshold(base, one, other):
 
 def test_a_wall_is_above_every_win_rate():
     """A hard budget that is spent sends nothing to strong, not even a win rate of 1."""
-    assert wall("budget:day").threshold > 1.0
-    assert wall("budget:day").policy == "budget:day spent"
+    assert hard_limit("budget:day").threshold > 1.0
+    assert hard_limit("budget:day").policy == "budget:day exhausted"
 
 
 @pytest.mark.parametrize(("floor", "ceiling"), [(0.6, 0.5), (-0.1, 1.0), (0.0, 1.5), (math.nan, 1.0)])

@@ -11,16 +11,16 @@ from pointsman.core.sessions import Sessions, Turn, upgrade_threshold
 from pointsman.serve.auth.keys import AccessKey
 from pointsman.serve.protocols.capabilities import find_needs
 from pointsman.serve.protocols.requests import read_chat, read_object
-from pointsman.serve.request.context import Exchange
+from pointsman.serve.request.context import RequestContext
 from pointsman.serve.request.conversations import is_first_turn, next_turn, session_of
 
 TOKENS = st.floats(0, 1e6)
 STRONG, WEAK = Price(10.0, 30.0, 1.0), Price(0.5, 1.5, 0.05)
 
 
-def exchange(messages, *, header=None, key=None, **more):
+def context(messages, *, header=None, key=None, **more):
     body = json.dumps({"model": "auto", "messages": messages, **more}).encode()
-    return Exchange(read_chat(body), key=key, session_header=header)
+    return RequestContext(read_chat(body), key=key, session_header=header)
 
 
 def said(*turns):
@@ -78,14 +78,14 @@ def test_a_memory_of_nothing_is_refused(size, ttl_s):
 
 def test_a_conversation_is_the_same_from_turn_to_turn():
     """Its beginning does not change as it grows; another beginning, user or key is another conversation."""
-    first, third = exchange(said("Hello")), exchange(said("Hello", "Hi", "And now?"))
+    first, third = context(said("Hello")), context(said("Hello", "Hi", "And now?"))
     others = [
-        exchange(said("Good evening")),
-        exchange(said("Hello"), user="someone"),
-        exchange(said("Hello"), prompt_cache_key="app"),
-        exchange([{"role": "system", "content": "Be brief"}, *said("Hello")]),
-        exchange(said("Hello"), key=AccessKey("k", "name", "", 0)),
-        exchange(said("Hello"), header="42"),
+        context(said("Good evening")),
+        context(said("Hello"), user="someone"),
+        context(said("Hello"), prompt_cache_key="app"),
+        context([{"role": "system", "content": "Be brief"}, *said("Hello")]),
+        context(said("Hello"), key=AccessKey("k", "name", "", 0)),
+        context(said("Hello"), header="42"),
     ]
     assert session_of(first) == session_of(third)
     assert len({session_of(each) for each in [first, *others]}) == 7
@@ -93,25 +93,25 @@ def test_a_conversation_is_the_same_from_turn_to_turn():
 
 def test_a_conversation_that_is_named_is_known_by_its_name():
     """By the header before all, and by the Responses API's conversation, as a string or an object."""
-    assert session_of(exchange(said("a"), header="42")) == session_of(exchange(said("b", "c", "d"), header="42"))
-    named = [exchange(said("a"), conversation=name) for name in ("conv_1", {"id": "conv_1"})]
+    assert session_of(context(said("a"), header="42")) == session_of(context(said("b", "c", "d"), header="42"))
+    named = [context(said("a"), conversation=name) for name in ("conv_1", {"id": "conv_1"})]
     assert session_of(named[0]) == session_of(named[1])
-    assert session_of(named[0]) != session_of(exchange(said("a")))
+    assert session_of(named[0]) != session_of(context(said("a")))
 
 
 def test_a_first_turn_has_no_answer_yet():
     """Unless the client names the conversation, which it may have begun elsewhere."""
-    assert is_first_turn(exchange(said("Hello")))
-    assert not is_first_turn(exchange(said("Hello", "Hi", "And now?")))
-    assert not is_first_turn(exchange(said("Hello"), header="42"))
-    assert not is_first_turn(exchange(said("Hello"), previous_response_id="resp_1"))
+    assert is_first_turn(context(said("Hello")))
+    assert not is_first_turn(context(said("Hello", "Hi", "And now?")))
+    assert not is_first_turn(context(said("Hello"), header="42"))
+    assert not is_first_turn(context(said("Hello"), previous_response_id="resp_1"))
 
 
 def test_the_prefix_is_what_was_said_up_to_the_last_answer():
     """Four characters are a token; text parts count, images do not."""
     parts = [{"type": "text", "text": "x" * 40}, {"type": "image_url", "image_url": {"url": "data:..."}}]
     messages = [*said("a" * 80, "b" * 40), {"role": "user", "content": parts}]
-    assert next_turn(exchange(messages), output_tokens=300) == Turn(30.0, 10.0, 300)
+    assert next_turn(context(messages), output_tokens=300) == Turn(30.0, 10.0, 300)
 
 
 KEYS = st.sampled_from(["content", "type", "role", "text", "output", "messages", "input"])
@@ -127,8 +127,8 @@ ANYTHING = st.recursive(
 def test_no_document_is_too_odd(messages):
     """Whatever JSON stands where messages should, needs, turn and session are found without an error."""
     document = read_object(json.dumps({"messages": messages, "input": messages, "tools": messages}).encode())
-    made = exchange(said("Hello"))
-    odd = Exchange(made.request.__class__(b"", document, "auto", False, ""))
+    made = context(said("Hello"))
+    odd = RequestContext(made.request.__class__(b"", document, "auto", False, ""))
     assert set(find_needs(document)) <= {"tools", "images", "audio", "files"}
     assert len(session_of(odd)) == 32
     assert next_turn(odd, output_tokens=1.0).prefix_tokens >= 0

@@ -71,6 +71,57 @@ def test_serve_imports_no_framework_and_backends_only_inside_functions(path):
     assert not [name for name in names if name.startswith("pointsman.backends")]
 
 
+FLOORS = (
+    *("cli", "commands", "server", "dashboard", "python_api", "engine", "feedback", "money", "store", "drift"),
+    *("observers", "request", "policy", "upstreams", "config", "auth", "protocols", "checkpoints", "judging", "http"),
+)  # of serve/, from the top: a folder imports only from itself and from those after it
+
+
+def _upward_imports(root: Path) -> list[str]:
+    """Imports within serve/ that go from a lower floor to a higher one."""
+    found = []
+    for path in sorted(root.rglob("*.py")):
+        floor = path.relative_to(root).with_suffix("").parts[0]
+        if floor == "__init__":
+            continue
+        for name in _imports(path):
+            target = name.removeprefix("pointsman.serve.").partition(".")[0]
+            if name.startswith("pointsman.serve.") and FLOORS.index(target) < FLOORS.index(floor):
+                found.append(f"{path.relative_to(root)} imports {name}")
+    return found
+
+
+def test_every_folder_of_serve_has_a_floor():
+    """A new folder of serve/ is placed among the floors before anything imports it."""
+    there = {
+        path.stem for path in (ROOT / "serve").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert there - {"__init__"} == set(FLOORS)
+
+
+def test_serve_imports_only_downwards():
+    """No folder of serve/ imports from a folder above it."""
+    assert _upward_imports(ROOT / "serve") == []
+
+
+def test_an_import_upwards_is_found(tmp_path):
+    """A planted import from a lower floor to a higher one is named with its file."""
+    (tmp_path / "http").mkdir()
+    (tmp_path / "http" / "planted.py").write_text("def late():\n    from pointsman.serve.engine import engine\n")
+    assert _upward_imports(tmp_path) == ["http/planted.py imports pointsman.serve.engine"]
+
+
+def test_no_modules_of_serve_import_each_other_in_a_circle():
+    """Whatever runs at import time, in functions or for types alone: the modules of serve/ form no circle."""
+    imports = {}
+    for path in _modules("serve"):
+        name = ".".join(("pointsman", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
+        imports[name] = _imports(path) - {name}
+    while free := {name for name, needed in imports.items() if not needed & imports.keys()}:
+        imports = {name: needed for name, needed in imports.items() if name not in free}
+    assert imports == {}
+
+
 @pytest.mark.parametrize("path", _modules("backends"), ids=lambda p: str(p.relative_to(ROOT)))
 def test_a_backend_keeps_to_its_own_framework(path):
     """Backends never import serve, and a framework is imported in its own folder only."""

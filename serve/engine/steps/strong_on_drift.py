@@ -1,9 +1,10 @@
-"""Sends what a drifted router decides to the strong model."""
+"""Sends requests to the strong model while a drift alarm is on."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pointsman.serve.request.context import Exchange
+from pointsman.core.pair import ModelPair
+from pointsman.serve.request.context import RequestContext
 
 if TYPE_CHECKING:
     from pointsman.serve.drift.monitor import DriftMonitor
@@ -12,14 +13,15 @@ __all__ = ["StrongOnDrift"]
 
 
 class StrongOnDrift:
-    """The step after the choice: while an alarm stands and the configuration says so, strong answers, if it may."""
+    """Replaces the choice by the strong model where the router's prompts have drifted and the configuration says so."""
 
-    def __init__(self, monitor: "DriftMonitor") -> None:
+    def __init__(self, monitor: "DriftMonitor", pair: ModelPair) -> None:
         self._monitor = monitor
+        self._pair = pair
 
-    async def __call__(self, exchange: Exchange) -> None:
-        decision = exchange.decision
+    async def __call__(self, context: RequestContext) -> None:
+        decision = context.decision
         if decision is None or decision.router is None or decision.win_rate is None:
             return
-        if self._monitor.falls_back(decision.router):
-            exchange.decision = replace(decision, model=decision.candidates[0], reason="drift")
+        if self._pair.strong in decision.candidates and self._monitor.falls_back(decision.router):
+            context.decision = replace(decision, model=self._pair.strong, reason="drift")

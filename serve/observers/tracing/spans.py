@@ -38,7 +38,7 @@ _CURRENT: ContextVar[_Trace | None] = ContextVar("pointsman_trace", default=None
 
 
 class Tracing:
-    """Begins and ends spans; a keeper, and an observer of records."""
+    """Begins and ends spans; a component, and an observer of records."""
 
     def __init__(self) -> None:
         """Sends nothing before the first request.

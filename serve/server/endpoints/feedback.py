@@ -2,32 +2,29 @@
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 from starlette.types import Receive, Scope, Send
 
 from pointsman.core.errors import StoreError
-from pointsman.core.pair import ModelPair
 from pointsman.serve.auth.require_key import request_key
 from pointsman.serve.config import ServerConfig
 from pointsman.serve.engine.engine import Engine
+from pointsman.serve.feedback.read import read_feedback
 from pointsman.serve.http.asgi import ClientGone, read_body, send_body
 from pointsman.serve.http.errors import RequestError
-from pointsman.serve.protocols.requests import read_object
-from pointsman.serve.store.rows import FeedbackRow, new_row_id
+from pointsman.serve.request.ids import new_row_id
+from pointsman.serve.store.rows import FeedbackRow
 
 if TYPE_CHECKING:
     from pointsman.serve.store.rows import DecisionRow
     from pointsman.serve.store.store import Store
 
-__all__ = ["PREFERENCE", "RATING", "FeedbackEndpoint", "read_feedback"]
+__all__ = ["FeedbackEndpoint"]
 
-RATING, PREFERENCE = "rating", "preference"
 _JSON = (b"content-type", b"application/json")
-_MAX_COMMENT = 4000
 _WAITS_S = (0.0, 0.4, 0.8)  # a decision is queued a moment after its answer, another process's stored a moment later
-_OUTCOMES = {"strong": 1.0, "tie": 0.5, "weak": 0.0}
 
 
 class FeedbackEndpoint:
@@ -40,8 +37,8 @@ class FeedbackEndpoint:
     """
 
     def __init__(self, engine: Engine, *, limits: ServerConfig) -> None:
-        self._store = engine.memory.store
-        self._writer = engine.memory.writer
+        self._store = engine.state.store
+        self._writer = engine.state.writer
         self._pair = engine.pair
         self._limits = limits
 
@@ -92,44 +89,3 @@ class FeedbackEndpoint:
             if decision := queued or await store.decision(request_id, key_id=key_id):
                 return decision
         return None
-
-
-def read_feedback(body: bytes, pair: ModelPair) -> tuple[str, str, float, str | None]:
-    """Request id, kind, value and comment of a request's body.
-
-    Raises:
-        RequestError: 400, naming the parameter, its value and what was wanted.
-    """
-    document = read_object(body)
-    request_id = document.get("request_id")
-    if not isinstance(request_id, str) or not request_id:
-        raise _wrong(document, "request_id", "the x-pointsman-request-id of an answer")
-    comment = document.get("comment")
-    if comment is not None and not (isinstance(comment, str) and len(comment) <= _MAX_COMMENT):
-        raise RequestError(f"comment is no text of at most {_MAX_COMMENT:,} characters", param="comment")
-    if (RATING in document) == (PREFERENCE in document):
-        raise RequestError("wanted either rating or preference", param=RATING)
-    if RATING in document:
-        rating = document[RATING]
-        if isinstance(rating, bool) or not isinstance(rating, (int, float)) or not 0 <= rating <= 1:
-            raise _wrong(document, RATING, "a number from 0 (useless) to 1 (perfect)")
-        return request_id, RATING, float(rating), _storable(comment)
-    return request_id, PREFERENCE, _preference(document, pair), _storable(comment)
-
-
-def _preference(document: dict[str, Any], pair: ModelPair) -> float:
-    outcomes = {**_OUTCOMES, pair.strong: 1.0, pair.weak: 0.0}
-    preference = document[PREFERENCE]
-    if not isinstance(preference, str) or preference not in outcomes:
-        raise _wrong(document, PREFERENCE, f"one of {', '.join(outcomes)}")
-    return outcomes[preference]
-
-
-def _storable(comment: str | None) -> str | None:
-    """`comment` without what a database does not take: NUL and lone surrogates."""
-    return None if comment is None else comment.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
-
-
-def _wrong(document: dict[str, Any], name: str, wanted: str) -> RequestError:
-    shown = repr(document[name]) if name in document else "missing"
-    return RequestError(f"{name} is {shown[:80]}, wanted {wanted}", param=name)

@@ -43,7 +43,7 @@ class PolicyEndpoint:
     async def _change(self, body: bytes) -> None:
         setting = self._read(body)
         try:
-            await self._policies.memory.set_override(self._policies.digest, setting)
+            await self._policies.state.set_override(self._policies.digest, setting)
         except StoreError as error:
             message = f"the policy is changed in this process only, the others could not be told: {error}"
             raise RequestError(message, status=503, type="server_error", code="store_unavailable") from error

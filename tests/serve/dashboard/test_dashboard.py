@@ -26,8 +26,9 @@ from pointsman.serve.dashboard.decisions import Decisions
 from pointsman.serve.dashboard.traffic_points import traffic_points
 from pointsman.serve.http.errors import RequestError
 from pointsman.serve.observers.live import LiveHub
+from pointsman.serve.request.ids import new_row_id
 from pointsman.serve.request.record import Record
-from pointsman.serve.store.rows import DecisionRow, new_row_id
+from pointsman.serve.store.rows import DecisionRow
 from pointsman.serve.store.store import Store
 
 _MAX_BYTES = 1_500_000
@@ -90,7 +91,7 @@ async def test_a_store_that_is_away_is_said_so(tmp_path):
     app = create_app(make_config({"store": {"url": f"sqlite:///{tmp_path}/s.db"}}))
     async with _client(app) as client:  # the store was never started: it has no tables
         answer = await client.get("/api/decisions")
-    await app.engine.memory.store.close()
+    await app.engine.state.store.close()
     assert answer.status_code == 503 and answer.json()["error"]["code"] == "store_unavailable"
 
 
@@ -137,11 +138,11 @@ async def test_sources_are_reports_benchmarks_traffic_and_calibrations(tmp_path)
     (tmp_path / "bad.json").write_text("[1]")
     values = {"dashboard": {"reports": {"mine": str(tmp_path / "r.json"), "bad": str(tmp_path / "bad.json")}}}
     app = create_app(make_config({**values, "store": {"url": f"sqlite:///{tmp_path}/s.db"}}))
-    await app.engine.memory.start()
+    await app.engine.state.start()
     async with _client(app) as client:
         cards = (await client.get("/api/about")).json()["sources"]
         assert [card["kind"] for card in cards] == ["report", "report", "bundled", "bundled", "calibration", "traffic"]
-        await app.engine.memory.store.add([_row(1, router="mf", win_rate=0.5)])
+        await app.engine.state.store.add([_row(1, router="mf", win_rate=0.5)])
         for card in cards:
             answer = await client.get(f"/api/sources/{card['id']}")
             if card["title"] == "bad":
@@ -149,7 +150,7 @@ async def test_sources_are_reports_benchmarks_traffic_and_calibrations(tmp_path)
             else:
                 assert any(row["points"] for row in answer.json()["rows"])
         assert (await client.get("/api/sources/nothing")).status_code == 404
-    await app.engine.memory.close()
+    await app.engine.state.close()
 
 
 @pytest.mark.parametrize(
@@ -239,10 +240,10 @@ async def test_broken_text_is_shown_all_the_same():
         assert (await client.post("/v1/chat/completions", content=body)).status_code == 404
         answer = await client.get("/api/decisions")
         assert b"half \\ud800 of it" in answer.content
-        events = await app.engine.memory.live.watch()
+        events = await app.engine.state.live.watch()
         assert b"half \\ud800 of it" in await anext(events)
         await events.aclose()
-        await app.engine.memory.live.close()
+        await app.engine.state.live.close()
 
 
 async def test_the_store_is_paged_through(tmp_path):

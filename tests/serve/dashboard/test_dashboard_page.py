@@ -450,7 +450,7 @@ def test_a_server_that_was_started_anew_empties_nothing(browser, tmp_path):
         seen = Watched(browser)
         seen.page.goto(f"{server.url}/#live")
         seen.page.get_by_role("button", name="From before").wait_for()
-        hub = app.engine.memory.live
+        hub = app.engine.state.live
         with seen.page.expect_response("**/api/decisions?*"):
             hub._last.clear()
             hub.id = "another"

@@ -21,7 +21,7 @@ from pointsman.serve.drift.monitor import DriftMonitor
 from pointsman.serve.drift.watch import Watch
 from pointsman.serve.policy.served_router import ServedRouter
 from pointsman.serve.protocols.requests import ChatRequest
-from pointsman.serve.request.context import Exchange
+from pointsman.serve.request.context import RequestContext
 from pointsman.serve.request.record import Record
 from pointsman.serve.server.app import create_app
 
@@ -48,8 +48,8 @@ def routers(found=None):
 
 def record(win_rate, embedding=None, router="mine"):
     made = Record("id", "/v1/chat/completions")
-    made.exchange = Exchange(ChatRequest(b"", {}, "auto", False, "Hi"), win_rate=win_rate, embedding=embedding)
-    made.decision = Decision("weak", win_rate, 0.5, router, "win_rate", ("strong", "weak"))
+    made.context = RequestContext(ChatRequest(b"", {}, "auto", False, "Hi"), win_rate=win_rate, embedding=embedding)
+    made.context.decision = Decision("weak", win_rate, 0.5, router, "win_rate", ("strong", "weak"))
     return made
 
 
@@ -115,7 +115,7 @@ async def test_the_monitor_warns_once_and_marks_guarantees_void(caplog):
     """An alarm is logged, shown by metric and status, and voids the stored guarantees; a reset takes it back."""
     registry = CollectorRegistry()
     monitor = DriftMonitor(DriftConfig(), registry=registry)
-    monitor.show(routers(reference(embeds=False)))
+    monitor.reconfigure(routers(reference(embeds=False)))
     await monitor.start()
     assert b'pointsman_drift_alarm{router="mine"} 0.0' in generate_latest(registry)
     for _ in range(600):
@@ -134,14 +134,14 @@ async def test_the_monitor_warns_once_and_marks_guarantees_void(caplog):
 async def test_a_reload_keeps_what_is_known_of_the_same_reference():
     """Routers whose reference stays go on with their evidence; another reference begins anew."""
     monitor = DriftMonitor(DriftConfig())
-    monitor.show(routers(reference(embeds=False)))
+    monitor.reconfigure(routers(reference(embeds=False)))
     for _ in range(600):
         monitor(record(0.99))
     await monitor.start()
     await monitor.close()
-    monitor.show(routers(reference(embeds=False)))
+    monitor.reconfigure(routers(reference(embeds=False)))
     assert has_alarm(monitor)
-    monitor.show(routers(reference()))
+    monitor.reconfigure(routers(reference()))
     assert not has_alarm(monitor)
 
 
@@ -151,7 +151,7 @@ async def test_processes_share_alarms_and_resets(monkeypatch):
     facts = Facts()
     one, other = (DriftMonitor(DriftConfig(on_alarm="strong"), lambda: facts) for _ in range(2))
     for monitor in (one, other):
-        monitor.show(routers(reference(embeds=False)))
+        monitor.reconfigure(routers(reference(embeds=False)))
         await monitor.start()
     facts.away = True
     for _ in range(600):
@@ -165,7 +165,7 @@ async def test_processes_share_alarms_and_resets(monkeypatch):
     await one.close()
     await other.close()
     fresh = DriftMonitor(DriftConfig(), lambda: facts)
-    fresh.show(routers(reference(embeds=False)))
+    fresh.reconfigure(routers(reference(embeds=False)))
     await fresh.start()
     assert not has_alarm(fresh)
     await fresh.close()
@@ -174,7 +174,7 @@ async def test_processes_share_alarms_and_resets(monkeypatch):
 async def test_an_embedding_that_is_no_number_does_not_end_the_watch(caplog):
     """A prompt that cannot be tested is skipped and logged; the next ones are tested."""
     monitor = DriftMonitor(DriftConfig())
-    monitor.show(routers(reference()))
+    monitor.reconfigure(routers(reference()))
     await monitor.start()
     monitor(record(0.5, np.full(4, np.nan, dtype=np.float32)))
     await _until(lambda: "were not tested" in caplog.text)

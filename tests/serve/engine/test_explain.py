@@ -22,17 +22,20 @@ from pointsman.serve.config.drift import DriftConfig
 from pointsman.serve.config.load import make_config
 from pointsman.serve.drift.monitor import DriftMonitor
 from pointsman.serve.engine.explain import Explainer, explanation_lines
-from pointsman.serve.money.price_list import Tariff
+from pointsman.serve.money.price_list import ListedPrice
 from pointsman.serve.policy.served_router import ServedRouter
 from pointsman.serve.protocols.requests import ChatRequest
-from pointsman.serve.request.context import Exchange
+from pointsman.serve.request.context import RequestContext
 from pointsman.serve.request.record import Record
 from pointsman.serve.server.app import create_app
 
 from support.upstream import LocalServer
 
 PAIR = ModelPair("big", "small")
-TARIFFS = {"big": Tariff(Price(10.0, 30.0), "configuration"), "small": Tariff(Price(1.0, 3.0), "configuration")}
+PRICE_LIST = {
+    "big": ListedPrice(Price(10.0, 30.0), "configuration"),
+    "small": ListedPrice(Price(1.0, 3.0), "configuration"),
+}
 DECISION = Decision("small", 0.25, 0.5, "mine", "win_rate", ("big", "small"), "fixed")
 EMBEDDING = np.array([1.0, 0.2, 0.0], dtype=np.float32)
 
@@ -49,9 +52,9 @@ def served(**parts):
     return ServedRouter("mine", router, default_threshold=0.5, **{**values, **parts})
 
 
-def explain(decision=DECISION, *, router=None, tariffs=TARIFFS, drift=None, **about):
+def explain(decision=DECISION, *, router=None, price_list=PRICE_LIST, drift=None, **about):
     about = {"embedding": EMBEDDING, "input_tokens": 1000, "output_tokens": 100, **about}
-    return Explainer({"mine": router or served()}, PAIR, tariffs, drift=drift).explain(decision, **about)
+    return Explainer({"mine": router or served()}, PAIR, price_list, drift=drift).explain(decision, **about)
 
 
 def test_costs_and_saving_are_those_of_the_prices():
@@ -67,7 +70,7 @@ def test_costs_and_saving_are_those_of_the_prices():
 
 def test_without_prices_the_saving_is_not_known():
     """No price gives no dollars, never zero."""
-    cost = explain(tariffs={"small": TARIFFS["small"]})["cost"]
+    cost = explain(price_list={"small": PRICE_LIST["small"]})["cost"]
     assert cost["strong"] == {"model": "big", "usd": None, "price": None}
     assert cost["saving_usd"] is None
 
@@ -107,12 +110,12 @@ def test_what_is_not_known_is_left_out():
 async def test_a_drift_alarm_is_part_of_the_explanation():
     """While an alarm stands the explanation says that guarantees are void."""
     monitor = DriftMonitor(DriftConfig())
-    monitor.show({"mine": served(reference=Reference("a file", np.linspace(0, 1, 500)))})
+    monitor.reconfigure({"mine": served(reference=Reference("a file", np.linspace(0, 1, 500)))})
     assert "Drift" not in "".join(explanation_lines(explain(drift=monitor)))
-    exchange = Exchange(ChatRequest(b"", {}, "auto", False, "Hi"), win_rate=0.999)
+    context = RequestContext(ChatRequest(b"", {}, "auto", False, "Hi"), win_rate=0.999, decision=DECISION)
     await monitor.start()
     for _ in range(600):
-        monitor(Record("id", "/v1/chat/completions", exchange=exchange, decision=DECISION))
+        monitor(Record("id", "/v1/chat/completions", context=context))
     await monitor.close()
     assert "guarantees are void" in explanation_lines(explain(drift=monitor))[-1]
 

@@ -78,7 +78,7 @@ def make(strong="strong words", judge=None, **settings):
         "big": Scripted(strong if callable(strong) else lambda _: strong),
         "judge": Scripted(judge or prefers("strong words")),
     }
-    shadow.show(ShadowConfig(**values), models, Billing(PRICES, ModelPair("big", "small")))
+    shadow.reconfigure(ShadowConfig(**values), models, Billing(PRICES, ModelPair("big", "small")))
     shadow.rows, shadow.ledger, shadow.models = rows, ledger, models
     shadow.count = lambda result: registry.get_sample_value("pointsman_shadow_comparisons_total", {"result": result})
     return shadow
@@ -134,7 +134,7 @@ async def test_strong_answers_are_compared_with_the_weak_model():
 async def test_a_hard_budget_that_is_spent_ends_comparisons():
     """Behind the wall neither the strong model nor the judge is asked, until its next period."""
     shadow = make()
-    shadow.show(shadow._config, shadow.models, shadow._billing, lambda: True)
+    shadow.reconfigure(shadow._config, shadow.models, shadow._billing, lambda: True)
     assert await compared(shadow, sample()) == []
     assert (shadow.count("over_budget"), shadow.models["big"].asked) == (1, [])
 

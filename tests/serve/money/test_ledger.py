@@ -59,9 +59,9 @@ def test_another_zone_begins_its_days_elsewhere():
     ledger.add(charge(2.0))
     clock.now = NOON
     assert ledger.spent_usd("day") == 0.0
-    ledger.show(ZoneInfo("America/New_York"))
+    ledger.reconfigure(ZoneInfo("America/New_York"))
     assert ledger.spent_usd("day") == 0.0
-    ledger.show(ZoneInfo("Asia/Kathmandu"))
+    ledger.reconfigure(ZoneInfo("Asia/Kathmandu"))
     assert ledger.spent_usd("day") == 2.0
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pointsman.core.errors import ConfigError, MissingExtraError
 from pointsman.core.prices import Price
 from pointsman.serve.config.load import make_config
-from pointsman.serve.money.price_list import read_tariffs
+from pointsman.serve.money.price_list import read_price_list
 
 dollars = st.floats(0, 1000).map(lambda value: round(value, 6))
 counts = st.integers(0, 10_000_000)
@@ -74,10 +74,10 @@ FULL = {
 
 def test_configured_prices_are_taken():
     """With their source; a model at a URL of one's own has no other."""
-    tariffs = read_tariffs(make_config(configured(price=FULL)))
-    assert set(tariffs) == {"big"}
-    assert tariffs["big"].price == Price(2.5, 10.0, 1.25, 3.0, 0.01)
-    assert tariffs["big"].source == "configuration"
+    price_list = read_price_list(make_config(configured(price=FULL)))
+    assert set(price_list) == {"big"}
+    assert price_list["big"].price == Price(2.5, 10.0, 1.25, 3.0, 0.01)
+    assert price_list["big"].source == "configuration"
 
 
 @pytest.mark.parametrize(
@@ -101,34 +101,34 @@ def test_litellms_table_is_read_as_data():
     """By the model string, by an entry that is named, or without the provider where the entry is the same one's."""
     pytest.importorskip("litellm", reason="the table is LiteLLM's")
     for model, key in (({"price": "litellm:gpt-4o"}, "gpt-4o"), ({"price": "litellm", "model": "gpt-4o"}, "gpt-4o")):
-        tariff = read_tariffs(make_config(configured(**model)))["big"]
-        assert tariff.price == Price(2.5, 10.0, 1.25)
-        assert tariff.source.startswith("LiteLLM ")
-        assert f'"{key}"' in tariff.source
-    tariff = read_tariffs(make_config(configured(price="litellm:openai/gpt-4o")))["big"]
-    assert tariff.price == Price(2.5, 10.0, 1.25)
+        listed = read_price_list(make_config(configured(**model)))["big"]
+        assert listed.price == Price(2.5, 10.0, 1.25)
+        assert listed.source.startswith("LiteLLM ")
+        assert f'"{key}"' in listed.source
+    listed = read_price_list(make_config(configured(price="litellm:openai/gpt-4o")))["big"]
+    assert listed.price == Price(2.5, 10.0, 1.25)
 
 
 def test_models_of_known_providers_are_looked_up(monkeypatch):
     """Without a URL of their own the model string tells what they cost; what the table does not have is not known."""
     pytest.importorskip("litellm", reason="the table is LiteLLM's")
     monkeypatch.setenv("OPENAI_API_KEY", "x")
-    tariffs = read_tariffs(make_config(strong="gpt-4o", weak="ollama/my-own"))
-    assert tariffs["gpt-4o"].price.output_usd == 10.0
-    assert "ollama/my-own" not in tariffs
+    price_list = read_price_list(make_config(strong="gpt-4o", weak="ollama/my-own"))
+    assert price_list["gpt-4o"].price.output_usd == 10.0
+    assert "ollama/my-own" not in price_list
 
 
 def test_what_the_table_has_not_is_told():
     """A price that was asked for and is not there is an error with a way out."""
     pytest.importorskip("litellm", reason="the table is LiteLLM's")
     with pytest.raises(ConfigError, match="no price per token for 'nobodys-model'"):
-        read_tariffs(make_config(configured(price="litellm:nobodys-model")))
+        read_price_list(make_config(configured(price="litellm:nobodys-model")))
 
 
 def test_without_litellm_nothing_is_looked_up(monkeypatch):
     """Prices are then not known, unless the table was asked for by name."""
     monkeypatch.setattr("pointsman.serve.money.price_list.find_spec", lambda name: None)
     monkeypatch.setenv("OPENAI_API_KEY", "x")
-    assert read_tariffs(make_config(strong="gpt-4o", weak="gpt-4o-mini")) == {}
+    assert read_price_list(make_config(strong="gpt-4o", weak="gpt-4o-mini")) == {}
     with pytest.raises(MissingExtraError):
-        read_tariffs(make_config(configured(price="litellm:gpt-4o")))
+        read_price_list(make_config(configured(price="litellm:gpt-4o")))

@@ -53,7 +53,7 @@ def test_what_one_process_spends_is_spent_for_all(servers, client, tmp_path):
     while sum(upstream.ledger.values()) <= BUDGET_USD:
         ask(client, one, "big", next(number))
     for server in (one, two):
-        wait_until(lambda to=server: ask(client, to, "auto", next(number), "policy") == "budget:day spent")
+        wait_until(lambda to=server: ask(client, to, "auto", next(number), "policy") == "budget:day exhausted")
     spent = upstream.ledger["big-1"]
     assert [ask(client, server, "auto", next(number)) for server in (one, two) * 10] == ["small"] * 20
     ours = sum(server.metric("pointsman_spend_usd_total") for server in (one, two))

@@ -85,7 +85,7 @@ def spent(noon):
     upstream, records = ChargingUpstream(), []
     with LocalServer(upstream.app()) as up:
         app = create_app(make_config({**config_for(f"{up.url}/v1"), "policy": {"timezone": noon}}))
-        memory = app.engine.memory
+        memory = app.engine.state
         memory.observe(records.append)
         app = create_app(engine=app.engine)
         with LocalServer(app) as front:

@@ -124,7 +124,7 @@ def test_a_hard_budget_that_is_spent_leaves_the_weak_model(serve, noon):
     front = serve(big=DEAR, small=CHEAP, policy=policy, server={"log_requests": False})
     strong = "router-random-0"
     assert [told(ask(front, model=strong))[0] for _ in range(2)] == ["big", "big"]
-    assert told(ask(front, model=strong))[:2] == ("small", "budget:month spent")
+    assert told(ask(front, model=strong))[:2] == ("small", "budget:month exhausted")
     assert told(ask(front, model="small"))[0] == "small"
     refused = ask(front, model="big")
     assert refused.status_code == 429

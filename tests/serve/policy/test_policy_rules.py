@@ -19,7 +19,7 @@ from pointsman.serve.config.load import make_config
 from pointsman.serve.http.errors import RequestError
 from pointsman.serve.policy.rules import Policies
 from pointsman.serve.policy.served_router import ServedRouter
-from pointsman.serve.policy.state import PolicyMemory
+from pointsman.serve.policy.state import PolicyState
 from pointsman.serve.protocols.model_field import ModelField
 
 PRICES = (Price(10.0, 30.0), Price(0.1, 0.3))
@@ -62,7 +62,7 @@ def served(thresholds=None, default=0.5, calibrated=True):
 def rules(policy, *, router=None, memory=None, clock=None, spent=None, prices=PRICES):
     config = make_config({"policy": policy}).policy
     given = {
-        "memory": memory or PolicyMemory(),
+        "memory": memory or PolicyState(),
         "prices": prices,
         "spending": spent or Spent(),
         "clock": clock or Clock(),
@@ -121,12 +121,12 @@ def test_a_hard_budget_is_a_wall_for_every_request_and_a_soft_one_is_none():
     hard = rules({"budgets": [{"usd": 5, "hard": True}]}, spent=spent)
     soft = rules({"threshold": 0.5, "threshold_bounds": {"ceiling": 0.8}, "budgets": [{"usd": 5}]}, spent=spent)
     assert hard.rule(field).ruling.policy == "request"
-    assert hard.spent_wall(None) is None
+    assert hard.exhausted_limit(None) is None
     spent.usd[None] = 5.0
-    assert hard.rule(field).walled
-    assert hard.rule(field).ruling.policy == "budget:day spent"
-    assert hard.spent_wall(None) == "budget:day"
-    assert not soft.rule(FIELD).walled
+    assert hard.rule(field).exhausted
+    assert hard.rule(field).ruling.policy == "budget:day exhausted"
+    assert hard.exhausted_limit(None) == "budget:day"
+    assert not soft.rule(FIELD).exhausted
     assert soft.rule(FIELD).ruling.threshold == 0.8
 
 
@@ -134,24 +134,23 @@ def test_requests_under_way_count_before_they_are_paid_for():
     """A burst that has not been billed yet does not get past the wall."""
     policies = rules({"budgets": [{"usd": 0.1, "hard": True}]})
     ruled = [policies.rule(FIELD) for _ in range(20)]
-    for request, each in enumerate(ruled):
-        policies.begin(request, each.budgets, strong=True)
-    assert policies.rule(FIELD).walled
-    for request, each in enumerate(ruled):
-        each.budgets[0].end(request, None, strong=True)
-    assert not policies.rule(FIELD).walled
+    held = [policies.begin(each.budgets, strong=True) for each in ruled]
+    assert policies.rule(FIELD).exhausted
+    for (reservation,) in held:
+        reservation.end(None, strong=True)
+    assert not policies.rule(FIELD).exhausted
 
 
 def test_each_key_has_a_budget_of_its_own():
     """One key's spending does not bind another's, nor requests without a key."""
     other = AccessKey("k2", "other", "", 0)
     policies = rules({"budgets": [{"usd": 1, "key": "each", "hard": True}]}, spent=Spent({"k1": 1.0, None: 1.0}))
-    assert [policies.rule(FIELD, key).walled for key in (PAID, other, None)] == [True, False, False]
+    assert [policies.rule(FIELD, key).exhausted for key in (PAID, other, None)] == [True, False, False]
 
 
 def test_an_override_holds_until_the_configuration_changes():
     """What an administrator sets replaces the setting, not the schedule, and means nothing to another configuration."""
-    memory = PolicyMemory()
+    memory = PolicyState()
     policies = rules(
         {"threshold": 0.4, "schedule": [WORK]}, memory=memory, clock=(clock := Clock(MONDAY_NOON + 36_000))
     )
@@ -184,7 +183,7 @@ def test_state_is_restored_from_the_store():
     """After a restart the share goes on with what is owed and with the win rates it had seen."""
 
     async def serve(steps):
-        memory = PolicyMemory(lambda: shelf)
+        memory = PolicyState(lambda: shelf)
         await memory.start()
         policies = rules({"strong_share": 0.3}, memory=memory)
         for _ in range(steps):
@@ -209,7 +208,7 @@ def test_a_damaged_state_begins_anew(damaged):
 
     async def serve():
         shelf.facts = {"policy state": damaged, "policy override": {"setting": {"threshold": 7}}}
-        memory = PolicyMemory(lambda: shelf)
+        memory = PolicyState(lambda: shelf)
         await memory.start()
         found = rules({"strong_share": 0.3, "budgets": [{"usd": 9}]}, memory=memory).rule(FIELD).ruling.threshold
         await memory.close()
@@ -266,7 +265,7 @@ def test_other_processes_follow_what_an_administrator_sets():
     """A process on the same store takes over the setting, and gives it up when it is reset."""
 
     async def follow():
-        one, other = PolicyMemory(lambda: shelf), PolicyMemory(lambda: shelf)
+        one, other = PolicyState(lambda: shelf), PolicyState(lambda: shelf)
         await one.set_override("d", SettingConfig(strong_share=0.6))
         await other.start()
         found = [other.override("d"), other.override("another")]

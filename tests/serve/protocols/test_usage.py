@@ -17,7 +17,7 @@ from pointsman.serve.protocols.sse import relay_events
 from pointsman.serve.protocols.token_count import TextSample, count_input_tokens, count_tokens
 from pointsman.serve.protocols.usage import Usage, read_usage
 from pointsman.serve.upstreams.base import Reply
-from pointsman.serve.upstreams.tries import Try
+from pointsman.serve.upstreams.tries import Attempt
 
 from support.charging import ChargingUpstream
 from support.upstream import LocalServer
@@ -217,23 +217,26 @@ REQUEST = {"model": "m", "messages": [{"role": "user", "content": "What is the c
 @pytest.mark.parametrize(
     ("tried", "usage"),
     [
-        (Try("m"), None),
-        (Try("m", abandoned=True), Usage(count_input_tokens(REQUEST), 0, estimated=True)),
-        (Try("m", Reply(200, (), json.dumps({"usage": REPORTED}).encode())), Usage(9, 5)),
-        (Try("m", Reply(503, (), json.dumps({"error": {}, "usage": REPORTED}).encode())), Usage(9, 5)),
-        (Try("m", Reply(503, (), b'{"error": {}}')), None),
-        (Try("m", Reply(503, (), b"<html>")), None),
-        (Try("m", Reply(503, (), b"[1]")), None),
+        (Attempt("m"), None),
+        (Attempt("m", abandoned=True), Usage(count_input_tokens(REQUEST), 0, estimated=True)),
+        (Attempt("m", reply=Reply(200, (), json.dumps({"usage": REPORTED}).encode())), Usage(9, 5)),
+        (Attempt("m", reply=Reply(503, (), json.dumps({"error": {}, "usage": REPORTED}).encode())), Usage(9, 5)),
+        (Attempt("m", reply=Reply(503, (), b'{"error": {}}')), None),
+        (Attempt("m", reply=Reply(503, (), b"<html>")), None),
+        (Attempt("m", reply=Reply(503, (), b"[1]")), None),
         (
-            Try("m", Reply(200, (), b'{"choices": [{"message": {"content": "It is Paris."}}], "usage": {}}')),
+            Attempt("m", reply=Reply(200, (), b'{"choices": [{"message": {"content": "It is Paris."}}], "usage": {}}')),
             Usage(count_input_tokens(REQUEST), count_tokens("It is Paris."), estimated=True),
         ),
         (
-            Try("m", Reply(200, (), b'{"content": [{"type": "text", "text": "It is Paris."}]}')),
+            Attempt("m", reply=Reply(200, (), b'{"content": [{"type": "text", "text": "It is Paris."}]}')),
             Usage(count_input_tokens(REQUEST), count_tokens("It is Paris."), estimated=True),
         ),
         (
-            Try("m", Reply(200, (), b'{"output": [{"content": [{"type": "output_text", "text": "It is Paris."}]}]}')),
+            Attempt(
+                "m",
+                reply=Reply(200, (), b'{"output": [{"content": [{"type": "output_text", "text": "It is Paris."}]}]}'),
+            ),
             Usage(count_input_tokens(REQUEST), count_tokens("It is Paris."), estimated=True),
         ),
     ],
@@ -247,13 +250,13 @@ async def test_a_stream_without_usage_is_estimated_from_what_came():
     """Also where it broke; one that never began is free; Anthropic's says what the prompt took before it begins."""
     stream, _ = await watched(ChatStream(), chunk("It is "), chunk("Paris."))
     assert stream.failed
-    found = Try("m", Reply(200, (), chunks=iter(())), stream).usage(REQUEST)
+    found = Attempt("m", reply=Reply(200, (), chunks=iter(())), stream=stream).usage(REQUEST)
     assert found == Usage(count_input_tokens(REQUEST), count_tokens("It is Paris."), estimated=True)
-    assert Try("m", Reply(200, (), chunks=iter(())), ChatStream()).usage(REQUEST) is None
+    assert Attempt("m", reply=Reply(200, (), chunks=iter(())), stream=ChatStream()).usage(REQUEST) is None
     start = {"type": "message_start", "message": {"usage": {"input_tokens": 77, "output_tokens": 1}}}
     delta = {"type": "content_block_delta", "delta": {"text": "It is Paris."}}
     stream, _ = await watched(MessagesStream(), start, delta)
-    found = Try("m", Reply(200, (), chunks=iter(())), stream).usage(REQUEST)
+    found = Attempt("m", reply=Reply(200, (), chunks=iter(())), stream=stream).usage(REQUEST)
     assert found == Usage(77, count_tokens("It is Paris."), estimated=True)
 
 

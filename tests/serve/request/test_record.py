@@ -4,9 +4,9 @@ import itertools
 
 import pytest
 
-from pointsman.serve.observers.live_row import sighting
-from pointsman.serve.request.record import Record, request_id
-from pointsman.serve.store.rows import first_row_id, new_row_id
+from pointsman.serve.observers.live_row import live_row
+from pointsman.serve.request.ids import first_row_id, new_row_id, request_id
+from pointsman.serve.request.record import Record
 
 NO_HEADERS = {"headers": ()}
 
@@ -28,7 +28,7 @@ def test_times_add_up():
 
 def test_the_dashboard_shows_the_same_times():
     """What the dashboard calls overhead is what the metric measures."""
-    record, seen = timed(), sighting(timed(), number=1, prompts=False)
+    record, seen = timed(), live_row(timed(), number=1, prompts=False)
     assert [seen[f"{part}_ms"] for part in ("routing", "upstream", "overhead", "total")] == [
         record.routing_ms, record.upstream_ms, 1e3 * record.overhead_s, record.total_ms,
     ]  # fmt: skip
@@ -43,7 +43,7 @@ def test_what_did_not_happen_took_no_time():
 def test_new_ids_differ_and_begin_with_the_time(monkeypatch):
     """No two requests are given one id, and what came in a later millisecond sorts later."""
     now = itertools.count(1_700_000_000_000_000_000, 100_000)
-    monkeypatch.setattr("pointsman.serve.request.record.time_ns", lambda: next(now))
+    monkeypatch.setattr("pointsman.serve.request.ids.time_ns", lambda: next(now))
     ids = [request_id(NO_HEADERS) for _ in range(2000)]
     assert len(set(ids)) == 2000 and {len(each) for each in ids} == {28}
     assert ids[::10] == sorted(ids[::10])

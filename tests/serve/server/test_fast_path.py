@@ -8,7 +8,7 @@ import pytest
 from pointsman.serve import create_app
 from pointsman.serve.auth.keys import new_key, write_keys
 from pointsman.serve.config.load import make_config
-from pointsman.serve.engine.steps.step import ScorePrompt
+from pointsman.serve.engine.steps.score_prompt import ScorePrompt
 from pointsman.serve.server.fast_path import Dispatch
 
 from support.upstream import LocalServer
@@ -92,7 +92,7 @@ def test_other_sites_pages_cannot_ask_where_no_key_is_asked_for(origin):
 def test_a_defect_of_our_own_is_said_in_the_usual_shape(monkeypatch, caplog):
     """The client reads a 500 with its request id and nothing of the cause, which is logged; the server goes on."""
 
-    async def fail(self, exchange):
+    async def fail(self, context):
         raise ZeroDivisionError("a secret detail")
 
     with serving() as front:

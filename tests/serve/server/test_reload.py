@@ -294,7 +294,7 @@ def test_what_is_known_of_a_models_health_outlives_a_reload(upstream):
         service.breaker.fail()
     values["models"]["small"] = {**model, "timeouts": {"connect_s": 1.0}}
     after = Engine(make_config(values), previous=before)
-    assert after.memory is before.memory
+    assert after.state is before.state
     assert after.services["big"].breaker.is_open
     assert not after.services["small"].breaker.is_open
 
@@ -338,7 +338,7 @@ async def test_pages_are_told_of_a_new_engine_before_they_ask_for_anything():
         return make_config({"strong": name, "weak": "small", "models": models, "routers": {"random": {}}})
 
     async def shown(app):
-        events = await app.engine.memory.live.watch()
+        events = await app.engine.state.live.watch()
         event = await anext(events)
         await events.aclose()
         return list(json.loads(event.partition(b"data: ")[2])["models"])
@@ -347,5 +347,5 @@ async def test_pages_are_told_of_a_new_engine_before_they_ask_for_anything():
     assert await shown(app) == ["big", "small"]
     await app.replace(Engine(config("bigger"), previous=app.engine))
     assert await shown(app) == ["bigger", "small"]
-    await app.engine.memory.live.close()
+    await app.engine.state.live.close()
     await app.engine.close()

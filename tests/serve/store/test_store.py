@@ -15,10 +15,11 @@ from pointsman.core.errors import ConfigError, MissingExtraError, StoreError
 from pointsman.serve.auth.keys import new_key
 from pointsman.serve.config import StoreConfig
 from pointsman.serve.config.load import make_config
+from pointsman.serve.request.ids import new_row_id
 from pointsman.serve.store import migrations
 from pointsman.serve.store.database import RowError
 from pointsman.serve.store.queries import DecisionFilter
-from pointsman.serve.store.rows import ComparisonRow, DecisionRow, FeedbackRow, SpendRow, new_row_id
+from pointsman.serve.store.rows import ComparisonRow, DecisionRow, FeedbackRow, SpendRow
 from pointsman.serve.store.schema import TABLES
 from pointsman.serve.store.store import Store
 from pointsman.serve.store.url import read_url

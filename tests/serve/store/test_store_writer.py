@@ -16,15 +16,17 @@ from pointsman.serve.auth.keys import new_key
 from pointsman.serve.config import StoreConfig
 from pointsman.serve.protocols.requests import ChatRequest
 from pointsman.serve.protocols.usage import Usage
-from pointsman.serve.request.context import Exchange
+from pointsman.serve.request.context import RequestContext
+from pointsman.serve.request.ids import new_row_id
 from pointsman.serve.request.record import Record
 from pointsman.serve.store.keyring import StoreKeyRing
 from pointsman.serve.store.metrics import StoreMetrics
 from pointsman.serve.store.recorder import Recorder, prompt_hash
 from pointsman.serve.store.retention import Retention
-from pointsman.serve.store.rows import DecisionRow, FeedbackRow, SpendRow, new_row_id
+from pointsman.serve.store.rows import DecisionRow, FeedbackRow, SpendRow
 from pointsman.serve.store.store import Store
 from pointsman.serve.store.writer import Writer
+from pointsman.serve.upstreams.tries import Attempt
 
 NOW = 1_800_000_000.0
 
@@ -195,9 +197,9 @@ async def test_a_locked_file_is_waited_for(tmp_path, monkeypatch):
     assert (writing.metric("rows_written_total"), writing.writer.n_lost) == (1, 0)
 
 
-def record(prompt="Hello", model="auto", **values):
+def record(prompt="Hello", model="auto", stream=False, **values):
     made = Record("req-1", "/v1/chat/completions", **{"outcome": "answered", "status": 200, **values})
-    made.exchange = Exchange(ChatRequest(b"", {}, model, False, prompt))
+    made.context = RequestContext(ChatRequest(b"", {}, model, stream, prompt))
     return made
 
 
@@ -235,12 +237,13 @@ async def test_a_row_follows_its_request_soon(store_url):
 async def test_a_row_tells_all_of_a_record(store_url):
     """Decision, key, usage, dollars, tries and times are there; the prompt only as its hash, by default."""
     key, _ = new_key("someone", tier="paid")
-    full = record(model="router-mf-0.5", trail=("small 500", "big 200"), stream=True)
-    full.decision = Decision("small", 0.4, 0.5, "mf", "win_rate", ("big", "small"), "budget")
+    full = record(model="router-mf-0.5", stream=True)
+    full.context.attempts = [Attempt("small", "500"), Attempt("big", "200")]
+    full.context.decision = Decision("small", 0.4, 0.5, "mf", "win_rate", ("big", "small"), "budget")
     full.model, full.routing_s, full.cost_usd, full.strong_usd, full.weak_usd = "big", 5e-5, 0.3, 0.3, 0.1
     full.usage = Usage(10, 20, 5, estimated=True)
-    full.exchange.key, full.exchange.session, full.exchange.checkpoint = key, "talk", "second"
-    full.exchange.embedding = np.ones(4, dtype=np.float32)
+    full.context.key, full.context.session, full.context.checkpoint = key, "talk", "second"
+    full.context.embedding = np.ones(4, dtype=np.float32)
     full.decided_at, full.answered_at, full.ended_at = 1.0, 1.5, full.started_at + 2.0
     (row,) = await recorded(store_url, full)
     assert row == DecisionRow(
@@ -266,7 +269,7 @@ async def test_prompts_are_kept_as_the_configuration_says(store_url, monkeypatch
 
     def asked():
         made = record("Hello")
-        made.exchange.embedding = np.arange(3, dtype=np.float32)
+        made.context.embedding = np.arange(3, dtype=np.float32)
         return made
 
     (row,) = await recorded(store_url, asked(), prompts="none")
@@ -288,7 +291,7 @@ async def test_prompts_are_kept_as_the_configuration_says(store_url, monkeypatch
 async def test_text_that_no_database_takes_is_mended(store_url):
     """NUL characters and lone surrogates, which JSON may carry, and overlong names do not lose a row."""
     odd = record("a\x00b\ud800", model="m\x00\udfff" * 1000)
-    odd.exchange.session = "\x00"
+    odd.context.session = "\x00"
     (row,) = await recorded(store_url, odd, prompts="text")
     assert (row.prompt, row.session) == ("a�b?", "�")
     assert row.requested == "m�?" * 100

@@ -50,7 +50,7 @@ class Transport:
         self.reading = True
 
 
-async def exchange(*pieces, end=False, error=None, read=True):
+async def context(*pieces, end=False, error=None, read=True):
     """What a connection makes of an answer that comes in these pieces: the connection, and the body."""
     loop = asyncio.get_running_loop()
     connection, transport = Connection(loop), Transport()
@@ -75,7 +75,7 @@ def test_an_answer_is_the_same_whatever_its_pieces(data, draw):
     """Boundaries may fall anywhere: the body is the same, and the connection may be used again."""
     cuts = sorted(draw.draw(st.lists(st.integers(1, len(data) - 1), max_size=8)))
     pieces = [data[i:j] for i, j in zip([0, *cuts], [*cuts, len(data)], strict=True) if i < j]
-    connection, body = asyncio.run(exchange(*pieces))
+    connection, body = asyncio.run(context(*pieces))
     assert (connection.status, body, connection.reusable) == (200, b"hello", True)
     assert all(name == name.lower() for name, _ in connection.headers)
     assert b"trailer" not in dict(connection.headers)
@@ -93,7 +93,7 @@ def test_an_answer_is_the_same_whatever_its_pieces(data, draw):
 )
 async def test_where_an_answer_ends(answer, status, body, reusable):
     """With the connection where it has no length, at once where it has no body."""
-    connection, got = await exchange(answer, end=not reusable)
+    connection, got = await context(answer, end=not reusable)
     assert (connection.status, got, connection.reusable) == (status, body, reusable)
 
 
@@ -102,7 +102,7 @@ async def test_a_compressed_body_is_read(encoding):
     """Even where it comes a byte at a time."""
     data = (gzip.compress if encoding == "gzip" else zlib.compress)(b"hello " * 1000)
     head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nContent-Length: {len(data)}\r\n\r\n".encode()
-    _, body = await exchange(head, *(data[i : i + 1] for i in range(len(data))))
+    _, body = await context(head, *(data[i : i + 1] for i in range(len(data))))
     assert body == b"hello " * 1000
 
 
@@ -124,14 +124,14 @@ async def test_a_compressed_body_is_read(encoding):
 async def test_what_is_no_whole_answer_breaks(pieces):
     """It raises, and the connection is not used again."""
     with pytest.raises(BrokenAnswerError):
-        await exchange(*pieces, end=True)
+        await context(*pieces, end=True)
 
 
 async def test_half_of_a_compressed_body_breaks_even_where_it_was_read_at_once():
     """Whether a body is complete is not forgotten with what was read of it."""
     data = gzip.compress(b"hello " * 1000)[:-9]
     head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(data)}\r\n\r\n".encode()
-    connection, _ = await exchange(head, data[:40], read=False)
+    connection, _ = await context(head, data[:40], read=False)
     deadline = asyncio.get_running_loop().time() + 60.0
     assert await connection.read(deadline)
     connection.data_received(data[40:])
@@ -143,12 +143,12 @@ async def test_half_of_a_compressed_body_breaks_even_where_it_was_read_at_once()
 async def test_a_reset_is_told_from_an_end():
     """A body without a length is complete when the connection is closed, not when it is reset."""
     with pytest.raises(ConnectionResetError):
-        await exchange(b"HTTP/1.1 200 OK\r\n\r\nall until", end=True, error=ConnectionResetError(104, "reset"))
+        await context(b"HTTP/1.1 200 OK\r\n\r\nall until", end=True, error=ConnectionResetError(104, "reset"))
 
 
 async def test_what_nobody_asked_for_closes_the_connection():
     """Bytes after an answer belong to nothing; the answer before them is good."""
-    connection, body = await exchange(PLAIN)
+    connection, body = await context(PLAIN)
     assert (body, connection.reusable) == (b"hello", True)
     connection.data_received(PLAIN)
     assert not connection.reusable
@@ -156,7 +156,7 @@ async def test_what_nobody_asked_for_closes_the_connection():
 
 async def test_a_reader_that_is_slow_holds_the_upstream_back():
     """Reading pauses with a quarter of a megabyte unread, and goes on when it is read."""
-    connection, _ = await exchange(b"HTTP/1.1 200 OK\r\nContent-Length: 600000\r\n\r\n", b"x" * 300_000, read=False)
+    connection, _ = await context(b"HTTP/1.1 200 OK\r\nContent-Length: 600000\r\n\r\n", b"x" * 300_000, read=False)
     assert not connection._transport.reading
     connection.data_received(b"x" * 300_000)
     assert not connection.reusable

@@ -1,0 +1,44 @@
+"""Counts decisions, and what they cost once they have ended."""
+
+import time
+
+from pointsman.core.sessions import Sessions
+from pointsman.serve.policy.rules import Policies
+from pointsman.serve.policy.state import PolicyState
+from pointsman.serve.protocols.surfaces import COUNT_TOKENS
+from pointsman.serve.request.context import RequestContext
+from pointsman.serve.request.record import Record
+
+__all__ = ["CountDecision", "CountSpending"]
+
+
+class CountDecision:
+    """Tells the policies and the conversation where the request goes; a dry run is not counted."""
+
+    def __init__(self, policies: Policies, sessions: Sessions | None) -> None:
+        self._policies = policies
+        self._sessions = sessions
+
+    async def __call__(self, context: RequestContext) -> None:
+        decision, ruled = context.decision, context.ruled
+        counted = not context.dry_run and context.surface is not COUNT_TOKENS
+        if not counted or decision is None or ruled is None or decision.router is None:
+            return
+        strong = context.is_strong(decision.model)
+        self._policies.learn(decision.router, decision.win_rate, ruled, strong=strong)
+        context.reservations = self._policies.begin(ruled.budgets, strong=strong)
+        if self._sessions is not None and context.session is not None:
+            self._sessions.keep(context.session, decision.model, time.time())
+
+
+class CountSpending:
+    """Observer of finished requests: tells the budgets what each one cost."""
+
+    def __init__(self, policies: PolicyState) -> None:
+        self._policies = policies
+
+    def __call__(self, record: Record) -> None:
+        context = record.context
+        if context is not None:
+            strong = context.is_strong(record.model)
+            self._policies.settle(context.reservations, record.cost_usd, strong=strong)

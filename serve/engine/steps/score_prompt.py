@@ -1,0 +1,75 @@
+"""Asks the router for the win rate of a prompt."""
+
+import asyncio
+import logging
+import math
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+from pointsman.core.errors import PointsmanError
+from pointsman.core.router import Reading, Router
+from pointsman.serve.policy.served_router import ServedRouter
+from pointsman.serve.request.context import RequestContext
+
+__all__ = ["RouterThreads", "ScorePrompt"]
+
+_LOG = logging.getLogger(__name__)
+_N_THREADS = 8
+_INLINE_CHARACTERS = 20_000  # a longer prompt takes milliseconds to tokenise: not on the event loop
+
+
+class RouterThreads:
+    """The threads of routers that block, made when the first one is asked."""
+
+    def __init__(self) -> None:
+        self._pool: ThreadPoolExecutor | None = None
+
+    async def read(self, router: Router, prompt: str) -> Reading:
+        """`router.read(prompt)`, off the event loop."""
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(_N_THREADS, thread_name_prefix="pointsman-router")
+        return await asyncio.get_running_loop().run_in_executor(self._pool, router.read, prompt)
+
+    def close(self) -> None:
+        """Ends the threads as soon as each is idle; later prompts get new ones."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
+
+
+class ScorePrompt:
+    """Scores the prompt. A router that fails, or takes too long, leaves no win rate, and the reason."""
+
+    def __init__(self, routers: Mapping[str, ServedRouter], threads: RouterThreads, *, timeout_s: float) -> None:
+        self._routers = routers
+        self._threads = threads
+        self._timeout_s = timeout_s
+
+    async def __call__(self, context: RequestContext) -> None:
+        if context.parsed is None or context.parsed.router is None:
+            return
+        prompt = context.request.prompt
+        if not prompt:
+            context.reason = "the last user turn has no text"
+            return
+        served = self._routers[context.parsed.router]
+        context.checkpoint = served.checkpoint
+        try:
+            reading = await self._read(served.router, prompt)
+            context.win_rate, context.reason = reading.win_rate, reading.reason
+            context.embedding = reading.embedding
+        except TimeoutError:
+            context.reason = f"router failed: no win rate within {self._timeout_s:g} s"
+        except Exception as error:  # noqa: BLE001  (a plug-in may raise anything; that must not fail the request)
+            _LOG.exception("router %s failed", context.parsed.router)
+            context.reason = f"router failed: {error if isinstance(error, PointsmanError) else type(error).__name__}"
+
+    async def _read(self, router: Router, prompt: str) -> Reading:
+        if router.blocking or len(prompt) > _INLINE_CHARACTERS:
+            async with asyncio.timeout(self._timeout_s):
+                reading = await self._threads.read(router, prompt)
+        else:
+            reading = router.read(prompt)
+        if not (math.isfinite(reading.win_rate) and 0.0 <= reading.win_rate <= 1.0):
+            raise PointsmanError(f"its win rate is {reading.win_rate}, wanted a number in [0, 1]")
+        return reading

@@ -1,0 +1,61 @@
+"""The x-pointsman-* headers, and the answer to a refused request."""
+
+from functools import lru_cache
+
+from starlette.types import Send
+
+from pointsman.core.decision import Decision
+from pointsman.serve.http.asgi import send_body
+from pointsman.serve.http.errors import RequestError
+from pointsman.serve.http.streams import Headers
+from pointsman.serve.request.record import Record
+
+__all__ = ["JSON", "decision_headers", "header_text", "record_headers", "refuse"]
+
+JSON = (b"content-type", b"application/json")
+_MAX_HEADER = 300
+_CLOSING = (408, 413)  # what is left of the body is not waited for
+
+
+def decision_headers(decision: Decision, *, model: str | None = None) -> Headers:
+    """The x-pointsman-* headers that tell a client what was decided and why.
+
+    Args:
+        model: who answered, where that is known.
+    """
+    headers = [
+        (b"x-pointsman-model", header_text(model or decision.model)),
+        (b"x-pointsman-reason", header_text(decision.reason)),
+    ]
+    if decision.router is not None:
+        headers.append((b"x-pointsman-router", header_text(decision.router)))
+    if decision.win_rate is not None:
+        headers.append((b"x-pointsman-win-rate", b"%.6f" % decision.win_rate))
+    if decision.threshold is not None:
+        headers.append((b"x-pointsman-threshold", b"%.6f" % decision.threshold))
+    if decision.policy is not None:
+        headers.append((b"x-pointsman-policy", header_text(decision.policy)))
+    return tuple(headers)
+
+
+def record_headers(record: Record) -> Headers:
+    """The id of a request, and what is known of its decision and its attempts."""
+    headers: Headers = ((b"x-pointsman-request-id", record.id.encode("ascii")),)
+    if record.decision is not None:
+        headers = (*headers, *decision_headers(record.decision, model=record.model))
+    if len(trail := record.trail) > 1:
+        headers = (*headers, (b"x-pointsman-chain", header_text(", ".join(trail))))
+    return headers
+
+
+async def refuse(send: Send, error: RequestError, headers: Headers = ()) -> None:
+    """Answers a request that is wrong."""
+    closing: Headers = ((b"connection", b"close"),) if error.status in _CLOSING else ()
+    await send_body(send, error.status, error.body(), (JSON, *closing, *headers))
+
+
+@lru_cache(maxsize=4096)
+def header_text(text: str) -> bytes:
+    """`text` as the value of a header: printable ASCII, bounded."""
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    return printable.encode("ascii", "backslashreplace")[:_MAX_HEADER]

@@ -1,0 +1,53 @@
+"""POST /v1/route: the decision alone."""
+
+import logging
+
+import orjson
+from starlette.types import Receive, Scope, Send
+
+from pointsman.serve.auth.require_key import check_model, request_key
+from pointsman.serve.config import ServerConfig
+from pointsman.serve.engine.engine import Engine
+from pointsman.serve.http.asgi import ClientGone, read_body, send_body
+from pointsman.serve.http.errors import RequestError
+from pointsman.serve.protocols.requests import read_question
+from pointsman.serve.request.context import RequestContext
+from pointsman.serve.server.endpoints.headers import JSON, decision_headers, refuse
+
+__all__ = ["RouteOnly"]
+
+_LOG = logging.getLogger(__name__)
+
+
+class RouteOnly:
+    """POST /v1/route: the decision on a chat request, or on {"prompt": ...}, without asking any model.
+
+    With "explain": true what it rests on comes with it.
+    """
+
+    def __init__(self, engine: Engine, *, limits: ServerConfig) -> None:
+        from pointsman.serve.engine.explain import Explainer
+
+        self._engine = engine
+        self._limits = limits
+        self._explainer = Explainer(engine.routers, engine.pair, engine.price_list, drift=engine.state.drift)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            body = await read_body(receive, self._limits)
+            question = read_question(body)
+            check_model(scope, question.model)
+            explain = self._explainer.wanted_by(question.document)
+            context = RequestContext(question, key=request_key(scope), dry_run=True)
+            decision = await self._engine.decide(context)
+            answer = decision.to_dict()
+            if explain:
+                answer["explanation"] = self._explainer.explain(
+                    decision, prompt=question.prompt, embedding=context.embedding
+                )
+        except RequestError as error:
+            await refuse(send, error)
+        except ClientGone:
+            _LOG.debug("a client hung up before its decision")
+        else:
+            await send_body(send, 200, orjson.dumps(answer), (JSON, *decision_headers(decision)))

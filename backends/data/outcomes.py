@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pointsman.backends.data.battle_sets import BattleReport, BattleSet, Finding
-from pointsman.backends.data.tables import Source, Table, column_names, read_table
+from pointsman.backends.data.labels import label_columns, prompt_texts, read_labels
+from pointsman.backends.data.sources import Source, source_name
+from pointsman.backends.data.tables import Table
 from pointsman.core.arrays import FloatArray, IntArray
 from pointsman.core.battles import Battles
 from pointsman.core.errors import DataError
@@ -53,39 +55,46 @@ def read_outcomes(source: Source, models: Sequence[str] = ()) -> Outcomes:
     Raises:
         DataError: the source is malformed or has other columns; the message gives the row.
     """
-    names = column_names(source)
+    names = set(label_columns(source))
     if not holds_outcomes(names, models):
         wide = ", ".join(("prompt", *(models or _WIDE[1:])))
         raise DataError(
-            f"{source} has columns {', '.join(sorted(names))}; wanted outcomes: {', '.join(_LONG)}, or {wide}"
-            + ("; battles are for `train mf` and `train sw-ranking`" if "model_a" in names else "; rename them")
+            f"{source_name(source)} has columns {', '.join(sorted(names))}; wanted outcomes: {', '.join(_LONG)}, or "
+            + (
+                f"{wide}; battles are for `train mf` and `train sw-ranking`"
+                if "model_a" in names
+                else f"{wide}; name yours with --columns prompt=...,score=... or rename them"
+            )
         )
     if set(_LONG) <= names:
-        return outcomes_from_table(read_table(source, columns=_LONG))
+        return outcomes_from_table(read_labels(source, columns=_LONG))
     scored = _scored_models(names, models)
-    table = read_table(source, columns=("prompt", *scored))
+    table = read_labels(source, columns=("prompt", *scored))
     return merge_outcomes([outcomes_from_table(_scores_of(name, table)) for name in scored])
 
 
 def outcomes_from_table(table: Table) -> Outcomes:
     """Outcomes from columns `prompt`, `model`, `score`.
 
-    Empty prompts and missing scores are dropped; repeated outcomes of one model on one prompt are averaged; all are
-    reported.
+    Rows without a prompt, a model or a score are dropped; repeated outcomes of one model on one prompt are averaged;
+    all are reported.
 
     Raises:
         DataError: a column is missing, or a value malformed; the message gives its row.
     """
-    texts, names, score = table.texts("prompt"), table.texts("model"), table.scores("score")
+    texts, score = prompt_texts(table), table.scores("score")
     rows = np.arange(table.first_row, table.first_row + len(table))
     kept = np.array([bool(text.strip()) for text in texts], dtype=bool)
     report = BattleReport(table.source, len(table)).with_finding(Finding.of_rows("empty prompt, dropped", rows[~kept]))
+    nameless = table.missing("model") & kept
+    report = report.with_finding(Finding.of_rows("no model, dropped", rows[nameless]))
+    kept &= ~nameless
     unscored = np.isnan(score) & kept
     report = report.with_finding(Finding.of_rows("no score, dropped", rows[unscored]))
     kept &= ~unscored
     chosen = np.flatnonzero(kept)
     prompts, prompt = _factorize([texts[i] for i in chosen])
-    models, model = _factorize([names[i] for i in chosen])
+    models, model = _factorize(table.take(chosen).texts("model"))
     found, repeated = _averaged(prompts, models, prompt, model, score[kept])
     again = Finding.of_rows("model and prompt met again, averaged", rows[kept][repeated])
     return replace(found, reports=(report.with_finding(again),))

@@ -1,4 +1,7 @@
-"""Writing tables: `.parquet`, `.jsonl`, `.json` or `.csv`, batch by batch, in place only once complete."""
+"""Writing tables: `.parquet`, `.jsonl`, `.json`, `.csv`, `.tsv`, batch by batch, in place only once complete.
+
+Half an emoji (a lone surrogate) has no UTF-8 form: JSON escapes it, other formats leave it out.
+"""
 
 import csv
 import json
@@ -10,7 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from pointsman.backends.data.tables import FORMATS, Table
+from pointsman.backends.data.sources import FORMATS
+from pointsman.backends.data.tables import Table
+from pointsman.backends.data.values import encodable
 from pointsman.core.errors import DataError, MissingExtraError
 
 __all__ = ["TableWriter", "write_table"]
@@ -129,9 +134,11 @@ class _JsonArray(_Format):
 
 
 class _Csv(_Format):
+    delimiter = ","
+
     def open(self, path: Path) -> None:
         super().open(path)
-        self._writer = csv.writer(self.file)
+        self._writer = csv.writer(self.file, delimiter=self.delimiter)
         self._header = False
 
     def write(self, table: Table) -> None:
@@ -158,7 +165,7 @@ class _Parquet(_Format):
         arrow = self._arrow
         known = {} if self._writer is None else {field.name: field.type for field in self._writer.schema}
         try:
-            arrays = [arrow.array(v, known.get(n, table.types.get(n))) for n, v in table.columns.items()]
+            arrays = [_arrow_array(arrow, v, known.get(n, table.types.get(n))) for n, v in table.columns.items()]
         except (arrow.ArrowException, TypeError, UnicodeEncodeError, OverflowError) as error:
             where = f"{table.source}, from row {table.first_row}"
             raise DataError(f"{where}: values of one column differ in type: {error}") from error
@@ -176,7 +183,25 @@ class _Parquet(_Format):
             self._writer.close()
 
 
-_FORMATS: dict[str, type[_Format]] = {".jsonl": _JsonLines, ".json": _JsonArray, ".csv": _Csv, ".parquet": _Parquet}
+def _arrow_array(arrow: Any, values: list[Any], kind: Any) -> Any:
+    try:
+        return arrow.array(values, kind)
+    except UnicodeEncodeError:
+        return arrow.array([_arrow_cell(value) for value in values], kind)
+
+
+class _Tsv(_Csv):
+    delimiter = "\t"
+
+
+_FORMATS: dict[str, type[_Format]] = {
+    ".jsonl": _JsonLines,
+    ".ndjson": _JsonLines,
+    ".json": _JsonArray,
+    ".csv": _Csv,
+    ".tsv": _Tsv,
+    ".parquet": _Parquet,
+}
 
 
 def _json_objects(table: Table) -> list[str]:
@@ -186,11 +211,27 @@ def _json_objects(table: Table) -> list[str]:
 
 def _json_object(row: dict[str, Any]) -> str:
     try:
-        return json.dumps(row, ensure_ascii=False, allow_nan=False, default=str)
+        return _dumps(row, allow_nan=False)
     except ValueError:  # JSON has no NaN: such values become null
         finite = {n: None if isinstance(v, float) and not math.isfinite(v) else v for n, v in row.items()}
-        return json.dumps(finite, ensure_ascii=False, default=str)
+        return _dumps(finite)
+
+
+def _dumps(value: Any, *, allow_nan: bool = True) -> str:
+    text = json.dumps(value, ensure_ascii=False, allow_nan=allow_nan, default=str)
+    return text if encodable(text) == text else json.dumps(value, default=str)
 
 
 def _csv_cell(value: Any) -> Any:
-    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict) else value
+    if isinstance(value, list | dict):
+        return _dumps(value)
+    return encodable(value) if isinstance(value, str) else value
+
+
+def _arrow_cell(value: Any) -> Any:
+    """The value without lone surrogates, wherever they are in it."""
+    if isinstance(value, str):
+        return encodable(value)
+    if isinstance(value, dict):
+        return {_arrow_cell(name): _arrow_cell(item) for name, item in value.items()}
+    return [_arrow_cell(item) for item in value] if isinstance(value, list) else value

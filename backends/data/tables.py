@@ -1,31 +1,26 @@
-"""Tables of prompts: `.parquet`, `.jsonl`, `.json`, `.csv`, or a Hugging Face data set.
+"""Tables of prompts: files (`.parquet .jsonl .ndjson .json .csv .tsv`, text also as `.gz`), folders, patterns, Hugging
+Face data sets, and DataFrames.
 
-Text formats are read with the standard library alone. `.parquet` needs pyarrow, data sets need `datasets`; both come
-with `pointsman[data]`. Everything is UTF-8. `iter_batches` holds one batch in memory (`.json` is read whole).
+`iter_batches` holds one batch in memory (`.json` is read whole).
 """
 
-import csv
-import json
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
+from pointsman.backends.data.readers import dataset_batches, file_rows, parquet_batches, parquet_file, text_columns
+from pointsman.backends.data.sources import FORMATS, Input, Source, columns_of, expand, format_of, source_name
+from pointsman.backends.data.values import is_missing, number
 from pointsman.core.arrays import FloatArray
-from pointsman.core.errors import DataError, MissingExtraError
+from pointsman.core.errors import DataError
 
-__all__ = ["FORMATS", "Source", "Table", "column_names", "count_rows", "iter_batches", "read_table"]
+__all__ = ["FORMATS", "Source", "Table", "column_names", "count_rows", "iter_batches", "read_table", "renamed"]
 
-FORMATS = (".parquet", ".jsonl", ".json", ".csv")
-Source: TypeAlias = str | os.PathLike[str]
 _BATCH_ROWS = 8192
-_BOOLEANS = {"true": 1.0, "false": 0.0}
-_MAX_FIELD_CHARS = 1 << 30
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,11 +55,13 @@ class Table:
         """
         if name not in self.columns:
             known = ", ".join(self.columns) or "none"
-            raise DataError(f"{self.source} has no column {name!r}; its columns are {known}: rename or name another")
+            raise DataError(
+                f"{self.source} has no column {name!r}; its columns are {known}: name yours with --columns {name}=..."
+            )
         return self.columns[name]
 
     def texts(self, name: str) -> list[str]:
-        """A column of texts.
+        """A column of texts, such as names of models.
 
         Raises:
             DataError: a value is no text, or cannot be written as UTF-8; the message gives its row.
@@ -77,31 +74,43 @@ class Table:
                 self._check_encodable(name, row, value)
         return list(values)
 
+    def missing(self, name: str) -> np.ndarray:
+        """Where a column holds nothing (see `values.is_missing`), shape (n_rows,)."""
+        return np.array([is_missing(value) for value in self.column(name)], dtype=bool)
+
     def numbers(self, name: str) -> FloatArray:
         """A column of finite numbers, float64, shape (n_rows,); texts that spell a number count as numbers.
 
         Raises:
             DataError: a value is missing, no number, or not finite; the message gives its row.
         """
-        values = self.column(name)
-        numbers = np.empty(len(values))
-        for i, value in enumerate(values):
-            number = _number(value)
-            if not math.isfinite(number):
-                raise DataError(f"{self.source}, row {self.first_row + i}: {name} is {value!r}, wanted a finite number")
-            numbers[i] = number
+        numbers = self.scores(name)
+        absent = np.flatnonzero(np.isnan(numbers))
+        if absent.size:
+            where = f"{self.source}, row {self.first_row + absent[0]}"
+            raise DataError(f"{where}: {name} is {self.columns[name][absent[0]]!r}, wanted a finite number")
         return numbers
 
     def scores(self, name: str) -> FloatArray:
-        """A column of scores, float64, shape (n_rows,): true and false count as 1 and 0, a missing one is NaN.
+        """A column of numbers, float64, shape (n_rows,): true and false count as 1 and 0, a missing one is NaN.
 
         Raises:
             DataError: a value is there, but no finite number; the message gives its row.
         """
-        values = [_BOOLEANS.get(v.strip().lower(), v) if isinstance(v, str) else v for v in self.column(name)]
-        missing = np.array([v is None or (isinstance(v, str) and not v.strip()) for v in values], dtype=bool)
-        known = [0.0 if absent else v for v, absent in zip(values, missing, strict=True)]
-        return np.where(missing, np.nan, self.with_columns({name: known}).numbers(name))
+        values = self.column(name)
+        numbers = np.empty(len(values))
+        for i, value in enumerate(values):
+            numbers[i] = math.nan if is_missing(value) else number(value)
+            if not math.isfinite(numbers[i]) and not is_missing(value):
+                where = f"{self.source}, row {self.first_row + i}"
+                raise DataError(f"{where}: {name} is {value!r}, wanted a finite number, or nothing where it is unknown")
+        return numbers
+
+    def take(self, rows: np.ndarray) -> "Table":
+        """Some rows, by number or where a boolean mask is true."""
+        chosen = np.arange(len(self))[rows].tolist()
+        columns = {name: [values[i] for i in chosen] for name, values in self.columns.items()}
+        return Table(columns, self.source, self.first_row, self.types)
 
     def with_columns(self, columns: Mapping[str, Sequence[Any]]) -> "Table":
         """The same rows with columns added or replaced."""
@@ -115,12 +124,22 @@ class Table:
             raise DataError(f"{self.source}, row {row}: {name} holds a lone surrogate, wanted valid Unicode") from error
 
 
+def renamed(table: Table, columns: Mapping[str, str]) -> Table:
+    """The table with columns under our names: {"prompt": "question"} makes column `question` column `prompt`, too.
+
+    Raises:
+        DataError: the table has no such column.
+    """
+    return table.with_columns({ours: table.column(theirs) for ours, theirs in columns.items()}) if columns else table
+
+
 def read_table(source: Source, *, columns: Sequence[str] | None = None) -> Table:
     """A whole source in memory.
 
     Args:
-        source: a file by its suffix (`FORMATS`), a folder that `datasets` can load, or a data set id, which may name
-            its split ("owner/name:test"; "train" otherwise).
+        source: a file by its suffix (`FORMATS`), a folder or pattern of such files, a data set id, which may name its
+            configuration and its split ("owner/name@configuration:test"; "train" otherwise), a DataFrame of pandas,
+            polars or pyarrow, columns by name, or an `Input` that says what its columns are called.
         columns: the columns to keep; all if None.
 
     Raises:
@@ -129,187 +148,102 @@ def read_table(source: Source, *, columns: Sequence[str] | None = None) -> Table
     """
     parts = list(iter_batches(source, columns=columns))
     names = list(dict.fromkeys(name for part in parts for name in part.columns))
-    merged = {name: [v for part in parts for v in part.columns.get(name, [None] * len(part))] for name in names}
-    return Table(merged, str(source), 1, parts[0].types if parts else {})
+    merged = {name: [v for part in parts for v in part.columns[name]] for name in names}
+    return Table(merged, source_name(source), 1, parts[0].types if parts else {})
 
 
-def column_names(source: Source) -> set[str]:
-    """Names of the columns of a source.
+def column_names(source: Source) -> list[str]:
+    """Names of the columns of a source, those that only late rows have included.
 
     Raises:
         DataError: the source is missing, malformed or empty.
     """
     for batch in iter_batches(source, batch_rows=1):
-        return set(batch.columns)
-    raise DataError(f"{source} holds no rows")
+        return list(batch.columns)
+    raise DataError(f"{source_name(source)} holds no rows")
 
 
 def iter_batches(
     source: Source, *, columns: Sequence[str] | None = None, batch_rows: int = _BATCH_ROWS
 ) -> Iterator[Table]:
-    """The rows of a source as tables of at most `batch_rows` rows, in order; see `read_table`."""
+    """The rows of a source as tables of at most `batch_rows` rows, in order, all with the same columns.
+
+    See `read_table`.
+    """
     if batch_rows < 1:
         raise ValueError(f"batch_rows is {batch_rows}, wanted at least 1")
-    path = Path(source)
-    suffix = path.suffix.lower()
-    if suffix in FORMATS and not path.is_file():
-        raise DataError(f"{path} does not exist or is no file")
-    if suffix == ".parquet":
-        return _parquet_batches(path, columns, batch_rows)
-    if suffix in FORMATS:
-        rows = {".jsonl": _jsonl_rows, ".json": _json_rows, ".csv": _csv_rows}[suffix](path)
-        return _row_batches(rows, str(path), columns, batch_rows)
-    if path.is_file():
-        raise DataError(f"{path} has suffix {suffix!r}, wanted one of {', '.join(FORMATS)}")
-    return _dataset_batches(str(source), columns, batch_rows)
+    if isinstance(source, Input):
+        theirs = None if columns is None else [source.columns.get(name, name) for name in columns]
+        for table in iter_batches(source.source, columns=theirs, batch_rows=batch_rows):
+            mapped = renamed(table, source.columns if columns is None else _of(source.columns, columns))
+            yield mapped if columns is None else _chosen(mapped, columns)
+        return
+    name, first_row = source_name(source), 1
+    for values, types in _batches(source, columns, batch_rows):
+        table = _chosen(Table(values, name, first_row, types), columns)
+        yield table
+        first_row += len(table)
 
 
 def count_rows(source: Source) -> int | None:
     """Number of rows where the source tells without being read, for progress; None elsewhere."""
-    path = Path(source)
-    if path.suffix.lower() != ".parquet" or not path.is_file():
+    if isinstance(source, Input):
+        return count_rows(source.source)
+    if (held := columns_of(source)) is not None:
+        return len(next(iter(held.values()), ()))
+    files = expand(source)
+    if not files or any(format_of(file) != ".parquet" for file in files):
         return None
-    with _parquet_file(path) as file:
-        return int(file.metadata.num_rows)
+    total = 0
+    for path in files:
+        with parquet_file(path) as file:
+            total += int(file.metadata.num_rows)
+    return total
 
 
-def _number(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return math.nan
+_Batch = tuple[Mapping[str, Sequence[Any]], Mapping[str, Any]]
 
 
-def _row_batches(
-    rows: Iterator[dict[str, Any]], source: str, columns: Sequence[str] | None, batch_rows: int
-) -> Iterator[Table]:
-    first_row = 1
-    while batch := list(islice(rows, batch_rows)):
-        names = list(dict.fromkeys(name for row in batch for name in row))
-        table = Table({name: [row.get(name) for row in batch] for name in names}, source, first_row)
-        yield table if columns is None else Table({n: table.column(n) for n in columns}, source, first_row)
-        first_row += len(batch)
+def _of(mapping: Mapping[str, str], columns: Sequence[str]) -> dict[str, str]:
+    return {ours: theirs for ours, theirs in mapping.items() if ours in columns}
 
 
-def _lines(path: Path) -> Iterator[str]:
-    """Lines of a UTF-8 file with their ends, a byte order mark left out."""
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                bad = line[error.start]
-                raise DataError(f"{path}, line {number}: byte 0x{bad:02x} is not UTF-8; convert the file") from error
+def _chosen(table: Table, columns: Sequence[str] | None) -> Table:
+    if columns is None:
+        return table
+    types = {name: kind for name, kind in table.types.items() if name in columns}
+    return Table({name: table.column(name) for name in columns}, table.source, table.first_row, types)
 
 
-def _jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(_lines(path), 1):
-        if line.strip():
-            yield _json_object(line, f"{path}, line {number}")
+def _batches(source: Source, columns: Sequence[str] | None, batch_rows: int) -> Iterator[_Batch]:
+    """Columns and types of each batch of a source that is no `Input`; every batch has all columns."""
+    if (table := columns_of(source)) is not None:
+        total = len(next(iter(table.values()), ()))
+        for start in range(0, total, batch_rows):
+            yield {name: list(values[start : start + batch_rows]) for name, values in table.items()}, {}
+        return
+    files = expand(source)
+    if files is None:
+        for batch in dataset_batches(source_name(source), batch_rows):
+            yield batch, {}
+        return
+    own = [_names_in(file) for file in files]
+    names = list(dict.fromkeys(name for some in own for name in some))
+    _chosen(Table(dict.fromkeys(names, ()), source_name(source)), columns)  # raises where one is missing
+    wanted = names if columns is None else [name for name in names if name in columns]
+    for file, known in zip(files, own, strict=True):
+        if format_of(file) == ".parquet":
+            held = [name for name in wanted if name in known]
+            for values, types, size in parquet_batches(file, held, batch_rows):
+                yield {name: values.get(name, [None] * size) for name in wanted}, types
+            continue
+        rows = file_rows(file)
+        while batch := list(islice(rows, batch_rows)):
+            yield {name: [row.get(name) for row in batch] for name in wanted}, {}
 
 
-def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
-    text = "".join(_lines(path))
-    try:
-        rows = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(rows, list):
-        raise DataError(f"{path} holds a JSON {type(rows).__name__}, wanted an array of objects")
-    for number, row in enumerate(rows, 1):
-        if not isinstance(row, dict):
-            raise DataError(f"{path}, row {number}: is {row!r:.80}, wanted a JSON object")
-        yield row
-
-
-def _json_object(line: str, where: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: not valid JSON: {error}") from error
-    if not isinstance(row, dict):
-        raise DataError(f"{where}: is {line.strip()!r:.80}, wanted a JSON object")
-    return row
-
-
-def _csv_rows(path: Path) -> Iterator[dict[str, Any]]:
-    csv.field_size_limit(_MAX_FIELD_CHARS)
-    reader = csv.reader(_lines(path))
-    try:
-        header = next(reader, None)
-        if header is None:
-            raise DataError(f"{path} is empty, wanted a header line")
-        if len(header) == 1 and (mark := next((m for m in ";\t" if m in header[0]), None)):
-            raise DataError(f"{path}: header {header[0]!r:.80} is separated by {mark!r}, wanted commas: convert it")
-        if len(set(header)) != len(header):
-            raise DataError(f"{path}: header names a column twice: {header}")
-        for row in reader:
-            if len(row) != len(header):
-                where = f"{path}, line {reader.line_num}"
-                raise DataError(f"{where}: {len(row)} fields, wanted {len(header)} as in the header")
-            yield dict(zip(header, row, strict=True))
-    except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: {error}") from error
-
-
-def _parquet_file(path: Path) -> Any:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise MissingExtraError("pyarrow", "data") from error
-    try:
-        return pyarrow.parquet.ParquetFile(path)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{path} is no readable parquet file: {error}") from error
-
-
-def _parquet_batches(path: Path, columns: Sequence[str] | None, batch_rows: int) -> Iterator[Table]:
-    with _parquet_file(path) as file:
-        import pyarrow
-
-        schema = file.schema_arrow
-        names = list(schema.names if columns is None else columns)
-        empty = Table(dict.fromkeys(schema.names, ()), str(path))
-        for name in names:
-            empty.column(name)  # raises where it is missing
-        types = {name: schema.field(name).type for name in names}
-        first_row = 1
-        try:
-            for batch in file.iter_batches(batch_size=batch_rows, columns=names):
-                values = {name: _python_values(batch.column(name), name, path, first_row) for name in names}
-                yield Table(values, str(path), first_row, types)
-                first_row += batch.num_rows
-        except (pyarrow.ArrowException, OSError) as error:
-            raise DataError(f"{path}, after row {first_row - 1}: damaged parquet file: {error}") from error
-
-
-def _python_values(column: Any, name: str, path: Path, first_row: int) -> list[Any]:
-    try:
-        return list(column.to_pylist())
-    except UnicodeDecodeError as error:
-        for row, value in enumerate(column, first_row):
-            try:
-                value.as_py()
-            except UnicodeDecodeError:
-                raise DataError(f"{path}, row {row}: {name} is not UTF-8; convert the file") from error
-        raise
-
-
-def _dataset_batches(source: str, columns: Sequence[str] | None, batch_rows: int) -> Iterator[Table]:
-    name, _, split = source.partition(":")
-    try:
-        import datasets
-    except ImportError as error:
-        extra = MissingExtraError("datasets", "data")
-        raise DataError(f"{source} is no file; to read it as a data set: {extra}") from error
-    try:
-        data = datasets.load_dataset(name, split=split or "train")
-    except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:
-        wanted = f"a file ({', '.join(FORMATS)}) or a data set that can be loaded"
-        raise DataError(f"{source} is not {wanted}: {error}") from error
-    first_row = 1
-    for batch in data.iter(batch_size=batch_rows):
-        table = Table(batch, source, first_row)
-        yield table if columns is None else Table({n: table.column(n) for n in columns}, source, first_row)
-        first_row += len(table)
+def _names_in(path: Any) -> list[str]:
+    if format_of(path) != ".parquet":
+        return text_columns(path)
+    with parquet_file(path) as file:
+        return list(file.schema_arrow.names)

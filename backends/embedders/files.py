@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pointsman.backends.data.tables import Source, iter_batches
+from pointsman.backends.data.labels import read_prompts
+from pointsman.backends.data.sources import Source
 from pointsman.core.arrays import Float32Array
 from pointsman.core.embedding import CANARIES, Embedder, EmbedderIdentity, check_canaries, check_embeddings
 from pointsman.core.errors import DataError, EmbedderMismatchError
@@ -54,7 +55,6 @@ def embed_table(
     output: str | os.PathLike[str],
     embed: Embedder,
     *,
-    column: str = "prompt",
     batch_rows: int = 2048,
     progress: Callable[[int, int], None] | None = None,
 ) -> EmbeddingRecord:
@@ -77,14 +77,16 @@ def embed_table(
         raise DataError(f"output {target} has suffix {target.suffix!r}, wanted '.npy'")
     if Path(source).resolve() in (target.with_suffix(".json").resolve(), target.with_suffix(".partial.json").resolve()):
         raise DataError(f"{source} would be overwritten by the record of {target}; name another output")
-    record = _describe(source, column, embed)
+    record = _describe(source, embed)
     done = _rows_done(target, record)
     if done < record.n_prompts:
         partial = target.with_suffix(".partial.npy")
         with partial.open("r+b" if done else "w+b") as file:
             _start(target, file, record, done)
-            for table in iter_batches(source, columns=[column], batch_rows=batch_rows):
-                texts = table.texts(column)[max(0, done + 1 - table.first_row) :]
+            seen = 0
+            for _, prompts in read_prompts(source, batch_rows=batch_rows):
+                texts = prompts[max(0, done - seen) :]
+                seen += len(prompts)
                 if texts:
                     file.write(check_embeddings(embed(texts), record.identity.dim).astype("<f4").tobytes())
                     done += len(texts)
@@ -119,15 +121,15 @@ def read_embeddings(path: str | os.PathLike[str]) -> tuple[Float32Array, Embeddi
     return embeddings, record
 
 
-def _describe(source: Source, column: str, embed: Embedder) -> EmbeddingRecord:
+def _describe(source: Source, embed: Embedder) -> EmbeddingRecord:
     """Reads the prompts once, for their number and fingerprint."""
     n_prompts = 0
 
     def prompts() -> Iterator[str]:
         nonlocal n_prompts
-        for table in iter_batches(source, columns=[column]):
-            n_prompts += len(table)
-            yield from table.texts(column)
+        for _, part in read_prompts(source):
+            n_prompts += len(part)
+            yield from part
 
     fingerprint = prompts_fingerprint(prompts())
     if not n_prompts:

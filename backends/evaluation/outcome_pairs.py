@@ -2,6 +2,7 @@
 
 * wide: `prompt` and one column of scores per model (`strong` and `weak`, or columns named after the models)
 * long: `prompt, model, score` and perhaps `cost_usd`, one row per prompt and model
+* battles between the two: a side's score is its share of the win
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -10,7 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from pointsman.backends.data.tables import Source, iter_batches, read_table
+from pointsman.backends.data.battle_files import read_battles
+from pointsman.backends.data.labels import label_columns, read_labels
+from pointsman.backends.data.sources import Source, source_name
+from pointsman.backends.data.tables import Table
+from pointsman.backends.language.examples import from_battles, merge_examples
 from pointsman.core.arrays import FloatArray, IntArray
 from pointsman.core.errors import DataError
 from pointsman.core.pair import ModelPair
@@ -110,36 +115,60 @@ def read_pair_outcomes(
     Raises:
         DataError: the table is malformed, a model or a column is missing, or a score leaves the scale.
     """
-    first = next(iter(iter_batches(source, batch_rows=1)), None)
-    if first is None:
-        raise DataError(f"{source} holds no rows")
-    names = list(first.columns)
+    names = label_columns(source)
     group = group or next((name for name in GROUP_COLUMNS if name in names), None)
     if holds_rows_per_model(names):
         return _from_long(source, names, (strong, weak), group, columns, scale)
     pair = ModelPair(strong or "strong", weak or "weak")
+    if "model_a" in names and not {pair.strong, pair.weak} & set(names):
+        return _from_battles(source, pair)
     costs = [name for name in ("strong_usd", "weak_usd") if name in names]
-    table = read_table(
-        source, columns=["prompt", pair.strong, pair.weak, *([group] if group else []), *columns, *costs]
-    )
+    wanted = ["prompt", pair.strong, pair.weak, *([group] if group else []), *columns, *costs]
+    table = _with_prompts(read_labels(source, columns=wanted))
     sides = [table.scores(name) for name in (pair.strong, pair.weak)]
     both = np.flatnonzero(~np.isnan(sides[0]) & ~np.isnan(sides[1]))
     if not both.size:
-        raise DataError(f"{source}: no prompt has scores of both {pair.strong!r} and {pair.weak!r}")
-    texts = table.texts("prompt")
+        raise DataError(f"{source_name(source)}: no prompt has scores of both {pair.strong!r} and {pair.weak!r}")
+    dollars = [table.scores(name)[both] for name in costs] if len(costs) == 2 else []
     return PairOutcomes(
-        prompts=tuple(texts[i] for i in both),
+        prompts=tuple(table.columns["prompt"][i] for i in both),
         strong=sides[0][both],
         weak=sides[1][both],
         pair=pair,
-        source=str(source),
+        source=source_name(source),
         scale=scale,
         group=np.array([str(table.column(group)[i]) for i in both]) if group else None,
-        strong_usd=table.numbers("strong_usd")[both] if len(costs) == 2 else None,
-        weak_usd=table.numbers("weak_usd")[both] if len(costs) == 2 else None,
-        columns={name: table.numbers(name)[both] for name in columns},
-        notes=_left_out(len(table) - both.size),
+        strong_usd=dollars[0] if _known(dollars) else None,
+        weak_usd=dollars[1] if _known(dollars) else None,
+        columns={name: table.take(both).numbers(name) for name in columns},
+        notes=(*_left_out(len(table) - both.size), *_unknown(dollars)),
     ).merged()
+
+
+def _from_battles(source: Source, pair: ModelPair) -> PairOutcomes:
+    """Battles between the two models as outcomes: each side's score is its share of the win, whatever the scale."""
+    found = merge_examples([from_battles(read_battles(source), pair)])
+    share = (1.0 + found.difference) / 2.0
+    note = f"{len(found):,} prompts on which the two models met: a score is the share of the win"
+    return PairOutcomes(found.prompts, share, 1.0 - share, pair, source_name(source), notes=(note, *found.notes))
+
+
+def _with_prompts(table: Table) -> Table:
+    """The rows that have a prompt."""
+    return table.take(np.array([bool(text.strip()) for text in table.columns["prompt"]], dtype=bool))
+
+
+def _known(dollars: Sequence[FloatArray]) -> bool:
+    return bool(dollars) and not any(np.isnan(side).any() for side in dollars)
+
+
+def _all_unknown(dollars: Sequence[FloatArray]) -> bool:
+    return all(np.isnan(side).all() for side in dollars)
+
+
+def _unknown(dollars: Sequence[FloatArray]) -> tuple[str, ...]:
+    n = int(np.isnan(np.stack(dollars)).any(axis=0).sum()) if dollars else 0
+    return (f"{n:,} prompts have no cost for one of the models: no dollars are reported",) if n else ()
 
 
 def _from_long(
@@ -151,38 +180,42 @@ def _from_long(
     scale: tuple[float, float],
 ) -> PairOutcomes:
     costs = ["cost_usd"] if "cost_usd" in names else []
-    table = read_table(source, columns=["prompt", "model", "score", *([group] if group else []), *columns, *costs])
+    wanted = ["prompt", "model", "score", *([group] if group else []), *columns, *costs]
+    table = _with_prompts(read_labels(source, columns=wanted))
+    table = table.take(~table.missing("model"))
+    group = None if group and table.missing(group).all() else group
     models = np.array(table.texts("model"))
     if pair[0] is None or pair[1] is None:
-        raise DataError(f"{source} has a row per model: name the pair with --strong and --weak, of {_listed(models)}")
+        raise DataError(
+            f"{source_name(source)} has a row per model: name the pair with --strong and --weak, of {_listed(models)}"
+        )
     for name in pair:
         if name not in models:
-            raise DataError(f"{source} has no model {name!r}; its models are {_listed(models)}")
-    prompts, values = table.texts("prompt"), table.scores("score")
+            raise DataError(f"{source_name(source)} has no model {name!r}; its models are {_listed(models)}")
+    prompts, values = table.columns["prompt"], table.scores("score")
     first, number = _distinct(prompts)
     sides = [_mean_by(number, len(first), (models == name) & ~np.isnan(values), values) for name in pair]
     both = ~np.isnan(sides[0]) & ~np.isnan(sides[1])
     if not both.any():
-        raise DataError(f"{source}: no prompt has scores of both {pair[0]!r} and {pair[1]!r}")
-    dollars = None
+        raise DataError(f"{source_name(source)}: no prompt has scores of both {pair[0]!r} and {pair[1]!r}")
+    dollars: list[FloatArray] = []
     if costs:
-        known = np.array([np.nan if v is None else float(v) for v in table.column("cost_usd")])
-        found = [_mean_by(number, len(first), (models == name) & ~np.isnan(known), known) for name in pair]
-        dollars = found if not np.isnan(np.stack(found)[:, both]).any() else None
+        known = table.scores("cost_usd")
+        dollars = [_mean_by(number, len(first), (models == name) & ~np.isnan(known), known)[both] for name in pair]
     left_out = int((~np.isnan(sides[0]) | ~np.isnan(sides[1])).sum() - both.sum())
     rows = first[both]
     return PairOutcomes(
         prompts=tuple(prompts[i] for i in rows),
         strong=sides[0][both],
         weak=sides[1][both],
-        pair=ModelPair(*pair),
-        source=str(source),
+        pair=ModelPair(pair[0], pair[1]),
+        source=source_name(source),
         scale=scale,
         group=np.array([str(table.column(group)[i]) for i in rows]) if group else None,
-        strong_usd=dollars[0][both] if dollars else None,
-        weak_usd=dollars[1][both] if dollars else None,
-        columns={name: table.numbers(name)[rows] for name in columns},
-        notes=_left_out(left_out),
+        strong_usd=dollars[0] if _known(dollars) else None,
+        weak_usd=dollars[1] if _known(dollars) else None,
+        columns={name: table.take(rows).numbers(name) for name in columns},
+        notes=(*_left_out(left_out), *(_unknown(dollars) if costs and not _all_unknown(dollars) else ())),
     )
 
 

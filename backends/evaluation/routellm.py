@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pointsman.backends.data.labels import prompt_texts
 from pointsman.backends.data.tables import Table, read_table
 from pointsman.backends.evaluation.outcome_pairs import PairOutcomes
 from pointsman.core.errors import DataError, MissingExtraError
@@ -59,7 +60,7 @@ def _right_or_wrong(folder: Path, name: str, pair: ModelPair) -> PairOutcomes:
     sides: list[list[float]] = [[], []]
     for domain, path in files.items():
         table = read_table(path)
-        prompts += table.texts("prompt")
+        prompts += prompt_texts(table, "prompt")
         group += [domain] * len(table)
         for side, model in zip(sides, (pair.strong, pair.weak), strict=True):
             side += _known(table, model)

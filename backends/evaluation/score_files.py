@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pointsman.backends.data.tables import Source, Table, column_names, iter_batches
+from pointsman.backends.data.labels import PROMPT_COLUMNS, label_columns, prompt_texts
+from pointsman.backends.data.sources import Source, source_name
+from pointsman.backends.data.tables import Table, column_names, iter_batches
 from pointsman.backends.evaluation.outcome_pairs import holds_rows_per_model, read_pair_outcomes
 from pointsman.core.arrays import FloatArray
 from pointsman.core.errors import DataError
@@ -29,7 +31,8 @@ class ScoredPrompts:
         win_rates: shape (n_prompts,).
         fingerprint: SHA-256 over prompts, win rates and labels in order.
         strong, weak: scores, shape (n_prompts,); None without labels.
-        numbers: `input_tokens`, `output_tokens`, `strong_usd`, `weak_usd`, as far as the table has them.
+        numbers: `input_tokens`, `output_tokens`, `strong_usd`, `weak_usd`, as far as the table has them; NaN where a
+            row does not.
         prompt_ids: 64-bit hash of each prompt, shape (n_prompts,); None where the table has no prompts.
         sample: the first prompts and their win rates.
         drawn: up to 2,000 prompts drawn at random, with their win rates; empty where the table has no prompts.
@@ -72,6 +75,7 @@ def read_scored_prompts(
     *,
     win_rates: Callable[[Sequence[str]], FloatArray] | None = None,
     labels: tuple[str, str] | None = None,
+    numbers: Sequence[str] = _NUMBERS,
     on_rows: Callable[[int], None] = lambda n: None,
     seed: int = 0,
 ) -> ScoredPrompts:
@@ -81,6 +85,7 @@ def read_scored_prompts(
         win_rates: computes the win rates from the prompts; column `win_rate` is read if None.
         labels: columns of the strong and the weak model's scores, or their names in a table `prompt, model, score`;
             None reads no labels.
+        numbers: further columns to keep where the table has them; others are not looked at.
         on_rows: called with the number of rows of every batch that is done.
         seed: of the prompts that are drawn.
 
@@ -93,19 +98,29 @@ def read_scored_prompts(
     drawn: list[tuple[float, str, float]] = []
     rng = np.random.default_rng(seed)
     tables, notes = _tables(source, labels)
-    n_unlabelled = 0
+    n_unlabelled = n_empty = n_unrated = 0
     for table in tables:
-        prompts = table.texts("prompt") if win_rates is not None or "prompt" in table.columns else None
-        rates = _rates(table) if win_rates is None or prompts is None else win_rates(prompts)
+        n_read, prompts = len(table), prompt_texts(table) if win_rates is not None or _has_prompts(table) else None
+        if prompts is not None:
+            asked = np.array([bool(prompt.strip()) for prompt in prompts], dtype=bool)
+            table, prompts = table.take(asked), [prompt for prompt in prompts if prompt.strip()]
+            n_empty += n_read - len(table)
+        if labels is not None:
+            both = np.stack([table.scores(label) for label in labels])
+            known = ~np.isnan(both).any(axis=0)
+            n_unlabelled += int((~known).sum())
+            table, prompts = table.take(known), prompts and [prompts[i] for i in np.flatnonzero(known)]
+        if win_rates is None or prompts is None:
+            rated = ~table.missing("win_rate") if "win_rate" in table.columns else np.ones(len(table), dtype=bool)
+            n_unrated += int((~rated).sum())
+            table, prompts = table.take(rated), prompts and [prompts[i] for i in np.flatnonzero(rated)]
+            rates = _rates(table)
+        else:
+            rates = win_rates(prompts) if prompts else np.zeros(0)
         columns = {"win_rate": rates}
         if labels is not None:
             columns |= {"strong": table.scores(labels[0]), "weak": table.scores(labels[1])}
-        columns |= {name: table.numbers(name) for name in _NUMBERS if name in table.columns}
-        if labels is not None:
-            kept = np.flatnonzero(~np.isnan(columns["strong"] + columns["weak"]))
-            n_unlabelled += len(table) - kept.size
-            columns = {name: values[kept] for name, values in columns.items()}
-            rates, prompts = columns["win_rate"], prompts and [prompts[i] for i in kept]
+        columns |= {name: table.scores(name) for name in numbers if name in table.columns}
         if prompts is not None:
             columns["prompt_id"] = _ids(prompts)
             sample += list(zip(prompts, rates.tolist(), strict=True))[: max(0, _SAMPLE - len(sample))]
@@ -114,29 +129,35 @@ def read_scored_prompts(
         for name, values in columns.items():
             parts.setdefault(name, []).append(values)
             digest.update(np.ascontiguousarray(values).tobytes())
-        on_rows(len(table))
+        on_rows(n_read)
+    left_out = (
+        (n_unlabelled, "not scored for both models"),
+        (n_empty, "without a prompt"),
+        (n_unrated, "without a win rate"),
+    )
     whole = {name: np.concatenate(values) for name, values in parts.items()}
     if not whole or not whole["win_rate"].size:
         what = "prompts with both labels" if whole else "rows"
-        raise DataError(f"{source} holds no {what}: there is nothing to calibrate on")
+        raise DataError(f"{source_name(source)} holds no {what}: there is nothing to calibrate on")
     return ScoredPrompts(
-        source=str(source),
+        source=source_name(source),
         win_rates=whole["win_rate"],
         fingerprint=digest.hexdigest(),
         strong=whole.get("strong"),
         weak=whole.get("weak"),
-        numbers={name: whole[name] for name in _NUMBERS if name in whole},
+        numbers={name: whole[name] for name in numbers if name in whole},
         prompt_ids=whole.get("prompt_id"),
         sample=tuple(sample),
         drawn=tuple((prompt, rate) for _, prompt, rate in drawn),
-        notes=notes + ((f"{n_unlabelled:,} rows left out: not scored for both models",) if n_unlabelled else ()),
+        notes=notes + tuple(f"{n:,} rows left out: {why}" for n, why in left_out if n),
     )
 
 
 def _tables(source: Source, labels: tuple[str, str] | None) -> tuple[Iterator[Table], tuple[str, ...]]:
     """The table in parts, and notes on it; one row per prompt where labels are wanted and it has one per model."""
-    names = column_names(source)
-    if labels is None or set(labels) <= names or not holds_rows_per_model(names):
+    names = set(column_names(source))
+    labelled = set(label_columns(source))
+    if labels is None or set(labels) <= names or not (holds_rows_per_model(labelled) or "model_a" in labelled):
         return iter_batches(source), ()
     known = [name for name in ("win_rate",) if name in names]
     found = read_pair_outcomes(source, strong=labels[0], weak=labels[1], columns=known, scale=(-math.inf, math.inf))
@@ -144,6 +165,10 @@ def _tables(source: Source, labels: tuple[str, str] | None) -> tuple[Iterator[Ta
     starts = range(0, len(found), _BATCH_ROWS)
     parts = ({name: values[i : i + _BATCH_ROWS] for name, values in columns.items()} for i in starts)
     return (Table(part, found.source, i + 1) for part, i in zip(parts, starts, strict=True)), found.notes
+
+
+def _has_prompts(table: Table) -> bool:
+    return any(name in table.columns for name in PROMPT_COLUMNS)
 
 
 def _rates(table: Table) -> FloatArray:

@@ -7,8 +7,9 @@ import numpy as np
 
 from pointsman.backends.data.battle_files import read_battles
 from pointsman.backends.data.battle_sets import BattleSet
+from pointsman.backends.data.labels import label_columns, prompt_texts, read_labels
 from pointsman.backends.data.outcomes import Outcomes, holds_outcomes, read_outcomes
-from pointsman.backends.data.tables import Source, iter_batches, read_table
+from pointsman.backends.data.sources import Source
 from pointsman.core.aggregation import N_SCORES
 from pointsman.core.arrays import FloatArray, IntArray
 from pointsman.core.errors import DataError
@@ -34,6 +35,7 @@ class PairExamples:
         difference: score of strong minus score of weak, or +1, 0, -1 for a battle won, tied, lost by strong,
             shape (n_prompts,).
         groups: fold of each row where the source tells it; None otherwise. Rows of one prompt share it.
+        notes: what became of rows that were left out or merged.
 
     Raises:
         DataError: there is no row, or shapes differ.
@@ -42,6 +44,7 @@ class PairExamples:
     prompts: tuple[str, ...]
     difference: FloatArray
     groups: tuple[object, ...] | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "difference", np.asarray(self.difference, dtype=np.float64))
@@ -58,7 +61,7 @@ class PairExamples:
         """The examples of some rows, or where a boolean mask is true."""
         chosen = np.arange(len(self))[rows]
         groups = None if self.groups is None else tuple(self.groups[i] for i in chosen)
-        return PairExamples(tuple(self.prompts[i] for i in chosen), self.difference[chosen], groups)
+        return PairExamples(tuple(self.prompts[i] for i in chosen), self.difference[chosen], groups, self.notes)
 
 
 def from_outcomes(outcomes: Outcomes, pair: ModelPair) -> PairExamples:
@@ -105,7 +108,7 @@ def read_pair_examples(source: Source, pair: ModelPair) -> PairExamples:
     Raises:
         DataError: the source is malformed, in no known format, or holds nothing on the pair.
     """
-    names = next((set(batch.columns) for batch in iter_batches(source, batch_rows=1)), set())
+    names = set(label_columns(source))
     if {"prompt", "strong", "weak"} <= names:
         return _from_scores(source, fold="fold" in names)
     if holds_outcomes(names, (pair.strong, pair.weak)):
@@ -119,23 +122,53 @@ def read_judge_scores(source: Source) -> tuple[tuple[str, ...], IntArray]:
     Raises:
         DataError: a column is missing, or a score is another; the message gives its row.
     """
-    table = read_table(source, columns=("prompt", "score"))
-    scores = table.numbers("score")
-    bad = np.flatnonzero(~np.isin(scores, np.arange(1, N_SCORES + 1)))
+    table = read_labels(source, columns=("prompt", "score"))
+    scores = table.scores("score")
+    bad = np.flatnonzero(~np.isin(scores, np.arange(1, N_SCORES + 1)) & ~np.isnan(scores))
     if bad.size:
         raise DataError(
             f"{table.source}, row {table.first_row + bad[0]}: score is {scores[bad[0]]} ({bad.size} such rows), "
             f"wanted a judge's 1 to {N_SCORES}"
         )
-    return tuple(table.texts("prompt")), scores.astype(np.int64)
+    found = merge_examples([PairExamples(tuple(prompt_texts(table)), scores)])
+    return found.prompts, np.rint(found.difference).astype(np.int64)
 
 
 def merge_examples(parts: Sequence[PairExamples]) -> PairExamples:
-    """Several sources as one; groups are kept where all tell them."""
+    """Several sources as one, each prompt once, with the mean of its differences; groups are kept where all tell them.
+
+    Rows without a prompt or a difference are left out. What was left out and merged is in `notes`; a prompt on which
+    rows contradict each other (one says strong, another weak) counts by their mean.
+
+    Raises:
+        DataError: nothing is left.
+    """
+    prompts = [prompt for part in parts for prompt in part.prompts]
+    difference = np.concatenate([part.difference for part in parts])
     groups = [group for part in parts for group in part.groups or ()]
-    prompts = tuple(prompt for part in parts for prompt in part.prompts)
-    differences = np.concatenate([part.difference for part in parts])
-    return PairExamples(prompts, differences, tuple(groups) if len(groups) == len(prompts) else None)
+    grouped = len(groups) == len(prompts)
+    number: dict[str, int] = {}
+    known = ~np.isnan(difference)
+    kept = [i for i, prompt in enumerate(prompts) if prompt.strip() and known[i]]
+    row = np.array([number.setdefault(prompts[i], len(number)) for i in kept], dtype=np.int64)
+    first = np.array(kept, dtype=np.int64)[np.unique(row, return_index=True)[1]] if kept else np.zeros(0, np.int64)
+    each = difference[kept]
+    count = np.bincount(row, minlength=len(number))
+    mean = np.bincount(row, weights=each, minlength=len(number)) / np.maximum(count, 1)
+    high, low = np.full(len(number), -np.inf), np.full(len(number), np.inf)
+    np.maximum.at(high, row, each)
+    np.minimum.at(low, row, each)
+    found = (
+        (len(prompts) - len(kept), "rows without a prompt or a score, left out"),
+        (len(kept) - len(number), "rows repeat a prompt: merged, their differences averaged"),
+        (int(((high > 0) & (low < 0)).sum()), "prompts on which rows contradict each other: their mean counts"),
+    )
+    return PairExamples(
+        tuple(number),
+        mean,
+        tuple(groups[i] for i in first) if grouped else None,
+        (*(note for part in parts for note in part.notes), *(f"{n:,} {what}" for n, what in found if n)),
+    )
 
 
 def held_out_rows(prompts: Sequence[str], share: float, *, seed: int) -> IntArray:
@@ -153,7 +186,9 @@ def held_out_rows(prompts: Sequence[str], share: float, *, seed: int) -> IntArra
 
 
 def _from_scores(source: Source, *, fold: bool) -> PairExamples:
-    table = read_table(source, columns=("prompt", "strong", "weak", *(("fold",) if fold else ())))
+    table = read_labels(source, columns=("prompt", "strong", "weak", *(("fold",) if fold else ())))
     groups = tuple(table.column("fold")) if fold else None
     difference = table.scores("strong") - table.scores("weak")
-    return PairExamples(tuple(table.texts("prompt")), difference, groups).take(~np.isnan(difference))
+    known = ~np.isnan(difference)
+    notes = (f"{(~known).sum():,} rows are not scored for both models, left out",) if not known.all() else ()
+    return PairExamples(tuple(prompt_texts(table)), difference, groups, notes).take(known)

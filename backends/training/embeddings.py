@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pointsman.backends.data.tables import Source, read_table
+from pointsman.backends.data.labels import read_prompts
+from pointsman.backends.data.sources import Source
 from pointsman.backends.embedders.files import prompts_fingerprint, read_embeddings
 from pointsman.core.arrays import Float32Array
 from pointsman.core.embedding import CANARIES, Embedder, EmbedderIdentity
@@ -44,19 +45,18 @@ def embed_prompts(
     return PromptEmbeddings(values, embed.identity, embed(CANARIES))
 
 
-def stored_embeddings(prompts: Sequence[str], path: str, source: Source, *, column: str = "prompt") -> PromptEmbeddings:
+def stored_embeddings(prompts: Sequence[str], path: str, source: Source) -> PromptEmbeddings:
     """Looks prompts up in embeddings that `pointsman embed SOURCE -o PATH` wrote.
 
     Args:
         prompts: may be any of the source's prompts, in any order.
         source: the table that was embedded.
-        column: its column of prompts.
 
     Raises:
         DataError: the embeddings are of another table (row count or prompts differ), or lack a prompt.
     """
     embeddings, record = read_embeddings(path)
-    embedded = read_table(source, columns=[column]).texts(column)
+    embedded = [prompt for _, prompts in read_prompts(source) for prompt in prompts]
     if len(embedded) != record.n_prompts:
         counts = f"{record.n_prompts} embeddings for {len(embedded)} rows of {source}"
         raise DataError(f"{path} holds {counts}: embed it again")
@@ -67,7 +67,7 @@ def stored_embeddings(prompts: Sequence[str], path: str, source: Source, *, colu
     if missing:
         raise DataError(
             f"{path} lacks {len(missing)} of {len(prompts)} prompts, the first is {missing[0]!r:.80}; "
-            "where prompts are stored as lists of turns, let training embed them: --embedder instead of --embeddings"
+            "name the table that was embedded with --embedded, or embed these prompts"
         )
     values = np.asarray(embeddings[[row[prompt] for prompt in prompts]], dtype=np.float32)
     return PromptEmbeddings(values, record.identity, record.canaries)

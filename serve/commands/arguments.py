@@ -2,8 +2,22 @@
 
 import argparse
 import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-__all__ = ["amount", "checkpoint_output", "fraction"]
+if TYPE_CHECKING:
+    from pointsman.backends.data.sources import Input
+
+__all__ = [
+    "FORMATS_HELP",
+    "add_column_arguments",
+    "amount",
+    "checkpoint_output",
+    "fraction",
+    "mapped",
+]
+
+FORMATS_HELP = ".parquet .jsonl .json .csv .tsv (text also .gz), a folder or pattern of them, or a data set id"
 
 
 def amount(text: str) -> float:
@@ -36,3 +50,36 @@ def _number(text: str, wanted: str, highest: float) -> float:
     if not (math.isfinite(value) and 0.0 <= value <= highest):
         raise argparse.ArgumentTypeError(f"{text!r} is given, wanted {wanted}")
     return value
+
+
+def add_column_arguments(parser: argparse.ArgumentParser, *, winners: bool = False) -> None:
+    """What the columns, and the labels of winners, of tables are called."""
+    parser.add_argument(
+        "--columns", type=_pairs, default={}, metavar="OURS=YOURS,...",
+        help="names of your columns: prompt=query,model=model_name,score=performance",
+    )  # fmt: skip
+    parser.add_argument("--prompt-column", metavar="YOURS", help="the same as --columns prompt=YOURS")
+    if winners:
+        parser.add_argument(
+            "--winner", type=_pairs, default={}, metavar="YOURS=OURS,...",
+            help="what your labels of winners mean: A=model_a,B=model_b,none=tie",
+        )  # fmt: skip
+
+
+def mapped(source: str, args: argparse.Namespace) -> "Input":
+    """A source with the names that the command line gave its columns and labels."""
+    from pointsman.backends.data.sources import Input
+
+    columns = {**args.columns, **({"prompt": args.prompt_column} if args.prompt_column else {})}
+    return Input(source, columns, getattr(args, "winner", {}))
+
+
+def _pairs(text: str) -> Mapping[str, str]:
+    """Pairs NAME=NAME, separated by commas."""
+    pairs = [part.partition("=") for part in text.split(",")]
+    if not all(name.strip() and equals and value.strip() for name, equals, value in pairs):
+        raise argparse.ArgumentTypeError(f"{text!r} is given, wanted NAME=NAME, separated by commas")
+    names = [name.strip() for name, _, _ in pairs]
+    if len(set(names)) < len(names):
+        raise argparse.ArgumentTypeError(f"{text!r} names something twice")
+    return {name.strip(): value.strip() for name, _, value in pairs}

@@ -21,12 +21,12 @@ from pointsman.core.calibration import (
     tie_mass,
 )
 from pointsman.core.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from pointsman.core.errors import CheckpointError, ConfigError
+from pointsman.core.errors import CheckpointError, ConfigError, DataError
 from pointsman.core.guarantee import certify_threshold
 from pointsman.core.probability import METHODS, cross_fitted, expected_calibration_error, pair_outcomes
 from pointsman.core.reference import with_reference
 from pointsman.serve.checkpoints.load import load_checkpoint, load_embedder, load_router
-from pointsman.serve.commands.arguments import amount, checkpoint_output
+from pointsman.serve.commands.arguments import add_column_arguments, amount, checkpoint_output, mapped
 from pointsman.serve.commands.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "run"]
 
 _TOLERANCE = 1e-3
+_COSTS = ("input_tokens", "output_tokens", "strong_usd", "weak_usd")
 _ASSUMPTION = "prompts to come are drawn like the ones that this was calibrated on (exchangeable)"
 
 
@@ -53,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for side in ("strong", "weak"):
         add(f"--{side}", default=side, metavar="MODEL",
             help=f"{side} model: a column of scores, or a name in column `model` (default: column {side})")  # fmt: skip
+    add_column_arguments(parser, winners=True)
     add("--scale", nargs=2, type=float, default=[0.0, 1.0], metavar=("LOW", "HIGH"), help="range of the scores (0 1)")
     add("--strong-price", nargs=2, type=amount, metavar=("IN", "OUT"), help="dollars per million tokens, strong model")
     add("--weak-price", nargs=2, type=amount, metavar=("IN", "OUT"), help="dollars per million tokens, weak model")
@@ -115,10 +117,12 @@ def _read(args: argparse.Namespace) -> "ScoredPrompts":
         if args.journal:
             journal, key = WinRateJournal(args.journal), router_key(checkpoint, checkpoint.pair)
             win_rates = partial(journal.win_rates, router.win_rates, key=key)
+    numbers = _COSTS if args.max_cost_usd is not None else ()
+    source = mapped(args.input, args)
     with progress_bar("prompts") as bar:
-        task = bar.add_task("Reading" if win_rates is None else "Scoring", total=count_rows(args.input))
+        task = bar.add_task("Reading" if win_rates is None else "Scoring", total=count_rows(source))
         return read_scored_prompts(
-            args.input, win_rates=win_rates, labels=labels, on_rows=lambda n: bar.advance(task, n)
+            source, win_rates=win_rates, labels=labels, numbers=numbers, on_rows=lambda n: bar.advance(task, n)
         )
 
 
@@ -172,19 +176,26 @@ def _threshold(args: argparse.Namespace, data: "ScoredPrompts") -> dict[str, Any
 
 def _by_cost(args: argparse.Namespace, data: "ScoredPrompts") -> dict[str, Any]:
     strong_usd, weak_usd = _costs(args, data)
+    known = ~np.isnan(strong_usd + weak_usd)
+    if not known.any():
+        raise DataError(f"{data.source}: no row has the cost of both models")
+    if not known.all():
+        print(f"{(~known).sum():,} rows left out: their cost is unknown", file=sys.stderr)
+        strong_usd, weak_usd = strong_usd[known], weak_usd[known]
+    rates = data.win_rates[known]
     threshold = threshold_for_cost(
-        data.win_rates, strong_usd=strong_usd, weak_usd=weak_usd, max_cost_usd=args.max_cost_usd / 1000.0
+        rates, strong_usd=strong_usd, weak_usd=weak_usd, max_cost_usd=args.max_cost_usd / 1000.0
     )
     return {
         "rule": "max_cost_usd",
         "wanted": args.max_cost_usd,
         "threshold": threshold,
-        "cost_usd": 1000.0 * mean_cost_usd(data.win_rates, threshold, strong_usd=strong_usd, weak_usd=weak_usd),
+        "cost_usd": 1000.0 * mean_cost_usd(rates, threshold, strong_usd=strong_usd, weak_usd=weak_usd),
         "always_strong_usd": 1000.0 * float(strong_usd.mean()),
         "always_weak_usd": 1000.0 * float(weak_usd.mean()),
-        "strong_share": strong_share(data.win_rates, threshold),
-        "tie_mass": tie_mass(data.win_rates, threshold),
-        "n_prompts": data.win_rates.size,
+        "strong_share": strong_share(rates, threshold),
+        "tie_mass": tie_mass(rates, threshold),
+        "n_prompts": rates.size,
     }
 
 

@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import Any
 
 from pointsman.core.errors import ConfigError, DataError
+from pointsman.serve.commands.arguments import FORMATS_HELP, add_column_arguments, mapped
 from pointsman.serve.commands.progress import progress_bar
 
 __all__ = ["add_arguments", "run"]
@@ -16,18 +17,19 @@ __all__ = ["add_arguments", "run"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the subcommand."""
-    parser.add_argument("input", help="prompts: .parquet, .jsonl, .json, .csv or a Hugging Face dataset id")
+    parser.add_argument("input", help=f"prompts: {FORMATS_HELP}")
     parser.add_argument("-o", "--output", required=True, help="the .npy file; its record goes beside it as .json")
     parser.add_argument(
         "--embedder",
         default="static",
         help="static, static+length, openai/<model> or sentence-transformers/<name or folder> (default: static)",
     )
-    parser.add_argument("--prompt-column", default="prompt", help="column that holds the prompts (default: prompt)")
+    add_column_arguments(parser)
     parser.add_argument("--base-url", help="address of an OpenAI-compatible service, for openai/<model>")
     parser.add_argument("--api-key", help="env:NAME of the variable with the key (default: env:OPENAI_API_KEY)")
     parser.add_argument("--dim", type=int, help="shorten embeddings to this length, for openai/<model>")
     parser.add_argument("--max-tokens", type=int, help="longest text the model takes, for openai/<model>")
+    parser.add_argument("--batch-size", type=int, help="texts in one call (default: 100; fewer where refused)")
     parser.add_argument("--concurrency", type=int, help="calls under way at once, for openai/<model>")
     parser.add_argument("--cache", help="SQLite file of embeddings already paid for, for openai/<model>")
     parser.add_argument("--device", help="where torch computes, for sentence-transformers")
@@ -45,10 +47,9 @@ def run(args: argparse.Namespace) -> int:
         task = bar.add_task("Embedding", total=None)
         try:
             record = embed_table(
-                args.input,
+                mapped(args.input, args),
                 args.output,
                 embed,
-                column=args.prompt_column,
                 progress=lambda done, total: bar.update(task, completed=done, total=total),
             )
         except OSError as error:
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
     """The embedder's options that were given; a service's embeddings are kept, since they cost money."""
-    names = ("base_url", "api_key", "dim", "max_tokens", "concurrency", "cache", "device")
+    names = ("base_url", "api_key", "dim", "max_tokens", "batch_size", "concurrency", "cache", "device")
     options = {name: value for name in names if (value := getattr(args, name)) is not None}
     if not str(options.get("api_key", "env:")).startswith("env:"):
         raise ConfigError("--api-key is a key itself, which other users of this machine can see; give env:NAME instead")

@@ -15,6 +15,7 @@ from pointsman.core.checkpoint import Checkpoint
 from pointsman.core.errors import DataError, MissingExtraError
 from pointsman.core.pair import ModelPair
 from pointsman.serve.checkpoints.load import load_checkpoint, load_router
+from pointsman.serve.commands.arguments import add_column_arguments, mapped
 from pointsman.serve.commands.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--group", metavar="COLUMN", help="column of groups (default: domain, dataset, category or group if there)")
     add("--scale", nargs=2, type=float, default=[0.0, 1.0], metavar=("LOW", "HIGH"), help="range of the scores (0 1)")
     add("--cost-usd", nargs=2, type=float, metavar=("STRONG", "WEAK"), help="dollars per thousand prompts")
+    add_column_arguments(parser, winners=True)
     add("--share", nargs="+", type=float, default=[0.2, 0.3, 0.5], help="report the quality at these strong shares")
     add("--quality", nargs="+", type=float, default=[], help="report the dollars at these qualities")
     add("--deciles", action="store_true", help="also report APGR from the 11 points of the RouteLLM paper")
@@ -107,7 +109,7 @@ def _read(args: argparse.Namespace) -> "PairOutcomes":
         outcomes = read_benchmark(args.benchmark, args.outcomes, strong=args.strong, weak=args.weak)
     else:
         outcomes = read_pair_outcomes(
-            args.outcomes,
+            mapped(args.outcomes, args),
             strong=args.strong,
             weak=args.weak,
             group=args.group,

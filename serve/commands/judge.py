@@ -11,6 +11,7 @@ from typing import Any
 
 from pointsman.core.errors import DataError
 from pointsman.core.prices import Price
+from pointsman.serve.commands.arguments import FORMATS_HELP, add_column_arguments, mapped
 from pointsman.serve.commands.progress import progress_bar
 from pointsman.serve.judging.judge import Judging, JudgingReport, estimate_cost_usd, judge_prompts
 
@@ -19,14 +20,14 @@ __all__ = ["add_arguments", "run"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the subcommand."""
-    parser.add_argument("input", help="prompts: .parquet, .jsonl, .json, .csv or a Hugging Face dataset id")
+    parser.add_argument("input", help=f"prompts: {FORMATS_HELP}")
     parser.add_argument("-o", "--output", required=True, help="battles, format by its suffix")
     parser.add_argument("--model-a", required=True, help="model string, or a name under models of the config")
     parser.add_argument("--model-b", required=True, help="the model to compare it with")
     parser.add_argument("--judge", required=True, help="the model that compares their answers")
     parser.add_argument("--config", help="YAML file that says where the models are")
     parser.add_argument("--base-url", help="OpenAI-protocol URL for models that the config gives none")
-    parser.add_argument("--prompt-column", default="prompt", help="column that holds the prompts (default: prompt)")
+    add_column_arguments(parser)
     parser.add_argument(
         "--price", action="append", default=[], metavar="MODEL=IN,OUT", help="dollars per million tokens, repeatable"
     )
@@ -44,12 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Judges, or only estimates; exits 1 where the ceiling or a failure left prompts without battles."""
+    from pointsman.backends.data.labels import read_prompts
     from pointsman.backends.data.table_writer import TableWriter
-    from pointsman.backends.data.tables import Table, read_table
+    from pointsman.backends.data.tables import Table
 
     judging, parameters = _read_judging(args)
     writer = TableWriter(args.output)  # refuses an unknown format before a call is paid for
-    prompts = list(dict.fromkeys(read_table(args.input, columns=[args.prompt_column]).texts(args.prompt_column)))
+    read = (prompt for _, part in read_prompts(mapped(args.input, args)) for prompt in part)
+    prompts = list(dict.fromkeys(prompt for prompt in read if prompt.strip()))
     if not prompts:
         raise DataError(f"{args.input} holds no prompts")
     estimate = estimate_cost_usd(judging, prompts) if judging.prices else None

@@ -13,6 +13,7 @@ from pointsman.core.errors import DataError
 from pointsman.core.pair import ModelPair
 from pointsman.core.router import EmbeddingRouter, Router
 from pointsman.serve.checkpoints.load import load_checkpoint, load_router
+from pointsman.serve.commands.arguments import FORMATS_HELP, add_column_arguments, mapped
 from pointsman.serve.commands.progress import progress_bar
 
 __all__ = ["Timing", "add_arguments", "run", "timed_win_rates"]
@@ -30,10 +31,10 @@ class Timing:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the subcommand."""
-    parser.add_argument("input", help="prompts: .parquet, .jsonl, .json, .csv or a Hugging Face dataset id")
+    parser.add_argument("input", help=f"prompts: {FORMATS_HELP}")
     parser.add_argument("-o", "--output", required=True, help="the input's columns and win_rate, format by its suffix")
     parser.add_argument("--router", default="mf", help="router kind or checkpoint directory (default: mf)")
-    parser.add_argument("--prompt-column", default="prompt", help="column that holds the prompts (default: prompt)")
+    add_column_arguments(parser)
     parser.add_argument("--strong", help="score for this model of the checkpoint as the strong one")
     parser.add_argument("--weak", help="score for this model of the checkpoint as the weak one")
     parser.add_argument("--journal", metavar="FILE", help="keep win rates here, so that a run cut short can go on")
@@ -42,8 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Scores the file batch by batch; memory does not grow with its length."""
+    from pointsman.backends.data.labels import read_prompts
     from pointsman.backends.data.table_writer import TableWriter
-    from pointsman.backends.data.tables import count_rows, iter_batches
+    from pointsman.backends.data.tables import count_rows
 
     started = perf_counter()
     checkpoint = load_checkpoint(args.router)
@@ -56,11 +58,11 @@ def run(args: argparse.Namespace) -> int:
 
         win_rates = partial(WinRateJournal(args.journal).win_rates, win_rates, key=router_key(checkpoint, pair))
     n_prompts = 0
+    source = mapped(args.input, args)
     with TableWriter(args.output) as output, progress_bar("prompts") as bar:
-        task = bar.add_task("Scoring", total=count_rows(args.input))
-        for table in iter_batches(args.input):
-            rates = win_rates(table.texts(args.prompt_column))
-            output.write(table.with_columns({"win_rate": rates.tolist()}))
+        task = bar.add_task("Scoring", total=count_rows(source))
+        for table, prompts in read_prompts(source):
+            output.write(table.with_columns({"win_rate": win_rates(prompts).tolist()}))
             n_prompts += len(table)
             bar.advance(task, len(table))
         if not n_prompts:

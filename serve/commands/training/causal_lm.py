@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pointsman.core.pair import ModelPair
+from pointsman.serve.commands.arguments import mapped
 from pointsman.serve.commands.training.inputs import tell_result
 from pointsman.serve.commands.training.language import add_language_arguments, given, read_examples, say
 
@@ -67,5 +68,5 @@ def _labelled(args: argparse.Namespace) -> "tuple[tuple[str, ...], IntArray]":
     if not args.judged:
         examples = read_examples(args)
         return examples.prompts, score_labels(examples.difference, scale=args.scale)
-    parts = [read_judge_scores(source) for source in args.data]
+    parts = [read_judge_scores(mapped(source, args)) for source in args.data]
     return tuple(prompt for prompts, _ in parts for prompt in prompts), np.concatenate([scores for _, scores in parts])

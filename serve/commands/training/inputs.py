@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pointsman.core.checkpoint import Checkpoint
-from pointsman.serve.commands.arguments import checkpoint_output
+from pointsman.serve.commands.arguments import FORMATS_HELP, add_column_arguments, checkpoint_output, mapped
 from pointsman.serve.commands.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ __all__ = [
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Data, pair, embeddings and output."""
-    parser.add_argument("data", nargs="+", help=".parquet, .jsonl, .json, .csv or Hugging Face dataset ids")
+    parser.add_argument("data", nargs="+", help=FORMATS_HELP)
+    add_column_arguments(parser, winners=True)
     parser.add_argument("-o", "--output", required=True, type=checkpoint_output, help="checkpoint directory to write")
     for side in ("strong", "weak"):
         parser.add_argument(
@@ -62,7 +63,7 @@ def read_battle_sources(args: argparse.Namespace) -> "BattleSet":
     models = [*args.strong, *args.weak]
     return concatenate(
         [
-            read_battles(source, models=models, min_chars=args.min_chars, seed=args.seed, **limits)
+            read_battles(mapped(source, args), models=models, min_chars=args.min_chars, seed=args.seed, **limits)
             for source in args.data
         ]
     )
@@ -85,7 +86,7 @@ def load_embeddings(args: argparse.Namespace, prompts: Sequence[str]) -> "Prompt
     from pointsman.backends.training.embeddings import embed_prompts, stored_embeddings
 
     if args.embeddings is not None:
-        return stored_embeddings(prompts, args.embeddings, args.embedded or args.data[0])
+        return stored_embeddings(prompts, args.embeddings, args.embedded or mapped(args.data[0], args))
     from pointsman.backends.embedders import resolve_embedder
 
     embed = resolve_embedder(args.embedder)

@@ -2,6 +2,7 @@
 
 import argparse
 
+from pointsman.serve.commands.arguments import mapped
 from pointsman.serve.commands.training.inputs import (
     add_common_arguments,
     listed_prompts,
@@ -29,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     from pointsman.backends.training.knn import KNNRecipe, fit_knn, referenced_knn
     from pointsman.backends.training.provenance import calibration_sample, provenance
 
-    outcomes = merge_outcomes([read_outcomes(source, [*args.strong, *args.weak]) for source in args.data])
+    outcomes = merge_outcomes([read_outcomes(mapped(source, args), [*args.strong, *args.weak]) for source in args.data])
     tell(outcomes.reports, ())
     if listed_prompts(args, outcomes.prompts):
         return 0

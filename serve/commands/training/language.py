@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pointsman.core.errors import DataError
 from pointsman.core.pair import ModelPair
-from pointsman.serve.commands.arguments import checkpoint_output
+from pointsman.serve.commands.arguments import FORMATS_HELP, add_column_arguments, checkpoint_output, mapped
 
 if TYPE_CHECKING:
     from pointsman.backends.language.examples import PairExamples
@@ -19,7 +19,8 @@ _T = TypeVar("_T")
 
 def add_language_arguments(parser: argparse.ArgumentParser, *, base: str) -> None:
     """Data, pair, base model, loop and output."""
-    parser.add_argument("data", nargs="+", help=".parquet, .jsonl, .json, .csv or Hugging Face dataset ids")
+    parser.add_argument("data", nargs="+", help=FORMATS_HELP)
+    add_column_arguments(parser, winners=True)
     parser.add_argument("-o", "--output", required=True, type=checkpoint_output, help="checkpoint directory to write")
     parser.add_argument("--strong", required=True, metavar="MODEL", help="the strong model")
     parser.add_argument("--weak", required=True, metavar="MODEL", help="the weak model")
@@ -49,7 +50,9 @@ def read_examples(args: argparse.Namespace) -> "PairExamples":
     from pointsman.backends.language.examples import merge_examples, read_pair_examples
 
     pair = ModelPair(args.strong, args.weak)
-    found = merge_examples([read_pair_examples(source, pair) for source in args.data])
+    found = merge_examples([read_pair_examples(mapped(source, args), pair) for source in args.data])
+    for note in found.notes:
+        say(note)
     if args.folds is not None:
         if found.groups is None:
             raise DataError("--folds needs data with columns prompt, strong, weak and fold")

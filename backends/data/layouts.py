@@ -1,0 +1,267 @@
+"""Layouts of public tables: which prompt a row asks, and what it says of models.
+
+Every layout becomes one of two: outcomes (`prompt, model, score` and, where known, `cost_usd` and `dataset`), or
+battles (`prompt, model_a, model_b, winner`). A table whose columns have these names is taken as it is.
+
+    routerbench      prompt (a list of parts), a column of scores per model and `<model>|total_cost` beside it
+    llmrouter        query, model_name, performance (LLMRouter)
+    embedllm         prompt, model_name, label (EmbedLLM)
+    llmrouterbench   one file per model and data set: model_name, records of prompt, score, cost (LLMRouterBench)
+    routerarena      prompt, prediction (a model), accuracy, cost (RouterArena's predictions)
+    sprout           prompt and a column per model of {response, score, num_input_tokens, num_output_tokens}
+    rewardbench      prompt, chosen_model, rejected_model
+    nectar           prompt, answers of {model, rank}
+    ultrafeedback    instruction, completions of {model, overall_score}
+    promptfoo        `promptfoo eval -o results.json`: results of {prompt.raw, provider.id, score, cost}
+    langfuse         exported observations: input, model, scores, total cost
+    openai_evals     a log of `oaieval`: events of sampling and of match, by sample
+    arena            model_a, model_b, winner, and conversation_a in place of a prompt
+"""
+
+import ast
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, TypeAlias
+
+from pointsman.backends.data.prompts import decode_prompt
+from pointsman.backends.data.tables import Table
+from pointsman.backends.data.values import encodable, is_missing, number
+
+__all__ = ["BATTLES", "LAYOUTS", "OUTCOMES", "Layout", "layout_of", "table_rows"]
+
+OUTCOMES = ("prompt", "model", "score")
+BATTLES = ("prompt", "model_a", "model_b", "winner")
+
+_Row: TypeAlias = Mapping[str, Any]
+_Rows: TypeAlias = Callable[[_Row], list[dict[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a table of one origin is read.
+
+    Attributes:
+        name: as in the list above.
+        wanted: columns that tell it apart.
+        rows: what one of its rows says, as rows of outcomes or battles.
+        columns: of the table that `rows` gives.
+        prompt: the prompt of one of its rows, where the usual way is not right.
+        whole: makes rows of outcomes of the whole table instead, where a row means nothing alone.
+    """
+
+    name: str
+    wanted: frozenset[str]
+    rows: _Rows
+    columns: tuple[str, ...]
+    prompt: Callable[[_Row], str] | None = None
+    whole: Callable[[Table], list[dict[str, Any]]] | None = None
+
+
+def layout_of(names: Collection[str]) -> Layout | None:
+    """The layout of a table with these columns; None where it is outcomes or battles as it is, or none is known."""
+    known = set(names)
+    if known >= set(OUTCOMES) or (known >= {"prompt", "model_a", "model_b"}):
+        return None
+    if "prompt" in known and any(name.endswith("|total_cost") for name in known):
+        return _ROUTERBENCH
+    return next((layout for layout in LAYOUTS if layout.wanted and layout.wanted <= known), None)
+
+
+def table_rows(table: Table) -> list[dict[str, Any]]:
+    """The rows of a table, each with its columns by name."""
+    return [dict(zip(table.columns, row, strict=True)) for row in zip(*table.columns.values(), strict=True)]
+
+
+def _outcome(prompt: Any, model: Any, score: Any, cost: Any = None, dataset: Any = None) -> list[dict[str, Any]]:
+    if is_missing(model):
+        return []
+    found = {
+        "prompt": prompt if isinstance(prompt, str) else decode_prompt(prompt),
+        "model": str(model),
+        "score": score,
+    }
+    return [found | {"cost_usd": cost, "dataset": dataset}]
+
+
+def _parts(value: Any) -> str:
+    """RouterBench's prompt: the parts of one message, as Python writes a list of them."""
+    if isinstance(value, str) and value.startswith("["):
+        try:
+            value = ast.literal_eval(value)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return encodable(value)
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return encodable("\n".join(value))
+    return decode_prompt(value)
+
+
+def _routerbench(row: _Row) -> list[dict[str, Any]]:
+    models = [name.removesuffix("|total_cost") for name in row if name.endswith("|total_cost")]
+    prompt, dataset = _parts(row["prompt"]), row.get("eval_name")
+    return [
+        made
+        for model in models
+        if model in row
+        for made in _outcome(prompt, model, row[model], row[f"{model}|total_cost"], dataset)
+    ]
+
+
+def _sprout(row: _Row) -> list[dict[str, Any]]:
+    scored = {name: value for name, value in row.items() if isinstance(value, Mapping) and "score" in value}
+    prompt = decode_prompt(row["prompt"])
+    return [
+        made
+        for model, value in scored.items()
+        for made in _outcome(prompt, model, value["score"], value.get("cost"), row.get("dataset"))
+    ]
+
+
+def _rewardbench(row: _Row) -> list[dict[str, Any]]:
+    models = {"model_a": row["chosen_model"], "model_b": row["rejected_model"]}
+    if any(map(is_missing, models.values())):
+        return []
+    return [{"prompt": decode_prompt(row["prompt"]), **models, "winner": "model_a"}]
+
+
+def _anthropic_turn(value: Any) -> str:
+    r"""The first human turn of "\n\nHuman: ... \n\nAssistant: "."""
+    text = decode_prompt(value)
+    if not text.lstrip().startswith("Human:"):
+        return text
+    return text.lstrip().removeprefix("Human:").partition("\n\nAssistant:")[0].strip()
+
+
+def _nectar(row: _Row) -> list[dict[str, Any]]:
+    prompt = _anthropic_turn(row["prompt"])
+    answers = [a for a in row["answers"] or () if not is_missing(a.get("model")) and not is_missing(a.get("rank"))]
+    battles = []
+    for first, second in combinations(answers, 2):
+        ahead = number(second["rank"]) - number(first["rank"])
+        winner = "tie" if ahead == 0 else "model_a" if ahead > 0 else "model_b"
+        battles.append({"prompt": prompt, "model_a": first["model"], "model_b": second["model"], "winner": winner})
+    return battles
+
+
+def _ultrafeedback(row: _Row) -> list[dict[str, Any]]:
+    return [
+        made
+        for answer in row["completions"] or ()
+        for made in _outcome(
+            row["instruction"],
+            answer.get("model"),
+            next((answer[name] for name in ("overall_score", "fine-grained_score") if name in answer), None),
+            None,
+            row.get("source"),
+        )
+    ]
+
+
+def _promptfoo(row: _Row) -> list[dict[str, Any]]:
+    provider = row["provider"]
+    model = (provider.get("label") or provider.get("id")) if isinstance(provider, Mapping) else provider
+    score = row.get("score")
+    return _outcome(
+        decode_prompt(row["prompt"]), model, row.get("success") if is_missing(score) else score, row.get("cost")
+    )
+
+
+def _langfuse(row: _Row) -> list[dict[str, Any]]:
+    model = next(
+        (row[n] for n in ("providedModelName", "provided_model_name", "model") if not is_missing(row.get(n))), None
+    )
+    costs = ("totalCost", "total_cost", "calculatedTotalCost", "cost")
+    cost = next((row[name] for name in costs if not is_missing(row.get(name))), None)
+    return _outcome(row["input"], model, _langfuse_score(row["scores"]), cost)
+
+
+def _langfuse_score(scores: Any) -> Any:
+    """The first number among the scores: a list of {name, value}, an object by name, or a number."""
+    if isinstance(scores, str) and scores.strip().startswith(("[", "{")):
+        try:
+            scores = ast.literal_eval(scores.replace("null", "None").replace("true", "True").replace("false", "False"))
+        except (ValueError, SyntaxError):
+            return None
+    found: list[Any] = (
+        list(scores.values()) if isinstance(scores, Mapping) else scores if isinstance(scores, list) else [scores]
+    )
+    values = [value.get("value") if isinstance(value, Mapping) else value for value in found]
+    values = [value[0] if isinstance(value, list) and value else value for value in values]
+    return next((value for value in values if not is_missing(value) and number(value) == number(value)), None)
+
+
+def _evals_events(table: Table) -> list[dict[str, Any]]:
+    """Outcomes of a log: its specification names the model, samplings the prompts, matches the scores."""
+    model, prompts, scores = None, {}, {}
+    for row in table_rows(table):
+        spec, data = row.get("spec"), row.get("data")
+        if isinstance(spec, Mapping):
+            model = next(iter(spec.get("completion_fns") or ()), None) or spec.get("model_name") or model
+        if not isinstance(data, Mapping):
+            continue
+        key = row.get("sample_id")
+        if row.get("type") == "sampling" and key not in prompts:
+            prompts[key] = data.get("prompt")
+        score = next((data[name] for name in ("correct", "score", "accuracy") if not is_missing(data.get(name))), None)
+        if score is not None:
+            scores[key] = score
+    return [made for key, score in scores.items() for made in _outcome(prompts.get(key), model, score)]
+
+
+def _evals_prompt(row: _Row) -> str:
+    data = row.get("data")
+    return decode_prompt(data.get("prompt")) if isinstance(data, Mapping) else ""
+
+
+def _renaming(prompt: str, model: str, score: str, cost: str = "", dataset: str = "") -> _Rows:
+    return lambda row: _outcome(row[prompt], row[model], row[score], row.get(cost), row.get(dataset))
+
+
+def _origin(row: _Row) -> str:
+    """LLMRouterBench keeps the question as it was asked and, in `prompt`, with its instructions."""
+    return decode_prompt(row["origin_query"] if row.get("origin_query") else row["prompt"])
+
+
+def _llmrouterbench(row: _Row) -> list[dict[str, Any]]:
+    return _outcome(_origin(row), row["model_name"], row["score"], row.get("cost"), row["dataset_name"])
+
+
+def _prompt_in(column: str) -> Callable[[_Row], str]:
+    return lambda row: decode_prompt(row[column])
+
+
+def _layout(
+    name: str,
+    wanted: str,
+    rows: _Rows,
+    columns: tuple[str, ...] = OUTCOMES,
+    prompt: Callable[[_Row], str] | None = None,
+    whole: Callable[[Table], list[dict[str, Any]]] | None = None,
+) -> Layout:
+    return Layout(name, frozenset(wanted.split(",")), rows, columns, prompt, whole)
+
+
+_ROUTERBENCH = Layout("routerbench", frozenset(), _routerbench, OUTCOMES, lambda row: _parts(row["prompt"]))
+LAYOUTS = (
+    _ROUTERBENCH,
+    _layout(
+        "llmrouter",
+        "query,model_name,performance",
+        _renaming("query", "model_name", "performance", "cost", "task_name"),
+        prompt=_prompt_in("query"),
+    ),
+    _layout("embedllm", "prompt,model_name,label", _renaming("prompt", "model_name", "label", "", "category")),
+    _layout("llmrouterbench", "prompt,model_name,score,dataset_name", _llmrouterbench, prompt=_origin),
+    _layout(
+        "routerarena",
+        "prompt,prediction,accuracy,global index",
+        _renaming("prompt", "prediction", "accuracy", "cost"),
+    ),
+    _layout("rewardbench", "prompt,chosen_model,rejected_model", _rewardbench, BATTLES),
+    _layout("nectar", "prompt,answers", _nectar, BATTLES, prompt=lambda row: _anthropic_turn(row["prompt"])),
+    _layout("ultrafeedback", "instruction,completions", _ultrafeedback, prompt=_prompt_in("instruction")),
+    _layout("promptfoo", "prompt,provider,success", _promptfoo, prompt=_prompt_in("prompt")),
+    _layout("langfuse", "input,output,scores", _langfuse, prompt=_prompt_in("input")),
+    _layout("openai_evals", "sample_id,type,data", lambda row: [], prompt=_evals_prompt, whole=_evals_events),
+    _layout("sprout", "prompt,golden_answer,dataset_level", _sprout),
+)

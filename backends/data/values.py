@@ -1,0 +1,59 @@
+"""What a cell says: whether it is missing, its number, its text."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pointsman.core.arrays import FloatArray
+
+__all__ = ["encodable", "is_missing", "number", "numbers_or_nan"]
+
+_MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "<na>", "nat", "-"})
+_BOOLEANS = {"true": 1.0, "false": 0.0}
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a cell of labels or numbers holds nothing.
+
+    None, NaN, a blank text, and what NumPy, pandas, polars, R, Excel and SQL write for it: NaN, NA, N/A, null, None.
+    """
+    if value is None:
+        return True
+    if isinstance(value, str):
+        return value.strip().casefold() in _MISSING
+    try:
+        return bool(value != value)  # NaN and NaT are not themselves
+    except (TypeError, ValueError):  # pandas.NA has no truth value, an array has many
+        return type(value).__name__ == "NAType"
+
+
+def number(value: Any) -> float:
+    """The number that a cell holds, or spells; true and false are 1 and 0; NaN where it is none."""
+    if isinstance(value, str):
+        text = value.strip()
+        if text.lower() in _BOOLEANS:
+            return _BOOLEANS[text.lower()]
+        if "_" in text:  # float() reads 1_000, which no table means
+            return math.nan
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+
+
+def numbers_or_nan(values: Sequence[Any]) -> FloatArray:
+    """The numbers of cells, NaN where one is missing or no number, shape (n_cells,)."""
+    return np.array([math.nan if is_missing(value) else number(value) for value in values], dtype=np.float64)
+
+
+def encodable(text: str) -> str:
+    """The text with pairs of surrogates joined and lone ones left out: half an emoji has no UTF-8 form."""
+    if text.isascii():
+        return text
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "ignore")
+    return text

@@ -199,13 +199,13 @@ def _evals_events(table: Table) -> list[dict[str, Any]]:
             model = next(iter(spec.get("completion_fns") or ()), None) or spec.get("model_name") or model
         if not isinstance(data, Mapping):
             continue
-        key = row.get("sample_id")
+        key = (model, row.get("sample_id"))
         if row.get("type") == "sampling" and key not in prompts:
             prompts[key] = data.get("prompt")
         score = next((data[name] for name in ("correct", "score", "accuracy") if not is_missing(data.get(name))), None)
         if score is not None:
             scores[key] = score
-    return [made for key, score in scores.items() for made in _outcome(prompts.get(key), model, score)]
+    return [made for key, score in scores.items() for made in _outcome(prompts.get(key), key[0], score)]
 
 
 def _evals_prompt(row: _Row) -> str:

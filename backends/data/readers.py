@@ -111,7 +111,7 @@ def _row_list(value: Any) -> Iterable[Any] | None:
     if value and len(columns) == len(value):  # pandas: {"prompt": {"0": ..., "1": ...}, ...}
         keys = list(dict.fromkeys(key for column in columns for key in column))
         return [{name: column.get(key) for name, column in value.items()} for key in keys]
-    return [value] if any(isinstance(v, list | str) for v in value.values()) and "error" not in value else None
+    return [value] if any(isinstance(v, list | str | dict) for v in value.values()) and "error" not in value else None
 
 
 def _is_nested(value: Any) -> bool:

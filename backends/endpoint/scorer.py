@@ -1,8 +1,9 @@
 """The weak model itself as the scorer: one token of it, asked for through its OpenAI-compatible endpoint."""
 
 import asyncio
+import atexit
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -15,7 +16,7 @@ from pointsman.backends.endpoint.logprobs import ScoreReading, read_answer, read
 from pointsman.backends.language.scores import Readings, ScoreRouter, split_template
 from pointsman.core.checkpoint import Checkpoint
 from pointsman.core.embedding import Embedder
-from pointsman.core.errors import CheckpointError, ConfigError, UpstreamError
+from pointsman.core.errors import CheckpointError, ConfigError, PointsmanError, UpstreamError
 from pointsman.core.pair import ModelPair
 
 __all__ = ["ZERO_SHOT", "EndpointRouter", "EndpointSettings", "load"]
@@ -122,30 +123,49 @@ class EndpointRouter(ScoreRouter):
         Raises:
             UpstreamError: the service refused, gave no answer or no logprobs.
         """
-        found = self._background.submit(self._read_all(prompts)).result()
-        return Readings(np.array([each.win_rate for each in found]), tuple(each.reason for each in found))
+        found: list[ScoreReading | None] = [None] * len(prompts)
+        self._background.submit(self._read_all(prompts, found.__setitem__)).result()
+        readings = [reading for reading in found if reading is not None]
+        return Readings(np.array([each.win_rate for each in readings]), tuple(each.reason for each in readings))
+
+    def each_win_rate(self, prompts: Sequence[str], on_rate: Callable[[int, float], None]) -> None:
+        """Calls `on_rate` with row and win rate of each prompt as its answer comes, those under way at a failure too.
+
+        Raises:
+            UpstreamError: see `readings`.
+        """
+        told = self._read_all(prompts, lambda row, reading: on_rate(row, reading.win_rate))
+        self._background.submit(told).result()
 
     def close(self) -> None:
-        """Closes the connections; a later call opens new ones."""
-        if self._session is not None:
-            self._background.submit(self._session.close()).result()
-            self._session = None
-        self._background.close()
+        """Closes the connections; a later call opens new ones. Done at the end of the process in any case."""
+        atexit.unregister(self.close)
+        self._background.close(self._session.close() if self._session is not None else None)
+        self._session = None
 
-    async def _read_all(self, prompts: Sequence[str]) -> list[ScoreReading]:
+    async def _read_all(self, prompts: Sequence[str], on_reading: Callable[[int, ScoreReading], None]) -> None:
+        """Reads every prompt. After a failure no call is begun, but those under way are waited for: they are paid."""
         if self._session is None:
             self._session = aiohttp.ClientSession(headers=self._headers, trust_env=True)
-        turn = asyncio.Semaphore(self.settings.concurrency)
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._read(self._session, turn, prompt)) for prompt in prompts]
-        except ExceptionGroup as errors:
-            raise errors.exceptions[0] from errors
-        return [task.result() for task in tasks]
+            atexit.register(self.close)  # aiohttp complains about sessions that the end of the process takes unawares
+        session, rows = self._session, iter(range(len(prompts)))
+        failures: list[BaseException] = []
 
-    async def _read(self, session: aiohttp.ClientSession, turn: asyncio.Semaphore, prompt: str) -> ScoreReading:
-        async with turn:
-            answer = await self._ask(session, orjson.dumps(self._payload(prompt)))
+        async def work() -> None:
+            for row in rows:
+                if failures:
+                    return
+                try:
+                    on_reading(row, await self._read(session, prompts[row]))
+                except (PointsmanError, ValueError, OSError) as error:
+                    failures.append(error)
+
+        await asyncio.gather(*(work() for _ in range(min(self.settings.concurrency, len(prompts)))))
+        if failures:
+            raise failures[0]
+
+    async def _read(self, session: aiohttp.ClientSession, prompt: str) -> ScoreReading:
+        answer = await self._ask(session, orjson.dumps(self._payload(prompt)))
         found = read_answer(answer, self.settings.url)
         return read_scores(found, self.settings.score_tokens, score_threshold=self.settings.score_threshold)
 

@@ -116,7 +116,7 @@ def _read(args: argparse.Namespace) -> "ScoredPrompts":
         win_rates = router.win_rates
         if args.journal:
             journal, key = WinRateJournal(args.journal), router_key(checkpoint, checkpoint.pair)
-            win_rates = partial(journal.win_rates, router.win_rates, key=key)
+            win_rates = partial(journal.win_rates, router, key=key)
     numbers = _COSTS if args.max_cost_usd is not None else ()
     source = mapped(args.input, args)
     with progress_bar("prompts") as bar:

@@ -142,9 +142,7 @@ def _win_rates(
             parts = []
             for first in range(0, len(outcomes), _BATCH):
                 prompts = outcomes.prompts[first : first + _BATCH]
-                parts.append(
-                    journal.win_rates(router.win_rates, prompts, key=key) if journal else router.win_rates(prompts)
-                )
+                parts.append(journal.win_rates(router, prompts, key=key) if journal else router.win_rates(prompts))
                 bar.advance(task, len(prompts))
             found[_unused(Path(name).name, found)] = np.concatenate(parts)
     return found

@@ -3,10 +3,11 @@
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 from pointsman.core.arrays import FloatArray
 from pointsman.core.errors import DataError
@@ -15,6 +16,9 @@ from pointsman.core.router import EmbeddingRouter, Router
 from pointsman.serve.checkpoints.load import load_checkpoint, load_router
 from pointsman.serve.commands.arguments import FORMATS_HELP, add_column_arguments, mapped
 from pointsman.serve.commands.progress import progress_bar
+
+if TYPE_CHECKING:
+    from pointsman.backends.evaluation.journal import WinRateJournal
 
 __all__ = ["Timing", "add_arguments", "run", "timed_win_rates"]
 
@@ -52,11 +56,12 @@ def run(args: argparse.Namespace) -> int:
     pair = ModelPair(args.strong or checkpoint.pair.strong, args.weak or checkpoint.pair.weak)
     router = load_router(checkpoint, pair=pair)
     timing = Timing()
-    win_rates = partial(timed_win_rates, router, timing=timing)
+    win_rates: Callable[[Sequence[str]], FloatArray] = partial(timed_win_rates, router, timing=timing)
     if args.journal:
         from pointsman.backends.evaluation.journal import WinRateJournal, router_key
 
-        win_rates = partial(WinRateJournal(args.journal).win_rates, win_rates, key=router_key(checkpoint, pair))
+        journal, key = WinRateJournal(args.journal), router_key(checkpoint, pair)
+        win_rates = partial(_journal_win_rates, journal, router, key, timing)
     n_prompts = 0
     source = mapped(args.input, args)
     with TableWriter(args.output) as output, progress_bar("prompts") as bar:
@@ -85,6 +90,16 @@ def timed_win_rates(router: Router, prompts: Sequence[str], timing: Timing) -> F
         rates = router.win_rates(prompts)
     timing.scoring_s += perf_counter() - started
     timing.n_prompts += len(prompts)
+    return rates
+
+
+def _journal_win_rates(
+    journal: "WinRateJournal", router: Router, key: str, timing: Timing, prompts: Sequence[str]
+) -> FloatArray:
+    started, before = perf_counter(), journal.n_computed
+    rates = journal.win_rates(router, prompts, key=key)
+    timing.scoring_s += perf_counter() - started
+    timing.n_prompts += journal.n_computed - before
     return rates
 
 

@@ -151,7 +151,7 @@ def test_repeated_prompts_are_merged_and_said(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "names", "message"),
     [
-        ([{"prompt": "p", "strong": 1, "weak": float("nan")}], {}, "weak is nan, wanted a finite number"),
+        ([{"prompt": "p", "strong": 1, "weak": float("nan")}], {}, "no prompt has scores of both"),
         ([{"prompt": "p", "strong": 7, "weak": 0}], {}, r"strong score is 7\.0 .*--scale"),
         ([{"prompt": "p", "strong": 1}], {}, "no column 'weak'; its columns are prompt, strong"),
         ([{"prompt": "p", "model": "a", "score": 1}], {}, "name the pair with --strong and --weak, of a"),
@@ -319,24 +319,26 @@ class Counting(RandomRouter):
 
 
 def test_a_run_that_was_cut_short_goes_on_where_it_stopped(tmp_path):
-    """Batches that are in the journal are not computed again, and a line that a crash cut off is."""
+    """Prompts that are in the journal are not computed again, in any batch, and a line that a crash cut off is."""
     batches, path = [["a", "b"], ["c"], ["d", "e"]], tmp_path / "rates.jsonl"
     first: Router = Counting(limit=2)
     journal = WinRateJournal(path)
     key = router_key(load_checkpoint("random"), ModelPair("a", "b"))
     with pytest.raises(KeyboardInterrupt):
-        [journal.win_rates(first.win_rates, batch, key=key) for batch in batches]
+        [journal.win_rates(first, batch, key=key) for batch in batches]
     with path.open("ab") as file:
-        file.write(b'{"batch": "cut o')
+        file.write(b'{"prompt": "cut o')
     again, rates = Counting(limit=9), []
     journal = WinRateJournal(path)
-    rates = [journal.win_rates(again.win_rates, batch, key=key) for batch in batches]
+    rates = [journal.win_rates(again, batch, key=key) for batch in batches]
     assert again.calls == 1 and journal.n_reused == 3
     third = Counting(limit=0)
     for batch, wanted in zip(batches, rates, strict=True):
-        assert WinRateJournal(path).win_rates(third.win_rates, batch, key=key).tolist() == wanted.tolist()
+        assert WinRateJournal(path).win_rates(third, batch, key=key).tolist() == wanted.tolist()
+    whole = WinRateJournal(path).win_rates(third, [prompt for batch in batches for prompt in batch], key=key)
+    assert whole.tolist() == [rate for each in rates for rate in each]
     with pytest.raises(KeyboardInterrupt):
-        WinRateJournal(path).win_rates(third.win_rates, ["a", "b"], key=key + "x")
+        WinRateJournal(path).win_rates(third, ["a", "b"], key=key + "x")
 
 
 def test_a_foreign_file_is_no_journal(tmp_path):

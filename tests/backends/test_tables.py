@@ -10,8 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pointsman.backends.data.labels import read_prompts
+from pointsman.backends.data.outcomes import read_outcomes
+from pointsman.backends.data.sources import Input
 from pointsman.backends.data.table_writer import TableWriter, write_table
-from pointsman.backends.data.tables import FORMATS, Table, count_rows, iter_batches, read_table
+from pointsman.backends.data.tables import FORMATS, Table, column_names, count_rows, iter_batches, read_table
 from pointsman.core.errors import DataError
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
@@ -65,16 +68,17 @@ def test_columns_and_their_types_are_kept(tmp_path):
         ("a.jsonl", b'{"prompt": "x"}\n{"prompt": \n', "line 2: not valid JSON"),
         ("a.jsonl", b'{"prompt": "x"}\n[1]\n', "line 2: is .* wanted a JSON object"),
         ("a.jsonl", b'{"prompt": "x"}\n{"prompt": "\xff"}\n', "line 2: byte 0xff is not UTF-8"),
-        ("a.json", b'{"prompt": "x"}', "wanted an array of objects"),
+        ("a.json", b'{"error": "x"}', "wanted an array of objects"),
+        ("a.json", b'"x"', "wanted an array of objects"),
         ("a.json", b'[{"prompt": "x"}, 3]', "row 2: is 3"),
         ("a.json", b"[" * 100000, "not valid JSON"),
         ("a.csv", b"prompt,score\nx,1\ny\n", "line 3: 1 fields, wanted 2"),
         ("a.csv", b"prompt,prompt\nx,y\n", "names a column twice"),
         ("a.csv", b"", "is empty, wanted a header"),
-        ("a.csv", b"prompt;score\nx;1\n", "header 'prompt;score' is separated by ';', wanted commas"),
+        ("a.csv.gz", b"\x1f\x8b no gzip", "damaged gzip file"),
         ("a.csv", b"prompt\nfine\nM\xfcnchen\n", "line 3: byte 0xfc is not UTF-8"),
         ("a.parquet", b"PAR1 this is none PAR1", "no readable parquet"),
-        ("a.txt", b"prompt", "wanted one of .parquet, .jsonl, .json, .csv"),
+        ("a.txt", b"prompt", "wanted one of .parquet, .jsonl, .ndjson, .json, .csv"),
     ],
 )
 def test_a_damaged_file_is_refused_with_its_row(tmp_path, name, content, message):
@@ -107,8 +111,8 @@ def test_scores_may_be_true_false_or_missing():
     table = Table({"score": [True, "False", " true ", "0.5", 3, None, " "]})
     assert table.scores("score").tolist()[:5] == [1, 0, 1, 0.5, 3]
     assert np.isnan(table.scores("score")[5:]).all()
-    with pytest.raises(DataError, match="row 2: score is 'NaN', wanted a finite number"):
-        Table({"score": ["1", "NaN"]}).scores("score")
+    with pytest.raises(DataError, match="row 2: score is 'inf', wanted a finite number"):
+        Table({"score": ["1", "inf"]}).scores("score")
 
 
 @pytest.mark.parametrize(
@@ -172,3 +176,95 @@ def test_a_folder_is_a_data_set(tmp_path):
     assert table.texts("prompt") == ["x", "y"]
     with pytest.raises(DataError, match=r"not a file .* or a data set that can be loaded"):
         read_table(tmp_path / "nothing")
+
+
+EXCEL = {
+    "semicolons.csv": "\ufeffprompt;strong;weak\r\na;1;0,5\r\nb;1;1\r\n",
+    "hint.csv": "sep=;\r\nprompt;strong;weak\r\na;1;0,5\r\nb;1;1\r\n",
+    "trailing.csv": "prompt,strong,weak,,\r\na,1,0.5,,\r\nb,1,1,,\r\n,,,,\r\n",
+    "blank.csv": "\r\nprompt,strong,weak\r\na,1,0.5\r\n\r\nb,1,1\r\n\r\n",
+    "tabs.tsv": "prompt\tstrong\tweak\na\t1\t0.5\nb\t1\t1\n",
+}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("name", EXCEL)
+def test_what_excel_writes_is_read(name, encoding, tmp_path):
+    """Separators, hints, marks, decimal commas, blank lines and empty columns of Excel give the same table."""
+    text = EXCEL[name] if encoding == "utf-8" else EXCEL[name].lstrip("\ufeff")
+    (tmp_path / name).write_bytes(text.encode(encoding))
+    table = read_table(tmp_path / name)
+    assert list(table.columns) == ["prompt", "strong", "weak"] and table.columns["prompt"] == ["a", "b"]
+    assert table.numbers("strong").tolist() == [1, 1] and table.numbers("weak").tolist() == [0.5, 1]
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), "", " ", "NaN", "NA", "N/A", "null", "None", "<NA>"])
+def test_a_missing_number_is_nan_however_it_is_written(missing):
+    """What libraries write for a missing number is missing, and no number for `numbers`."""
+    table = Table({"score": [1, missing]})
+    assert np.isnan(table.scores("score")).tolist() == [False, True]
+    with pytest.raises(DataError, match="row 2: score is"):
+        table.numbers("score")
+
+
+def test_a_column_that_only_late_rows_have_is_a_column(tmp_path):
+    """Every batch of JSON Lines has every column of the file, whichever row names it first."""
+    rows = [{"prompt": f"p{i}", **({"strong": 1} if i > 7 else {})} for i in range(10)]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert column_names(tmp_path / "t.jsonl") == ["prompt", "strong"]
+    parts = list(iter_batches(tmp_path / "t.jsonl", columns=["prompt", "strong"], batch_rows=4))
+    assert [list(part.columns) for part in parts] == [["prompt", "strong"]] * 3
+    assert read_table(tmp_path / "t.jsonl").columns["strong"] == [None] * 8 + [1, 1]
+    with TableWriter(tmp_path / "out.csv") as out:
+        for part in parts:
+            out.write(part)
+    assert len(read_table(tmp_path / "out.csv")) == 10
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet"])
+def test_half_an_emoji_is_written_and_read(suffix, tmp_path):
+    """A lone surrogate stops no format, and the prompt that is read again is the one that every embedder reads."""
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    path = tmp_path / f"t{suffix}"
+    write_table(Table({"prompt": ["draw \ud83d this", "a \ud83d\ude00"], "x": [["\ud83d"], []]}), path)
+    assert [p for _, part in read_prompts(path) for p in part] == ["draw  this", "a 😀"]
+
+
+TABLE = {"question": ["a", "b"], "performance": [0.5, None], "model_name": ["x", "y"]}
+
+
+def _frames():
+    yield TABLE
+    yield [dict(zip(TABLE, row, strict=True)) for row in zip(*TABLE.values(), strict=True)]
+    for name, make in (("pandas", "DataFrame"), ("polars", "DataFrame")):
+        try:
+            module = __import__(name)
+        except ImportError:
+            continue
+        yield getattr(module, make)(TABLE)
+    try:
+        import pyarrow
+    except ImportError:
+        return
+    yield pyarrow.table(TABLE)
+
+
+@pytest.mark.parametrize("frame", list(_frames()), ids=lambda frame: type(frame).__module__.partition(".")[0])
+def test_data_frames_are_tables(frame):
+    """DataFrames, pyarrow tables, columns and rows in memory are sources, under the names that an Input gives them."""
+    source = Input(frame, {"prompt": "question", "score": "performance", "model": "model_name"})
+    table = read_table(source, columns=["prompt", "model", "score"])
+    assert table.columns["prompt"] == ["a", "b"] and np.isnan(table.scores("score")).tolist() == [False, True]
+    assert len(read_outcomes(source)) == 1
+
+
+def test_a_folder_and_a_pattern_are_their_files_in_order(tmp_path):
+    """Files of a folder follow each other by name; a column that one lacks is missing there."""
+    (tmp_path / "b.jsonl").write_text('{"prompt": "b", "x": 1}\n')
+    (tmp_path / "a.csv").write_text("prompt\na\n")
+    (tmp_path / "readme.md").write_text("no table")
+    for source in (tmp_path, f"{tmp_path}/*"):
+        assert read_table(source).columns == {"prompt": ["a", "b"], "x": [None, 1]}
+    with pytest.raises(DataError, match="no table matches"):
+        read_table(f"{tmp_path}/*.tsv")

@@ -226,7 +226,7 @@ def test_win_rates_of_another_router_are_refused(tmp_path, capsys):
         ({"prompt": ["a"]}, ["--strong-share", "0.3"], "no column 'win_rate'; its columns are prompt"),
         ({"win_rate": [0.5]}, ["--max-loss", "0.1"], "no column 'strong'"),
         ({"win_rate": [0.1, 1.5]}, ["--strong-share", "0.3"], "row 2: win_rate is 1.5, wanted a number in [0, 1]"),
-        ({"win_rate": [0.1, None]}, ["--strong-share", "0.3"], "row 2: win_rate is None, wanted a finite number"),
+        ({"win_rate": [0.1, "x"]}, ["--strong-share", "0.3"], "row 2: win_rate is 'x', wanted a finite number"),
         ({"win_rate": [0.1], "strong": [7], "weak": [1]}, ["--max-loss", "0.1"], "strong holds 7, wanted [0, 1]"),
         ({"win_rate": [0.1], "strong": [1], "weak": [0]}, ["--max-loss", "0"], "max_loss is 0.0"),
         ({"win_rate": [0.1]}, ["--strong-share", "1.3"], "strong_share is 1.3"),

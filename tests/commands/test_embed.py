@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from pointsman.backends.data.sources import Input
 from pointsman.backends.embedders.files import embed_table, prompts_fingerprint, read_embeddings
 from pointsman.backends.embedders.static import StaticEmbedder
 from pointsman.core.arrays import Float32Array
@@ -235,10 +236,9 @@ def test_parquet_prompts_and_another_column_work(tmp_path):
     pq.write_table(pa.table({"question": PROMPTS}), tmp_path / "prompts.parquet")
     calls: list[tuple[int, int]] = []
     embed_table(
-        tmp_path / "prompts.parquet",
+        Input(tmp_path / "prompts.parquet", {"prompt": "question"}),
         tmp_path / "out.npy",
         EMBED,
-        column="question",
         batch_rows=10,
         progress=lambda done, total: calls.append((done, total)),
     )

@@ -21,7 +21,7 @@ from pointsman.core.arrays import Float32Array
 from pointsman.core.embedding import CANARIES, Embedder, EmbedderIdentity, check_canaries, check_embeddings
 from pointsman.core.errors import DataError, EmbedderMismatchError
 
-__all__ = ["EmbeddingRecord", "embed_table", "prompts_fingerprint", "read_embeddings"]
+__all__ = ["EmbeddingRecord", "embed_table", "prompts_fingerprint", "publish_embeddings", "read_embeddings"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -158,17 +158,27 @@ def _start(target: Path, file: io.BufferedRandom, record: EmbeddingRecord, done:
     """Leaves `file` with a header and the rows that are done, ready for the next."""
     header = _header(record)
     if not done:
-        content = {
-            "identity": asdict(record.identity),
-            "n_prompts": record.n_prompts,
-            "fingerprint": record.fingerprint,
-            "canaries": record.canaries.tolist(),
-        }
         file.write(header)
         file.flush()
-        target.with_suffix(".partial.json").write_text(json.dumps(content) + "\n", encoding="utf-8")
+        _write_record(target, record)
     file.truncate(len(header) + 4 * record.identity.dim * done)
     file.seek(0, io.SEEK_END)
+
+
+def publish_embeddings(target: Path, record: EmbeddingRecord) -> None:
+    """Puts the `.partial.npy` file beside `target`, which is complete, and its record in place of older ones."""
+    _write_record(target, record)
+    _publish(target)
+
+
+def _write_record(target: Path, record: EmbeddingRecord) -> None:
+    content = {
+        "identity": asdict(record.identity),
+        "n_prompts": record.n_prompts,
+        "fingerprint": record.fingerprint,
+        "canaries": record.canaries.tolist(),
+    }
+    target.with_suffix(".partial.json").write_text(json.dumps(content) + "\n", encoding="utf-8")
 
 
 def _publish(target: Path) -> None:

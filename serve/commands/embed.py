@@ -10,6 +10,7 @@ from typing import Any
 
 from pointsman.core.errors import ConfigError, DataError
 from pointsman.serve.commands.arguments import FORMATS_HELP, add_column_arguments, mapped
+from pointsman.serve.commands.on_ray import add_engine_arguments, embed_on_ray
 from pointsman.serve.commands.progress import progress_bar
 
 __all__ = ["add_arguments", "run"]
@@ -34,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache", help="SQLite file of embeddings already paid for, for openai/<model>")
     parser.add_argument("--device", help="where torch computes, for sentence-transformers")
     parser.add_argument("--json", action="store_true", help="print the record and times as JSON")
+    add_engine_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -41,6 +43,8 @@ def run(args: argparse.Namespace) -> int:
     from pointsman.backends.embedders import resolve_embedder
     from pointsman.backends.embedders.files import embed_table
 
+    if args.engine == "ray":
+        return embed_on_ray(args, _options(args))
     embed = resolve_embedder(args.embedder, **_options(args))
     started = perf_counter()
     with progress_bar("prompts") as bar:

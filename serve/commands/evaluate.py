@@ -16,6 +16,7 @@ from pointsman.core.errors import DataError, MissingExtraError
 from pointsman.core.pair import ModelPair
 from pointsman.serve.checkpoints.load import load_checkpoint, load_router
 from pointsman.serve.commands.arguments import add_column_arguments, mapped
+from pointsman.serve.commands.on_ray import add_engine_arguments, win_rates_on_ray
 from pointsman.serve.commands.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--figure", metavar="FILE", help=f"draw the curves; format by suffix ({', '.join(_FIGURES)})")
     add("--html", metavar="FILE", help="write a report in one file")
     add("--json", action="store_true", help="print everything as JSON")
+    add_engine_arguments(parser, folders=False)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -137,6 +139,11 @@ def _win_rates(
                 continue
             checkpoint = checkpoints[name]
             pair = _pair_for(checkpoint, outcomes.pair)
+            if args.engine == "ray":
+                options = {"address": args.address, "n_actors": args.actors}
+                rates = win_rates_on_ray(outcomes.prompts, name, pair, batch=_BATCH, **options)
+                found[_unused(Path(name).name, found)] = rates
+                continue
             router, key = load_router(checkpoint, pair=pair), router_key(checkpoint, pair)
             task = bar.add_task(f"Scoring with {name}", total=len(outcomes))
             parts = []

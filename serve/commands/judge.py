@@ -12,6 +12,7 @@ from typing import Any
 from pointsman.core.errors import DataError
 from pointsman.core.prices import Price
 from pointsman.serve.commands.arguments import FORMATS_HELP, add_column_arguments, mapped
+from pointsman.serve.commands.on_ray import add_engine_arguments
 from pointsman.serve.commands.progress import progress_bar
 from pointsman.serve.judging.judge import Judging, JudgingReport, estimate_cost_usd, judge_prompts
 
@@ -41,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--journal", help="file of paid calls, to go on after a stop (default: OUTPUT.journal)")
     parser.add_argument("--estimate", action="store_true", help="print the estimated cost and stop")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    add_engine_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -50,6 +52,10 @@ def run(args: argparse.Namespace) -> int:
     from pointsman.backends.data.tables import Table
 
     judging, parameters = _read_judging(args)
+    if args.engine == "ray":
+        from pointsman.serve.commands.judge_on_ray import judge_on_ray
+
+        return judge_on_ray(args, judging, parameters)
     writer = TableWriter(args.output)  # refuses an unknown format before a call is paid for
     read = (prompt for _, part in read_prompts(mapped(args.input, args)) for prompt in part)
     prompts = list(dict.fromkeys(prompt for prompt in read if prompt.strip()))

@@ -15,6 +15,7 @@ from pointsman.core.pair import ModelPair
 from pointsman.core.router import EmbeddingRouter, Router
 from pointsman.serve.checkpoints.load import load_checkpoint, load_router
 from pointsman.serve.commands.arguments import FORMATS_HELP, add_column_arguments, mapped
+from pointsman.serve.commands.on_ray import add_engine_arguments, score_on_ray
 from pointsman.serve.commands.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -43,10 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weak", help="score for this model of the checkpoint as the weak one")
     parser.add_argument("--journal", metavar="FILE", help="keep win rates here, so that a run cut short can go on")
     parser.add_argument("--json", action="store_true", help="print counts and times as JSON")
+    add_engine_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Scores the file batch by batch; memory does not grow with its length."""
+    if args.engine == "ray":
+        checkpoint = load_checkpoint(args.router)
+        return score_on_ray(args, ModelPair(args.strong or checkpoint.pair.strong, args.weak or checkpoint.pair.weak))
     from pointsman.backends.data.labels import read_prompts
     from pointsman.backends.data.table_writer import TableWriter
     from pointsman.backends.data.tables import count_rows

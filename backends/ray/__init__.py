@@ -1,0 +1,1 @@
+"""Work on many prompts on a Ray cluster; only modules here import ray."""

@@ -27,6 +27,7 @@ COMMANDS = {
     "usage": "requests, tokens and dollars by day, model, key or policy, and what routing saved",
     "export-battles": "what users and judges said of answers, as data to train on",
     "keys": "make, list and revoke access keys of the server",
+    "extproc": "decide for Envoy which model answers, as its external processor",
     "judge": "battles between two models on your prompts, judged by a third",
 }
 

@@ -39,31 +39,26 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _decide(args: argparse.Namespace) -> tuple[Decision, dict[str, Any] | None]:
-    """The decision of a server with this configuration, and the explanation if one is asked for."""
-    import asyncio
+    """The decision, and the explanation if one is asked for."""
+    from dataclasses import replace
 
+    from pointsman.core.pair import ModelPair
     from pointsman.serve.config.load import make_config, read_values
-    from pointsman.serve.engine.engine import Engine
-    from pointsman.serve.engine.explain import Explainer
-    from pointsman.serve.protocols.model_field import AUTO, ROUTER_PREFIX
-    from pointsman.serve.protocols.requests import ChatRequest
-    from pointsman.serve.request.context import RequestContext
-    from pointsman.serve.store.url import holds_a_store
+    from pointsman.serve.policy.served_router import serve_router
+    from pointsman.serve.protocols.model_field import ModelField
 
     values = read_values(args.config) if args.config else {}
     config = make_config(values, routers=[args.router] if args.router else None, source=args.config or "command line")
-    if config.store is not None and not holds_a_store(config.store.url):
-        config = config.model_copy(update={"store": None, "shadow": None})  # asking makes no database file
-    engine = Engine(config)
-    field = AUTO
-    if args.threshold is not None:
-        field = f"{ROUTER_PREFIX}{next(iter(engine.routers))}-{args.threshold}"
-    elif args.strong_share is not None:
-        field = f"{ROUTER_PREFIX}{next(iter(engine.routers))}-{100.0 * args.strong_share:.10g}pct"
-    document = {"model": field, "messages": [{"role": "user", "content": args.prompt}]}
-    context = RequestContext(ChatRequest(b"", document, field, False, args.prompt), dry_run=True)
-    decision = asyncio.run(engine.decide_alone(context))
+    name, router_config = next(iter(config.routers.items()))
+    served = serve_router(name, router_config)
+    threshold = served.threshold(ModelField(name, args.threshold, args.strong_share))
+    pair = ModelPair(config.strong or "strong", config.weak or "weak")
+    decision = replace(served.router.route(args.prompt, threshold, pair), router=name)
     if not args.explain:
         return decision, None
-    explainer = Explainer(engine.routers, engine.pair, engine.price_list, drift=engine.state.drift)
-    return decision, explainer.explain(decision, prompt=args.prompt, embedding=context.embedding)
+    from pointsman.serve.engine.explain import Explainer
+    from pointsman.serve.money.price_list import read_price_list
+
+    reading = served.router.read(args.prompt)
+    explainer = Explainer({name: served}, pair, read_price_list(config))
+    return decision, explainer.explain(decision, prompt=args.prompt, embedding=reading.embedding)

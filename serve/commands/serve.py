@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pointsman.serve.config import Config
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["add_arguments", "bind", "exposure", "run", "server_url"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +64,7 @@ def _serve(args: argparse.Namespace) -> int:
         workers=args.workers,
     )
     engine = build_engine(options)
-    if problem := _exposure(engine.config, allowed=args.no_keys):
+    if problem := exposure(engine.config, allowed=args.no_keys):
         print(f"pointsman serve: {problem}", file=sys.stderr)
         return 2
     if engine.config.server.keys_file is not None:
@@ -80,13 +80,13 @@ def _serve(args: argparse.Namespace) -> int:
         return 0
     config, routers, alone = engine.config, list(engine.routers), engine if args.workers == 1 else None
     del engine  # its weights are not held for nothing where workers have their own
-    with _bind(config) as listener:
+    with bind(config) as listener:
         _announce(config, listener, routers=routers)
         run_server(config, options, listener, alone)
     return 0
 
 
-def _exposure(config: "Config", *, allowed: bool) -> str | None:
+def exposure(config: "Config", *, allowed: bool) -> str | None:
     """What is wrong with serving at this address without keys; None if nothing is."""
     host = config.server.host
     if allowed or config.server.asks_for_keys or host in ("127.0.0.1", "::1", "localhost"):
@@ -97,7 +97,8 @@ def _exposure(config: "Config", *, allowed: bool) -> str | None:
     )
 
 
-def _bind(config: "Config") -> socket.socket:
+def bind(config: "Config") -> socket.socket:
+    """A listening socket at the configured address."""
     host, port = config.server.host, config.server.port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -107,9 +108,14 @@ def _bind(config: "Config") -> socket.socket:
         raise OSError(f"cannot listen on {host} port {port}: {said}; choose another with --port") from error
 
 
-def _announce(config: "Config", listener: socket.socket, *, routers: list[str]) -> None:
+def server_url(listener: socket.socket) -> str:
+    """The URL that a server on this socket has, without a path."""
     host, port = listener.getsockname()[:2]
-    url = f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _announce(config: "Config", listener: socket.socket, *, routers: list[str]) -> None:
+    url = f"{server_url(listener)}/v1"
     lines = [f"Pointsman serves {url} with {', '.join(f'router-{name}' for name in routers)}"]
     if config.strong is None:
         lines += [

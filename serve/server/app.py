@@ -1,6 +1,6 @@
 """The HTTP server as an ASGI application."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from starlette.types import ASGIApp
@@ -21,7 +21,7 @@ from pointsman.serve.protocols.surfaces import CHAT, COUNT_TOKENS, EMBEDDINGS, M
 from pointsman.serve.server.endpoints.completions import Completions
 from pointsman.serve.server.endpoints.health import Health, MetricsText, Ready
 from pointsman.serve.server.fast_path import Dispatch
-from pointsman.serve.server.hot_swap import Application
+from pointsman.serve.server.hot_swap import Application, Companion
 from pointsman.serve.server.reload import Reloader
 
 __all__ = ["create_app"]
@@ -33,7 +33,11 @@ _HEADERS = ("model", "router", "win-rate", "threshold", "policy", "reason", "cha
 
 
 def create_app(
-    config: Config | None = None, *, engine: Engine | None = None, reloader: Reloader | None = None
+    config: Config | None = None,
+    *,
+    engine: Engine | None = None,
+    reloader: Reloader | None = None,
+    companions: Sequence[Companion] = (),
 ) -> Application:
     """The ASGI application; its engine starts and closes with it.
 
@@ -41,6 +45,7 @@ def create_app(
         config: what to serve; the bundled router before the stand-ins if None.
         engine: an engine that was made already, instead of one made from `config`.
         reloader: has further engines take over; this one stays if None.
+        companions: run beside it, from before its first request until after its last.
 
     Raises:
         ConfigError: a model or router cannot be resolved.
@@ -51,7 +56,8 @@ def create_app(
     guard = _guard(engine, metrics)
     if reloader is not None:
         reloader.observe(metrics.reloaded)
-    return Application(engine, lambda current: _routes(current, metrics, guard), reloader)
+    every = (*((reloader,) if reloader is not None else ()), *companions)
+    return Application(engine, lambda current: _routes(current, metrics, guard), *every)
 
 
 def _routes(engine: Engine, metrics: Metrics, ask_for_key: Callable[[ASGIApp], ASGIApp] | None) -> ASGIApp:

@@ -46,15 +46,15 @@ class _Serving:
 class Application:
     """Hands requests to the current engine, and lets another one take over without losing any."""
 
-    def __init__(self, engine: Engine, routes: Callable[[Engine], ASGIApp], companion: Companion | None = None) -> None:
+    def __init__(self, engine: Engine, routes: Callable[[Engine], ASGIApp], *companions: Companion) -> None:
         """Serves nothing before its lifespan has begun.
 
         Args:
             routes: makes the application that answers with one engine.
-            companion: started and closed with this.
+            companions: started and closed with this, in their order and the other way round.
         """
         self._routes = routes
-        self._companion = companion
+        self._companions = companions
         self._current = _Serving(engine, routes(engine))
         self._finishing: set[asyncio.Task[None]] = set()
 
@@ -120,9 +120,9 @@ class Application:
             closing.push_async_callback(memory.close)
             await self.engine.start()
             closing.push_async_callback(self._close_engines)
-            if self._companion is not None:
-                await self._companion.start(self)
-                closing.push_async_callback(self._companion.close)
+            for companion in self._companions:
+                await companion.start(self)
+                closing.push_async_callback(companion.close)
             yield
 
     async def _close_engines(self) -> None:

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -29,7 +30,7 @@ from pointsman.serve.engine.engine import Engine
 from pointsman.serve.observers.request_log import set_up_logging
 from pointsman.serve.server.app import create_app
 from pointsman.serve.server.connection_limits import limit_heads
-from pointsman.serve.server.hot_swap import Application
+from pointsman.serve.server.hot_swap import Application, Companion
 from pointsman.serve.server.reload import Reloader, Source
 from pointsman.serve.server.supervisor import Supervisor
 
@@ -109,11 +110,18 @@ def create_worker_app() -> Application:
     return _application(engine, options)
 
 
-def run_server(config: Config, options: LaunchOptions, listener: socket.socket, engine: Engine | None) -> None:
+def run_server(
+    config: Config,
+    options: LaunchOptions,
+    listener: socket.socket,
+    engine: Engine | None,
+    companions: Sequence[Companion] = (),
+) -> None:
     """Serves on `listener` until SIGINT or SIGTERM.
 
     Args:
         engine: serves in this process; None has worker processes make their own.
+        companions: run beside the application in this process; worker processes have none.
     """
     set_up_logging(config.server.log)
     server = config.server
@@ -125,7 +133,8 @@ def run_server(config: Config, options: LaunchOptions, listener: socket.socket, 
     doors = [listener, *(listener.dup() for _ in range(_DOORS - 1))]
     if engine is not None:
         signal.signal(signal.SIGTERM, _end)
-        uvicorn.Server(uvicorn.Config(_application(engine, options), **settings)).run(sockets=doors)
+        application = _application(engine, options, companions)
+        uvicorn.Server(uvicorn.Config(application, **settings)).run(sockets=doors)
         return
     gc.enable()
     gc.collect()  # the engine that was built to see whether it can be: its weights are nobody's here
@@ -137,12 +146,13 @@ def run_server(config: Config, options: LaunchOptions, listener: socket.socket, 
         Supervisor(uvicorn.Config(_FACTORY, factory=True, workers=options.workers, **settings), doors).run()
 
 
-def _application(engine: Engine, options: LaunchOptions) -> Application:
+def _application(engine: Engine, options: LaunchOptions, companions: Sequence[Companion] = ()) -> Application:
     path = Path(options.config) if options.config else None
     gc.freeze()  # what is loaded now mostly stays: no need to go through it, now or ever
     gc.set_threshold(*_COLLECTIONS)
     gc.enable()
-    return create_app(engine=engine, reloader=Reloader(Source(options.read_config, partial(_build, options), path)))
+    reloader = Reloader(Source(options.read_config, partial(_build, options), path))
+    return create_app(engine=engine, reloader=reloader, companions=companions)
 
 
 def _build(options: LaunchOptions, config: Config, previous: Engine | None) -> Engine:

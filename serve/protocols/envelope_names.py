@@ -14,11 +14,13 @@ __all__ = [
     "BEGINNINGS",
     "CONTINUES",
     "ENDINGS",
+    "ENDING_SIGNS",
     "FILE_FENCE",
     "FILLS",
     "FIRST",
     "LAST",
     "LINES",
+    "LINE_SIGNS",
     "OWN",
     "REQUEST",
     "RETRIEVED",
@@ -119,6 +121,9 @@ LINES = re.compile(
     r"|New (?:instructions for task continuation|message to respond to)[^\n]{0,120}:"
     r"|</?image\b[^>\n]{0,300}>|x-anthropic-billing-header:[^\n]*)$"
 )
+# Without one of these in it a text has no such line, which is sooner seen.
+ENDING_SIGNS = ("#", "To suggest changes to a file", "Here is the content of")
+LINE_SIGNS = ("[Request interrupted", "The user ", "New instructions for", "New message to", "image", "x-anthropic-billing-header")
 RULES_FILE = re.compile(r"\s*# [\w.-]+\.md instructions for [^\n]*\s*<INSTRUCTIONS>.*?</INSTRUCTIONS>", re.DOTALL)
 REQUEST = re.compile(
     r"(?m)^#{1,3} (?:My|User'?s?) (?:request|question|query|message|prompt)(?: for [\w ]{1,30})?:?[ \t]*$"

@@ -24,10 +24,12 @@ from pointsman.serve.protocols.envelope_names import (
     ASKED,
     ATTACHED,
     BEGINNINGS,
+    ENDING_SIGNS,
     ENDINGS,
     FILE_FENCE,
     FIRST,
     LAST,
+    LINE_SIGNS,
     LINES,
     OWN,
     REQUEST,
@@ -104,20 +106,29 @@ def read_text(text: str, *, nested: bool = False) -> Reading:
 
 def _without_sections(text: str) -> tuple[str, list[str]]:
     left_out = []
+    if text.lstrip().startswith("#"):
+        text, left_out = _after_headings(text)
+    if any(sign in text for sign in ENDING_SIGNS) and (found := ENDINGS.search(text)):
+        text = text[: found.start()]
+        left_out.append(found[0].strip("# \n")[:40])
+    if any(sign in text for sign in LINE_SIGNS) and (kept := LINES.sub("", text)) != text:
+        text = kept
+        left_out.append("client's lines")
+    return text, left_out
+
+
+def _after_headings(text: str) -> tuple[str, list[str]]:
+    left_out = []
     if found := RULES_FILE.match(text):
         text = text[found.end() :]
         left_out.append("rules file")
     if (found := RETRIEVED.match(text)) and text[found.end() :].strip():
         text = text[found.end() :]
         left_out.append("retrieved context")
-    if text.lstrip().startswith("#") and (found := REQUEST.search(text)) and text[: found.start()].strip():
+    if (found := REQUEST.search(text)) and text[: found.start()].strip():
         text = text[found.end() :]
         left_out.append("headings before the request")
-    if found := ENDINGS.search(text):
-        text = text[: found.start()]
-        left_out.append(found[0].strip("# \n")[:40])
-    kept = LINES.sub("", text)
-    return kept, left_out if kept == text else [*left_out, "client's lines"]
+    return text, left_out
 
 
 def _without_files(text: str) -> str:

@@ -1,27 +1,25 @@
 """Reads a chat request: only `model`, `messages` and `stream` are looked at, everything else is the upstream's."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import orjson
 
 from pointsman.serve.http.errors import RequestError
 from pointsman.serve.protocols.model_field import AUTO
+from pointsman.serve.protocols.task import TEXT_PARTS, Task, read_prompt, read_task
 
 __all__ = [
     "ChatRequest",
-    "prompt_text",
     "read_chat",
     "read_embeddings",
-    "read_messages",
     "read_object",
     "read_question",
     "read_responses",
 ]
 
-_TEXT_PARTS = ("text", "input_text")
 _MAX_DEPTH = 300  # levels of arrays and objects: whatever goes through a document recursively gets to its end
 _MAX_MODEL = 300  # characters of a model field: it is remembered, and repeated in messages
 _TOO_DEEP = f"the body is nested too deeply, wanted at most {_MAX_DEPTH} levels"
@@ -36,7 +34,8 @@ class ChatRequest:
         document: the same, parsed.
         model: the `model` field.
         stream: whether an event stream is wanted.
-        prompt: text of the last user turn; "" where it has none.
+        prompt: what its user asked, which it is routed by; "" where there is no text.
+        task: the same, with where it stands and what was left out.
     """
 
     body: bytes
@@ -44,38 +43,29 @@ class ChatRequest:
     model: str
     stream: bool
     prompt: str
+    task: Task = field(default_factory=lambda: Task(""))
 
 
 def read_chat(body: bytes) -> ChatRequest:
-    """The chat request in a JSON body.
+    """The request of chat completions, or of Anthropic's Messages API, in a JSON body.
 
     Raises:
         RequestError: 400, naming the parameter, its value and what was wanted.
     """
     document = read_object(body)
-    return ChatRequest(body, document, _model(document), _stream(document), prompt_text(document))
-
-
-def read_messages(body: bytes) -> ChatRequest:
-    """The request of Anthropic's Messages API in a JSON body.
-
-    Its prompt is the text of the last user turn that holds more than tools' results: those are not what was asked.
-
-    Raises:
-        RequestError: 400, naming the parameter, its value and what was wanted.
-    """
-    document = read_object(body)
-    return ChatRequest(body, document, _model(document), _stream(document), prompt_text(document, is_asked=_is_asked))
+    model, stream = _model(document), _stream(document)
+    return _request(body, document, model, stream, _messages_task(document))
 
 
 def read_responses(body: bytes) -> ChatRequest:
-    """The request of the Responses API in a JSON body; its prompt is `input`, or the last user item's text.
+    """The request of the Responses API in a JSON body.
 
     Raises:
         RequestError: 400, naming the parameter, its value and what was wanted.
     """
     document = read_object(body)
-    return ChatRequest(body, document, _model(document), _stream(document), _input_text(document))
+    model, stream = _model(document), _stream(document)
+    return _request(body, document, model, stream, _input_task(document))
 
 
 def read_embeddings(body: bytes) -> ChatRequest:
@@ -89,7 +79,7 @@ def read_embeddings(body: bytes) -> ChatRequest:
 
 
 def read_question(body: bytes) -> ChatRequest:
-    """The request for a decision in a JSON body: a chat request, or {"prompt": ...}; `model` may be left out.
+    """The request for a decision in a JSON body: of any of the three APIs, or {"prompt": ...}; `model` may be left out.
 
     Raises:
         RequestError: 400, naming the parameter, its value and what was wanted.
@@ -97,11 +87,16 @@ def read_question(body: bytes) -> ChatRequest:
     document = read_object(body)
     model = _model(document) if "model" in document else AUTO
     if "prompt" not in document:
-        return ChatRequest(body, document, model, False, prompt_text(document))
+        task = _input_task(document) if "input" in document else _messages_task(document)
+        return _request(body, document, model, False, task)
     if not isinstance(document["prompt"], str) or "messages" in document:
         problem = "together with messages" if "messages" in document else _shown(document, "prompt")
         raise RequestError(f"prompt is {problem}, wanted either prompt, a string, or messages", param="prompt")
-    return ChatRequest(body, document, model, False, _clean(document["prompt"]))
+    return _request(body, document, model, False, read_prompt(document["prompt"]))
+
+
+def _request(body: bytes, document: dict[str, Any], model: str, stream: bool, task: Task) -> ChatRequest:
+    return ChatRequest(body, document, model, stream, _clean(task.text), task)
 
 
 def read_object(body: bytes) -> dict[str, Any]:
@@ -138,17 +133,19 @@ def _stream(document: Mapping[str, Any]) -> bool:
     return bool(stream)
 
 
-def _input_text(document: Mapping[str, Any]) -> str:
+def _input_task(document: Mapping[str, Any]) -> Task:
     given = document.get("input")
     if given is None or isinstance(given, str):
-        return _content_text(given, "input")
+        return read_task(document)
     if not isinstance(given, list):
         raise RequestError(f"input is {_brief(given)}, wanted a string or an array of items", param="input")
     for i, item in enumerate(given):
         if not isinstance(item, dict):
             raise RequestError(f"input[{i}] is {_brief(item)}, wanted an object", param=f"input[{i}]")
     last = next((i for i in reversed(range(len(given))) if given[i].get("role") == "user"), None)
-    return "" if last is None else _content_text(given[last].get("content"), f"input[{last}].content")
+    if last is not None:
+        _check_content(given[last].get("content"), f"input[{last}].content")
+    return read_task(document)
 
 
 def _model(document: Mapping[str, Any]) -> str:
@@ -165,15 +162,8 @@ def _model(document: Mapping[str, Any]) -> str:
     return model
 
 
-def prompt_text(document: Mapping[str, Any], *, is_asked: Callable[[Mapping[str, Any]], bool] | None = None) -> str:
-    """Text of the last user turn, its text parts joined by newlines; of the last turn where no turn is the user's.
-
-    Args:
-        is_asked: whether a turn counts as the user's; by its role if None.
-
-    Raises:
-        RequestError: 400 where `messages` is not a non-empty array of messages with roles.
-    """
+def _messages_task(document: Mapping[str, Any]) -> Task:
+    """What the last user turn asks; the text of the last turn where no turn is the user's."""
     messages = document.get("messages")
     if not isinstance(messages, list) or not messages:
         raise RequestError(
@@ -187,47 +177,27 @@ def prompt_text(document: Mapping[str, Any], *, is_asked: Callable[[Mapping[str,
                 f"messages[{i}] is {_brief(message)}, wanted an object with a role and a content",
                 param=f"messages[{i}]",
             )
-    is_asked = is_asked or _is_users
-    last = next((i for i in reversed(range(len(messages))) if is_asked(messages[i])), len(messages) - 1)
-    return _content_text(messages[last].get("content"), f"messages[{last}].content")
+    last = next((i for i in reversed(range(len(messages))) if messages[i]["role"] == "user"), None)
+    read = len(messages) - 1 if last is None else last
+    _check_content(messages[read].get("content"), f"messages[{read}].content")
+    return read_task(document if last is not None else {"messages": [{**messages[read], "role": "user"}]})
 
 
-def _is_users(message: Mapping[str, Any]) -> bool:
-    return bool(message["role"] == "user")
-
-
-def _is_asked(message: Mapping[str, Any]) -> bool:
-    """Whether a turn of the Messages API is the user's own, and not the results of tools alone."""
-    content = message.get("content")
-    results = isinstance(content, list) and all(isinstance(p, dict) and p.get("type") == "tool_result" for p in content)
-    return _is_users(message) and not (content and results)
-
-
-def _content_text(content: object, where: str) -> str:
-    if content is None:
-        return ""
-    if isinstance(content, str):
-        return _clean(content)
+def _check_content(content: object, where: str) -> None:
+    if content is None or isinstance(content, str):
+        return
     if not isinstance(content, list):
         raise RequestError(f"{where} is {_brief(content)}, wanted a string or an array of parts", param=where)
-    return _clean("\n".join(_texts(content, where)))
-
-
-def _texts(parts: Sequence[object], where: str) -> list[str]:
-    texts = []
-    for i, part in enumerate(parts):
+    for i, part in enumerate(content):
         if not isinstance(part, dict) or not isinstance(part.get("type"), str):
             raise RequestError(
                 f'{where}[{i}] is {_brief(part)}, wanted a part such as {{"type": "text", "text": "Hello"}}',
                 param=f"{where}[{i}]",
             )
-        if part["type"] in _TEXT_PARTS:
-            if not isinstance(part.get("text"), str):
-                raise RequestError(
-                    f"{where}[{i}].text is {_brief(part.get('text'))}, wanted a string", param=f"{where}[{i}].text"
-                )
-            texts.append(part["text"])
-    return texts
+        if part["type"] in TEXT_PARTS and not isinstance(part.get("text"), str):
+            raise RequestError(
+                f"{where}[{i}].text is {_brief(part.get('text'))}, wanted a string", param=f"{where}[{i}].text"
+            )
 
 
 def _clean(text: str) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pointsman.serve.protocols.anthropic_stream import MessagesStream
 from pointsman.serve.protocols.openai_streams import ChatStream, EventStream, ResponsesStream
-from pointsman.serve.protocols.requests import ChatRequest, read_chat, read_embeddings, read_messages, read_responses
+from pointsman.serve.protocols.requests import ChatRequest, read_chat, read_embeddings, read_responses
 
 __all__ = ["CHAT", "COUNT_TOKENS", "EMBEDDINGS", "MESSAGES", "RESPONSES", "Surface"]
 
@@ -32,5 +32,5 @@ class Surface:
 CHAT = Surface("/chat/completions", read_chat, ChatStream)
 RESPONSES = Surface("/responses", read_responses, ResponsesStream)
 EMBEDDINGS = Surface("/embeddings", read_embeddings, ChatStream, routed=False)
-MESSAGES = Surface("/messages", read_messages, MessagesStream)
-COUNT_TOKENS = Surface("/messages/count_tokens", read_messages, MessagesStream, charged=False)
+MESSAGES = Surface("/messages", read_chat, MessagesStream)
+COUNT_TOKENS = Surface("/messages/count_tokens", read_chat, MessagesStream, charged=False)

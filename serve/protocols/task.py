@@ -13,9 +13,9 @@ from typing import Any
 from pointsman.serve.protocols.envelope_names import CONTINUES, FILLS
 from pointsman.serve.protocols.envelopes import Reading, read_text
 
-__all__ = ["Task", "read_prompt", "read_task"]
+__all__ = ["TEXT_PARTS", "Task", "read_prompt", "read_task"]
 
-_TEXT_PARTS = ("text", "input_text")
+TEXT_PARTS = ("text", "input_text")
 _RESET = "I switched to a new code base"  # before it, a client shows examples of turns
 _CHOICE = re.compile(r"(?:(?:option|choice|number|no\.?|#)\s*)?(?:\d{1,2}|[a-h])[.)]?", re.IGNORECASE)
 _TYPED = re.compile(r"(?m)^<(?:feedback|user_message|answer)>")  # by the user, after a tool's result
@@ -118,5 +118,5 @@ def _texts(content: object) -> Iterator[tuple[str, bool]]:
         yield content, False
     elif isinstance(content, Sequence):
         for part in content:
-            if isinstance(part, Mapping) and part.get("type") in _TEXT_PARTS and isinstance(part.get("text"), str):
+            if isinstance(part, Mapping) and part.get("type") in TEXT_PARTS and isinstance(part.get("text"), str):
                 yield part["text"], part.get("cache_control") is not None

@@ -12,7 +12,7 @@ from pointsman.serve import create_app
 from pointsman.serve.auth.keys import new_key, write_keys
 from pointsman.serve.config.load import make_config
 from pointsman.serve.http.errors import RequestError
-from pointsman.serve.protocols.requests import read_messages
+from pointsman.serve.protocols.requests import read_chat
 
 from support.messages_upstream import MessagesUpstream
 from support.processes import wait_until
@@ -237,7 +237,7 @@ def test_stand_ins_answer_messages():
 
 
 def prompt_of(*messages: dict) -> str:
-    return read_messages(json.dumps({"model": "auto", "messages": messages}).encode()).prompt
+    return read_chat(json.dumps({"model": "auto", "messages": messages}).encode()).prompt
 
 
 def test_the_prompt_is_what_the_user_asked():
@@ -252,4 +252,4 @@ def test_the_prompt_is_what_the_user_asked():
     assert prompt_of(asked, assistant, both) == "and now?"
     assert prompt_of({"role": "user", "content": [result]}) == ""
     with pytest.raises(RequestError, match="messages is missing"):
-        read_messages(b'{"model": "auto"}')
+        read_chat(b'{"model": "auto"}')

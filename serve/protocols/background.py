@@ -1,0 +1,83 @@
+"""Work that agents and chat front ends have done behind their users' backs: titles, topics, tags, commit messages.
+
+It needs no strong model. It is known by what its client says of it: in the system prompt, or in first words that only
+clients use. A user who asks for a title says it in other words, or has tools offered with it.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pointsman.serve.protocols.turns import turns_of
+
+__all__ = ["background_work"]
+
+_SEARCHED = 2_000  # characters: what it is for stands at the beginning
+_KINDS = (
+    (
+        "title",
+        r"\btitle generator\b|\bgenerates? (?:a|an|the)?[^.\n]{0,60}\btitle\b|\d+-\d+ word title"
+        r"|summarize this coding conversation in under|sentence-case title|\bcreate a (?:short|concise|brief) title",
+    ),
+    ("topic", r"analyze if this message indicates a new conversation topic|\bgenerates? [^.\n]{0,30}\btags\b"),
+    (
+        "commit message",
+        r"generates? concise, one-line git commit messages|\bwrite a (?:short |concise )?commit message",
+    ),
+    ("command prefix", r"process (?:bash|shell) commands that an ai coding agent wants to run"),
+)
+_FIRST_WORDS = (
+    (
+        "title",
+        r"please write a \d+-\d+ word title|generate a title for this conversation"
+        r"|### task:\s+generate a concise, [^.\n]{0,40}title"
+        r"|(?:please )?(?:provide|generate) a concise, 5-word-or-less title",
+    ),
+    ("topic", r"### task:\s+generate 1-3 broad tags|### task:\s+suggest 3-5 relevant follow-up"),
+    ("search query", r"### task:\s+analyze the chat history to determine the necessity of generating search queries"),
+)
+_SYSTEM = [(kind, re.compile(pattern, re.IGNORECASE)) for kind, pattern in _KINDS]
+_USER = [(kind, re.compile(r"\s*(?:" + pattern + ")", re.IGNORECASE)) for kind, pattern in _FIRST_WORDS]
+
+
+def background_work(document: Mapping[str, Any]) -> str | None:
+    """What kind of background work a request is, e.g. "title"; None where it is its user's own."""
+    if document.get("tools") or document.get("functions"):
+        return None
+    if document.get("max_tokens") == 1 or document.get("max_completion_tokens") == 1:
+        return "probe"
+    for text in _instructions(document):
+        if (kind := _kind(_SYSTEM, text[:_SEARCHED], search=True)) is not None:
+            return kind
+    for text in _last_said(document):
+        if (kind := _kind(_USER, text[:_SEARCHED], search=False)) is not None:
+            return kind
+    return None
+
+
+def _kind(patterns: list[tuple[str, re.Pattern[str]]], text: str, *, search: bool) -> str | None:
+    return next((kind for kind, pattern in patterns if (pattern.search if search else pattern.match)(text)), None)
+
+
+def _instructions(document: Mapping[str, Any]) -> Iterator[str]:
+    for name in ("system", "instructions"):
+        yield from _texts(document.get(name))
+    for turn in turns_of(document)[:2]:
+        if isinstance(turn, Mapping) and turn.get("role") in ("system", "developer"):
+            yield from _texts(turn.get("content"))
+
+
+def _last_said(document: Mapping[str, Any]) -> Iterator[str]:
+    """The user's turns; few requests of this kind have more than one or two."""
+    yield from _texts(document.get("input"))
+    for turn in turns_of(document)[:3]:
+        if isinstance(turn, Mapping) and turn.get("role") == "user":
+            yield from _texts(turn.get("content"))
+
+
+def _texts(content: object) -> Iterator[str]:
+    if isinstance(content, str):
+        yield content
+    for part in content if isinstance(content, list) else ():
+        if isinstance(part, Mapping) and isinstance(part.get("text"), str):
+            yield part["text"]

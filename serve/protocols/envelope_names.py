@@ -123,7 +123,7 @@ LINES = re.compile(
 )
 # Without one of these in it a text has no such line, which is sooner seen.
 ENDING_SIGNS = ("#", "To suggest changes to a file", "Here is the content of")
-LINE_SIGNS = ("[Request interrupted", "The user ", "New instructions for", "New message to", "image", "x-anthropic-billing-header")
+LINE_SIGNS = ("[Request interrupted", "The user ", "New instructions for", "New message to", "image", "x-anthropic-")
 RULES_FILE = re.compile(r"\s*# [\w.-]+\.md instructions for [^\n]*\s*<INSTRUCTIONS>.*?</INSTRUCTIONS>", re.DOTALL)
 REQUEST = re.compile(
     r"(?m)^#{1,3} (?:My|User'?s?) (?:request|question|query|message|prompt)(?: for [\w ]{1,30})?:?[ \t]*$"

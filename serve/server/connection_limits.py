@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from pointsman.serve.config import ServerConfig
 from pointsman.serve.http.errors import error_body
@@ -41,6 +41,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._n_head = self._n_read = 0
         self._in_head = self._declines = self._too_large = self._refused = self._ending = False
         self._late: asyncio.TimerHandle | None = None
+        self._unanswered: list[RequestResponseCycle] = []  # uvicorn knows the latest alone
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(_JoinedWrites(transport, self.loop))  # type: ignore[arg-type]
@@ -49,6 +50,10 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
         self.resume_writing()
+        self.pipeline.clear()
+        for cycle in self._unanswered:
+            cycle.disconnected = True
+            cycle.message_event.set()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -87,6 +92,9 @@ class LimitedProtocol(HttpToolsProtocol):
             if self._too_large:
                 raise ValueError(size)  # ends the parsing, and comes back as send_400_response
         super().on_headers_complete()
+        if self.parser.get_http_version() == "1.0":
+            self.cycle.__class__ = _UnchunkedCycle  # made by uvicorn, and not begun yet
+        self._unanswered = [*(cycle for cycle in self._unanswered if not cycle.response_complete), self.cycle]
         if self._ending or self.parser.should_upgrade():  # after CONNECT nothing that follows can be read
             self.cycle.keep_alive = False
 
@@ -170,7 +178,9 @@ class LimitedProtocol(HttpToolsProtocol):
         self._stop_waiting()
         self._in_head, self._refused = False, True
         if self.cycle is not None and not self.cycle.response_complete:
-            self.transport.close()  # the answer to the request before is not complete: nothing can be said
+            self.cycle.keep_alive = False  # the answers before are completed, and then nothing can be said
+            if self.cycle.more_body:
+                self.transport.close()
             return
         body = error_body(message, "invalid_request_error", code=code)
         head = b"%scontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
@@ -187,6 +197,20 @@ def limit_heads(server: ServerConfig) -> Any:
         max_header_bytes=server.max_header_bytes,
         stall_timeout_s=server.stall_timeout_s,
     )
+
+
+class _UnchunkedCycle(RequestResponseCycle):
+    """A request of HTTP/1.0, which has no chunks: an answer of unknown length ends with its connection."""
+
+    _ends_with_connection = False
+
+    async def send(self, message: Any) -> None:
+        if not self.response_started:
+            if all(name.lower() != b"content-length" for name, _ in message.get("headers", ())):
+                self._ends_with_connection, self.chunked_encoding = True, False
+        elif self._ends_with_connection:
+            self.expected_content_length = len(message.get("body", b""))
+        await super().send(message)
 
 
 class _JoinedWrites:

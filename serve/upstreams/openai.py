@@ -17,6 +17,7 @@ from pointsman.serve.upstreams.base import Call, Reply, Upstream
 from pointsman.serve.upstreams.http_client.connection import BrokenAnswerError
 from pointsman.serve.upstreams.http_client.destination import Destination
 from pointsman.serve.upstreams.http_client.pool import Answer, ConnectionPool, ConnectTimeoutError
+from pointsman.serve.upstreams.http_client.proxies import environment_proxy
 from pointsman.serve.upstreams.providers import Target
 
 __all__ = ["OpenAIUpstream"]
@@ -32,6 +33,12 @@ class OpenAIUpstream(Upstream):
     """One model at one URL."""
 
     def __init__(self, target: Target, pool: ConnectionPool, timeouts: TimeoutConfig) -> None:
+        """Sends nothing yet.
+
+        Raises:
+            ConfigError: the environment names a proxy that cannot be used.
+        """
+        environment_proxy(target.url(""))
         self._target = target
         self._pool = pool
         self._timeouts = timeouts

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.request import getproxies, proxy_bypass
 
 from yarl import URL
+
+from pointsman.serve.upstreams.http_client.proxies import environment_proxy
 
 __all__ = ["Destination", "header_lines"]
 
@@ -20,25 +21,28 @@ class Destination:
         headers: of every request.
         origin: scheme, host and port, which a connection belongs to.
         head: the beginning of every request, up to its length.
-        proxied: whether the environment names a proxy for it.
+        proxy: the one that the environment names for it; None where it is asked directly.
     """
 
     url: URL
     headers: Mapping[str, str]
     origin: tuple[str, str, int]
     head: bytes
-    proxied: bool
+    proxy: str | None
 
     @classmethod
     def of(cls, url: str, headers: Mapping[str, str]) -> "Destination":
-        """The destination of POST requests with these headers."""
+        """The destination of POST requests with these headers.
+
+        Raises:
+            ConfigError: the environment names a proxy that cannot be used.
+        """
         parsed = URL(url)
         host = parsed.raw_host or ""
         port = parsed.port or _DEFAULT_PORTS[parsed.scheme]
         first = f"POST {parsed.raw_path_qs} HTTP/1.1\r\nhost: {parsed.host_port_subcomponent}\r\n".encode("ascii")
         head = first + header_lines(headers)
-        proxied = parsed.scheme in getproxies() or "all" in getproxies()
-        return cls(parsed, headers, (parsed.scheme, host, port), head, proxied and not proxy_bypass(f"{host}:{port}"))
+        return cls(parsed, headers, (parsed.scheme, host, port), head, environment_proxy(url))
 
 
 def header_lines(headers: Mapping[str, str]) -> bytes:

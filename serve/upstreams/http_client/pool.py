@@ -94,7 +94,7 @@ class ConnectionPool:
             TimeoutError: nothing came until the deadline.
             OSError: it could not be reached, or the connection broke.
         """
-        if to.proxied:
+        if to.proxy is not None:
             return await self._through_proxy().post(to, headers, body, connect_s=connect_s, deadline=deadline)
         more = header_lines(headers) if headers else b""
         head = b"%scontent-length: %d\r\n%s\r\n" % (to.head, len(body), more)

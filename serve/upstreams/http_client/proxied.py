@@ -58,7 +58,6 @@ class ProxiedSession:
             connector=aiohttp.TCPConnector(limit=0),
             timeout=aiohttp.ClientTimeout(total=None),
             cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=True,
         )
 
     async def close(self) -> None:
@@ -75,6 +74,7 @@ class ProxiedSession:
                     to.url,
                     data=body if len(body) < _LARGE_BYTES else io.BytesIO(body),
                     headers={**headers, **to.headers},
+                    proxy=to.proxy,
                     timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_s),
                     allow_redirects=False,
                 )

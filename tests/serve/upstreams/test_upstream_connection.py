@@ -297,7 +297,7 @@ async def test_the_environments_proxy_is_asked(pool, monkeypatch):
         monkeypatch.setenv("no_proxy", "localhost")
         assert await post(pool, Destination.of("http://upstream.invalid/v1", {})) == (200, b"hello")
         assert proxy.requests[0].startswith(b"POST http://upstream.invalid/v1 HTTP/1.1")
-        assert not Destination.of("http://localhost/v1", {}).proxied
+        assert Destination.of("http://localhost/v1", {}).proxy is None
 
 
 @pytest.mark.parametrize(

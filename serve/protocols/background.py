@@ -12,7 +12,7 @@ from pointsman.serve.protocols.turns import turns_of
 
 __all__ = ["background_work"]
 
-_SEARCHED = 2_000  # characters: what it is for stands at the beginning
+_SEARCHED = 300  # characters: what it is for stands at the beginning
 _KINDS = (
     (
         "title",

@@ -105,7 +105,7 @@ def read_text(text: str, *, nested: bool = False) -> Reading:
 
 
 def _without_sections(text: str) -> tuple[str, list[str]]:
-    left_out = []
+    left_out: list[str] = []
     if text.lstrip().startswith("#"):
         text, left_out = _after_headings(text)
     if any(sign in text for sign in ENDING_SIGNS) and (found := ENDINGS.search(text)):
@@ -118,7 +118,7 @@ def _without_sections(text: str) -> tuple[str, list[str]]:
 
 
 def _after_headings(text: str) -> tuple[str, list[str]]:
-    left_out = []
+    left_out: list[str] = []
     if found := RULES_FILE.match(text):
         text = text[found.end() :]
         left_out.append("rules file")

@@ -15,10 +15,11 @@ from uvicorn.server import ServerState
 from pointsman.serve import create_app
 from pointsman.serve.config import ServerConfig
 from pointsman.serve.config.load import make_config
+from pointsman.serve.engine.engine import Engine
 from pointsman.serve.server.connection_limits import limit_heads
 
 from support.processes import wait_until
-from support.upstream import LocalServer
+from support.upstream import LocalServer, running_upstream
 
 BODY = json.dumps({"model": "auto", "messages": [{"role": "user", "content": "Hello"}]}).encode()
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n" % len(BODY)
@@ -177,15 +178,46 @@ def test_pipelined_requests_are_answered_in_order(connection):
 
 
 def test_garbage_after_a_request_ends_the_connection_and_nothing_else(front, connection):
-    """What cannot be told apart from an answer is not said; others are served on."""
+    """The request before is answered, what could be taken for its answer is not said, and others are served on."""
     connection.sendall(HEAD + b"\r\n" + BODY + b"\x00\xff\r\n\r\n")
     data = b""
     while piece := connection.recv(65536):
         data += piece
+    assert data.startswith(b"HTTP/1.1 200 ")
     assert b" 400 " not in data
     with connect(front) as another:
         another.sendall(HEALTH)
         assert answer(another)[0] == 200
+
+
+def test_a_pipelining_client_that_hangs_up_is_gone():
+    """Every request that it sent is ended as one whose client left; none goes on to an answer that nobody reads."""
+    with running_upstream() as upstream:
+        upstream.delay_s = 0.3
+        models = {name: {"base_url": upstream.url, "model": name} for name in ("big", "small")}
+        engine = Engine(make_config({"strong": "big", "weak": "small", "models": models, "routers": {"random": {}}}))
+        records = []
+        engine.state.observers = (*engine.state.observers, records.append)
+        with LocalServer(create_app(engine=engine), http=limit_heads(ServerConfig())) as server:
+            with connect(server) as connection:
+                connection.sendall((HEAD + b"\r\n" + BODY) * 3)
+                wait_until(lambda: upstream.received)
+            wait_until(lambda: records)
+        assert [record.outcome for record in records] == ["gone"]
+        assert len(upstream.received) == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_http_1_0(connection, stream):
+    """A client of HTTP/1.0 gets no chunks: its answer is as long as it says, or ends with the connection."""
+    body = json.dumps({"model": "auto", "stream": stream, "messages": [{"role": "user", "content": "Hello"}]}).encode()
+    connection.sendall(b"POST /v1/chat/completions HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    data = b""
+    while piece := connection.recv(65536):
+        data += piece
+    head, _, rest = data.partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in head.lower()
+    assert rest.startswith(b"data: {") and rest.endswith(b"data: [DONE]\n\n") if stream else json.loads(rest)
 
 
 def test_a_client_that_waits_for_100_continue_gets_it(connection):

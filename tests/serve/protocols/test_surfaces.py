@@ -102,7 +102,7 @@ def test_embeddings_go_to_the_model_that_is_named(client, upstream):
     answer = client.embeddings.create(model="small", input="Hello", encoding_format="float")
     assert answer.data[0].embedding == [0.5, -0.5]
     assert upstream.last.document == {"model": "small-1", "input": "Hello", "encoding_format": "float"}
-    with pytest.raises(openai.BadRequestError, match="is not routed: name a model; there are big, small"):
+    with pytest.raises(openai.BadRequestError, match="is not routed: name a model instead, one of big, small"):
         client.embeddings.create(model="auto", input="Hello", encoding_format="float")
 
 

@@ -16,8 +16,16 @@ from pointsman.core.embedding import CANARIES, EmbedderIdentity
 from pointsman.core.errors import FitError
 from pointsman.core.registry import build_router
 from pointsman.core.router import EmbeddingRouter, Router
+from pointsman.core.verifier import read_verifier
 
-__all__ = ["RecordedEmbedder", "calibrated", "export_checkpoint", "package_versions", "served_win_rates"]
+__all__ = [
+    "RecordedEmbedder",
+    "calibrated",
+    "export_checkpoint",
+    "export_verifier",
+    "package_versions",
+    "served_win_rates",
+]
 
 _TOLERANCE = 1e-5
 
@@ -70,6 +78,22 @@ def export_checkpoint(
                 f"{expected[gap.argmax()]:.6f}; wanted a difference of at most {_TOLERANCE}: nothing was written"
             )
     write_checkpoint(checkpoint, path, files=files)
+
+
+def export_verifier(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> None:
+    """Writes a verifier after it was built from the checkpoint as a server will build it.
+
+    Raises:
+        FitError: one of its heads is not finite: nothing was written.
+        CheckpointError: the checkpoint cannot be served, or not be written; an old one at `path` stays.
+    """
+    if checkpoint.embedder is None or checkpoint.canaries is None:
+        raise FitError("a verifier without an embedder cannot be served: nothing was written")
+    verifier = read_verifier(checkpoint, RecordedEmbedder(checkpoint.embedder, checkpoint.canaries))
+    sample = verifier.embeddings[:1]
+    if not np.isfinite(verifier.prompt_win_rates([""], embeddings=sample, win_rates=np.full(1, 0.5))).all():
+        raise FitError("the verifier gives win rates that are not finite: nothing was written")
+    write_checkpoint(checkpoint, path)
 
 
 def calibrated(checkpoint: Checkpoint, sample: Float32Array | Sequence[str], *, source: str) -> Checkpoint:

@@ -16,7 +16,7 @@ from pointsman.core.arrays import AnyFloatArray, Float32Array, FloatArray, IntAr
 from pointsman.core.embedding import check_embeddings
 from pointsman.core.similarity import unit_rows
 
-__all__ = ["Neighbours", "left_out_shares", "nearest", "neighbour_shares", "win_shares"]
+__all__ = ["Neighbours", "left_out_shares", "nearest", "neighbour_means", "neighbour_shares", "win_shares"]
 
 _CHUNK = 64
 
@@ -110,6 +110,38 @@ def nearest(neighbours: Neighbours, embedding: AnyFloatArray, n: int) -> tuple[I
     return rows, cosines[rows].astype(np.float64)
 
 
+def neighbour_means(
+    embeddings: Float32Array,
+    values: FloatArray,
+    queries: AnyFloatArray,
+    *,
+    k: int,
+    temperature: float,
+    left_out: IntArray | None = None,
+) -> FloatArray:
+    """Weighted means of some values of each query's neighbours, shape (n_queries, n_values).
+
+    Args:
+        embeddings: of the training prompts, unit norm, shape (n_prompts, dim).
+        values: of the training prompts, shape (n_prompts, n_values).
+        queries: embeddings, shape (n_queries, dim).
+        k, temperature: as those of `Neighbours`.
+        left_out: training prompt that each query must not learn from, shape (n_queries,); none if None.
+
+    Raises:
+        ValueError: `queries` have another dimension or are not finite.
+    """
+    units = np.asarray(unit_rows(np.asarray(check_embeddings(queries, embeddings.shape[1]))), dtype=np.float32)
+    means = np.empty((len(units), values.shape[1]))
+    for start in range(0, len(units), _CHUNK):
+        cosines = units[start : start + _CHUNK] @ embeddings.T
+        if left_out is not None:
+            cosines[np.arange(len(cosines)), left_out[start : start + _CHUNK]] = -np.inf
+        rows, weights = _nearest_weights(cosines, k, temperature)
+        means[start : start + _CHUNK] = (weights[..., None] * values[rows]).sum(axis=1)
+    return means
+
+
 def win_shares(scores: FloatArray, strong: IntArray, weak: IntArray, *, margin: float = 0.0) -> FloatArray:
     """Strong side's share of the win per prompt, shape (n_prompts,); NaN where no strong met a weak model.
 
@@ -130,9 +162,14 @@ def win_shares(scores: FloatArray, strong: IntArray, weak: IntArray, *, margin: 
 
 def _weighted_mean(neighbours: Neighbours, cosines: AnyFloatArray) -> FloatArray:
     """Weighted mean share over the k highest cosines of each column of (n_prompts, n_queries)."""
-    by_query = np.ascontiguousarray(cosines.T)
-    k = min(neighbours.k, by_query.shape[1])
-    nearest = np.argpartition(by_query, -k, axis=1)[:, -k:]
-    similarity = np.take_along_axis(by_query, nearest, axis=1).astype(np.float64)
-    weights = np.exp((similarity - similarity.max(axis=1, keepdims=True)) / neighbours.temperature)
-    return np.asarray((weights * neighbours.share[nearest]).sum(axis=1) / weights.sum(axis=1))
+    rows, weights = _nearest_weights(np.ascontiguousarray(cosines.T), neighbours.k, neighbours.temperature)
+    return np.asarray((weights * neighbours.share[rows]).sum(axis=1))
+
+
+def _nearest_weights(cosines: AnyFloatArray, k: int, temperature: float) -> tuple[IntArray, FloatArray]:
+    """Rows and weights, which add up to 1, of the k highest cosines of each query of (n_queries, n_prompts)."""
+    k = min(k, cosines.shape[1])
+    nearest = np.argpartition(cosines, -k, axis=1)[:, -k:]
+    similarity = np.take_along_axis(cosines, nearest, axis=1).astype(np.float64)
+    weights = np.exp((similarity - similarity.max(axis=1, keepdims=True)) / temperature)
+    return nearest, np.asarray(weights / weights.sum(axis=1, keepdims=True))

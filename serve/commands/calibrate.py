@@ -28,6 +28,7 @@ from pointsman.core.reference import with_reference
 from pointsman.serve.checkpoints.load import load_checkpoint, load_embedder, load_router
 from pointsman.serve.commands.arguments import add_column_arguments, amount, checkpoint_output, mapped
 from pointsman.serve.commands.progress import progress_bar
+from pointsman.serve.commands.verifiers import calibrate_cascade
 
 if TYPE_CHECKING:
     from pointsman.backends.evaluation.score_files import ScoredPrompts
@@ -50,6 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     rule.add_argument("--max-loss", type=float, metavar="LOSS",
                       help="lose at most this mean score against always asking strong, with --confidence")  # fmt: skip
     add("--confidence", type=float, default=0.95, help="of --max-loss (default: 0.95)")
+    add("--verifier", metavar="DIR", help="certify the whole cascade of this verifier, on a table with answers, "
+        "and store it there; with --max-loss")  # fmt: skip
     add("--router", help="compute the win rates with this router kind or checkpoint directory")
     for side in ("strong", "weak"):
         add(f"--{side}", default=side, metavar="MODEL",
@@ -71,6 +74,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Reads or computes the win rates, finds the threshold, and writes it where asked."""
+    if args.verifier:
+        return calibrate_cascade(args)
     checkpoint = _target(args)
     data = _read(args)
     if checkpoint is not None:

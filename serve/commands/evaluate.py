@@ -3,7 +3,7 @@
 import argparse
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from pointsman.serve.checkpoints.load import load_checkpoint, load_router
 from pointsman.serve.commands.arguments import add_column_arguments, mapped
 from pointsman.serve.commands.on_ray import add_engine_arguments, win_rates_on_ray
 from pointsman.serve.commands.progress import progress_bar
+from pointsman.serve.commands.verifiers import report_cascade
 
 if TYPE_CHECKING:
     from pointsman.backends.evaluation.figures import Evaluation
@@ -37,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "with --benchmark: folder or data set with RouteLLM's files")  # fmt: skip
     add("--routers", nargs="+", default=["mf"], metavar="ROUTER",
         help="router kinds, checkpoint directories, or column:NAME for win rates of the table (mf)")  # fmt: skip
+    add("--verifier", metavar="DIR", help="also set the cascade that this verifier makes beside the routers")
     add("--benchmark", choices=("mmlu", "gsm8k", "mt-bench"), help="read this benchmark in RouteLLM's format")
     add("--strong", help="strong model: a column, or a name in column `model` (default: column strong)")
     add("--weak", help="weak model, likewise (default: column weak)")
@@ -77,7 +79,13 @@ def run(args: argparse.Namespace) -> int:
     told = tuple(f"{name} learnt from a file of this name: prompts that it has seen flatter it" for name in learnt)
     evaluation = evaluate_routers(replace(outcomes, notes=(*outcomes.notes, *told)), win_rates, options)
     _write(args, evaluation)
-    print(json.dumps(evaluation.to_dict()) if args.json else as_text(evaluation, deciles=args.deciles))
+    facts, text = evaluation.to_dict(), as_text(evaluation, deciles=args.deciles)
+    if args.verifier:
+        from pointsman.backends.evaluation.cascades import cascade_text
+
+        cascade = report_cascade(args)
+        facts["cascade"], text = asdict(cascade), f"{text}\n\n{cascade_text(cascade)}"
+    print(json.dumps(facts) if args.json else text)
     return 0
 
 
@@ -93,6 +101,8 @@ def _check(args: argparse.Namespace) -> None:
         raise ValueError(f"--scale is {args.scale}, wanted a lower and a higher number")
     if args.cost_usd and min(args.cost_usd) < 0:
         raise ValueError(f"--cost-usd is {args.cost_usd}, wanted dollars that are not negative")
+    if args.verifier and args.benchmark:
+        raise ValueError("--verifier needs a table with answers, not --benchmark")
     for path in filter(None, (args.figure, args.html)):  # said before prompts are scored
         if not Path(path).parent.is_dir():
             raise DataError(f"cannot write {path}: there is no directory {Path(path).parent}")

@@ -17,6 +17,7 @@ from pointsman.serve.checkpoints.load import load_checkpoint, load_router
 from pointsman.serve.commands.arguments import FORMATS_HELP, add_column_arguments, mapped
 from pointsman.serve.commands.on_ray import add_engine_arguments, score_on_ray
 from pointsman.serve.commands.progress import progress_bar
+from pointsman.serve.commands.verifiers import score_answers
 
 if TYPE_CHECKING:
     from pointsman.backends.evaluation.journal import WinRateJournal
@@ -38,7 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the subcommand."""
     parser.add_argument("input", help=f"prompts: {FORMATS_HELP}")
     parser.add_argument("-o", "--output", required=True, help="the input's columns and win_rate, format by its suffix")
-    parser.add_argument("--router", default="mf", help="router kind or checkpoint directory (default: mf)")
+    parser.add_argument("--router", help="router kind or checkpoint directory (default: mf)")
+    parser.add_argument("--verifier", metavar="DIR", help="read the table's answers: writes escalation, the strong "
+        "model's win rate given the cheap answer; with --router also win_rate")  # fmt: skip
     add_column_arguments(parser)
     parser.add_argument("--strong", help="score for this model of the checkpoint as the strong one")
     parser.add_argument("--weak", help="score for this model of the checkpoint as the weak one")
@@ -49,6 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Scores the file batch by batch; memory does not grow with its length."""
+    if args.verifier:
+        return score_answers(args)
+    args.router = args.router or "mf"
     if args.engine == "ray":
         checkpoint = load_checkpoint(args.router)
         return score_on_ray(args, ModelPair(args.strong or checkpoint.pair.strong, args.weak or checkpoint.pair.weak))

@@ -10,6 +10,7 @@ TRAINERS = {
     "sw-ranking": "similarity-weighted ranking, from battles",
     "knn": "nearest neighbours, from outcome tables",
     "bert": "a fine-tuned encoder, from outcomes or battles of one pair of models",
+    "verifier": "reads a cheap model's answer before a stronger model is asked, from a table of answers",
     "causal-lm": "a fine-tuned causal language model, from outcomes, battles or judged prompts",
 }
 

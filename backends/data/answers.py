@@ -1,0 +1,249 @@
+"""Tables of answers: what models answered to prompts, what that scored, and what is known of each answer.
+
+* long: `prompt, model, score` and any of `answer, confidence, logprobs, output_tokens, cost_usd, latency_ms,
+  finish_reason`, one row per prompt and model
+* wide: `prompt`, a column of scores per model, and `<model>_answer`, `<model>_confidence`, ... beside it
+
+`logprobs` holds a list of the tokens' log-probabilities, or its JSON text. Of rows that repeat a prompt and a model the
+first counts.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pointsman.backends.data.battle_sets import BattleReport, Finding
+from pointsman.backends.data.labels import read_labels
+from pointsman.backends.data.sources import Source, source_name
+from pointsman.backends.data.tables import Table
+from pointsman.backends.data.values import is_missing, number
+from pointsman.core.answer_signals import Answer
+from pointsman.core.arrays import FloatArray
+from pointsman.core.errors import DataError
+
+__all__ = ["AnswerTable", "read_answers", "row_answers", "wide_answers"]
+
+_FACTS = ("answer", "confidence", "logprobs", "output_tokens", "finish_reason", "agreement", "p_true", "checker")
+_COSTS = ("cost_usd", "latency_ms")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AnswerTable:
+    """Answers and scores of models on the prompts that strong and weak model both answered.
+
+    Attributes:
+        prompts: distinct texts.
+        models: the strong one first, the weak one second, then others that may teach what answers tell.
+        score: shape (n_prompts, n_models); NaN where a model was not scored.
+        usd, seconds: likewise; NaN where they are not known.
+        answers: per model, per prompt; None where there is no text.
+        groups: data set of each prompt, or None.
+        report: what became of the rows.
+    """
+
+    prompts: tuple[str, ...]
+    models: tuple[str, ...]
+    score: FloatArray
+    usd: FloatArray
+    seconds: FloatArray
+    answers: tuple[tuple[Answer | None, ...], ...]
+    groups: tuple[str, ...] | None
+    report: BattleReport
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def rows(self, chosen: Sequence[int]) -> "AnswerTable":
+        """Some of the prompts."""
+        return AnswerTable(
+            tuple(self.prompts[i] for i in chosen),
+            self.models,
+            self.score[chosen],
+            self.usd[chosen],
+            self.seconds[chosen],
+            tuple(tuple(of_model[i] for i in chosen) for of_model in self.answers),
+            None if self.groups is None else tuple(self.groups[i] for i in chosen),
+            self.report,
+        )
+
+
+def read_answers(source: Source, *, strong: str, weak: str) -> AnswerTable:
+    """The prompts that both models answered, with the weak model's answers.
+
+    Raises:
+        DataError: a model, its scores or the weak model's answers are missing, or a value is malformed; the message
+            gives the row.
+    """
+    table = read_labels(source)
+    names = set(table.columns)
+    source = source_name(source)
+    if strong == weak:
+        raise DataError(f"strong and weak model are both {strong!r}, wanted two models")
+    if {"model", "score"} <= names:
+        found = _by_model(table)
+    else:
+        found = {name: wide_answers(table, name) for name in (strong, weak)}
+    for name in (strong, weak):
+        if name not in found:
+            raise DataError(f"{source} has no model {name!r}; its models are {', '.join(sorted(found))}")
+    if "answer" not in found[weak].columns:
+        wanted = "answer" if "model" in names else f"{weak}_answer"
+        raise DataError(f"{source} has no column {wanted!r}: a verifier reads answers; add what {weak!r} answered")
+    others = [name for name in found if name not in (strong, weak) and "answer" in found[name].columns]
+    return _assembled(source, table, found, (strong, weak, *others))
+
+
+def row_answers(table: Table) -> list[Answer | None]:
+    """The answer of each row of a table with columns `answer` and any of the further facts; None without a text.
+
+    Raises:
+        DataError: a value is malformed; the message gives its row.
+    """
+    facts = {name: table.columns[name] for name in _FACTS if name in table.columns}
+    return [
+        _answer({name: values[i] for name, values in facts.items()}, f"{table.source}, row {table.first_row + i}")
+        for i in range(len(table))
+    ]
+
+
+def _answer(facts: dict[str, Any], where: str) -> Answer | None:
+    text = facts.get("answer")
+    if text is None or text != text:  # NaN is how pandas leaves a text out
+        return None
+    if not isinstance(text, str):
+        raise DataError(f"{where}: answer is {text!r:.80}, wanted a text")
+    numbers = {
+        name: _optional_number(facts.get(name), name, where, low, high)
+        for name, low, high in (
+            ("confidence", -math.inf, 1e-6),
+            ("output_tokens", 0.0, math.inf),
+            ("agreement", 0.0, 1.0),
+            ("p_true", 0.0, 1.0),
+            ("checker", 0.0, 1.0),
+        )
+    }
+    tokens = numbers.pop("output_tokens")
+    reason = facts.get("finish_reason")
+    return Answer(
+        text,
+        token_logprobs=_logprobs(facts.get("logprobs"), where),
+        output_tokens=None if tokens is None else int(tokens),
+        finish_reason=str(reason) if reason else None,
+        **numbers,
+    )
+
+
+def _optional_number(value: Any, name: str, where: str, low: float, high: float) -> float | None:
+    if is_missing(value):
+        return None
+    found = number(value)
+    if not (math.isfinite(found) and low <= found <= high):
+        bounds = "a log-probability, at most 0" if name == "confidence" else f"a number in [{low:g}, {high:g}]"
+        raise DataError(f"{where}: {name} is {value!r:.80}, wanted {bounds}")
+    return found
+
+
+def _logprobs(value: Any, where: str) -> tuple[float, ...]:
+    if is_missing(value):
+        return ()
+    try:
+        found = json.loads(value) if isinstance(value, str) else value
+        numbers = tuple(float(number) for number in found)
+        if not all(math.isfinite(number) and number <= 1e-6 for number in numbers):
+            raise ValueError
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{where}: logprobs is {value!r:.80}, wanted a list of log-probabilities, at most 0") from error
+    return numbers
+
+
+def _by_model(table: Table) -> dict[str, Table]:
+    rows: dict[str, list[int]] = {}
+    for i, name in enumerate(table.texts("model")):
+        rows.setdefault(name, []).append(i)
+    return {
+        name: Table({key: [values[i] for i in chosen] for key, values in table.columns.items()}, table.source)
+        for name, chosen in rows.items()
+    }
+
+
+def wide_answers(table: Table, model: str) -> Table:
+    """One model's columns of a wide table, under the names of a long one.
+
+    Raises:
+        DataError: the table has no answers of the model; the message lists its columns.
+    """
+    columns: dict[str, Sequence[Any]] = {"prompt": table.column("prompt")}
+    if model in table.columns:
+        columns["score"] = table.columns[model]
+    for name in (*_FACTS, *_COSTS):
+        if f"{model}_{name}" in table.columns:
+            columns[name] = table.columns[f"{model}_{name}"]
+    if f"{model}_usd" in table.columns:
+        columns["cost_usd"] = table.columns[f"{model}_usd"]
+    return Table(columns, table.source)
+
+
+def _assembled(source: str, whole: Table, found: dict[str, Table], models: tuple[str, ...]) -> AnswerTable:
+    scores = {name: found[name].scores("score") for name in models}
+    rows = {name: _first_rows(found[name].texts("prompt"), scores[name]) for name in models}
+    both = [prompt for prompt in rows[models[1]] if prompt in rows[models[0]] and prompt.strip()]
+    answers = {name: row_answers(found[name]) for name in models}
+    both = [prompt for prompt in both if answers[models[1]][rows[models[1]][prompt]] is not None]
+    if not both:
+        raise DataError(
+            f"{source}: no prompt has scores of both {models[0]!r} and {models[1]!r} and the latter's answer"
+        )
+    others = tuple(name for name in models[2:] if sum(prompt in rows[name] for prompt in both) * 2 >= len(both))
+    models = (*models[:2], *others)
+    table = np.full((3, len(both), len(models)), np.nan)
+    texts: list[tuple[Answer | None, ...]] = []
+    for k, name in enumerate(models):
+        place = [rows[name].get(prompt) for prompt in both]
+        columns = (scores[name], *(_known(found[name], cost) for cost in _COSTS))
+        for values, target in zip(columns, table, strict=True):
+            target[:, k] = [np.nan if i is None else values[i] for i in place]
+        texts.append(tuple(None if i is None else answers[name][i] for i in place))
+    _check_scores(source, models, table[0])
+    group = next((name for name in ("dataset", "domain", "category", "group") if name in whole.columns), None)
+    of_prompt = dict(zip(whole.columns["prompt"], whole.columns[group], strict=True)) if group else {}
+    n_met = len({*rows[models[0]], *rows[models[1]]})
+    report = BattleReport(source, len(whole)).with_finding(
+        Finding("prompts left out: not answered and scored for both models", n_met - len(both))
+    )
+    return AnswerTable(
+        tuple(both),
+        models,
+        table[0],
+        table[1],
+        table[2] / 1000.0,
+        tuple(texts),
+        tuple(str(of_prompt[prompt]) for prompt in both) if group else None,
+        report,
+    )
+
+
+def _first_rows(prompts: Sequence[str], scores: FloatArray) -> dict[str, int]:
+    """First scored row of every prompt."""
+    first: dict[str, int] = {}
+    for i, prompt in enumerate(prompts):
+        if not math.isnan(scores[i]):
+            first.setdefault(prompt, i)
+    return first
+
+
+def _known(table: Table, name: str) -> FloatArray:
+    return table.scores(name) if name in table.columns else np.full(len(table), np.nan)
+
+
+def _check_scores(source: str, models: Sequence[str], score: FloatArray) -> None:
+    bad = np.argwhere((score < 0) | (score > 1))
+    if bad.size:
+        row, column = bad[0]
+        raise DataError(
+            f"{source}: the score of {models[column]!r} is {score[row, column]:g} on some prompt ({len(bad)} such), "
+            "wanted [0, 1]: scale the scores"
+        )

@@ -12,7 +12,7 @@ import numpy as np
 
 from pointsman.backends.embedders.background import BackgroundLoop
 from pointsman.backends.embedders.cache import EmbeddingCache
-from pointsman.backends.embedders.service import EmbeddingService
+from pointsman.backends.embedders.service import BatchRefusedError, EmbeddingService
 from pointsman.core.arrays import Float32Array
 from pointsman.core.embedding import CANARIES, EmbedderIdentity
 from pointsman.core.errors import ConfigError, UpstreamError
@@ -38,7 +38,7 @@ class OpenAIOptions:
         max_tokens: the model's limit for one text. A token is at least one byte of UTF-8, so a text's first
             `max_tokens` bytes always fit; what follows them is cut off. This needs no tokenizer, and the same text has
             the same embedding on every machine.
-        batch_size: texts in one call.
+        batch_size: texts in one call, at most; where a service refuses so many, calls become smaller.
         concurrency: calls under way at once, over all threads.
         n_retries: how often a call is repeated when the service is busy or fails.
         timeout_s: longest wait for one answer.
@@ -49,7 +49,7 @@ class OpenAIOptions:
     dim: int | None = None
     cache: str | os.PathLike[str] | None = None
     max_tokens: int = 8192
-    batch_size: int = 128
+    batch_size: int = 100
     concurrency: int = 8
     n_retries: int = 6
     timeout_s: float = 60.0
@@ -104,6 +104,7 @@ class OpenAIEmbedder:
         scope = f"{self._service.url} {self._name} {self._options.max_tokens}"
         self._cache = EmbeddingCache(self._options.cache, scope=scope) if self._options.cache else None
         self._background = BackgroundLoop("pointsman-embeddings")
+        self._most_texts = self._options.batch_size
         self._session: aiohttp.ClientSession | None = None
         self._slots: asyncio.Semaphore | None = None
 
@@ -169,16 +170,35 @@ class OpenAIEmbedder:
         return out
 
     async def _call(self, texts: list[str], failed: asyncio.Event) -> dict[str, Float32Array]:
-        """Vectors of a batch. After a failure no call is begun, but those under way are waited for: they are paid."""
+        """Vectors of a batch. After a failure no call is begun, but those under way are waited for: they are paid.
+
+        A batch that the service refuses is asked for in parts: of the size that the refusal names, else halves.
+        """
         session, slots = self._connect()
-        async with slots:
-            if failed.is_set():
-                return {}
-            try:
-                vectors = await self._service.embed(session, texts)
-            except UpstreamError:
-                failed.set()
-                raise
+        found: dict[str, Float32Array] = {}
+        waiting = [texts]
+        while waiting and not failed.is_set():
+            part = waiting.pop(0)
+            if len(part) > self._most_texts:
+                waiting[:0] = _parts(part, self._most_texts)
+                continue
+            async with slots:
+                if failed.is_set():
+                    break
+                try:
+                    vectors = await self._service.embed(session, part)
+                except BatchRefusedError as refusal:
+                    self._most_texts = min(self._most_texts, refusal.limit or self._most_texts)
+                    waiting[:0] = _parts(part, refusal.limit or len(part) // 2)
+                    continue
+                except UpstreamError:
+                    failed.set()
+                    raise
+            found.update(self._kept(part, vectors))
+        return found
+
+    def _kept(self, texts: list[str], vectors: Float32Array) -> dict[str, Float32Array]:
+        """The vectors scaled to unit norm, in the cache before they count as had."""
         self._check_dim(vectors.shape[1])
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         vectors /= np.where(norms > 0, norms, 1.0)
@@ -220,6 +240,10 @@ class OpenAIEmbedder:
 def cut_to_bytes(text: str, max_bytes: int) -> str:
     """The longest start of `text` of at most `max_bytes` bytes of UTF-8, lone surrogates left out."""
     return text[:max_bytes].encode("utf-8", "ignore")[:max_bytes].decode("utf-8", "ignore")
+
+
+def _parts(texts: list[str], size: int) -> list[list[str]]:
+    return [texts[start : start + size] for start in range(0, len(texts), size)]
 
 
 def _checked(texts: Sequence[str]) -> list[str]:

@@ -1,6 +1,7 @@
 """One call to an OpenAI-compatible `/embeddings` service: sent, repeated where that may help, and checked."""
 
 import asyncio
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,9 +15,23 @@ import orjson
 from pointsman.core.arrays import Float32Array
 from pointsman.core.errors import UpstreamError
 
-__all__ = ["EmbeddingService", "retry_after_s", "vectors_of"]
+__all__ = ["BatchRefusedError", "EmbeddingService", "retry_after_s", "vectors_of"]
 
+_TOO_MUCH = (400, 413, 422)
+_SIZE = re.compile(r"batch|too many|at most|larger|maximum|exceed|limit|inputs|texts", re.IGNORECASE)
 _FIRST_DELAY_S, _LONGEST_DELAY_S, _LONGEST_RETRY_AFTER_S = 0.5, 30.0, 120.0
+
+
+class BatchRefusedError(UpstreamError):
+    """The service refused a call as malformed or too large: fewer texts in it may do.
+
+    Attributes:
+        limit: the number of texts that the service says it takes; None where it names none.
+    """
+
+    def __init__(self, message: str, limit: int | None) -> None:
+        super().__init__(message)
+        self.limit = limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +63,7 @@ class EmbeddingService:
         min(0.5 * 2^k, 30) seconds.
 
         Raises:
+            BatchRefusedError: the service refused this many texts in a call, or one of them.
             UpstreamError: the service refused, did not recover within the retries, or answered something else.
         """
         body = orjson.dumps(self._payload(texts))
@@ -62,6 +78,8 @@ class EmbeddingService:
                 if status == 200:
                     return vectors_of(answer, len(texts), self.url)
                 failure = self._describe(status, answer)
+                if status in _TOO_MUCH and len(texts) > 1:
+                    raise BatchRefusedError(failure, _named_limit(_message(answer, self.api_key), len(texts)))
                 if not _may_pass(status) or _error(answer).get("code") == "insufficient_quota":
                     raise UpstreamError(failure)
                 wait_s = retry_after_s(retry_after, now=time.time())
@@ -125,6 +143,12 @@ def vectors_of(answer: bytes, n_texts: int, url: str) -> Float32Array:
     if vectors.ndim != 2 or not np.isfinite(vectors).all():
         raise UpstreamError(f"{url} answered embeddings of shape {vectors.shape}, wanted finite rows of one length")
     return vectors
+
+
+def _named_limit(message: str, n_texts: int) -> int | None:
+    """The most texts that a refusal names: its largest number below that of the call's texts."""
+    numbers = [int(digits) for digits in re.findall(r"(?<![\w.])\d{1,4}(?![\w]|\.\d)", message)]
+    return max((number for number in numbers if 0 < number < n_texts), default=None) if _SIZE.search(message) else None
 
 
 def _may_pass(status: int) -> bool:

@@ -12,6 +12,7 @@ from pointsman.backends.language.labels import class_labels
 from pointsman.backends.language.tokens import PromptTokenizer, chunks_by_length, encoder_frame, pad
 from pointsman.backends.torch.classifier import PromptClassifier, new_classifier
 from pointsman.backends.torch.finetuning import Epoch, FineTuning, Progress, finetune
+from pointsman.backends.torch.positions import position_limit
 from pointsman.core.arrays import IntArray
 from pointsman.core.errors import FitError, MissingExtraError
 
@@ -25,6 +26,7 @@ except ImportError as error:
 __all__ = ["BertRecipe", "TrainedBert", "default_base", "train_bert"]
 
 _EVALUATION_BATCH = 64
+_UNLIMITED = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,11 +160,8 @@ def _base_tokenizer(base: str, model: PromptClassifier, recipe: BertRecipe) -> t
         raise FitError(f"base model {base} has no fast tokenizer (tokenizer.json): {error}") from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    config = model.base.config
-    # RoBERTa and its kin number positions from the padding id on.
-    offset = config.pad_token_id + 1 if "roberta" in config.model_type else 0
-    limit = config.max_position_embeddings - offset
-    length = limit if recipe.max_length is None else recipe.max_length
+    limit = position_limit(model.base) or _UNLIMITED
+    length = min(limit, fast.model_max_length) if recipe.max_length is None else recipe.max_length
     if length > limit:
         raise ValueError(f"max_length is {length}, wanted at most {limit}, what {base} can read")
     if fast.pad_token_id is None:

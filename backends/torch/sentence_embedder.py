@@ -1,7 +1,6 @@
 """Embeddings by a sentence-transformers model, run with transformers."""
 
 import hashlib
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pointsman.backends.language.sentence_settings import SentenceSettings, read_sentence_settings
 from pointsman.core.arrays import Float32Array
 from pointsman.core.embedding import EmbedderIdentity
 from pointsman.core.errors import ConfigError, MissingExtraError
@@ -20,17 +20,19 @@ try:
 except ImportError as error:
     raise MissingExtraError("torch (with transformers)", "torch") from error
 
+from pointsman.backends.torch.positions import position_limit
+
 __all__ = ["SentenceEmbedder"]
 
-_FILES = ["*.json", "*.txt", "*.model", "*.safetensors", "1_Pooling/*"]
-_MODULES = ("Transformer", "Pooling", "Normalize")
+_FILES = ["*.json", "*.txt", "*.model", "*.safetensors", "*/*.json", "*/*.safetensors", "*/*.txt"]
 
 
 class SentenceEmbedder:
     """Embedding of a text = mean of the last hidden states over its tokens (or the first one's), scaled to unit norm.
 
-    The pooling, the longest input and lower-casing are the model's own, as its sentence-transformers files say.
-    Calls are safe from several threads.
+    Pooling, the prompt put before every text (`default_prompt_name`), the longest input and lower-casing are the
+    model's own, as its sentence-transformers files say, those of version 5.4 and later included. Calls are safe from
+    several threads.
     """
 
     blocking = True
@@ -56,16 +58,19 @@ class SentenceEmbedder:
             ConfigError: there is no such model, it has no safetensors weights, or modules that are not supported.
         """
         path = Path(folder) if folder is not None else _locate(name)
-        self._first_token, self._max_tokens, self._lower = _read_settings(path)
+        settings = read_sentence_settings(path)
         self._device, self._batch_size = torch.device(device), batch_size
-        revision = _weights_hash(path)
+        revision = _weights_hash(settings.folder)
         try:
-            self._tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
-            model = transformers.AutoModel.from_pretrained(path, local_files_only=True, dtype=torch.float32)
+            self._tokenizer = transformers.AutoTokenizer.from_pretrained(settings.folder, local_files_only=True)
+            model = transformers.AutoModel.from_pretrained(settings.folder, local_files_only=True, dtype=torch.float32)
         except (OSError, ValueError) as error:
             raise ConfigError(f"sentence-transformers model {path} cannot be loaded: {error}") from error
         self._lock = Lock()
         self._model = model.eval().to(self._device)
+        self._settings = settings
+        self._max_tokens = _longest(settings, self._tokenizer, model)
+        self._n_prompt_tokens = 0 if settings.include_prompt else self._count_prompt_tokens(settings.prompt)
         dim = int(model.config.hidden_size)
         self.identity = EmbedderIdentity(f"sentence-transformers/{name}", revision, dim, normalized=True)
 
@@ -85,7 +90,8 @@ class SentenceEmbedder:
         return out
 
     def _forward(self, texts: list[str]) -> Float32Array:
-        if self._lower:
+        texts = [self._settings.prompt + text for text in texts]
+        if self._settings.lower:
             texts = [text.lower() for text in texts]
         with self._lock:  # a fast tokenizer is set up anew by every call and refuses to be while another thread uses it
             inputs = self._tokenizer(
@@ -93,12 +99,28 @@ class SentenceEmbedder:
             ).to(self._device)
         with torch.inference_mode():
             hidden = self._model(**inputs).last_hidden_state
-            if self._first_token:
-                pooled = hidden[:, 0]
+            mask = inputs["attention_mask"]
+            if self._n_prompt_tokens:
+                mask = mask * (mask.cumsum(1) > self._n_prompt_tokens)
+            if self._settings.pooling == "cls":
+                pooled = hidden[torch.arange(len(texts)), mask.argmax(1)]
             else:
-                mask = inputs["attention_mask"][..., None].to(hidden.dtype)
-                pooled = (hidden * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
+                weight = mask[..., None].to(hidden.dtype)
+                pooled = (hidden * weight).sum(1) / weight.sum(1).clamp(min=1e-9)
             return np.asarray(torch.nn.functional.normalize(pooled).float().cpu().numpy())
+
+    def _count_prompt_tokens(self, prompt: str) -> int:
+        """Tokens that stand before the text itself, special ones included."""
+        if not prompt:
+            return 0
+        ids = self._tokenizer(prompt.lower() if self._settings.lower else prompt)["input_ids"]
+        return len(ids) - (ids[-1] in self._tokenizer.all_special_ids)
+
+
+def _longest(settings: SentenceSettings, tokenizer: Any, model: Any) -> int:
+    """The longest input in tokens: what the files say, else the tokenizer's limit, and never more than positions."""
+    limits = (settings.max_tokens or int(tokenizer.model_max_length), position_limit(model))
+    return min(limit for limit in limits if limit is not None)
 
 
 def _locate(name: str) -> Path:
@@ -114,34 +136,6 @@ def _locate(name: str) -> Path:
         raise ConfigError(
             f"sentence-transformers model {name!r} is no folder, and {repository} cannot be had from the hub: {error}"
         ) from error
-
-
-def _read_settings(folder: Path) -> tuple[bool, int, bool]:
-    """Whether the first token stands for the text, the longest input in tokens, and whether it is lower-cased."""
-    for module in _read_json(folder / "modules.json", []):
-        kind = str(module.get("type", "")).rpartition(".")[2]
-        if kind not in _MODULES:
-            raise ConfigError(f"sentence-transformers model {folder} has module {kind!r}, wanted {', '.join(_MODULES)}")
-    pooling = {key for key, on in _read_json(folder / "1_Pooling" / "config.json", {}).items() if on is True}
-    modes = {key.removeprefix("pooling_mode_") for key in pooling if key.startswith("pooling_mode_")} or {"mean_tokens"}
-    if modes not in ({"mean_tokens"}, {"cls_token"}):
-        raise ConfigError(
-            f"sentence-transformers model {folder} pools by {sorted(modes)}, wanted mean_tokens or cls_token"
-        )
-    settings = _read_json(folder / "sentence_bert_config.json", {})
-    longest = settings.get("max_seq_length") or _read_json(folder / "config.json", {}).get(
-        "max_position_embeddings", 512
-    )
-    return modes == {"cls_token"}, int(longest), bool(settings.get("do_lower_case"))
-
-
-def _read_json(path: Path, default: Any) -> Any:
-    if not path.is_file():
-        return default
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigError(f"{path} is not valid JSON: {error}") from error
 
 
 def _weights_hash(folder: Path) -> str:

@@ -47,6 +47,7 @@ class Service:
         self.answered: list[str] = []
         self.failures: list[web.Response | None] = []
         self.fail_after: int | None = None
+        self.most_texts: tuple[int, str] | None = None
         self.delay_s = 0.0
         self.held = False
         self.running = self.most_running = 0
@@ -77,6 +78,8 @@ class Service:
                 return failure
         if self.fail_after is not None and len(self.requests) > self.fail_after:
             return refusal(400)
+        if self.most_texts is not None and len(body["input"]) > self.most_texts[0]:
+            return refusal(400, self.most_texts[1])
         self.answered += body["input"]
         dim = body.get("dimensions", DIM)
         data = [{"index": i, "embedding": (3 * expected(t, dim)).tolist()} for i, t in enumerate(body["input"])]
@@ -259,6 +262,29 @@ def test_long_texts_are_cut_and_calls_kept_under_the_services_limit(service):
     assert max(len(text.encode()) for text in service.texts) == 8192
     assert max(sum(len(t.encode()) for t in request["input"]) for request in service.requests) <= 300_000
     assert len(service.texts) == 60
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        (10, "batch size is invalid, it should not be larger than 10.: input.contents"),
+        (32, "batch size 64 > maximum allowed batch size 32"),
+        (7, "Value error, list should have at most 7 items after validation, not 64"),
+        (1, "bad request"),
+    ],
+    ids=str,
+)
+def test_a_service_that_takes_fewer_texts_gets_fewer(service, refused):
+    """Calls shrink to what a service takes, whether its refusal names the number or not, and nothing is paid twice."""
+    service.most_texts = refused
+    texts = [f"text {i}" for i in range(150)]
+    with embedder(service, batch_size=64) as embed:
+        got = embed(texts)
+        np.testing.assert_allclose(got, [expected(text) for text in texts], atol=1e-5)
+        assert sorted(service.answered) == sorted(texts)
+        before = len(service.requests)
+        embed([f"later {i}" for i in range(refused[0])])
+        assert len(service.requests) <= before + (1 if "bad" not in refused[1] else 7)
 
 
 def test_embeddings_in_the_cache_are_not_paid_for_again(service, tmp_path):

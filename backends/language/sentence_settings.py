@@ -1,0 +1,102 @@
+"""What the files of a sentence-transformers model say, in the form of any version."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pointsman.core.errors import ConfigError
+
+__all__ = ["SentenceSettings", "read_sentence_settings"]
+
+_MODULES = ("Transformer", "Pooling", "Normalize")
+_POOLINGS = ("mean", "cls")
+_LEGACY = {"mean_tokens": "mean", "cls_token": "cls"}  # pooling_mode_<key>: true, before version 5.4
+
+
+@dataclass(frozen=True, slots=True)
+class SentenceSettings:
+    """How a model makes an embedding of a text.
+
+    Attributes:
+        folder: of the transformer's own files.
+        pooling: "mean" or "cls".
+        prompt: put before every text; "" for none.
+        include_prompt: whether the prompt's tokens count in the pooling.
+        max_tokens: longest input; None leaves it to the tokenizer.
+        lower: whether texts are lower-cased.
+    """
+
+    folder: Path
+    pooling: str = "mean"
+    prompt: str = ""
+    include_prompt: bool = True
+    max_tokens: int | None = None
+    lower: bool = False
+
+
+def read_sentence_settings(folder: Path) -> SentenceSettings:
+    """Settings of a model in a folder; a plain transformer without such files is mean-pooled.
+
+    Raises:
+        ConfigError: a file is malformed, or asks for a module, a pooling or an input that is not supported.
+    """
+    paths: dict[str, Path] = {}
+    for module in _read_json(folder / "modules.json", []):
+        kind = str(module.get("type", "")).rpartition(".")[2]
+        if kind not in _MODULES:
+            raise ConfigError(f"sentence-transformers model {folder} has module {kind!r}, wanted {', '.join(_MODULES)}")
+        paths[kind] = folder / str(module.get("path", ""))
+    transformer = paths.get("Transformer", folder)
+    pooling = _read_json(paths.get("Pooling", folder / "1_Pooling") / "config.json", {})
+    own = _read_json(transformer / "sentence_bert_config.json", {})
+    task = own.get("transformer_task", "feature-extraction")
+    if task != "feature-extraction":
+        raise ConfigError(f"sentence-transformers model {folder} has task {task!r}, wanted 'feature-extraction'")
+    tokenizer = next((own[name] for name in ("processor_kwargs", "tokenizer_args") if own.get(name)), {})
+    limit = own.get("max_seq_length") or tokenizer.get("model_max_length")
+    return SentenceSettings(
+        folder=transformer,
+        pooling=_pooling(folder, pooling),
+        prompt=_default_prompt(folder),
+        include_prompt=bool(pooling.get("include_prompt", True)),
+        max_tokens=int(limit) if limit else None,
+        lower=bool(own.get("do_lower_case")),
+    )
+
+
+def _pooling(folder: Path, config: Mapping[str, Any]) -> str:
+    mode = config.get("pooling_mode")
+    if mode is None:
+        on = [key for key, value in config.items() if key.startswith("pooling_mode_") and value is True]
+        modes = [_LEGACY.get(key.removeprefix("pooling_mode_"), key.removeprefix("pooling_mode_")) for key in on]
+    else:
+        modes = [str(each) for each in mode] if isinstance(mode, list) else [str(mode)]
+    if len(modes) > 1 or (modes and modes[0] not in _POOLINGS):
+        wanted = " or ".join(_POOLINGS)
+        raise ConfigError(f"sentence-transformers model {folder} pools by {', '.join(modes)}, wanted {wanted}")
+    return modes[0] if modes else "mean"
+
+
+def _default_prompt(folder: Path) -> str:
+    config = _read_json(folder / "config_sentence_transformers.json", {})
+    name, prompts = config.get("default_prompt_name"), config.get("prompts") or {}
+    if name is None:
+        return ""
+    if name not in prompts:
+        known = ", ".join(prompts) or "none"
+        raise ConfigError(f"sentence-transformers model {folder} has default prompt {name!r}; its prompts are {known}")
+    return str(prompts[name] or "")
+
+
+def _read_json(path: Path, default: Any) -> Any:
+    if not path.is_file():
+        return default
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{path} is not valid JSON: {error}") from error
+    if type(content) is not type(default):
+        raise ConfigError(f"{path} holds a JSON {type(content).__name__}, wanted a {type(default).__name__}")
+    return content

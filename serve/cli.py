@@ -20,6 +20,7 @@ COMMANDS = {
     "evaluate": "how good routers are on stored outcomes, beside baselines, with intervals",
     "train": "a router from your own battles or outcomes",
     "import-routellm": "RouteLLM's matrix factorisation as a checkpoint of Pointsman",
+    "autopilot": "savings that are earned under a bound: what they would be on a table, what they are on a server",
     "replay": "what another checkpoint or threshold would have done with logged traffic",
     "promote": "have a running server serve another of its named checkpoints",
     "rollback": "have it serve again the checkpoint that was promoted before",

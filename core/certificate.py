@@ -1,0 +1,290 @@
+"""A bound on lost quality that holds at every moment: bets on a pre-fixed chain of thresholds.
+
+Step k of a chain sends a prompt to the weak model where its score is below threshold t_k; t_1 < t_2 < ..., safest
+first. Its loss is l_k = E[L 1{score < t_k}], L in [-1, 1] the strong model's score less the weak one's. Each request is
+drawn with a known probability p to have both answers compared (Z = 1 if it was). Then
+
+    X_k = Z L 1{score < t_k} / p,     E[X_k] = l_k
+
+and a bettor against "l_k > max_loss" has the wealth
+
+    W_k = sum over j of w_j W_kj,     W_kj = prod over requests of (1 + b_j f_k (max_loss - X_k))
+
+with b_j in (0, 1) a few fixed bets, w_j their weights, and f_k the least p of the prompts that step k sends to the weak
+model, under the plan that was in force: so no factor is negative. Under the hypothesis no factor is expected above 1,
+whatever happened before: W_k reaches 1 / error at *any* time with probability at most error (Ville; Waudby-Smith and
+Ramdas 2024). A step opens once its wealth has ever been 1 / error, and only behind open ones. The first step of the
+chain whose loss is too high does not depend on the sample, and nothing opens behind it unless its own bettor was lucky:
+the error is not multiplied by the number of steps.
+
+All that is kept of the past are sums per step, which do not depend on the order of what was added: parts that several
+processes added up are merged by adding. `probability` may depend on the prompt and on all that was learnt before, never
+on the answers. Requests that were not drawn bring max_loss to the bettor: they count when the next one that was drawn
+has been judged (`n_undrawn`); where a comparison fails, both are left out.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pointsman.core.arrays import FloatArray, IntArray
+
+__all__ = ["Certificate", "Chain", "Estimate", "generation_error", "make_chain"]
+
+_BETS = np.array([0.9, 0.45, 0.22, 0.11, 0.055])
+_PRIOR = np.array([4.0, 3.0, 2.0, 1.5, 1.0]) / 11.5  # large bets open the first steps, small ones the last
+_STEPS = 50
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chain:
+    """Steps from safe to cheap.
+
+    Attributes:
+        thresholds: rising, shape (n_steps,). Cell c of a prompt is the number of thresholds that its score reaches:
+            step k sends cells 0 .. k to the weak model.
+        shares: of earlier prompts that each step would have sent to the weak model, rising, shape (n_steps,).
+
+    Raises:
+        ValueError: there is no step, thresholds do not rise, or shapes differ.
+    """
+
+    thresholds: FloatArray
+    shares: FloatArray
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "thresholds", np.asarray(self.thresholds, dtype=np.float64))
+        object.__setattr__(self, "shares", np.asarray(self.shares, dtype=np.float64))
+        rising = self.thresholds.ndim == 1 and self.thresholds.size and (np.diff(self.thresholds) > 0).all()
+        if not rising or self.shares.shape != self.thresholds.shape:
+            raise ValueError(
+                f"thresholds are {self.thresholds}, shares {self.shares}: wanted as many, at least one, each threshold "
+                "above the one before"
+            )
+
+    def __len__(self) -> int:
+        return len(self.thresholds)
+
+    def cells(self, scores: FloatArray) -> IntArray:
+        """Cell of each score, 0 .. n_steps, same shape."""
+        return np.asarray(np.searchsorted(self.thresholds, scores, side="right"))
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Mean loss of a step so far.
+
+    Attributes:
+        value: unbiased; 0 before there is a request.
+        low, high: interval at 95 %, by the normal approximation: for people to look at, the certificate rests on none.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+class Certificate:
+    """Wealth of the bettors on a chain of steps.
+
+    Attributes:
+        chain: the steps.
+        max_loss: the bound, in (0, 1).
+        error: probability with which it may fail, in (0, 1).
+        largest_loss: of one comparison, at least 1; above it where losses are corrected, see `core.judge_bias`.
+        n_requests: that count, drawn or not.
+        n_compared: that were compared.
+    """
+
+    def __init__(self, chain: Chain, *, max_loss: float, error: float, largest_loss: float = 1.0) -> None:
+        """Begins with nothing seen.
+
+        Raises:
+            ValueError: an argument leaves its range.
+        """
+        for name, value in (("max_loss", max_loss), ("error", error)):
+            if not 0.0 < value < 1.0:
+                raise ValueError(f"{name} is {value}, wanted a number between 0 and 1")
+        if not largest_loss >= 1.0:
+            raise ValueError(f"largest_loss is {largest_loss}, wanted at least 1")
+        self.chain, self.max_loss, self.error, self.largest_loss = chain, max_loss, error, largest_loss
+        n = len(chain)
+        self._log_wealth = np.zeros((n, len(_BETS)))
+        self._most = np.zeros(n)  # highest logarithm that the mixture's wealth ever had
+        self._sums = np.zeros((3, n + 1))  # per cell: weights 1 / p, losses L / p, and their squares
+        self.n_requests = 0
+        self.n_compared = 0
+
+    def add(self, score: float, loss: float, *, probability: float, least: FloatArray, n_undrawn: int = 0) -> None:
+        """One comparison, and the requests before it that were not drawn.
+
+        Args:
+            score: of the prompt.
+            loss: strong's score less weak's, in [-largest_loss, largest_loss].
+            probability: with which such a prompt is drawn, in (0, 1].
+            least: f_k, the least probability of what each step sends to the weak model under the plan in force, in
+                (0, 1], shape (n_steps,).
+            n_undrawn: requests under this plan since the comparison before.
+
+        Raises:
+            ValueError: a value leaves its range, or the comparison was less probable than `least` says.
+        """
+        cell = int(np.searchsorted(self.chain.thresholds, score, side="right"))
+        if not -self.largest_loss <= loss <= self.largest_loss:
+            raise ValueError(f"loss is {loss}, wanted a number in [-{self.largest_loss:g}, {self.largest_loss:g}]")
+        if not 0.0 < probability <= 1.0 or (least[cell:] > probability * (1.0 + 1e-9)).any() or not (least > 0).all():
+            raise ValueError(f"probability is {probability}, wanted one in (0, 1] and none of `least` above it")
+        if n_undrawn < 0:
+            raise ValueError(f"n_undrawn is {n_undrawn}, wanted 0 or more")
+        bets = least[:, None] * (_BETS / self.largest_loss)
+        gained = np.log1p(bets * self.max_loss)
+        self._log_wealth += n_undrawn * gained
+        self._log_wealth[:cell] += gained[:cell]
+        self._log_wealth[cell:] += np.log1p(bets[cell:] * (self.max_loss - loss / probability))
+        self._sums[:, cell] += (1.0 / probability, loss / probability, (loss / probability) ** 2)
+        self.n_requests += 1 + n_undrawn
+        self.n_compared += 1
+        self._note()
+
+    def merge(self, other: "Certificate") -> None:
+        """Adds what another process added up beside this, each from comparisons of its own.
+
+        Raises:
+            ValueError: the other one is of another chain, bound or error.
+        """
+        if self._terms() != other._terms():
+            raise ValueError("certificates of another chain, bound or error cannot be merged")
+        self._log_wealth += other._log_wealth
+        self._sums += other._sums
+        self.n_requests += other.n_requests
+        self.n_compared += other.n_compared
+        self._most = np.maximum(self._most, 0.0)
+        self._note()
+
+    @property
+    def log_wealth(self) -> FloatArray:
+        """Logarithm of each step's wealth now, shape (n_steps,)."""
+        top = self._log_wealth.max(axis=1)
+        return np.asarray(top + np.log(np.exp(self._log_wealth - top[:, None]) @ _PRIOR))
+
+    @property
+    def n_open(self) -> int:
+        """How many steps are open: each of them, and all before it, has ever had the wealth."""
+        short = np.flatnonzero(self._most < self.wanted)
+        return int(short[0]) if short.size else len(self.chain)
+
+    @property
+    def wanted(self) -> float:
+        """Logarithm of the wealth that opens a step."""
+        return -math.log(self.error)
+
+    @property
+    def threshold(self) -> float:
+        """Of the last open step; minus infinity, below every score, while none is open."""
+        return float(self.chain.thresholds[self.n_open - 1]) if self.n_open else -math.inf
+
+    def estimate(self, step: int) -> Estimate:
+        """Mean loss of a step, unbiased where the step did not depend on the comparisons."""
+        mean, error = self._mean(step)
+        return Estimate(mean, mean - 1.96 * error, mean + 1.96 * error)
+
+    def reachable(self) -> int:
+        """How many steps may be within the bound, give or take a standard error: comparing beyond them tells little."""
+        n = max(self.n_requests, 1)
+        means = np.cumsum(self._sums[1])[:-1] / n
+        errors = np.sqrt(np.cumsum(self._sums[2])[:-1]) / n
+        within = np.flatnonzero(means - errors <= self.max_loss)
+        return int(within[-1]) + 1 if within.size else 1
+
+    def weights(self) -> FloatArray:
+        """Sum of 1 / probability over the comparisons in each cell: how many requests it had, shape (n_steps + 1,)."""
+        return self._sums[0].copy()
+
+    def requests_needed(self, step: int) -> int | None:
+        """About how many more requests would open a step were its losses as so far; None if no number would.
+
+        By the best fixed bet, whose wealth grows by (max_loss - l)^2 / (2 v) a request, v the variance.
+        """
+        missing = self.wanted + 1.0 - max(float(self.log_wealth[step]), 0.0)  # 1: what mixing bets costs, about
+        mean, error = self._mean(step)
+        margin = self.max_loss - mean
+        if self.n_requests < 1 or margin <= 0.0:
+            return None
+        variance = error**2 * self.n_requests
+        rate = min(margin * margin / (2.0 * max(variance, 1e-9)), 0.5 * margin)
+        return max(1, math.ceil(missing / rate))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, as JSON types."""
+        return {
+            "thresholds": self.chain.thresholds.tolist(),
+            "shares": self.chain.shares.tolist(),
+            "max_loss": self.max_loss,
+            "error": self.error,
+            "largest_loss": self.largest_loss,
+            "log_wealth": self._log_wealth.tolist(),
+            "most": self._most.tolist(),
+            "sums": self._sums.tolist(),
+            "n_requests": self.n_requests,
+            "n_compared": self.n_compared,
+        }
+
+    @classmethod
+    def from_dict(cls, kept: dict[str, Any]) -> "Certificate":
+        """What `to_dict` gave.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        try:
+            terms = {name: float(kept[name]) for name in ("max_loss", "error", "largest_loss")}
+            found = cls(Chain(kept["thresholds"], kept["shares"]), **terms)
+            for name, values in (("_log_wealth", "log_wealth"), ("_most", "most"), ("_sums", "sums")):
+                array = np.array(kept[values], dtype=np.float64)
+                if array.shape != getattr(found, name).shape or not np.isfinite(array).all():
+                    raise ValueError(f"{values} has shape {array.shape} or is not finite")
+                setattr(found, name, array)
+            found.n_requests, found.n_compared = int(kept["n_requests"]), int(kept["n_compared"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"the state of a certificate is damaged: {error}") from error
+        return found
+
+    def _mean(self, step: int) -> tuple[float, float]:
+        """Mean of X of a step, and its standard error."""
+        n = max(self.n_requests, 1)
+        mean = float(self._sums[1, : step + 1].sum()) / n
+        square = float(self._sums[2, : step + 1].sum()) / n
+        return mean, math.sqrt(max(square - mean * mean, 0.0) / n)
+
+    def _note(self) -> None:
+        self._most = np.maximum(self._most, self.log_wealth)
+
+    def _terms(self) -> tuple[Any, ...]:
+        return (tuple(self.chain.thresholds.tolist()), self.max_loss, self.error, self.largest_loss)
+
+
+def make_chain(scores: FloatArray, *, highest: float = math.inf) -> Chain:
+    """Up to 50 steps with about equal shares of the traffic between them; the last sends all of it to the weak model.
+
+    Args:
+        scores: of earlier prompts, whose comparisons the certificate will not see; shape (n_prompts,), at least one.
+        highest: no threshold is above it.
+
+    Raises:
+        ValueError: there is no score, or one is not finite.
+    """
+    values = np.sort(np.asarray(scores, dtype=np.float64))
+    if values.ndim != 1 or not values.size or not np.isfinite(values).all():
+        raise ValueError(f"scores have shape {values.shape}, wanted (n_prompts,), finite, at least one")
+    quantiles = np.quantile(values, np.arange(1, _STEPS + 1) / _STEPS, method="lower")
+    thresholds = np.unique(np.minimum(np.nextafter(quantiles, np.inf), highest))
+    return Chain(thresholds, np.searchsorted(values, thresholds) / values.size)
+
+
+def generation_error(error: float, generation: int) -> float:
+    """What generation 0, 1, 2, ... may spend of an error: 3/4, 3/16, 3/64, ... of it; all of them together spend it."""
+    if generation < 0:
+        raise ValueError(f"generation is {generation}, wanted 0 or more")
+    return error * 0.75 * 0.25**generation

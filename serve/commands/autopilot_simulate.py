@@ -1,0 +1,163 @@
+"""`pointsman autopilot simulate`: a labelled table replayed as traffic."""
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pointsman.serve.checkpoints.load import load_checkpoint, load_router
+from pointsman.serve.commands.arguments import amount
+from pointsman.serve.commands.progress import progress_bar
+
+if TYPE_CHECKING:
+    from pointsman.backends.evaluation.autopilot_table import LabelledTraffic
+    from pointsman.core.autopilot_simulation import Simulation
+
+__all__ = ["add_arguments", "run"]
+
+_ORDERS = 20
+_FIRST = 500
+_SPREAD = (0.1, 0.9)
+_FIGURES = ("weak_share", "loss", "policy_loss", "compared", "saved_usd", "compared_usd")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the action."""
+    add = parser.add_argument
+    add("table", help="table of outcomes (prompt and a column per model, or prompt, model, score)")
+    add("--max-loss", type=float, required=True, help="mean loss of quality against always asking the strong model")
+    add("--compare", type=float, required=True, help="share of requests whose other answer is asked for and judged")
+    add("--confidence", type=float, default=0.95, help="that the bound holds at every moment (default: 0.95)")
+    add("--strong", help="strong model: a column, or a name in column `model` (default: column strong)")
+    add("--weak", help="weak model, likewise (default: column weak)")
+    look = parser.add_mutually_exclusive_group()
+    look.add_argument("--second-look", metavar="COLUMN",
+        help="the weak model is asked first, and kept while its confidence is high enough (default: column confidence "
+        "where there is one)")  # fmt: skip
+    look.add_argument("--score", metavar="COLUMN",
+        help="likewise by a score, the higher the more strong is needed (pointsman score --verifier)")  # fmt: skip
+    look.add_argument("--prompts-only", action="store_true", help="look at prompts alone")
+    add("--router", default="mf", metavar="CHECKPOINT", help="of the first generation (default: mf)")
+    add("--scale", nargs=2, type=float, default=[0.0, 1.0], metavar=("LOW", "HIGH"), help="range of the scores (0 1)")
+    add("--judge-usd", type=amount, default=0.0, help="dollars of one judgement (default: 0)")
+    add("--requests", type=int, help="how much traffic (default: as many as the table has prompts); "
+        "more than that are the same prompts again in another order")  # fmt: skip
+    add("--seed", type=int, help="of one order (default: orders of the seeds 0, 1, ...)")
+    add("--orders", type=int, default=_ORDERS, help=f"how many orders without --seed (default: {_ORDERS})")
+    add("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Replays, and prints what would have been certified when."""
+    from pointsman.backends.evaluation.autopilot_table import neighbour_learner, read_labelled_traffic
+    from pointsman.core.autopilot_simulation import simulate
+
+    _check(args)
+    traffic = read_labelled_traffic(
+        args.table, strong=args.strong, weak=args.weak, confidence=args.second_look, score=args.score,
+        prompts_only=args.prompts_only, scale=(args.scale[0], args.scale[1]),
+    )  # fmt: skip
+    table = traffic.table(load_router(load_checkpoint(args.router)), judge_usd=args.judge_usd)
+    learn = neighbour_learner(traffic.outcomes) if traffic.look is None else None
+    seeds = range(args.orders) if args.seed is None else [args.seed]
+    requests = _moments(args.requests or len(traffic.outcomes))
+    found = []
+    with progress_bar("orders") as bar:
+        task = bar.add_task("Replaying", total=len(seeds))
+        for seed in seeds:
+            rng = np.random.default_rng(seed)
+            found.append(
+                simulate(table, requests, max_loss=args.max_loss, share=args.compare, rng=rng,
+                         confidence=args.confidence, learn=learn)
+            )  # fmt: skip
+            bar.advance(task)
+    facts = _facts(args, traffic, requests, found)
+    for note in facts["notes"]:
+        print(note, file=sys.stderr)
+    print(json.dumps(facts) if args.json else "\n".join(_lines(facts)))
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    for name in ("max_loss", "confidence"):
+        if not 0.0 < getattr(args, name) < 1.0:
+            given = f"--{name.replace('_', '-')} is {getattr(args, name)}"
+            raise ValueError(f"{given}, wanted a number between 0 and 1")
+    if not 0.0 < args.compare <= 1.0:
+        raise ValueError(
+            f"--compare is {args.compare}, wanted a number in (0, 1]: nothing is certified where nothing is compared"
+        )
+    for name in ("requests", "orders"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            raise ValueError(f"--{name} is {getattr(args, name)}, wanted at least 1")
+    if not args.scale[0] < args.scale[1]:
+        raise ValueError(f"--scale is {args.scale}, wanted a lower and a higher number")
+
+
+def _moments(n_requests: int) -> np.ndarray:
+    """500, 1,000, 2,000, 4,000, ... and the last."""
+    doubled = [_FIRST * 2**k for k in range(40) if _FIRST * 2**k < n_requests]
+    return np.array([*doubled, n_requests])
+
+
+def _facts(
+    args: argparse.Namespace, traffic: "LabelledTraffic", requests: np.ndarray, found: "list[Simulation]"
+) -> dict[str, Any]:
+    """Means over the orders; where there are several, with the tenth and ninetieth percentile beside them."""
+    facts: dict[str, Any] = {"requests": requests.tolist()}
+    for name in _FIGURES:
+        values = np.array([[getattr(moment, name) for moment in one.moments] for one in found], dtype=np.float64)
+        facts[name] = np.round(values.mean(axis=0), 6).tolist()
+        if len(found) > 1:
+            low, high = np.round(np.quantile(values, _SPREAD, axis=0), 6).tolist()
+            facts[f"{name}_low"], facts[f"{name}_high"] = low, high
+    broken = sum(one.broken for one in found)
+    needed = [one.moments[-1].needed for one in found]
+    outcomes = traffic.outcomes
+    notes = list(outcomes.notes)
+    if requests[-1] > len(outcomes):
+        notes.append(f"{len(outcomes):,} prompts, {requests[-1]:,} requests: prompts come again in another order")
+    if outcomes.strong_usd is None:
+        notes.append("the table gives no dollars: only --judge-usd is counted")
+    return {
+        **facts,
+        "broken": bool(broken),
+        "n_broken": broken,
+        "orders": len(found),
+        "worst_loss": max(one.worst_loss for one in found),
+        "generations": [len(one.generations) for one in found],
+        "requests_to_next_step": None if None in needed else int(np.median([n for n in needed if n is not None])),
+        "max_loss": args.max_loss,
+        "compare": args.compare,
+        "confidence": args.confidence,
+        "second_look": traffic.look,
+        "n_prompts": len(outcomes),
+        "strong": outcomes.pair.strong,
+        "weak": outcomes.pair.weak,
+        "notes": notes,
+    }
+
+
+def _lines(facts: dict[str, Any]) -> list[str]:
+    look = f"its confidence ({facts['second_look']})" if facts["second_look"] else "the prompt alone"
+    lines = [
+        f"{facts['n_prompts']:,} prompts, {facts['strong']} and {facts['weak']}, by {look}; {facts['orders']} orders",
+        f"{'requests':>9}{'to weak':>9}{'[10 - 90 %]':>16}{'true loss':>11}{'so far':>9}{'compared':>10}"
+        f"{'$ saved':>11}{'$ comparing':>13}",
+    ]
+    for i, n in enumerate(facts["requests"]):
+        ends = [facts.get(f"weak_share_{end}", facts["weak_share"])[i] for end in ("low", "high")]
+        lines.append(
+            f"{n:>9,}{facts['weak_share'][i]:>9.1%}{f'[{ends[0]:.1%} - {ends[1]:.1%}]':>16}"
+            f"{facts['policy_loss'][i]:>11.4f}{facts['loss'][i]:>9.4f}{facts['compared'][i]:>10,.0f}"
+            f"{facts['saved_usd'][i]:>11.4f}{facts['compared_usd'][i]:>13.4f}"
+        )
+    kept = f"the bound of {facts['max_loss']:g} was broken in {facts['n_broken']} of {facts['orders']} orders"
+    lines.append(f"{kept}; highest true loss of what was served {facts['worst_loss']:.4f}")
+    if facts["weak_share"][-1] == 0.0:
+        needed = facts["requests_to_next_step"]
+        told = f"about {needed:,} more requests" if needed else "no number of requests: the weak model costs too much"
+        lines.append(f"nothing is certified yet; the first step would take {told}")
+    return lines

@@ -2,9 +2,9 @@
 
     bill = (i - h) input + h cached + a output, per million, + per_request
 
-with i input tokens of this request, h of them held by the model's prompt cache, and a answer tokens with reasoning:
-of the most similar labelled prompts where the router knows them, else the model's own mean in live traffic, else the
-configured guess. Models of equal list price differ tenfold in a.
+with i input tokens of this request, h of them held by the model's prompt cache, and a answer tokens with their
+reasoning: of the most similar labelled prompts where the router knows them, else the model's own mean in live traffic,
+else the configured guess. Models of equal list price differ tenfold in a.
 """
 
 from dataclasses import dataclass

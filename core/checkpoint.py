@@ -43,6 +43,7 @@ class Checkpoint:
         kind: router kind, e.g. "mf".
         models: names in row order.
         pair: the models whose win rate it predicts unless told otherwise.
+        candidates: the models that it weighs unless told otherwise, the reference first; the pair if none are given.
         embedder: identity of the embedder; None for kinds that read text themselves.
         canaries: embeddings of the three canary sentences at training time, shape (3, dim); None without embedder.
         calibration: quantiles of the pair's win rates; None if it was not calibrated.
@@ -70,6 +71,11 @@ class Checkpoint:
     probability_map: Mapping[str, Any] | None = None
     reference: Mapping[str, Any] = field(default_factory=dict)
     path: Path | None = None
+    candidates: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.candidates:
+            object.__setattr__(self, "candidates", (self.pair.strong, self.pair.weak))
 
     def array(self, name: str, *, ndim: int) -> np.ndarray:
         """The named array.
@@ -140,6 +146,7 @@ def read_checkpoint(
             probability_map=meta.get("probability_map"),
             reference=meta.get("reference", {}),
             path=folder,
+            candidates=tuple(meta.get("candidates", ())),
         )
     except (KeyError, TypeError, ValueError) as error:
         what = f"field {error} is missing" if isinstance(error, KeyError) else f"a field is malformed: {error}"
@@ -190,6 +197,7 @@ def _write_files(checkpoint: Checkpoint, folder: Path, files: Mapping[str, Path]
         "kind": checkpoint.kind,
         "models": list(checkpoint.models),
         "pair": asdict(checkpoint.pair),
+        **({"candidates": list(checkpoint.candidates)} if len(checkpoint.candidates) > 2 else {}),
         "embedder": asdict(checkpoint.embedder) if checkpoint.embedder else None,
         "calibration": asdict(checkpoint.calibration) if checkpoint.calibration else None,
         "options": dict(checkpoint.options),

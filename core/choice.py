@@ -13,8 +13,8 @@ Candidates m = 1..N, one of them the *reference*, whose quality the others are m
 Half of it is compared, W(m) - r(m) / 2 + t r(m), which is W for r = 0 and t for the reference, without rounding. Of two
 candidates r is 0 and 1 whatever they cost, so the rule is RouteLLM's: the reference iff W >= t.
 
-A dollar is worth the same on every prompt where `typical_usd` says what lies between the cheapest and the reference on
-a typical one: r is then weighed by (c(reference) - min c) / typical_usd. A pair has no use for it.
+A dollar is worth the same on every prompt where `point_usd` says how many of them a whole point of quality is worth at
+t = 1: r is then weighed by (c(reference) - min c) / point_usd. A pair has no use for it.
 
 A candidate other than the reference that is dearer and expected no better than another one is left out first. Below
 t = 1/2 the rule rewards money, up to the reference's bill: r counts as at most 1 there. So the bill of what is chosen
@@ -94,7 +94,7 @@ class Choice:
 
 
 def choose(
-    candidates: Sequence[Candidate], reference: Candidate, *, threshold: float, typical_usd: float | None = None
+    candidates: Sequence[Candidate], reference: Candidate, *, threshold: float, point_usd: float | None = None
 ) -> Choice:
     """Orders the candidates that are able to answer by the rule above.
 
@@ -102,15 +102,15 @@ def choose(
         candidates: the able ones, in order of configuration.
         reference: one of them, or a model that is unable itself. Where a win rate is missing the reference comes first
             and the others in their order.
-        typical_usd: between the bills of the cheapest and of the reference on a typical prompt; as on this prompt if
-            None.
+        point_usd: dollars that a whole point of quality is worth at threshold 1; what lies between the cheapest and
+            the reference on this prompt if None.
 
     Raises:
         ValueError: there is no candidate, two share a name, or `threshold` leaves [0, 1].
     """
     if not 0.0 <= threshold <= 1.0:
         raise ValueError(f"threshold is {threshold}, wanted a number in [0, 1]")
-    field = _Field(candidates, reference, typical_usd)
+    field = _Field(candidates, reference, point_usd)
     rows, r, dearness = range(len(candidates)), field.relative_bills, field.dearness
     rates = field.win_rates
     if rates is None:
@@ -132,7 +132,7 @@ def relative_bills(candidates: Sequence[Candidate], reference: Candidate) -> lis
 
 
 def turning_point(
-    candidates: Sequence[Candidate], reference: Candidate, *, level: float = 0.5, typical_usd: float | None = None
+    candidates: Sequence[Candidate], reference: Candidate, *, level: float = 0.5, point_usd: float | None = None
 ) -> float | None:
     """Highest threshold at which the choice goes at least `level` of the way from the cheapest to the reference.
 
@@ -141,12 +141,12 @@ def turning_point(
 
     Args:
         level: in (0, 1].
-        typical_usd: as for `choose`.
+        point_usd: as for `choose`.
 
     Returns:
         A number in [0, 1]; None where a win rate is missing.
     """
-    field = _Field(candidates, reference, typical_usd)
+    field = _Field(candidates, reference, point_usd)
     rates = field.win_rates
     if rates is None:
         return None
@@ -179,7 +179,7 @@ class _Field:
 
     __slots__ = ("_candidates", "_weight", "dearness", "relative_bills", "row")
 
-    def __init__(self, candidates: Sequence[Candidate], reference: Candidate, typical_usd: float | None = None) -> None:
+    def __init__(self, candidates: Sequence[Candidate], reference: Candidate, point_usd: float | None = None) -> None:
         names = [candidate.name for candidate in candidates]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"candidates are {names}, wanted at least one, each once")
@@ -192,8 +192,8 @@ class _Field:
             least, most = min(usd), next(c.usd for c in scale if c.name == reference.name) or 0.0
             bills = [min((bill - least) / (most - least), MOST) if most > least else 0.0 for bill in usd]
             dearness = usd
-            if typical_usd:
-                self._weight = min(max(most - least, 0.0) / typical_usd, MOST)
+            if point_usd:
+                self._weight = min(max(most - least, 0.0) / point_usd, MOST)
         else:
             others = iter(range(len(scale) - 2, -1, -1))
             last = max(len(scale) - 1, 1)

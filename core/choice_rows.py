@@ -16,7 +16,7 @@ class Weighing:
     """
 
     def __init__(
-        self, win_rates: AnyFloatArray, usd: AnyFloatArray | None, *, reference: int, typical_usd: float | None
+        self, win_rates: AnyFloatArray, usd: AnyFloatArray | None, *, reference: int, point_usd: float | None
     ) -> None:
         """See `weigh_rows`."""
         w = np.array(win_rates, dtype=np.float64)
@@ -29,9 +29,9 @@ class Weighing:
         self._w, self._reference = w, reference
         self.relative_bills, self._dearness = _bills(w.shape, usd, reference)
         self._weight = np.ones((len(w), 1))
-        if typical_usd and usd is not None and w.shape[1] > 2:
+        if point_usd and usd is not None and w.shape[1] > 2:
             span = self._dearness[:, [reference]] - self._dearness.min(axis=1, keepdims=True)
-            self._weight = np.minimum(span / typical_usd, MOST)
+            self._weight = np.minimum(span / point_usd, MOST)
         dearer = self._dearness[:, :, None] > self._dearness[:, None, :]
         no_better = w[:, :, None] >= w[:, None, :]
         self._left_out = np.asarray((dearer & no_better).any(axis=2))
@@ -60,7 +60,7 @@ class Weighing:
 
 
 def weigh_rows(
-    win_rates: AnyFloatArray, usd: AnyFloatArray | None, *, reference: int = 0, typical_usd: float | None = None
+    win_rates: AnyFloatArray, usd: AnyFloatArray | None, *, reference: int = 0, point_usd: float | None = None
 ) -> Weighing:
     """Weighs every prompt's candidates.
 
@@ -68,12 +68,12 @@ def weigh_rows(
         win_rates: of the reference over every candidate, shape (n_prompts, n_candidates).
         usd: expected bills, same shape; None where a price is not known: the first candidate is then the dearest.
         reference: column of the reference.
-        typical_usd: see `core.choice.choose`.
+        point_usd: see `core.choice.choose`.
 
     Raises:
         ValueError: shapes differ, or `reference` is no column.
     """
-    return Weighing(win_rates, usd, reference=reference, typical_usd=typical_usd)
+    return Weighing(win_rates, usd, reference=reference, point_usd=point_usd)
 
 
 def _bills(shape: tuple[int, ...], usd: AnyFloatArray | None, reference: int) -> tuple[FloatArray, FloatArray]:

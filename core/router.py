@@ -9,9 +9,20 @@ from pointsman.core.arrays import AnyFloatArray, Float32Array, FloatArray
 from pointsman.core.decision import Decision
 from pointsman.core.embedding import Embedder
 from pointsman.core.errors import PointsmanError
+from pointsman.core.expected_cost import LabelledBill
 from pointsman.core.pair import ModelPair
 
-__all__ = ["EmbeddingRouter", "Reading", "Router"]
+__all__ = ["CandidateMeans", "EmbeddingRouter", "Reading", "Router"]
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateMeans:
+    """What a candidate did on the labelled prompts on average; None where the labels do not say."""
+
+    score: float
+    usd: float | None = None
+    input_tokens: float | None = None
+    output_tokens: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -19,20 +30,43 @@ class Reading:
     """What a router reads from one prompt.
 
     Attributes:
-        win_rate: strong model's win rate in [0, 1].
+        win_rate: strong model's win rate in [0, 1]; of several candidates the mean over all but the reference.
         reason: "win_rate", or why the win rate is the fallback to strong.
         embedding: the prompt's, float32, shape (dim,); None where the router computes none.
+        win_rates: of the reference over every candidate, 1/2 for itself; None for a router of one pair.
+        bills: what labelled prompts like it cost at each candidate; None where the router does not know.
     """
 
     win_rate: float
     reason: str = "win_rate"
     embedding: Float32Array | None = None
+    win_rates: tuple[float, ...] | None = None
+    bills: tuple[LabelledBill, ...] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        win_rates: Sequence[float],
+        *,
+        embedding: Float32Array | None = None,
+        bills: tuple[LabelledBill, ...] | None = None,
+    ) -> "Reading":
+        """The reading of a router of candidates, the reference first."""
+        others = win_rates[1:]
+        return cls(sum(others) / len(others), "win_rate", embedding, tuple(win_rates), bills)
 
 
 class Router(ABC):
-    """Predicts, per prompt, how likely the strong model's answer is to be preferred."""
+    """Predicts, per prompt, how likely the reference's answer is to be preferred to each candidate's.
+
+    A router of one pair says how likely the strong model's answer is to be preferred to the weak one's.
+
+    Attributes:
+        means: what each candidate did on the labelled prompts; None where the router does not know.
+    """
 
     kind: ClassVar[str]
+    means: tuple[CandidateMeans, ...] | None = None
 
     @property
     def blocking(self) -> bool:
@@ -41,7 +75,11 @@ class Router(ABC):
 
     @abstractmethod
     def win_rates(self, prompts: Sequence[str]) -> FloatArray:
-        """Strong model's win rates in [0, 1], shape (n_prompts,), float64."""
+        """Win rates of the reference over every candidate in [0, 1], float64, shape (n_prompts, n_candidates).
+
+        The reference is the first candidate; its own column is 1/2. A router of one pair gives those of the strong
+        model over the weak one alone, shape (n_prompts,).
+        """
 
     def calculate_strong_win_rate(self, prompt: str) -> float:
         """Strong model's win rate for one prompt, in [0, 1]."""
@@ -87,7 +125,7 @@ class EmbeddingRouter(Router):
 
     @abstractmethod
     def score(self, embeddings: AnyFloatArray) -> FloatArray:
-        """Win rates in [0, 1], shape (n_prompts,), from embeddings of shape (n_prompts, dim)."""
+        """What `win_rates` gives, from embeddings of shape (n_prompts, dim)."""
 
     def score_one(self, embedding: Float32Array) -> float:
         """Win rate in [0, 1] from one embedding of shape (dim,)."""

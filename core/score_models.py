@@ -7,9 +7,9 @@ Every column of the table is predicted by itself, from the prompts on which it i
     linear       mean + sum_j b_j (m_j(e) - mean m_j)                 ridge rows on memberships, see `core.landmarks`
     blend        weight x linear + (1 - weight) x neighbours
 
-What is predicted of a difference between two models counts as far as cross-validation bears it out:
+What is predicted counts beyond a model's mean as far as cross-validation bears it out, b in [0, 1] for each model:
 
-    W(ref, m) = 1/2 + (D + b (d(e) - D)) / 2,   d(e) = f_ref(e) - f_m(e), D its mean, b = shrinkage[ref, m] in [0, 1]
+    W(ref, m) = 1/2 + (g_ref(e) - g_m(e)) / 2,   g_m(e) = mean_m + b_m (f_m(e) - mean_m)
 """
 
 from collections.abc import Callable
@@ -151,17 +151,15 @@ def blend(linear: Predictor, neighbours: Predictor, weight: float) -> Predictor:
     return lambda embeddings: weight * linear(embeddings) + (1.0 - weight) * neighbours(embeddings)
 
 
-def shrunk_win_rates(
-    scores: FloatArray, means: FloatArray, shrinkage: FloatArray, *, reference: int = 0
-) -> FloatArray:
+def shrunk_win_rates(scores: FloatArray, means: FloatArray, shrinkage: FloatArray, *, reference: int = 0) -> FloatArray:
     """Win rates of the reference over every model in [0, 1], 1/2 for itself, shape (n_prompts, n_models).
 
     Args:
         scores: predicted ones in [0, 1], shape (n_prompts, n_models).
-        means: of each model, shape (n_models,).
-        shrinkage: how far a predicted difference from the reference counts beyond its mean, shape (n_models,).
+        means: of each model, shape (n_models,), or as known for each prompt, shape of `scores`.
+        shrinkage: how far predictions count beyond the mean, shape (n_models,).
     """
-    difference, mean = scores[:, [reference]] - scores, means[reference] - means
-    rates = 0.5 + (mean + shrinkage * (difference - mean)) / 2.0
+    counted = means + shrinkage * (scores - means)
+    rates = 0.5 + (counted[:, [reference]] - counted) / 2.0
     rates[:, reference] = 0.5
     return np.asarray(np.clip(rates, 0.0, 1.0))

@@ -1,5 +1,6 @@
 """Nearest-neighbour router over an outcome table."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -11,9 +12,11 @@ from pointsman.core.errors import CheckpointError, EmbedderMismatchError
 from pointsman.core.knn import Neighbours, neighbour_shares, win_shares
 from pointsman.core.pair import ModelPair
 from pointsman.core.probability import PlattMap
-from pointsman.core.router import EmbeddingRouter
+from pointsman.core.router import EmbeddingRouter, Router
+from pointsman.core.routers import scores
+from pointsman.core.routers.pairs import load_pairs
 
-__all__ = ["KNNRouter", "load", "members", "read_neighbours"]
+__all__ = ["KNNRouter", "load", "load_candidates", "members", "read_neighbours"]
 
 
 class KNNRouter(EmbeddingRouter):
@@ -58,9 +61,9 @@ def read_neighbours(checkpoint: Checkpoint, pair: ModelPair) -> Neighbours:
         wanted = f"{n_prompts} prompts and {n_models} models"
         raise CheckpointError(f"checkpoint {checkpoint.path}: outcomes do not fit {wanted}")
     sides = members(checkpoint, pair.strong), members(checkpoint, pair.weak)
-    scores = np.full((n_prompts, n_models), np.nan)
-    scores[prompt, model] = score
-    share = win_shares(scores, *sides, margin=float(checkpoint.options.get("margin", 0.0)))
+    table = np.full((n_prompts, n_models), np.nan)
+    table[prompt, model] = score
+    share = win_shares(table, *sides, margin=float(checkpoint.options.get("margin", 0.0)))
     met = np.isfinite(share)
     if not met.any():
         raise CheckpointError(f"{pair.strong!r} and {pair.weak!r} have no prompt in common: choose another pair")
@@ -71,8 +74,17 @@ def read_neighbours(checkpoint: Checkpoint, pair: ModelPair) -> Neighbours:
         raise CheckpointError(f"checkpoint {checkpoint.path}: k or temperature is malformed: {error!r}") from error
 
 
-def load(checkpoint: Checkpoint, embed: Embedder | None, pair: ModelPair) -> KNNRouter:
+def load_candidates(checkpoint: Checkpoint, embed: Embedder | None, candidates: Sequence[str]) -> Router:
+    """The router of a `knn` checkpoint for some of its models, the reference first."""
+    if "scores" in checkpoint.arrays:
+        return scores.load_candidates(checkpoint, embed, candidates)
+    return load_pairs(load, checkpoint, embed, candidates)
+
+
+def load(checkpoint: Checkpoint, embed: Embedder | None, pair: ModelPair) -> EmbeddingRouter:
     """The router of a `knn` checkpoint for a pair of its models or groups."""
+    if "scores" in checkpoint.arrays:
+        return scores.load(checkpoint, embed, pair)
     if embed is None:
         raise EmbedderMismatchError(f"checkpoint {checkpoint.path} of kind 'knn' needs an embedder and names none")
     slope, intercept = checkpoint.options.get("slope"), checkpoint.options.get("intercept")

@@ -1,20 +1,22 @@
 """Matrix-factorisation router, served as one dot product."""
 
 import math
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
 
+from pointsman.core.activations import sigmoid
 from pointsman.core.arrays import AnyFloatArray, Float32Array, FloatArray
 from pointsman.core.checkpoint import Checkpoint
-from pointsman.core.embedding import Embedder
+from pointsman.core.embedding import Embedder, check_embeddings
 from pointsman.core.errors import CheckpointError, EmbedderMismatchError
 from pointsman.core.landmarks import Landmarks
 from pointsman.core.mf import FoldedPair, MFWeights, fold_pair, folded_win_rates
 from pointsman.core.pair import ModelPair
-from pointsman.core.router import EmbeddingRouter
+from pointsman.core.router import EmbeddingRouter, Reading
 
-__all__ = ["MFRouter", "load", "read_weights"]
+__all__ = ["MFCandidatesRouter", "MFRouter", "load", "load_candidates", "read_weights"]
 
 _LANDMARKS = "landmarks"
 
@@ -91,6 +93,38 @@ def _read_landmarks(checkpoint: Checkpoint) -> Landmarks | None:
         return Landmarks(checkpoint.array(_LANDMARKS, ndim=2), float(checkpoint.options["temperature"]))
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"checkpoint {checkpoint.path}: landmarks are malformed: {error!r}") from error
+
+
+class MFCandidatesRouter(EmbeddingRouter):
+    """win_rate[m] = sigmoid(v[m] . e + c[m]), folded for the reference over every candidate."""
+
+    kind: ClassVar[str] = "mf"
+
+    def __init__(self, embed: Embedder, folded: Sequence[FoldedPair], landmarks: Landmarks | None = None) -> None:
+        """Takes the reference folded with each other candidate, in order."""
+        super().__init__(embed)
+        self._vectors = np.stack([pair.vector for pair in folded], axis=1)
+        self._constants = np.array([pair.constant for pair in folded])
+        self._landmarks = landmarks
+
+    def score(self, embeddings: AnyFloatArray) -> FloatArray:
+        features = embeddings if self._landmarks is None else self._landmarks.memberships(embeddings)
+        checked = np.asarray(check_embeddings(features, len(self._vectors)), dtype=np.float64)
+        rates = sigmoid(checked @ self._vectors + self._constants)
+        return np.concatenate([np.full((len(rates), 1), 0.5), rates], axis=1)
+
+    def read(self, prompt: str) -> Reading:
+        embedding = self.embed([prompt])[0]
+        return Reading.of(self.score(embedding[None, :])[0].tolist(), embedding=embedding)
+
+
+def load_candidates(checkpoint: Checkpoint, embed: Embedder | None, candidates: Sequence[str]) -> MFCandidatesRouter:
+    """The router of an `mf` checkpoint for some of its models, the reference first."""
+    if embed is None:
+        raise EmbedderMismatchError(f"checkpoint {checkpoint.path} of kind 'mf' needs an embedder and names none")
+    weights, rows = read_weights(checkpoint), [checkpoint.row(name) for name in candidates]
+    folded = [fold_pair(weights, rows[0], row) for row in rows[1:]]
+    return MFCandidatesRouter(embed, folded, _read_landmarks(checkpoint))
 
 
 def load(checkpoint: Checkpoint, embed: Embedder | None, pair: ModelPair) -> MFRouter:

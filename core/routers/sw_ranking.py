@@ -8,6 +8,7 @@ All that a query needs of the battles is the weighted win table of the tiers. Ba
 whom with what outcome (a *segment*), and the table is one matrix-vector product, its weights, and one sum per segment.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -21,10 +22,19 @@ from pointsman.core.embedding import Embedder, check_embeddings
 from pointsman.core.errors import CheckpointError, EmbedderMismatchError, FitError
 from pointsman.core.pair import ModelPair
 from pointsman.core.ratings import fit_ratings, newton_ratings
-from pointsman.core.router import EmbeddingRouter
+from pointsman.core.router import EmbeddingRouter, Reading
 from pointsman.core.similarity import similarity_weights, unit_rows
 
-__all__ = ["SWRankingRouter", "TierBattles", "fold_battles", "load", "score_queries"]
+__all__ = [
+    "SWCandidatesRouter",
+    "SWRankingRouter",
+    "TierBattles",
+    "fold_battles",
+    "load",
+    "load_candidates",
+    "score_queries",
+    "tier_ratings",
+]
 
 _CHUNK = 64
 
@@ -135,17 +145,56 @@ class SWRankingRouter(EmbeddingRouter):
         return True
 
     def score(self, embeddings: AnyFloatArray) -> FloatArray:
-        dim = self.battles.embeddings.shape[1] if self.reduction is None else len(self.reduction)
-        queries = unit_rows(np.asarray(check_embeddings(embeddings, dim), np.float32))
-        if self.reduction is not None:
-            queries = queries @ self.reduction
+        queries = _queries(self.battles, self.reduction, embeddings)
         return score_queries(self.battles, queries, self.strong_tier, self.weak_tier)
+
+
+class SWCandidatesRouter(EmbeddingRouter):
+    """Win rates of the reference's tier over every candidate's; 1/2 for those in the same tier."""
+
+    kind: ClassVar[str] = "sw_ranking"
+
+    def __init__(
+        self,
+        embed: Embedder,
+        battles: TierBattles,
+        tiers: IntArray,
+        *,
+        reduction: Float32Array | None = None,
+    ) -> None:
+        """Takes the tier of each candidate, the reference first, shape (n_candidates,)."""
+        super().__init__(embed)
+        self._battles, self._tiers, self._reduction = battles, tiers, reduction
+
+    @property
+    def blocking(self) -> bool:
+        return True
+
+    def score(self, embeddings: AnyFloatArray) -> FloatArray:
+        ratings = tier_ratings(self._battles, _queries(self._battles, self._reduction, embeddings))[:, self._tiers]
+        return sigmoid(ratings[:, :1] - ratings)
+
+    def read(self, prompt: str) -> Reading:
+        embedding = self.embed([prompt])[0]
+        return Reading.of(self.score(embedding[None, :])[0].tolist(), embedding=embedding)
+
+
+def _queries(battles: TierBattles, reduction: Float32Array | None, embeddings: AnyFloatArray) -> Float32Array:
+    """Embeddings at unit norm, reduced like the battles' were."""
+    dim = battles.embeddings.shape[1] if reduction is None else len(reduction)
+    queries = np.asarray(unit_rows(np.asarray(check_embeddings(embeddings, dim), np.float32)), np.float32)
+    return queries if reduction is None else np.asarray(queries @ reduction, np.float32)
+
+
+def tier_ratings(battles: TierBattles, queries: AnyFloatArray) -> FloatArray:
+    """Ratings of all tiers on queries of unit norm, reduced like the battles, in nats, shape (n_queries, n_tiers)."""
+    chunks = [_ratings(battles, queries[i : i + _CHUNK]) for i in range(0, len(queries), _CHUNK)]
+    return np.concatenate(chunks) if chunks else np.zeros((0, battles.n_tiers))
 
 
 def score_queries(battles: TierBattles, queries: AnyFloatArray, strong_tier: int, weak_tier: int) -> FloatArray:
     """Win rates of `strong_tier` over `weak_tier` on queries of unit norm, reduced like the battles, (n_queries,)."""
-    chunks = [_ratings(battles, queries[i : i + _CHUNK]) for i in range(0, len(queries), _CHUNK)]
-    ratings = np.concatenate(chunks) if chunks else np.zeros((0, battles.n_tiers))
+    ratings = tier_ratings(battles, queries)
     return sigmoid(ratings[:, strong_tier] - ratings[:, weak_tier])
 
 
@@ -165,6 +214,29 @@ def load(checkpoint: Checkpoint, embed: Embedder | None, pair: ModelPair) -> SWR
     Raises:
         CheckpointError: arrays do not fit together, or both models are in one tier.
     """
+    embed, battles, tiers, reduction = _read(checkpoint, embed)
+    strong, weak = int(tiers[checkpoint.row(pair.strong)]), int(tiers[checkpoint.row(pair.weak)])
+    if strong == weak:
+        raise CheckpointError(f"{pair.strong!r} and {pair.weak!r} are both in tier {strong}: train with more tiers")
+    return SWRankingRouter(embed, battles, strong_tier=strong, weak_tier=weak, reduction=reduction)
+
+
+def load_candidates(checkpoint: Checkpoint, embed: Embedder | None, candidates: Sequence[str]) -> SWCandidatesRouter:
+    """The router of an `sw_ranking` checkpoint for some of its models, the reference first.
+
+    Raises:
+        CheckpointError: arrays do not fit together, or all candidates are in one tier.
+    """
+    embed, battles, tiers, reduction = _read(checkpoint, embed)
+    rows = np.array([checkpoint.row(name) for name in candidates])
+    if np.unique(tiers[rows]).size < 2:
+        raise CheckpointError(f"{', '.join(candidates)} are all in tier {tiers[rows[0]]}: train with more tiers")
+    return SWCandidatesRouter(embed, battles, tiers[rows], reduction=reduction)
+
+
+def _read(
+    checkpoint: Checkpoint, embed: Embedder | None
+) -> tuple[Embedder, TierBattles, np.ndarray, Float32Array | None]:
     if embed is None:
         raise EmbedderMismatchError(f"checkpoint {checkpoint.path} of kind 'sw_ranking' needs an embedder")
     tiers = checkpoint.array("tiers", ndim=1)
@@ -177,11 +249,8 @@ def load(checkpoint: Checkpoint, embed: Embedder | None, pair: ModelPair) -> SWR
         int(tiers.max(initial=0)) + 1,
     )
     _check(checkpoint, battles, tiers)
-    strong, weak = int(tiers[checkpoint.row(pair.strong)]), int(tiers[checkpoint.row(pair.weak)])
-    if strong == weak:
-        raise CheckpointError(f"{pair.strong!r} and {pair.weak!r} are both in tier {strong}: train with more tiers")
     reduction = checkpoint.array("reduction", ndim=2) if "reduction" in checkpoint.arrays else None
-    return SWRankingRouter(embed, battles, strong_tier=strong, weak_tier=weak, reduction=reduction)
+    return embed, battles, tiers, reduction
 
 
 def _check(checkpoint: Checkpoint, battles: TierBattles, tiers: np.ndarray) -> None:

@@ -79,14 +79,14 @@ def test_worse_and_dearer_is_never_chosen(field, threshold):
         assert not [c for c in field if c.usd < chosen.usd and c.win_rate <= chosen.win_rate]
 
 
-TYPICAL = st.sampled_from([None, 0.1, 1.0, 3.0])
+WORTHS = st.sampled_from([None, 0.1, 1.0, 3.0])
 
 
-@given(fields(), THRESHOLDS, THRESHOLDS, TYPICAL)
-def test_a_higher_threshold_never_spends_more(field, first, second, typical_usd):
+@given(fields(), THRESHOLDS, THRESHOLDS, WORTHS)
+def test_a_higher_threshold_never_spends_more(field, first, second, point_usd):
     """The share of the chosen one never rises with the threshold."""
     low, high = sorted((first, second))
-    shares = [choose(field, field[0], threshold=t, typical_usd=typical_usd).share for t in (low, high)]
+    shares = [choose(field, field[0], threshold=t, point_usd=point_usd).share for t in (low, high)]
     assert shares[1] <= shares[0]
 
 
@@ -101,24 +101,24 @@ def test_the_ends_of_the_scale(field, threshold):
         assert last[0].candidate.usd == cheapest or sure
 
 
-@given(fields(), THRESHOLDS, st.floats(0.01, 1.0), TYPICAL)
-def test_the_turning_point_is_where_the_share_falls_below_a_level(field, threshold, level, typical_usd):
+@given(fields(), THRESHOLDS, st.floats(0.01, 1.0), WORTHS)
+def test_the_turning_point_is_where_the_share_falls_below_a_level(field, threshold, level, point_usd):
     """The share reaches a level exactly up to the turning point, rounding apart."""
-    point = turning_point(field, field[0], level=level, typical_usd=typical_usd)
-    reached = choose(field, field[0], threshold=threshold, typical_usd=typical_usd).share >= level
+    point = turning_point(field, field[0], level=level, point_usd=point_usd)
+    reached = choose(field, field[0], threshold=threshold, point_usd=point_usd).share >= level
     if abs(threshold - point) > 1e-9:
         assert reached == (threshold < point) or (threshold == 0.0 and point == 0.0)
 
 
-@given(fields(min_size=2, max_size=6), THRESHOLDS, TYPICAL)
-def test_rows_are_chosen_as_one_by_one(field, threshold, typical_usd):
+@given(fields(min_size=2, max_size=6), THRESHOLDS, WORTHS)
+def test_rows_are_chosen_as_one_by_one(field, threshold, point_usd):
     """Many prompts at once give what each gives alone."""
     priced = all(c.usd is not None for c in field)
     usd = np.array([[c.usd for c in field]] * 3) if priced else None
-    rows = weigh_rows(np.array([[c.win_rate for c in field]] * 3), usd, typical_usd=typical_usd)
+    rows = weigh_rows(np.array([[c.win_rate for c in field]] * 3), usd, point_usd=point_usd)
     if not priced:
         field = [Candidate(c.name, c.win_rate, None) for c in field]
-    choice = choose(field, field[0], threshold=threshold, typical_usd=typical_usd)
+    choice = choose(field, field[0], threshold=threshold, point_usd=point_usd)
     assert [field[i].name for i in rows.chosen(threshold)] == [choice.model] * 3
     assert rows.relative_bills[0] == pytest.approx(relative_bills(field, field[0]))
 
@@ -134,11 +134,11 @@ def test_an_unable_reference_sets_the_scale(field, threshold):
 
 
 def test_a_dollar_is_worth_the_same_on_every_prompt():
-    """With a typical span a prompt of ten times the bills weighs its money ten times as much."""
+    """With a worth in dollars a prompt of ten times the bills weighs its money ten times as much."""
     small = [Candidate("a", 0.5, 1.0), Candidate("b", 0.6, 0.4), Candidate("c", 0.9, 0.0)]
     large = [Candidate(c.name, c.win_rate, 10.0 * c.usd) for c in small]
     by_prompt = [choose(field, field[0], threshold=0.55).model for field in (small, large)]
-    by_dollar = [choose(field, field[0], threshold=0.55, typical_usd=1.0).model for field in (small, large)]
+    by_dollar = [choose(field, field[0], threshold=0.55, point_usd=1.0).model for field in (small, large)]
     assert by_prompt == ["a", "a"] and by_dollar == ["a", "b"]
 
 

@@ -3,9 +3,9 @@
 import numpy as np
 
 from pointsman.core.arrays import AnyFloatArray, FloatArray, IntArray
-from pointsman.core.choice import MOST
+from pointsman.core.choice import MOST, Candidate, turning_point
 
-__all__ = ["Weighing", "weigh_rows"]
+__all__ = ["Weighing", "turning_points", "weigh_rows"]
 
 
 class Weighing:
@@ -74,6 +74,29 @@ def weigh_rows(
         ValueError: shapes differ, or `reference` is no column.
     """
     return Weighing(win_rates, usd, reference=reference, point_usd=point_usd)
+
+
+def turning_points(
+    win_rates: AnyFloatArray,
+    usd: AnyFloatArray | None,
+    *,
+    levels: AnyFloatArray,
+    reference: int = 0,
+    point_usd: float | None = None,
+) -> FloatArray:
+    """Turning point of each prompt at its own level, see `core.choice.turning_point`, shape (n_prompts,).
+
+    With levels drawn uniformly from (0, 1] they are to a share what win rates are for a pair: the share at threshold t
+    is about the part of them that is at least t.
+    """
+    found = np.empty(len(win_rates))
+    names = [str(i) for i in range(np.shape(win_rates)[1])]
+    bills = [[None] * len(names)] * len(found) if usd is None else np.asarray(usd, dtype=np.float64).tolist()
+    for i, (rates, row) in enumerate(zip(np.asarray(win_rates, dtype=np.float64).tolist(), bills, strict=True)):
+        field = [Candidate(*candidate) for candidate in zip(names, rates, row, strict=True)]
+        point = turning_point(field, field[reference], level=float(levels[i]), point_usd=point_usd)
+        found[i] = 0.0 if point is None else point
+    return found
 
 
 def _bills(shape: tuple[int, ...], usd: AnyFloatArray | None, reference: int) -> tuple[FloatArray, FloatArray]:

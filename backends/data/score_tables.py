@@ -159,7 +159,7 @@ def _check_scores(table: ScoreTable) -> None:
 
 
 def _read(source: Source, models: Sequence[str]) -> _Rows:
-    names = column_names(source)
+    names = set(column_names(source))
     group = next((name for name in GROUP_COLUMNS if name in names), None)
     if set(_LONG) <= names:
         columns = {"score": "score", **{name: column for name, column in _EXTRAS.items() if column in names}}

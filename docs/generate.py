@@ -3,6 +3,7 @@
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,10 @@ from starlette.testclient import TestClient
 
 from pointsman.serve.config import json_schema
 from pointsman.serve.config.load import make_config
+from pointsman.serve.protocols.translation.chat_over_messages import parameters as chat_over_messages
+from pointsman.serve.protocols.translation.messages_over_chat import parameters as messages_over_chat
+from pointsman.serve.protocols.translation.parameters import Parameter
+from pointsman.serve.protocols.translation.responses_over_messages import parameters as responses_over_messages
 from pointsman.serve.server.app import create_app
 
 __all__ = ["PAGES"]
@@ -81,6 +86,49 @@ x-pointsman-threshold: 0.500000
 """
 
 
+_TRANSLATION = """# Translation
+
+*The tables are made from the code by `python docs/generate.py`.*
+
+Any client can be answered by any model of a pair: a client of OpenAI's chat or Responses API by a model whose service
+speaks Anthropic's Messages API, a client of the Messages API by a model whose service speaks OpenAI's chat API.
+Requests, answers, streams and errors are put in the words of the other API; connection, timeouts, keys, retries and
+prices are those of any other request, and a stream that breaks is never shown as complete. Nothing but Pointsman is
+needed for it.
+
+What is asked for is never dropped in silence:
+
+- **Hints** that the answer does not hang on are dropped, or mapped to what is nearest (`thinking`, `reasoning_effort`).
+  A service that refuses one that was mapped is asked again without it.
+- **Values that ask for nothing**, such as `n: 1` or `presence_penalty: 0`, are dropped.
+- **What changes the answer** is translated. Where it cannot be, a routed request goes to the model of the pair that can
+  be asked, and `x-pointsman-reason` says why; a model that was named, or a pair of which neither can, is refused with a
+  400 that names the parameter. So is a parameter that is not listed here.
+
+| in the conversation | over the chat API | over the Messages API |
+|---|---|---|
+| several calls at once | one block after the other, however the service mixes their pieces | as they come |
+| long names and ids, or with other characters | hashed, and told to the client as it knows them | the same |
+| thoughts | dropped in histories, but for services that want their own back; shown as `thinking` without a signature \
+| shown as `reasoning_content` and `thinking_blocks`, or as reasoning items; taken back with their signature |
+| documents | text in line, PDF as a `file`; those held by Anthropic, or to be cited, are refused \
+| PDF, text and images; those held by OpenAI are refused |
+| images and files in a tool's result | sent after the results | part of the result |
+| a tool's error | "Error: " before its text | |
+| tools that Anthropic's models know by heart | `bash`, `text_editor` and `memory` are described; those that Anthropic \
+runs are refused | |
+| custom tools | | tools that take one text |
+| a schema for the answer | `response_format` | `output_config.format`; told in the system prompt to models before 4.5 |
+| several system messages | where they are | one, at the beginning |
+| tokens | as the service reports them; the first event's are counted here | as the service reports them |
+"""
+_TABLES = {
+    "Messages API, answered over the chat API": messages_over_chat.PARAMETERS,
+    "Chat API, answered over the Messages API": chat_over_messages.PARAMETERS,
+    "Responses API, answered over the Messages API": responses_over_messages.PARAMETERS,
+}
+
+
 def configuration() -> str:
     """The page on the configuration file."""
     schema = json_schema()
@@ -101,12 +149,28 @@ def http() -> str:
     return _page(pieces, see="[clients and models](clients.md), [configuration](configuration.md)")
 
 
+def translation() -> str:
+    """The page on what becomes of a request whose model speaks another API."""
+    pieces = [_TRANSLATION]
+    for title, parameters in _TABLES.items():
+        pieces += [f"## {title}\n", "| parameter | what becomes of it | |", "|---|---|---|"]
+        pieces += [_parameter(parameter) for parameter in sorted(parameters.values(), key=attrgetter("name"))]
+        pieces.append("")
+    return _page(pieces, see="[clients and models](clients.md), [HTTP](http.md)")
+
+
+def _parameter(parameter: Parameter) -> str:
+    idle = ", ".join(f"`{json.dumps(value)}`" for value in parameter.idle)
+    note = "; ".join(filter(None, [parameter.note, f"{idle} asks for nothing and is dropped" if idle else ""]))
+    return f"| `{parameter.name}` | {parameter.fate} | {note} |"
+
+
 def _page(pieces: list[str], *, see: str) -> str:
     text = "\n".join(pieces).rstrip()
     return f"{text}\n\nSee also: {see}; [all pages](README.md).\n"
 
 
-PAGES = {"configuration.md": configuration, "http.md": http}
+PAGES = {"configuration.md": configuration, "http.md": http, "translation.md": translation}
 
 
 def _operation(title: str, operation: Mapping[str, Any], parts: Mapping[str, Any]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from pointsman.core.pair import ModelPair
 from pointsman.serve.config import Config
 from pointsman.serve.engine.steps.check_capabilities import CheckCapabilities
 from pointsman.serve.engine.steps.check_surface import CheckSurface
+from pointsman.serve.engine.steps.check_translation import CheckTranslation
 from pointsman.serve.engine.steps.choose_model import ChooseModel
 from pointsman.serve.engine.steps.count_decision import CountDecision
 from pointsman.serve.engine.steps.keep_conversation import KeepConversation, PairPrices
@@ -44,6 +45,7 @@ def build_pipeline(
         ScorePrompt(routers, threads, timeout_s=config.server.routing_timeout_s),
         SetThreshold(policies, pair),
         CheckSurface(upstreams),
+        CheckTranslation(upstreams),
         CheckCapabilities(capabilities) if capabilities else None,
         KeepConversation(sessions, config.sessions, prices)
         if sessions is not None and config.sessions is not None

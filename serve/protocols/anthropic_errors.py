@@ -46,10 +46,15 @@ class MessagesErrors:
         await self._app(scope, receive, send_reshaped)
 
 
-def messages_error(status: int, message: str) -> dict[str, Any]:
-    """One error, its type by the HTTP status."""
+def messages_error(status: int, message: str, *, code: object = None) -> dict[str, Any]:
+    """One error, its type by the HTTP status.
+
+    Args:
+        code: by which clients tell it from others of its type; None if there is none.
+    """
     kind = _TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")
-    return {"type": "error", "error": {"type": kind, "message": message}}
+    details = {"details": {"error_code": code}} if isinstance(code, str) else {}
+    return {"type": "error", "error": {"type": kind, "message": message, **details}}
 
 
 def reshape_error(status: int, body: bytes) -> bytes:
@@ -65,8 +70,8 @@ def reshape_error(status: int, body: bytes) -> bytes:
     if isinstance(document, dict) and document.get("type") == "error":
         return body
     error = document.get("error") if isinstance(document, dict) else None
-    message = error.get("message") if isinstance(error, dict) else error
-    return orjson.dumps(messages_error(status, str(message or f"the model answered {status}")))
+    message, code = (error.get("message"), error.get("code")) if isinstance(error, dict) else (error, None)
+    return orjson.dumps(messages_error(status, str(message or f"the model answered {status}"), code=code))
 
 
 def _with_length(headers: list[tuple[bytes, bytes]], n_bytes: int) -> list[tuple[bytes, bytes]]:

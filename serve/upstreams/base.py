@@ -3,11 +3,14 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pointsman.core.decision import Decision
 from pointsman.serve.http.errors import RequestError
 from pointsman.serve.http.streams import ByteStream, Headers
+
+if TYPE_CHECKING:
+    from pointsman.serve.protocols.openai_streams import EventStream
 
 __all__ = ["Call", "Reply", "Upstream", "Wrapper", "refuse_surface"]
 
@@ -42,6 +45,8 @@ class Reply:
     Attributes:
         document: the body, where it was parsed on the way.
         hides_usage: the stream tells its usage because it was asked to here, not by the client.
+        source: where this is a translation, what is known of the service's own stream, or its own document: what it
+            charges is read from there.
     """
 
     status: int
@@ -50,6 +55,7 @@ class Reply:
     chunks: ByteStream | None = None
     document: Mapping[str, Any] | None = None
     hides_usage: bool = False
+    source: "EventStream | Mapping[str, Any] | None" = None
 
 
 def refuse_surface(call: Call, model: str, served: Iterable[str]) -> NoReturn:
@@ -88,6 +94,13 @@ class Upstream(ABC):
         """Whether it takes calls of a path, as far as that is known before one is made."""
         return True
 
+    def check(self, path: str, document: Mapping[str, Any]) -> None:  # noqa: B027  (most pass every request on)
+        """Checks that a request can be put in the words of its service.
+
+        Raises:
+            RequestError: it cannot.
+        """
+
     @abstractmethod
     async def send(self, call: Call) -> Reply:
         """The answer; one with an error status is passed on as it is.
@@ -109,6 +122,9 @@ class Wrapper(Upstream):
 
     def serves(self, path: str) -> bool:
         return self._upstream.serves(path)
+
+    def check(self, path: str, document: Mapping[str, Any]) -> None:
+        self._upstream.check(path, document)
 
     async def start(self) -> None:
         await self._upstream.start()

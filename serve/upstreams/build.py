@@ -1,5 +1,7 @@
 """From the configured models to their upstreams; the client libraries are imported where one is needed."""
 
+from collections.abc import Callable
+
 from pointsman.core.errors import ConfigError
 from pointsman.core.pair import ModelPair
 from pointsman.serve.config import Config, ModelConfig, TimeoutConfig
@@ -10,6 +12,10 @@ from pointsman.serve.upstreams.providers import Target, resolve_target
 from pointsman.serve.upstreams.stand_in import StandIn
 
 __all__ = ["build_upstreams"]
+
+_OPENAI_PATHS = ("/chat/completions", "/responses", "/embeddings")
+_ANTHROPIC_PATHS = ("/messages", "/messages/count_tokens")
+_LITELLM_PATHS = ("/chat/completions", "/embeddings")
 
 
 def build_upstreams(
@@ -31,20 +37,39 @@ def build_upstreams(
         from pointsman.serve.upstreams.anthropic import AnthropicUpstream
         from pointsman.serve.upstreams.http_client.pool import ConnectionPool
         from pointsman.serve.upstreams.openai import OpenAIUpstream
-        from pointsman.serve.upstreams.translated.translator import Translator
 
         pool = ConnectionPool()
         for target in direct:
-            native = AnthropicUpstream if target.protocol == "anthropic" else OpenAIUpstream
-            built[target.name] = Translator(native(target, pool, _timeouts(config, target)), target)
+            if target.protocol == "anthropic":
+                native: Upstream = AnthropicUpstream(target, pool, _timeouts(config, target))
+                built[target.name] = _translated(native, target, _ANTHROPIC_PATHS)
+            else:
+                native = _told_usage(OpenAIUpstream(target, pool, _timeouts(config, target)), target, config)
+                built[target.name] = _translated(native, target, _OPENAI_PATHS)
     if len(direct) < len(targets):
         from pointsman.serve.upstreams.translated.litellm import LiteLLMUpstream
 
-        built |= {t.name: LiteLLMUpstream(t, _timeouts(config, t)) for t in targets if t.protocol == "litellm"}
-    for target in targets:
-        if config.models.get(target.name, ModelConfig()).include_usage == "auto":
-            built[target.name] = AskingForUsage(target.name, built[target.name])
+        for target in targets:
+            if target.protocol == "litellm":
+                litellm = LiteLLMUpstream(target, _timeouts(config, target))
+                native = _told_usage(litellm, target, config)
+                built[target.name] = _translated(native, target, _LITELLM_PATHS, speaks=litellm.speaks)
     return {name: built[name] for name in dict.fromkeys((pair.strong, pair.weak, *built))}
+
+
+def _told_usage(upstream: Upstream, target: Target, config: Config) -> Upstream:
+    """An upstream whose chat streams tell their usage, unless that is configured otherwise."""
+    asks = config.models.get(target.name, ModelConfig()).include_usage == "auto"
+    return AskingForUsage(target.name, upstream) if asks else upstream
+
+
+def _translated(
+    native: Upstream, target: Target, paths: tuple[str, ...], *, speaks: Callable[[str], bool] | None = None
+) -> Upstream:
+    from pointsman.serve.upstreams.translated.directions import directions_of
+    from pointsman.serve.upstreams.translated.translator import Translator
+
+    return Translator(native, target.name, directions_of(target), paths=paths, speaks=speaks)
 
 
 def _targets(config: Config, base_url: str | None, api_key: Secret | None) -> list[Target]:

@@ -51,11 +51,13 @@ class Attempt:
             request: the document that was sent.
         """
         if self.stream is not None:
-            if self.stream.usage is not None:
-                return self.stream.usage
-            if self.stream.prompt is not None:
-                return replace(self.stream.prompt, output_tokens=self.stream.n_tokens(), estimated=True)
-            return _estimate(request, self.stream.n_tokens()) if self.stream.begun else None
+            source = self.reply.source if self.reply is not None else None
+            stream = self.stream if source is None or isinstance(source, Mapping) else source
+            if stream.usage is not None:
+                return stream.usage
+            if stream.prompt is not None:
+                return replace(stream.prompt, output_tokens=stream.n_tokens(), estimated=True)
+            return _estimate(request, stream.n_tokens()) if stream.begun else None
         if self.reply is None:
             return _estimate(request, 0) if self.abandoned else None
         document = self.document()
@@ -64,9 +66,11 @@ class Attempt:
         return _estimate(request, _answer_text(document).n_tokens()) if self.reply.status < 400 else None
 
     def document(self) -> Mapping[str, Any]:
-        """A whole answer, parsed; empty where there is none."""
+        """A whole answer, parsed, as the service gave it; empty where there is none."""
         if self.reply is None or self.reply.chunks is not None:
             return {}
+        if isinstance(self.reply.source, Mapping):
+            return self.reply.source
         if self.reply.document is not None:
             return self.reply.document
         try:

@@ -12,7 +12,6 @@ import orjson
 from pointsman.serve.http.errors import RequestError
 from pointsman.serve.protocols.openai_streams import DONE
 from pointsman.serve.upstreams.base import Call, refuse_surface
-from pointsman.serve.upstreams.translated.messages import messages_function
 
 __all__ = [
     "CHAT_PATH",
@@ -43,10 +42,10 @@ _PARAMETERS = {
 }  # fmt: skip
 
 
-def function_of(litellm: Any, path: str, model: str, provider: str) -> Callable[..., Any]:
+def function_of(litellm: Any, path: str) -> Callable[..., Any]:
     """LiteLLM's function for calls that `read_arguments` takes."""
     if path == MESSAGES_PATH:
-        return messages_function(litellm, model, provider)
+        return litellm.anthropic_messages  # type: ignore[no-any-return]
     return litellm.acompletion if path == CHAT_PATH else litellm.aembedding  # type: ignore[no-any-return]
 
 

@@ -13,6 +13,7 @@ from pointsman.serve.http.errors import UpstreamFailure, error_body
 from pointsman.serve.upstreams.base import Call, Reply, Upstream
 from pointsman.serve.upstreams.providers import Target
 from pointsman.serve.upstreams.translated.arguments import (
+    MESSAGES_PATH,
     event_bytes,
     function_of,
     last_event,
@@ -20,6 +21,7 @@ from pointsman.serve.upstreams.translated.arguments import (
     takes,
     whole_bytes,
 )
+from pointsman.serve.upstreams.translated.messages import speaks_messages
 
 __all__ = ["LiteLLMUpstream", "require_litellm"]
 
@@ -34,6 +36,7 @@ class LiteLLMUpstream(Upstream):
         self._target = target
         self._timeouts = timeouts
         self._litellm: Any = None
+        self._speaks_messages = False
 
     @property
     def provider(self) -> str:
@@ -44,6 +47,11 @@ class LiteLLMUpstream(Upstream):
 
     async def start(self) -> None:
         self._litellm = await asyncio.to_thread(require_litellm)
+        self._speaks_messages = speaks_messages(self._litellm, self._target.upstream_model, self.provider)
+
+    def speaks(self, path: str) -> bool:
+        """Whether a model is asked in the words of the Messages API; known once it has started."""
+        return path == MESSAGES_PATH and self._speaks_messages
 
     async def close(self) -> None:
         await self._litellm.close_litellm_async_clients()
@@ -58,7 +66,7 @@ class LiteLLMUpstream(Upstream):
 
     async def _ask(self, call: Call) -> Any:
         arguments = read_arguments(call, self._target.name)
-        ask = function_of(self._litellm, call.path, self._target.upstream_model, self.provider)
+        ask = function_of(self._litellm, call.path)
         key, url = self._target.api_key, self._target.base_url
         try:
             async with asyncio.timeout(self._timeouts.first_byte_s):

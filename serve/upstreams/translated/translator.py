@@ -1,201 +1,163 @@
-"""A model on the surfaces that its upstream does not speak: LiteLLM translates, our own upstream asks."""
+"""A model on the APIs that its service does not speak: its requests, answers and streams are translated."""
 
-import asyncio
-import logging
-from collections.abc import AsyncGenerator, Coroutine
-from functools import cache
-from importlib import import_module
-from importlib.util import find_spec
+import json
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
-from pointsman.core.errors import MissingExtraError
-from pointsman.serve.http.errors import RequestError, UpstreamFailure, error_body
-from pointsman.serve.protocols.anthropic_stream import MessagesStream
-from pointsman.serve.protocols.openai_streams import ChatStream
-from pointsman.serve.upstreams.base import Call, Reply, Upstream, refuse_surface
-from pointsman.serve.upstreams.providers import Target
-from pointsman.serve.upstreams.translated.arguments import (
-    CHAT_PATH,
-    MESSAGES_PATH,
-    event_bytes,
-    function_of,
-    last_event,
-    read_arguments,
-    whole_bytes,
-)
-from pointsman.serve.upstreams.translated.litellm import require_litellm
+from pointsman.serve.http.errors import UpstreamFailure
+from pointsman.serve.http.streams import Headers
+from pointsman.serve.protocols.openai_streams import EventStream
+from pointsman.serve.protocols.sse import PrimedStream, event_data, relay_events
+from pointsman.serve.protocols.token_count import count_input_tokens
+from pointsman.serve.protocols.usage import Usage
+from pointsman.serve.upstreams.base import Call, Reply, Upstream, Wrapper, refuse_surface
+from pointsman.serve.upstreams.translated.directions import CHAT_PATH, Direction, Events
+from pointsman.serve.upstreams.translated.hints import RefusedHints
 
 __all__ = ["Translator"]
 
-_LOG = logging.getLogger(__name__)
-_JSON = ((b"content-type", b"application/json"),)
-_EVENTS = ((b"content-type", b"text/event-stream; charset=utf-8"),)
-_NATIVE = {
-    "openai": (CHAT_PATH, "/responses", "/embeddings"),
-    "anthropic": (MESSAGES_PATH, "/messages/count_tokens"),
-}
-_TRANSLATED = {"openai": MESSAGES_PATH, "anthropic": CHAT_PATH}
-# LiteLLM wants both and sends neither: its requests are taken from it before they leave the process.
-_NOWHERE, _NO_KEY = "http://upstream.invalid", "unused"
-_RENAMED_AT = ("https://api.openai.com/",)  # its newer models know max_completion_tokens alone
+_JSON, _EVENTS = b"application/json", b"text/event-stream; charset=utf-8"
+_OF_THE_BODY = (b"content-type", b"content-length", b"content-encoding")
+_REQUEST_IDS = (b"request-id", b"x-request-id")  # Anthropic's and OpenAI's header of the same meaning
 
 
-class Translator(Upstream):
-    """One model: its own protocol passed through, the other one translated."""
+class Translator(Wrapper):
+    """One model: what its service speaks is passed through, the other APIs are translated."""
 
-    def __init__(self, native: Upstream, target: Target) -> None:
-        self._native = native
-        self._target = target
-        self._paths = _NATIVE[target.protocol]
-        self._translated = _TRANSLATED[target.protocol]
-        self._provider = "anthropic" if target.protocol == "anthropic" else "custom_openai"  # in LiteLLM's words
-        self._litellm: Any = None
-        self._ask: Any = None
-        self._client: Any = None
-
-    @property
-    def provider(self) -> str:
-        return self._native.provider
+    def __init__(
+        self,
+        native: Upstream,
+        model: str,
+        directions: Mapping[str, Direction],
+        *,
+        paths: Iterable[str],
+        speaks: Callable[[str], bool] | None = None,
+    ) -> None:
+        """
+        Args:
+            model: its name here.
+            directions: by the path at which clients ask.
+            paths: what the service speaks itself.
+            speaks: whether it speaks a path of `directions`, too, known once it has started; none if None.
+        """
+        super().__init__(native)
+        self._model = model
+        self._paths = tuple(paths)
+        self._directions = directions
+        self._speaks = speaks or (lambda path: False)
+        self._hints = {path: RefusedHints(direction.hints) for path, direction in directions.items()}
 
     def serves(self, path: str) -> bool:
-        return path in self._paths or (path == self._translated and _has_litellm())
+        return path in self._paths or path in self._directions
 
-    async def start(self) -> None:
-        await self._native.start()
-        if self._target.protocol == "anthropic":  # few ask it in its own words alone
-            try:
-                await self._load()
-            except MissingExtraError as error:
-                _LOG.warning("%s", self._alone(error))
-
-    async def close(self) -> None:
-        await self._native.close()
+    def check(self, path: str, document: Mapping[str, Any]) -> None:
+        if not self._is_native(path) and path in self._directions:
+            self._directions[path].request(document)
 
     def send(self, call: Call) -> Coroutine[Any, Any, Reply]:
-        return self._native.send(call) if call.path in self._paths else self._translate(call)
+        return self._upstream.send(call) if self._is_native(call.path) else self._translate(call)
+
+    def _is_native(self, path: str) -> bool:
+        return path in self._paths or self._speaks(path)
 
     async def _translate(self, call: Call) -> Reply:
-        if call.path != self._translated:
-            refuse_surface(call, self._target.name, (*self._paths, self._translated))
-        arguments = read_arguments(call, self._target.name)
-        try:
-            await self._load()
-        except MissingExtraError as error:
-            raise self._alone(error) from error
-        from pointsman.serve.upstreams.translated.transport import PENDING, Pending
+        direction = self._directions.get(call.path)
+        if direction is None:
+            refuse_surface(call, self._model, (*self._paths, *self._directions))
+        reply = await self._ask(call, direction)
+        if reply.chunks is not None:
+            return await self._streamed(reply, call, direction)
+        headers = _headers(reply.headers, _JSON)
+        if reply.status >= 400:
+            return Reply(reply.status, headers, direction.error(reply.body))
+        document = reply.document if reply.document is not None else _parsed(reply.body)
+        made = direction.answer(document, call.document)
+        return Reply(reply.status, headers, _dumped(made), document=made, source=document)
 
-        pending = Pending(call)
-        PENDING.set(pending)
-        try:
-            answer = await self._ask(
-                **arguments,
-                model=self._target.upstream_model,
-                custom_llm_provider=self._provider,
-                api_base=_NOWHERE,
-                client=self._client,
-                api_key=_NO_KEY,
-                timeout=None,
-                max_retries=0,
-            )
-        except Exception as error:
-            await pending.hang_up()
-            if pending.failure is not None:
-                raise pending.failure from error
-            if pending.refusal is not None:
-                return _reworded(pending.refusal)
-            raise self._untranslatable(pending, error) from error
-        except asyncio.CancelledError:
-            await pending.hang_up()
-            raise
-        if call.stream:
-            return Reply(200, _EVENTS, chunks=self._events(answer, pending))
-        return Reply(200, _JSON, whole_bytes(answer))
+    async def _ask(self, call: Call, direction: Direction) -> Reply:
+        """Asks the service; once more without what it refuses and the answer does not hang on."""
+        hints = self._hints[call.path]
+        document = hints.without_refused(direction.request(call.document))
+        asked = replace(call, path=direction.path, document=document, body=_dumped(document))
+        reply = await self._upstream.send(asked)
+        complaints = hints.complained_of(document, reply.status, reply.body)
+        if not complaints:
+            return reply
+        less = hints.without(document, complaints)
+        reply = await self._upstream.send(replace(asked, document=less, body=_dumped(less)))
+        if reply.status < 400:
+            hints.remember(document, complaints)
+        return reply
 
-    async def _load(self) -> None:
-        """Imports LiteLLM, which takes seconds, when its first translation is due."""
-        if self._client is not None:
-            return
-        self._litellm, self._ask = await asyncio.to_thread(self._import)
-        self._client = self._new_client()
-
-    def _alone(self, error: MissingExtraError) -> RequestError:
-        return RequestError(
-            f"model {self._target.name!r} is served on {', '.join(f'/v1{path}' for path in self._paths)}; "
-            f"/v1{self._translated} takes a translation: {error}",
-            status=404,
-            param="model",
-            code="unsupported_surface",
+    async def _streamed(self, reply: Reply, call: Call, direction: Direction) -> Reply:
+        assert reply.chunks is not None
+        source = direction.watch()
+        events = await PrimedStream.open(relay_events(reply.chunks, source))
+        chunks = _translated(events, source, direction.events(call.document), direction, call.document)
+        hides_usage = call.path == CHAT_PATH and not _asks_for_usage(call.document)
+        return Reply(
+            reply.status, _headers(reply.headers, _EVENTS), chunks=chunks, hides_usage=hides_usage, source=source
         )
 
-    def _import(self) -> tuple[Any, Any]:
-        """LiteLLM and its function, with what they would import later, on the event loop, in the first call."""
-        litellm, model = require_litellm(), self._target.upstream_model
-        import_module("openai.resources")
-        litellm.token_counter(model=model, text="Hello")
-        return litellm, function_of(litellm, self._translated, model, self._provider)
 
-    def _new_client(self) -> Any:
-        """What LiteLLM takes for a connection to the upstream."""
-        import httpx
+async def _translated(
+    events: PrimedStream, source: EventStream, made: Events, direction: Direction, asked: Mapping[str, Any]
+) -> AsyncGenerator[bytes, None]:
+    """The client's events, those of one piece of the service's stream together.
 
-        from pointsman.serve.upstreams.translated.transport import NativeTransport
-
-        if self._target.protocol == "anthropic":
-            client = self._litellm.AsyncHTTPHandler()
-            client.client = httpx.AsyncClient(transport=NativeTransport(self._native, MESSAGES_PATH, MessagesStream))
-            return client
-        renames = self._target.url("/").startswith(_RENAMED_AT)
-        adapt = _rename_max_tokens if renames else None
-        transport = NativeTransport(self._native, CHAT_PATH, ChatStream, adapt=adapt)
-        return self._litellm.openai.AsyncOpenAI(
-            api_key=_NO_KEY, base_url=_NOWHERE, max_retries=0, http_client=httpx.AsyncClient(transport=transport)
-        )
-
-    async def _events(self, answer: Any, pending: Any) -> AsyncGenerator[bytes, None]:
-        try:
-            async for chunk in answer:
-                if pending.failure is not None:
-                    raise pending.failure
-                yield event_bytes(chunk)
-        except UpstreamFailure:
-            raise
-        except Exception as error:
-            raise pending.failure or self._untranslatable(pending, error) from error
-        finally:
-            await pending.hang_up()
-        if pending.failure is not None:
-            raise pending.failure
-        if last := last_event(pending.call):
-            yield last
-
-    def _untranslatable(self, pending: Any, error: Exception) -> RequestError | UpstreamFailure:
-        """An error of LiteLLM's own: of the request before the upstream was asked, of the answer after."""
-        name, problem = self._target.name, getattr(error, "message", None) or str(error)
-        if pending.answered:
-            code = "upstream_malformed"
-            return UpstreamFailure(f"the answer of model {name!r} cannot be translated: {problem}", code=code)
-        return RequestError(f"the request cannot be translated for model {name!r}: {problem}")
-
-
-@cache
-def _has_litellm() -> bool:
-    return find_spec("litellm") is not None
-
-
-def _reworded(refusal: Reply) -> Reply:
-    """An upstream's error in OpenAI's shape, from which the surface makes its own."""
+    Raises:
+        UpstreamFailure: the service's stream broke, or told of an error.
+    """
     try:
-        error = orjson.loads(refusal.body)["error"]
-        body = error_body(str(error["message"]), str(error["type"]), code=error.get("code"))
-    except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError):
-        body = refusal.body
-    return Reply(refusal.status, refusal.headers, body)
+        async for some in events:
+            if source.failed:
+                raise source.failure or UpstreamFailure("the upstream reported an error in its answer")
+            told = [_parsed(data) for data in event_data(some) if data.strip() not in (b"", b"[DONE]")]
+            if written := b"".join(_event(one, direction) for event in told for one in made.feed(event)):
+                yield written
+        if source.failed:
+            raise source.failure or UpstreamFailure("the upstream reported an error in its answer")
+        usage = source.usage or Usage(count_input_tokens(asked), source.n_tokens(), estimated=True)
+        yield b"".join(_event(one, direction) for one in made.end(usage)) + direction.closing
+    finally:
+        await events.aclose()
 
 
-def _rename_max_tokens(document: dict[str, Any]) -> bool:
-    if "max_tokens" not in document:
-        return False
-    document["max_completion_tokens"] = document.pop("max_tokens")
-    return True
+def _event(event: dict[str, Any], direction: Direction) -> bytes:
+    if direction.named:
+        return b"event: %s\ndata: %s\n\n" % (event["type"].encode("ascii"), _dumped(event))
+    return b"data: %s\n\n" % _dumped(event)
+
+
+def _asks_for_usage(document: Mapping[str, Any]) -> bool:
+    options = document.get("stream_options")
+    return isinstance(options, Mapping) and options.get("include_usage") is True
+
+
+def _headers(given: Headers, content_type: bytes) -> Headers:
+    """The service's headers but for those of its body; its request id under both names that clients look for."""
+    kept = {name: value for name, value in given if name not in _OF_THE_BODY}
+    for name, other in (_REQUEST_IDS, _REQUEST_IDS[::-1]):
+        if name in kept:
+            kept.setdefault(other, kept[name])
+    return ((b"content-type", content_type), *kept.items())
+
+
+def _parsed(data: bytes) -> dict[str, Any]:
+    """The object in an answer or an event; what is no JSON, but for NaN and the like, was found before."""
+    try:
+        document = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        document = json.loads(data)
+    return document if isinstance(document, dict) else {}
+
+
+def _dumped(document: Mapping[str, Any]) -> bytes:
+    """JSON of a document; lone surrogates and long numbers, which clients may send, by the standard library."""
+    try:
+        return orjson.dumps(document)
+    except TypeError:
+        return json.dumps(document).encode("ascii")

@@ -79,8 +79,8 @@ def test_the_responses_api_is_routed_and_passed_through(client, upstream):
 
 
 @pytest.mark.parametrize("able", ["strong", "weak"])
-def test_a_request_is_routed_to_a_model_that_serves_its_surface(upstream, able):
-    """Where one of the pair speaks another protocol, the Responses API never meets it by chance: the other answers."""
+def test_a_request_is_routed_to_a_model_that_can_be_asked(upstream, able):
+    """A stored response is known to a service of the Responses API alone: there it goes, and nowhere else by name."""
     with LocalServer(upstream.app()) as up:
         models = {name: {"base_url": f"{up.url}/v1", "provider": "anthropic"} for name in ("strong", "weak")}
         models[able]["provider"] = "openai"
@@ -89,12 +89,17 @@ def test_a_request_is_routed_to_a_model_that_serves_its_surface(upstream, able):
             LocalServer(create_app(make_config(values))) as front,
             httpx.Client(base_url=f"{front.url}/v1", timeout=60) as http,
         ):
+            asked = {"input": "Hello", "previous_response_id": "resp_1"}
             for model in (STRONG, WEAK):
-                answered = http.post("/responses", json={"model": model, "input": "Hello"})
+                answered = http.post("/responses", json={"model": model, **asked})
                 assert (answered.status_code, answered.headers["x-pointsman-model"]) == (200, able)
-            assert answered.headers["x-pointsman-reason"] in ("win_rate", "served on /v1/responses")
+                assert answered.headers["x-pointsman-reason"] in (
+                    "win_rate",
+                    "previous_response_id is known there alone",
+                )
             other = "weak" if able == "strong" else "strong"
-            assert http.post("/responses", json={"model": other, "input": "Hello"}).status_code == 404
+            refused = http.post("/responses", json={"model": other, **asked})
+            assert (refused.status_code, refused.json()["error"]["param"]) == (400, "previous_response_id")
 
 
 def test_embeddings_go_to_the_model_that_is_named(client, upstream):

@@ -1,0 +1,1 @@
+"""Clients of OpenAI's chat API, answered by services of Anthropic's Messages API."""

@@ -1,0 +1,49 @@
+"""Errors of one API in the words of the other, so that clients know a prompt that is too long as they do from it."""
+
+import re
+from typing import Any
+
+import orjson
+
+from pointsman.serve.http.errors import error_body
+
+__all__ = ["chat_error", "messages_error_message"]
+
+_TOO_LONG = "context_length_exceeded"  # OpenAI's code
+_PROMPT_TOO_LONG = "prompt is too long"  # by these words Anthropic's clients know that they must shorten it
+_ANTHROPIC_TOO_LONG = re.compile(r"prompt is too long|exceed(s|ed)? (the )?context (limit|window)", re.IGNORECASE)
+_OPENAI_TOO_LONG = re.compile(
+    r"maximum context length|context_length_exceeded|exceeds? the (model's )?(available )?context", re.IGNORECASE
+)
+
+
+def chat_error(body: bytes) -> bytes:
+    """An error of Anthropic's API in OpenAI's words; as it is where it is none."""
+    error = _error(body)
+    if error is None:
+        return body
+    message = str(error["message"])
+    code = _TOO_LONG if _ANTHROPIC_TOO_LONG.search(message) else error.get("code")
+    return error_body(message, str(error.get("type") or "api_error"), code=code if isinstance(code, str) else None)
+
+
+def messages_error_message(body: bytes) -> bytes:
+    """An error of OpenAI's API so that Anthropic's clients know a prompt that is too long; its shape stays."""
+    error = _error(body)
+    if error is None:
+        return body
+    message = str(error["message"])
+    if error.get("code") != _TOO_LONG and not _OPENAI_TOO_LONG.search(message):
+        return body
+    told = message if _PROMPT_TOO_LONG in message.lower() else f"{_PROMPT_TOO_LONG}: {message}"
+    return error_body(told, str(error.get("type") or "invalid_request_error"), code=_TOO_LONG)
+
+
+def _error(body: bytes) -> dict[str, Any] | None:
+    """The error in a body; None where it has none with a message."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    error = document.get("error") if isinstance(document, dict) else None
+    return error if isinstance(error, dict) and error.get("message") else None

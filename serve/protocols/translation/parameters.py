@@ -1,0 +1,63 @@
+"""What becomes of each parameter of a request whose model's service speaks another API."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from pointsman.serve.protocols.translation.read import Document, Untranslatable, shown
+
+__all__ = ["Fate", "Parameter", "Table", "select", "table"]
+
+Fate: TypeAlias = Literal["passed", "translated", "dropped", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter.
+
+    Attributes:
+        name: at the top level of the request.
+        fate: passed on as it is; translated; dropped, a hint that the answer does not hang on; or refused.
+        note: what it becomes, or why it is dropped or refused.
+        idle: values that ask for nothing: with one of them it is dropped, whatever its fate.
+    """
+
+    name: str
+    fate: Fate
+    note: str = ""
+    idle: tuple[Any, ...] = ()
+
+
+Table: TypeAlias = Mapping[str, Parameter]
+
+
+def table(*parameters: Parameter) -> Table:
+    """The parameters by name."""
+    return {parameter.name: parameter for parameter in parameters}
+
+
+def select(document: Document, known: Table, *, service: str) -> dict[str, Any]:
+    """What a request asks for: the parameters that are passed or translated, without nulls and idle values.
+
+    Args:
+        service: what the model's service speaks, for messages, e.g. "Anthropic's Messages API".
+
+    Raises:
+        Untranslatable: a parameter cannot be expressed there, or is not known.
+    """
+    chosen = {}
+    for name, value in document.items():
+        parameter = known.get(name)
+        if value is None or (parameter is not None and _is_idle(value, parameter)):
+            continue
+        if parameter is None or parameter.fate == "refused":
+            why = "is not known" if parameter is None else parameter.note
+            message = f"{name} is {shown(value)}: {service}, which the service of this model speaks, has no such thing"
+            raise Untranslatable(f"{message} ({why}); leave it out, or ask another model", param=name)
+        if parameter.fate != "dropped":
+            chosen[name] = value
+    return chosen
+
+
+def _is_idle(value: Any, parameter: Parameter) -> bool:
+    return any(value == idle and isinstance(value, bool) == isinstance(idle, bool) for idle in parameter.idle)

@@ -1,0 +1,1 @@
+"""Clients of OpenAI's Responses API, answered by services of Anthropic's Messages API."""

@@ -37,6 +37,7 @@ class Engine:
         services: the same with their retries and circuit breakers.
         pair: the strong and the weak model.
         pipeline: the steps to a decision, in order.
+        threads: where routers work that block the event loop.
         policies: the rules that set the threshold.
         price_list: prices by model, as far as they are known, and their sources.
         billing: prices requests by them.
@@ -88,8 +89,9 @@ class Engine:
             digest=self.digest,
             prices=prices,
             spending=self.state.ledger,
+            leasing=self.state.leases,
         )
-        self._threads = RouterThreads()
+        self.threads = RouterThreads()
         self.pipeline = build_pipeline(
             config,
             pair=self.pair,
@@ -97,8 +99,9 @@ class Engine:
             upstreams=self.upstreams,
             policies=self.policies,
             prices=prices,
+            price_list=self.billing.prices,
             drift=self.state.drift,
-            threads=self._threads,
+            threads=self.threads,
         )
 
     async def start(self) -> None:
@@ -121,7 +124,7 @@ class Engine:
 
     async def close(self) -> None:
         """Releases its threads and connections."""
-        self._threads.close()
+        self.threads.close()
         for upstream in self.upstreams.values():
             await upstream.close()
 

@@ -77,10 +77,11 @@ def check_platform() -> None:
     """
     try:
         jax.devices()
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:  # the latter is what JAX says of a platform it was not built for
         named = os.environ.get("JAX_PLATFORMS") or "none"
         raise FitError(
-            f"JAX cannot compute on this machine (JAX_PLATFORMS is {named!r}): {error}; unset it, or set it to 'cpu'"
+            f"JAX cannot compute on this machine (JAX_PLATFORMS is {named!r}): {str(error) or 'no such platform'}; "
+            "unset it, or set it to 'cpu'"
         ) from error
 
 

@@ -136,7 +136,7 @@ def _draft(
         raise DataError(f"{given}: name at least one model each of {known}, and none on both sides")
     sides = {"strong": list(strong), "weak": list(weak)}
     groups = {side: names for side, names in sides.items() if len(names) > 1}
-    check_group_names(outcomes.models, groups)
+    check_group_names(set(outcomes.models).difference(*groups.values()), groups)
     pair = ModelPair(*(side if side in groups else names[0] for side, names in sides.items()))
     return Checkpoint(
         kind="knn",

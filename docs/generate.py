@@ -109,7 +109,7 @@ What is asked for is never dropped in silence:
 |---|---|---|
 | several calls at once | one block after the other, however the service mixes their pieces | as they come |
 | long names and ids, or with other characters | hashed, and told to the client as it knows them | the same |
-| thoughts | dropped in histories, but for services that want their own back; shown as `thinking` without a signature \
+| thoughts | dropped in histories, but for services that want theirs back; shown as `thinking`, signed by us \
 | shown as `reasoning_content` and `thinking_blocks`, or as reasoning items; taken back with their signature |
 | documents | text in line, PDF as a `file`; those held by Anthropic, or to be cited, are refused \
 | PDF, text and images; those held by OpenAI are refused |

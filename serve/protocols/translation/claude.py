@@ -4,11 +4,12 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Claude", "claude", "thinking"]
+__all__ = ["SAMPLING", "Claude", "claude", "thinking"]
 
 _NAME = re.compile(
     r"claude-(?:(?P<before>\d+)(?:[-.](?P<minor>\d))?-)?[a-z]+(?:-(?P<after>\d+)(?:[-.](?P<sub>\d{1,2})(?!\d))?)?"
 )
+SAMPLING = ("temperature", "top_p", "top_k")
 _UNKNOWN = (99, 0)  # what has another name is taken to be new
 _EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
 _BUDGETS = {"low": 1_024, "medium": 4_096, "high": 16_384}  # tokens of thinking, for models that are told a number
@@ -23,13 +24,13 @@ class Claude:
         most_tokens: of an answer, where the request says nothing.
         thinks: whether it can be told to think, and how: "adaptive", by a "budget", or not at all.
         holds_schema: whether it can be held to a JSON schema.
-        samples: whether it takes a temperature and the like.
+        samples: what of temperature, top_p and top_k it takes.
     """
 
     most_tokens: int
     thinks: str
     holds_schema: bool
-    samples: bool
+    samples: tuple[str, ...]
 
 
 def claude(model: str) -> Claude:
@@ -38,7 +39,8 @@ def claude(model: str) -> Claude:
     most_tokens = 4_096 if version < (3, 5) else 8_192 if version < (3, 7) else 32_000
     thinks = "adaptive" if version >= (4, 6) else "budget" if version >= (3, 7) else "no"
     holds_schema = version >= (4, 5) or version == (4, 1)
-    return Claude(most_tokens, thinks, holds_schema, samples=version < (4, 7) or version == _UNKNOWN)
+    takes_all = version < (4, 7) or version == _UNKNOWN
+    return Claude(most_tokens, thinks, holds_schema, samples=SAMPLING if takes_all else ())
 
 
 def thinking(effort: str, model: Claude, *, max_tokens: int, is_free: bool) -> dict[str, Any]:

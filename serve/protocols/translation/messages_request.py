@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pointsman.serve.http.errors import RequestError
-from pointsman.serve.protocols.translation.claude import claude, thinking
+from pointsman.serve.protocols.translation.claude import SAMPLING, claude, thinking
 from pointsman.serve.protocols.translation.read import Document, Untranslatable, integer, item, string
 from pointsman.serve.protocols.translation.schemas import claude_schema, schema_instruction
 from pointsman.serve.protocols.translation.tools import object_schema
@@ -16,7 +16,6 @@ __all__ = ["HINTS", "SERVICE", "Question", "capped", "stop_sequences", "write_re
 SERVICE = "Anthropic's Messages API"
 # What a model may refuse and the answer does not hang on: it is asked again without.
 HINTS = ("thinking", "output_config.effort", "metadata", "temperature", "top_p", "top_k")
-_SAMPLING = ("temperature", "top_p", "top_k")
 _MAX_USER = 256
 
 
@@ -63,7 +62,9 @@ def write_request(question: Question, service_model: str) -> dict[str, Any]:
     limit = question.max_tokens
     max_tokens = known.most_tokens if limit is None else integer(limit, "max_tokens")
     request: dict[str, Any] = {"model": question.model, "messages": question.messages, "max_tokens": max_tokens}
-    request |= {name: value for name, value in question.others.items() if known.samples or name not in _SAMPLING}
+    request |= {k: v for k, v in question.others.items() if k not in SAMPLING or k in known.samples}
+    if "temperature" in request:  # models from 4.1 on take one of the two
+        request.pop("top_p", None)
     if question.tools:
         request |= {"tools": question.tools, **question.tool_choice}
     else:

@@ -57,6 +57,7 @@ class Direction:
         events: makes the translation of one stream for a client's document.
         watch: makes the watch over the service's stream.
         error: the body of the service's error in the client's words.
+        foreign_headers: begins headers of the client's API that mean nothing to the service.
         named: whether the client's events have names.
         closing: what ends the client's stream.
     """
@@ -68,6 +69,7 @@ class Direction:
     events: Callable[[Document], Events]
     watch: Callable[[], EventStream]
     error: Callable[[bytes], bytes]
+    foreign_headers: str
     named: bool
     closing: bytes = b""
 
@@ -99,6 +101,7 @@ def _messages_over_chat(service: ChatService) -> Direction:
         lambda asked: MessageEvents(asked, n_input_tokens=count_input_tokens(asked)),
         ChatStream,
         messages_error_message,
+        "anthropic-",
         named=True,
     )
 
@@ -112,6 +115,7 @@ def _chat_over_messages(service_model: str) -> Direction:
         lambda asked: CompletionChunks(asked, created=_now()),
         MessagesStream,
         chat_error,
+        "openai-",
         named=False,
         closing=DONE,
     )
@@ -126,6 +130,7 @@ def _responses_over_messages(target: Target) -> Direction:
         lambda asked: ResponseEvents(asked, created=_now()),
         MessagesStream,
         chat_error,
+        "openai-",
         named=True,
     )
 

@@ -1,4 +1,4 @@
-"""Parameters that a service refuses and an answer does not hang on: it is asked again without them."""
+"""What a service refuses and an answer does not hang on: hints, and the name of the limit of an answer."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,41 +8,54 @@ __all__ = ["RefusedHints"]
 _REFUSALS = (400, 422)
 _MOST_REMEMBERED = 64  # values of hints, of one model
 _BY_NAME = ("user", "metadata", "thinking")  # whose every value is refused where one is
+_LIMITS = ("max_tokens", "max_completion_tokens")  # services know one of them, and name the newer one in both cases
 
 
 class RefusedHints:
-    """What one model's service refuses: a value is left out from then on once a request has passed without it."""
+    """What one model's service refuses: it is left out from then on once a request has passed without it."""
 
     def __init__(self, hints: tuple[str, ...]) -> None:
+        """Takes the names of the hints; those with a dot are inside another parameter."""
         self._hints = hints
         self._refused: set[tuple[str, str]] = set()
+        self._limit: str | None = None
 
-    def without_refused(self, document: dict[str, Any]) -> dict[str, Any]:
-        """The request without what is known to be refused."""
+    def applied(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        """The request as the service is known to take it."""
         known = [hint for hint in self._hints if (hint, _shown(hint, document)) in self._refused]
-        return _without(document, known) if known else document
+        mended = _without(document, known)
+        return _swapped(mended) if self._limit is not None and self._limit not in mended else mended
 
-    def complained_of(self, document: Mapping[str, Any], status: int, body: bytes) -> tuple[str, ...]:
-        """The hints in a request that a refusal names; none where it refuses for something else."""
+    def mended(self, document: Mapping[str, Any], status: int, body: bytes) -> dict[str, Any] | None:
+        """The request without what a refusal complains of; None where that is something else."""
         if status not in _REFUSALS:
-            return ()
-        present = [hint for hint in self._hints if _value(hint, document) is not None]
-        return tuple(hint for hint in present if any(word.encode() in body for word in hint.split(".")))
+            return None
+        named = [hint for hint in self._hints if _value(hint, document) is not None and _names(body, hint)]
+        mended = _without(document, named)
+        if _LIMITS[1].encode() in body and any(limit in document for limit in _LIMITS):
+            return _swapped(mended)
+        return mended if named else None
 
-    def without(self, document: Mapping[str, Any], hints: tuple[str, ...]) -> dict[str, Any]:
-        """The request without some hints."""
-        return _without(document, hints)
+    def remember(self, asked: Mapping[str, Any], passed: Mapping[str, Any]) -> None:
+        """Takes note that a request passed as `passed` and not as `asked`."""
+        gone = [hint for hint in self._hints if _value(hint, asked) is not None and _value(hint, passed) is None]
+        if len(self._refused) + len(gone) <= _MOST_REMEMBERED:
+            self._refused.update((hint, _shown(hint, asked)) for hint in gone)
+        limit = next((limit for limit in _LIMITS if limit in passed), None)
+        if limit is not None and limit not in asked:
+            self._limit = limit
 
-    def remember(self, document: Mapping[str, Any], hints: tuple[str, ...]) -> None:
-        """Takes note that a request passed without them."""
-        if len(self._refused) + len(hints) <= _MOST_REMEMBERED:
-            self._refused.update((hint, _shown(hint, document)) for hint in hints)
+
+def _names(body: bytes, hint: str) -> bool:
+    return any(word.encode() in body for word in hint.split("."))
 
 
 def _value(hint: str, document: Mapping[str, Any]) -> Any:
     outer, _, inner = hint.partition(".")
     value = document.get(outer)
-    return value.get(inner) if inner and isinstance(value, Mapping) else None if inner else value
+    if not inner:
+        return value
+    return value.get(inner) if isinstance(value, Mapping) else None
 
 
 def _shown(hint: str, document: Mapping[str, Any]) -> str:
@@ -50,7 +63,7 @@ def _shown(hint: str, document: Mapping[str, Any]) -> str:
     return "" if hint in _BY_NAME and value is not None else repr(value)
 
 
-def _without(document: Mapping[str, Any], hints: list[str] | tuple[str, ...]) -> dict[str, Any]:
+def _without(document: Mapping[str, Any], hints: list[str]) -> dict[str, Any]:
     changed = dict(document)
     for hint in hints:
         outer, _, inner = hint.partition(".")
@@ -58,3 +71,9 @@ def _without(document: Mapping[str, Any], hints: list[str] | tuple[str, ...]) ->
         if inner and isinstance(value, Mapping) and (rest := {k: v for k, v in value.items() if k != inner}):
             changed[outer] = rest
     return changed
+
+
+def _swapped(document: Mapping[str, Any]) -> dict[str, Any]:
+    """With the other name of the limit."""
+    others = dict(zip(_LIMITS, reversed(_LIMITS), strict=True))
+    return {others.get(name, name): value for name, value in document.items()}

@@ -21,6 +21,7 @@ __all__ = ["Translator"]
 
 _JSON, _EVENTS = b"application/json", b"text/event-stream; charset=utf-8"
 _OF_THE_BODY = (b"content-type", b"content-length", b"content-encoding")
+_MOST_MENDED = 4  # tries of one request, of services that tell one parameter at a time
 _REQUEST_IDS = (b"request-id", b"x-request-id")  # Anthropic's and OpenAI's header of the same meaning
 
 
@@ -74,29 +75,32 @@ class Translator(Wrapper):
         if reply.status >= 400:
             return Reply(reply.status, headers, direction.error(reply.body))
         document = reply.document if reply.document is not None else _parsed(reply.body)
-        made = direction.answer(document, call.document)
+        made = direction.answer(document, {**call.document, "model": self._model})
         return Reply(reply.status, headers, _dumped(made), document=made, source=document)
 
     async def _ask(self, call: Call, direction: Direction) -> Reply:
-        """Asks the service; once more without what it refuses and the answer does not hang on."""
+        """Asks the service; again without what it refuses and the answer does not hang on."""
         hints = self._hints[call.path]
-        document = hints.without_refused(direction.request(call.document))
-        asked = replace(call, path=direction.path, document=document, body=_dumped(document))
-        reply = await self._upstream.send(asked)
-        complaints = hints.complained_of(document, reply.status, reply.body)
-        if not complaints:
-            return reply
-        less = hints.without(document, complaints)
-        reply = await self._upstream.send(replace(asked, document=less, body=_dumped(less)))
-        if reply.status < 400:
-            hints.remember(document, complaints)
+        headers = {k: v for k, v in call.headers.items() if not k.startswith(direction.foreign_headers)}
+        asked = replace(call, path=direction.path, headers=headers)
+        first = document = hints.applied(direction.request(call.document))
+        for _ in range(_MOST_MENDED):
+            reply = await self._upstream.send(replace(asked, document=document, body=_dumped(document)))
+            mended = hints.mended(document, reply.status, reply.body)
+            if mended is None:
+                break
+            document = mended
+        if reply.status < 400 and document is not first:
+            hints.remember(first, document)
         return reply
 
     async def _streamed(self, reply: Reply, call: Call, direction: Direction) -> Reply:
         assert reply.chunks is not None
         source = direction.watch()
         events = await PrimedStream.open(relay_events(reply.chunks, source))
-        chunks = _translated(events, source, direction.events(call.document), direction, call.document)
+        chunks = _translated(
+            events, source, direction.events({**call.document, "model": self._model}), direction, call.document
+        )
         hides_usage = call.path == CHAT_PATH and not _asks_for_usage(call.document)
         return Reply(
             reply.status, _headers(reply.headers, _EVENTS), chunks=chunks, hides_usage=hides_usage, source=source

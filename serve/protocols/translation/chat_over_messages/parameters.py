@@ -16,7 +16,7 @@ PARAMETERS = table(
     Parameter("stream", "passed"),
     Parameter("stream_options", "translated", "read here: whether the stream tells its usage"),
     Parameter("temperature", "translated", _AT_MOST_1, idle=(1,)),
-    Parameter("top_p", "passed", "dropped where the model takes none", idle=(1,)),
+    Parameter("top_p", "passed", "dropped beside a temperature, and where the model takes none", idle=(1,)),
     Parameter("top_k", "passed", "of Anthropic's"),
     Parameter("stop", "translated", "`stop_sequences`; white space alone is refused", idle=([], "")),
     Parameter("tools", "translated", "`tools`; `strict` is dropped", idle=([],)),

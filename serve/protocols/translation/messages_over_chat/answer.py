@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from pointsman.serve.http.errors import UpstreamFailure
+from pointsman.serve.protocols.translation.messages_over_chat.conversation import OWN_SIGNATURE
 from pointsman.serve.protocols.translation.messages_over_chat.tools import original_names
 from pointsman.serve.protocols.translation.read import Document
 from pointsman.serve.protocols.translation.tools import arguments_object, fit_id
 from pointsman.serve.protocols.usage import Usage, read_usage
 
-__all__ = ["block", "call_id", "message", "message_head", "message_usage", "stop_fields", "thoughts_and_texts"]
+__all__ = ["call_id", "message", "message_head", "message_usage", "own_signature", "stop_fields", "thoughts_and_texts"]
 
 _STOP_REASONS = {
     "length": "max_tokens",
@@ -37,7 +38,7 @@ def message(completion: Document, asked: Document) -> dict[str, Any]:
         raise UpstreamFailure("the upstream's answer has no message in it", code="upstream_malformed")
     names = original_names(asked.get("tools"))
     calls = list(_calls(said, names))
-    content = [*map(block, thoughts_and_texts(said)), *calls]
+    content = [*map(_block, thoughts_and_texts(said)), *calls]
     finish = choice.get("finish_reason")
     stop = stop_fields(
         finish, choice.get("stop_reason"), asked, has_calls=bool(calls), refused=bool(said.get("refusal"))
@@ -50,10 +51,9 @@ def message(completion: Document, asked: Document) -> dict[str, Any]:
     }
 
 
-def block(said: tuple[str, str]) -> dict[str, Any]:
-    """A block of thinking or of text. What another model thought has no signature of Anthropic's: an empty one."""
-    kind, text = said
-    return {"type": "text", "text": text} if kind == "text" else {"type": kind, "thinking": text, "signature": ""}
+def own_signature() -> str:
+    """A signature for what a model of another service thought: by it the block is known again."""
+    return f"{OWN_SIGNATURE}{secrets.token_hex(12)}"
 
 
 def message_head(answer: Document, asked: Document) -> dict[str, Any]:
@@ -112,6 +112,13 @@ def thoughts_and_texts(said: Document) -> Iterator[tuple[str, str]]:
 def call_id(given: object) -> str:
     """A call's id that Anthropic's API takes, too; a new one where the service gave none."""
     return fit_id(given) if isinstance(given, str) and given else f"toolu_{secrets.token_hex(12)}"
+
+
+def _block(said: tuple[str, str]) -> dict[str, Any]:
+    kind, text = said
+    if kind == "text":
+        return {"type": "text", "text": text}
+    return {"type": "thinking", "thinking": text, "signature": own_signature()}
 
 
 def _part(part: object) -> Iterator[tuple[str, str]]:

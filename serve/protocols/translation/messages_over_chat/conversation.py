@@ -12,8 +12,9 @@ from pointsman.serve.protocols.translation.documents import document_part, image
 from pointsman.serve.protocols.translation.read import Document, Untranslatable, item, items, string
 from pointsman.serve.protocols.translation.tools import arguments_text, fit_id, fit_name
 
-__all__ = ["chat_messages", "system_messages"]
+__all__ = ["OWN_SIGNATURE", "chat_messages", "system_messages"]
 
+OWN_SIGNATURE = "pointsman:"  # begins the signature of what a service of this API thought
 _THOUGHTS = ("thinking", "redacted_thinking")
 _ERROR = "Error: "  # before a result that tells one
 
@@ -110,8 +111,8 @@ def _assistant(content: object, where: str, *, keep_reasoning: bool) -> list[dic
             texts.append(string(block.get("text"), f"{here}.text"))
         elif kind == "tool_use":
             calls.append(_call(block, here))
-        elif kind == "thinking" and not block.get("signature"):
-            thoughts.append(str(block.get("thinking") or ""))  # its own: what Anthropic's models think is signed
+        elif kind == "thinking" and str(block.get("signature")).startswith(OWN_SIGNATURE):
+            thoughts.append(str(block.get("thinking") or ""))
         elif kind not in _THOUGHTS:
             raise Untranslatable(f"{here} is of type {kind!r}, which OpenAI's chat API does not have", param=here)
     if not texts and not calls:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from pointsman.serve.protocols.translation.messages_over_chat.answer import block, call_id
+from pointsman.serve.protocols.translation.messages_over_chat.answer import call_id, own_signature
 from pointsman.serve.protocols.translation.tools import is_complete
 
 __all__ = ["Lanes"]
@@ -65,7 +65,8 @@ class Lanes:
     def say(self, kind: str, text: str) -> Iterator[dict[str, Any]]:
         """Events of a further piece of thinking or of text."""
         if not self._lanes or self._lanes[-1].kind != kind:
-            self._lanes.append(_Lane(kind, block((kind, ""))))
+            signed = {"signature": ""} if kind == "thinking" else {}
+            self._lanes.append(_Lane(kind, {"type": kind, kind: "", **signed}))
         self._lanes[-1].add(text)
         return self._advance()
 
@@ -82,7 +83,7 @@ class Lanes:
         """Events of everything that waited."""
         while self._lanes:
             yield from self._pass_on(self._lanes[0])
-            yield self._stop()
+            yield from self._stop()
 
     def _lane_of(self, given: dict[str, Any], function: dict[str, Any]) -> _Lane:
         """The call that a piece belongs to: by its index; where that is missing or always the same, by id and name."""
@@ -103,7 +104,7 @@ class Lanes:
     def _advance(self) -> Iterator[dict[str, Any]]:
         while len(self._lanes) > 1 and self._lanes[0].is_complete():
             yield from self._pass_on(self._lanes[0])
-            yield self._stop()
+            yield from self._stop()
         if self._lanes:
             yield from self._pass_on(self._lanes[0])
 
@@ -117,10 +118,14 @@ class Lanes:
             yield {"type": "content_block_delta", "index": self._index, "delta": _delta(lane.kind, text)}
         lane.waiting.clear()
 
-    def _stop(self) -> dict[str, Any]:
-        self._lanes.pop(0).closed = True
+    def _stop(self) -> Iterator[dict[str, Any]]:
+        lane = self._lanes.pop(0)
+        lane.closed = True
+        if lane.kind == "thinking":
+            delta = {"type": "signature_delta", "signature": own_signature()}
+            yield {"type": "content_block_delta", "index": self._index, "delta": delta}
+        yield {"type": "content_block_stop", "index": self._index}
         self._index += 1
-        return {"type": "content_block_stop", "index": self._index - 1}
 
 
 def _is_another(lane: _Lane, identifier: str, name: str) -> bool:

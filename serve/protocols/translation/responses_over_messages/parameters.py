@@ -14,7 +14,7 @@ PARAMETERS = table(
     Parameter("max_output_tokens", "translated", "`max_tokens`"),
     Parameter("stream", "passed"),
     Parameter("temperature", "translated", _AT_MOST_1, idle=(1,)),
-    Parameter("top_p", "passed", "dropped where the model takes none", idle=(1,)),
+    Parameter("top_p", "passed", "dropped beside a temperature, and where the model takes none", idle=(1,)),
     Parameter("tools", "translated", "`tools`: functions, custom tools and web search; others are refused", idle=([],)),
     Parameter("tool_choice", "translated", "`tool_choice`"),
     Parameter("parallel_tool_calls", "translated", "`tool_choice.disable_parallel_tool_use`", idle=(True,)),

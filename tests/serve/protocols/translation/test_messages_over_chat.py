@@ -346,10 +346,10 @@ def test_long_names_of_tools_are_told_as_the_client_knows_them():
 
 
 def test_reasoning_goes_back_to_services_that_want_it_alone():
-    """What Claude thought stays with Claude; a service's own, unsigned ones go back where it wants them."""
+    """What Claude thought stays with Claude; a service's own go back where it wants them."""
     call = {"type": "tool_use", "id": "t", "name": "f", "input": {}}
     result = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "x"}]}
-    for signature, kept in (("c2ln", None), ("", "hm")):
+    for signature, kept in (("c2ln", None), ("pointsman:1", "hm")):
         turn = {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm", "signature": signature}, call]}
         asked = _request(messages=[*HELLO, turn, result])
         assert "reasoning_content" not in chat_request(asked, ChatService())["messages"][1]

@@ -1,4 +1,4 @@
-"""Files that come with the package, the static embedder's table and the default router, and how they were made."""
+"""Files that come with the package: the static embedder's table, what common sense learnt, and the default router."""
 
 from pathlib import Path
 
@@ -6,5 +6,5 @@ __all__ = ["asset_path"]
 
 
 def asset_path(name: str) -> Path:
-    """Directory of a bundled asset: "static" (embedder) or "mf" (default router)."""
+    """Directory of a bundled asset: "static" and "common_sense" (embedders) or "mf" (default router)."""
     return Path(__file__).parent / name

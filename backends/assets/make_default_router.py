@@ -6,6 +6,9 @@ and what the one class wins of the other on a prompt is one battle. It tells whe
 two are. What is peculiar to a source is averaged away. What pays off on one kind of prompts does not on the next, so
 the factorisation is over a prompt's memberships of landmarks rather than its embedding.
 
+To that it adds what anybody can tell at a glance, the last coordinate of the embedding, times a constant: the sources
+are examinations, and say little of small talk and look-ups, or of proofs and deadlocks.
+
 Folds 0 to 5 of every source train, folds 6 and 7 validate. Benchmarks' own labels (routellm_*_dev) are not read.
 """
 
@@ -19,11 +22,13 @@ from typing import Any
 import numpy as np
 
 from pointsman.backends.assets import asset_path
+from pointsman.backends.common_sense import EXAMINATIONS
 from pointsman.backends.data.battle_files import read_battles
 from pointsman.backends.data.battle_sets import BattleSet, concatenate
 from pointsman.backends.data.outcomes import read_outcomes
 from pointsman.backends.data.tables import read_table
 from pointsman.backends.embedders import resolve_embedder
+from pointsman.backends.embedders.common_sense import SCALE
 from pointsman.backends.export import calibrated, export_checkpoint, package_versions, served_win_rates
 from pointsman.backends.training.drift_sample import nearest_examples, stored_centroids
 from pointsman.backends.training.examples import Examples, rating_baseline
@@ -31,7 +36,8 @@ from pointsman.backends.training.history import Epoch
 from pointsman.backends.training.mf_recipe import FAST
 from pointsman.backends.training.model_groups import group_battles, group_gains, rank_group
 from pointsman.backends.training.source_effects import add_sources, average_sources, equal_shares
-from pointsman.core.arrays import IntArray
+from pointsman.core.activations import sigmoid
+from pointsman.core.arrays import Float32Array, IntArray
 from pointsman.core.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from pointsman.core.embedding import CANARIES, Embedder
 from pointsman.core.landmarks import Landmarks
@@ -59,7 +65,8 @@ RECIPE = replace(FAST, latent_dim=16, alpha=0.02, ties="half", epochs=20, patien
 _PAIR = ModelPair("strong", "weak")
 _STRONG_RANKS, _WEAK_RANKS = (0.0, 0.3), (0.5, 1.0)
 _N_TRAINING_FOLDS, _N_FOLDS = 6, 8
-_EMBEDDER = "static+length"
+_EMBEDDER = "static+length+common-sense"
+_COMMON_SENSE = 1.5  # nats between what cannot be told and what is plainly hard
 _N_LANDMARKS, _TEMPERATURE, _N_LANDMARK_PROMPTS = 256, 0.05, 2500
 _N_CALIBRATION_PROMPTS = 500
 # their prompts are the sources' own, under the licence above; some others quote third parties
@@ -106,7 +113,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     checkpoint = replace(
         checkpoint,
-        arrays={**checkpoint.arrays, "landmarks": landmarks.vectors.astype(np.float16)},
+        arrays={
+            **checkpoint.arrays,
+            "landmarks": landmarks.vectors.astype(np.float16),
+            "linear": _common_sense(checkpoint, embed.identity.dim),
+        },
         options={"temperature": landmarks.temperature},
     )
     sample = embed(_calibration_prompts(parts))
@@ -114,7 +125,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     checkpoint = _referenced(calibrated(checkpoint, sample, source=mix), parts, embed)
     rows = checkpoint.row(_PAIR.strong), checkpoint.row(_PAIR.weak)
     inputs = (landmarks.memberships(sample) * scale).astype(np.float32)
-    expected = flax_win_rates(result, add_sources(inputs, shares, len(parts)), *rows)
+    learnt = flax_win_rates(result, add_sources(inputs, shares, len(parts)), *rows)
+    expected = sigmoid(np.log(learnt / (1.0 - learnt)) + _COMMON_SENSE * sample[:, -1].astype(np.float64) / SCALE)
     export_checkpoint(checkpoint, args.output, sample=sample, expected=expected)
     print(f"wrote {args.output}", file=sys.stderr)  # noqa: T201 - a script
     return 0
@@ -146,6 +158,13 @@ def _landmarks(parts: Sequence[tuple[BattleSet, BattleSet]], embed: Embedder) ->
     prompts = [prompt for part, _ in parts for prompt in _spaced(part.prompts, _N_LANDMARK_PROMPTS)]
     found = fit_centroids(embed(prompts), _N_LANDMARKS, rng=np.random.default_rng(0))
     return Landmarks(found.vectors.astype(np.float16), _TEMPERATURE)
+
+
+def _common_sense(checkpoint: Checkpoint, dim: int) -> Float32Array:
+    """Adds common sense to the strong model's logit, shape (n_models, dim)."""
+    linear = np.zeros((len(checkpoint.models), dim), dtype=np.float32)
+    linear[checkpoint.row(_PAIR.strong), -1] = _COMMON_SENSE / SCALE
+    return linear
 
 
 def _on_memberships(weights: MFWeights, scale: float) -> MFWeights:
@@ -209,6 +228,12 @@ def _provenance(n_training: int, n_validation: int) -> dict[str, Any]:
         "n_battles": {"training": n_training, "validation": n_validation},
         "pair": f"classes of models by rating within each source: ranks {_STRONG_RANKS} against {_WEAK_RANKS}",
         "landmarks": f"{_N_LANDMARKS} centroids of up to {_N_LANDMARK_PROMPTS} training prompts of each source",
+        "common_sense": {
+            "origin": "prompts written for Pointsman by hand and from templates, backends/common_sense; beside them "
+            f"questions, without outcomes, of {', '.join(EXAMINATIONS)}, folds 0 to 5",
+            "licence": "Apache-2.0",
+            "nats": _COMMON_SENSE,
+        },
         "sources_averaged": "one indicator input per source while training, equal shares of all afterwards",
         "recipe": asdict(RECIPE),
         "versions": package_versions("jax", "flax", "optax"),

@@ -14,9 +14,10 @@ def resolve_embedder(name: str, **options: Any) -> Embedder:
     """The embedder of that name.
 
     Args:
-        name: "static" (bundled, offline); "static+length" (the same, and how long the text is); "openai/<model>"
-            (OpenAI or, with `base_url`, any compatible service); "sentence-transformers/<model>" (a folder, or a name
-            on the Hugging Face hub).
+        name: "static" (bundled, offline); "static+length" (the same, and how long the text is);
+            "static+length+common-sense" (that, and how hard the text looks at a glance); "openai/<model>" (OpenAI or,
+            with `base_url`, any compatible service); "sentence-transformers/<model>" (a folder, or a name on the
+            Hugging Face hub).
         options: settings of the embedder: `folder` of the static ones; those of `OpenAIOptions`, of `SentenceEmbedder`.
 
     Raises:
@@ -42,6 +43,13 @@ def _static_and_length(model: str, options: dict[str, Any]) -> Embedder:
     return LengthenedEmbedder(_static(model, options))
 
 
+def _common_sense(model: str, options: dict[str, Any]) -> Embedder:
+    from pointsman.backends.embedders.common_sense import CommonSenseEmbedder
+
+    _check_options("static+length+common-sense", options, [])
+    return CommonSenseEmbedder(_static_and_length(model, options))
+
+
 def _openai(model: str, options: dict[str, Any]) -> Embedder:
     from pointsman.backends.embedders.openai import OpenAIEmbedder, OpenAIOptions
 
@@ -65,8 +73,9 @@ def _check_options(name: str, options: dict[str, Any], allowed: list[str]) -> No
 _FAMILIES: dict[str, Callable[[str, dict[str, Any]], Embedder]] = {
     "static": _static,
     "static+length": _static_and_length,
+    "static+length+common-sense": _common_sense,
     "openai": _openai,
     "sentence-transformers": _sentence_transformers,
 }
-_STATIC = ("static", "static+length")
+_STATIC = ("static", "static+length", "static+length+common-sense")
 _FORMS = (*_STATIC, "openai/<model>", "sentence-transformers/<name or folder>")

@@ -18,32 +18,42 @@ from pointsman.core.router import EmbeddingRouter, Reading
 
 __all__ = ["MFCandidatesRouter", "MFRouter", "load", "load_candidates", "read_weights"]
 
-_LANDMARKS = "landmarks"
+_LANDMARKS, _LINEAR = "landmarks", "linear"
 
 
 class MFRouter(EmbeddingRouter):
-    """win_rate = sigmoid(v . e + c) for the pair it was folded for; with landmarks, v . m(e) + c."""
+    """win_rate = sigmoid(v . e + c) for the pair it was folded for; with landmarks, v . m(e) + u . e + c."""
 
     kind: ClassVar[str] = "mf"
 
-    def __init__(self, embed: Embedder, folded: FoldedPair, landmarks: Landmarks | None = None) -> None:
+    def __init__(
+        self,
+        embed: Embedder,
+        folded: FoldedPair,
+        landmarks: Landmarks | None = None,
+        linear: FloatArray | None = None,
+    ) -> None:
         super().__init__(embed)
         self.folded = folded
         self.landmarks = landmarks
+        self.linear = linear
         self._vector32 = folded.vector.astype(np.float32)
+        self._linear32 = None if linear is None else linear.astype(np.float32)
 
     def score(self, embeddings: AnyFloatArray) -> FloatArray:
-        return folded_win_rates(self.folded, self._features(embeddings))
+        if self.landmarks is None:
+            return folded_win_rates(self.folded, embeddings)
+        logits = self.landmarks.memberships(embeddings) @ self.folded.vector + self.folded.constant
+        return sigmoid(logits if self.linear is None else logits + np.asarray(embeddings, np.float64) @ self.linear)
 
     def score_one(self, embedding: Float32Array) -> float:
         if self.landmarks is None:
             logit = float(embedding @ self._vector32) + self.folded.constant
         else:
             logit = self.landmarks.mean(embedding, self._vector32) + self.folded.constant
+        if self._linear32 is not None:
+            logit += float(embedding @ self._linear32)
         return 1.0 / (1.0 + math.exp(-logit)) if logit >= 0 else 1.0 - 1.0 / (1.0 + math.exp(logit))
-
-    def _features(self, embeddings: AnyFloatArray) -> AnyFloatArray:
-        return embeddings if self.landmarks is None else self.landmarks.memberships(embeddings)
 
 
 def read_weights(checkpoint: Checkpoint) -> MFWeights:
@@ -95,14 +105,40 @@ def _read_landmarks(checkpoint: Checkpoint) -> Landmarks | None:
         raise CheckpointError(f"checkpoint {checkpoint.path}: landmarks are malformed: {error!r}") from error
 
 
+def _read_linear(checkpoint: Checkpoint, reference: str, others: Sequence[str]) -> FloatArray | None:
+    """u, what the embedding itself adds to logits beside the landmarks, shape (dim, n_others); None where nothing.
+
+    Raises:
+        CheckpointError: it does not fit the models or the embedder, or there are no landmarks.
+    """
+    if _LINEAR not in checkpoint.arrays:
+        return None
+    linear = checkpoint.array(_LINEAR, ndim=2).astype(np.float64)
+    if _LANDMARKS not in checkpoint.arrays:
+        raise CheckpointError(f"checkpoint {checkpoint.path} has array {_LINEAR!r} and no landmarks that it adds to")
+    wanted = (len(checkpoint.models), checkpoint.array(_LANDMARKS, ndim=2).shape[1])
+    if linear.shape != wanted:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.path}: array {_LINEAR!r} has shape {linear.shape}, wanted {wanted}"
+        )
+    return np.asarray((linear[checkpoint.row(reference)] - linear[[checkpoint.row(name) for name in others]]).T)
+
+
 class MFCandidatesRouter(EmbeddingRouter):
     """win_rate[m] = sigmoid(v[m] . e + c[m]), folded for the reference over every candidate."""
 
     kind: ClassVar[str] = "mf"
 
-    def __init__(self, embed: Embedder, folded: Sequence[FoldedPair], landmarks: Landmarks | None = None) -> None:
-        """Takes the reference folded with each other candidate, in order."""
+    def __init__(
+        self,
+        embed: Embedder,
+        folded: Sequence[FoldedPair],
+        landmarks: Landmarks | None = None,
+        linear: FloatArray | None = None,
+    ) -> None:
+        """Takes the reference folded with each other candidate, in order; `linear` has shape (dim, n_others)."""
         super().__init__(embed)
+        self._linear = linear
         self._vectors = np.stack([pair.vector for pair in folded], axis=1)
         self._constants = np.array([pair.constant for pair in folded])
         self._landmarks = landmarks
@@ -110,7 +146,8 @@ class MFCandidatesRouter(EmbeddingRouter):
     def score(self, embeddings: AnyFloatArray) -> FloatArray:
         features = embeddings if self._landmarks is None else self._landmarks.memberships(embeddings)
         checked = np.asarray(check_embeddings(features, len(self._vectors)), dtype=np.float64)
-        rates = sigmoid(checked @ self._vectors + self._constants)
+        logits = checked @ self._vectors + self._constants
+        rates = sigmoid(logits if self._linear is None else logits + np.asarray(embeddings, np.float64) @ self._linear)
         return np.concatenate([np.full((len(rates), 1), 0.5), rates], axis=1)
 
     def read(self, prompt: str) -> Reading:
@@ -124,7 +161,8 @@ def load_candidates(checkpoint: Checkpoint, embed: Embedder | None, candidates: 
         raise EmbedderMismatchError(f"checkpoint {checkpoint.path} of kind 'mf' needs an embedder and names none")
     weights, rows = read_weights(checkpoint), [checkpoint.row(name) for name in candidates]
     folded = [fold_pair(weights, rows[0], row) for row in rows[1:]]
-    return MFCandidatesRouter(embed, folded, _read_landmarks(checkpoint))
+    linear = _read_linear(checkpoint, candidates[0], candidates[1:])
+    return MFCandidatesRouter(embed, folded, _read_landmarks(checkpoint), linear)
 
 
 def load(checkpoint: Checkpoint, embed: Embedder | None, pair: ModelPair) -> MFRouter:
@@ -133,4 +171,5 @@ def load(checkpoint: Checkpoint, embed: Embedder | None, pair: ModelPair) -> MFR
         raise EmbedderMismatchError(f"checkpoint {checkpoint.path} of kind 'mf' needs an embedder and names none")
     landmarks = _read_landmarks(checkpoint)
     folded = fold_pair(read_weights(checkpoint), checkpoint.row(pair.strong), checkpoint.row(pair.weak))
-    return MFRouter(embed, folded, landmarks)
+    linear = _read_linear(checkpoint, pair.strong, [pair.weak])
+    return MFRouter(embed, folded, landmarks, None if linear is None else linear[:, 0])

@@ -37,7 +37,6 @@ class Engine:
         services: the same with their retries and circuit breakers.
         pair: the strong and the weak model.
         pipeline: the steps to a decision, in order.
-        threads: where routers work that block the event loop.
         policies: the rules that set the threshold.
         price_list: prices by model, as far as they are known, and their sources.
         billing: prices requests by them.
@@ -89,9 +88,8 @@ class Engine:
             digest=self.digest,
             prices=prices,
             spending=self.state.ledger,
-            leasing=self.state.leases,
         )
-        self.threads = RouterThreads()
+        self._threads = RouterThreads()
         self.pipeline = build_pipeline(
             config,
             pair=self.pair,
@@ -99,9 +97,8 @@ class Engine:
             upstreams=self.upstreams,
             policies=self.policies,
             prices=prices,
-            price_list=self.billing.prices,
             drift=self.state.drift,
-            threads=self.threads,
+            threads=self._threads,
         )
 
     async def start(self) -> None:
@@ -124,7 +121,7 @@ class Engine:
 
     async def close(self) -> None:
         """Releases its threads and connections."""
-        self.threads.close()
+        self._threads.close()
         for upstream in self.upstreams.values():
             await upstream.close()
 

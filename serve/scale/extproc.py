@@ -126,8 +126,6 @@ class ExternalProcessor:
         context = RequestContext(request, surface=surface, session_header=headers.get(_SESSION) or None)
         await engine.decide(context)
         engine.state.policies.settle(context.reservations, None, strong=False)
-        for held in context.held:
-            held.release()
         return context
 
     def _changed(self, result: str, context: RequestContext, headers: Mapping[str, str]) -> Any:

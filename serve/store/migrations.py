@@ -89,16 +89,7 @@ _SECOND = (  # clients choose request ids, and two may choose the same
     """,
 )
 
-_THIRD = (  # `begin` is a word of SQL
-    """
-    CREATE TABLE budget_accounts (
-        name TEXT NOT NULL, "begin" BIGINT NOT NULL, drawn_usd DOUBLE PRECISION NOT NULL,
-        granted_usd DOUBLE PRECISION NOT NULL, PRIMARY KEY (name, "begin")
-    )
-    """,
-)
-
-MIGRATIONS: tuple[Sequence[str], ...] = (_FIRST, _SECOND, _THIRD)
+MIGRATIONS: tuple[Sequence[str], ...] = (_FIRST, _SECOND)
 
 
 async def migrate(connection: AsyncConnection, steps: Sequence[Sequence[str]] = MIGRATIONS) -> None:

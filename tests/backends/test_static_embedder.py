@@ -220,7 +220,9 @@ def test_the_name_resolves_and_its_options_are_checked(folder):
     with pytest.raises(ConfigError, match="'static' has no option 'base_url'"):
         resolve_embedder("static", base_url="http://x")
     for name in ("nope", "", "static/x"):
-        with pytest.raises(ConfigError, match=r"unknown; possible are static, static\+length, openai"):
+        with pytest.raises(
+            ConfigError, match=r"unknown; possible are static, static\+length, static\+length\+common-sense, openai"
+        ):
             resolve_embedder(name)
 
 

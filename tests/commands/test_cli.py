@@ -106,7 +106,7 @@ def test_inspect_shows_what_the_default_checkpoint_holds(capsys):
     facts = json.loads(capsys.readouterr().out)
     assert facts == json.loads(json.dumps(describe(load_checkpoint("mf"))))
     assert facts["kind"] == "mf"
-    assert facts["embedder"]["name"] == "static+length"
+    assert facts["embedder"]["name"] == "static+length+common-sense"
     thresholds = list(facts["calibration"]["thresholds"].values())
     assert thresholds == sorted(thresholds, reverse=True)
     assert facts["provenance"]

@@ -118,3 +118,35 @@ def test_landmarks_that_do_not_fit_their_checkpoint_are_refused(change, message)
     change = {**change, "arrays": {**checkpoint.arrays, **change.get("arrays", {})}}
     with pytest.raises(CheckpointError, match=message):
         build_router(replace(checkpoint, **change), HashEmbedder())
+
+
+@given(seeds)
+def test_a_linear_term_adds_to_the_logit(seed):
+    """With array `linear` the win rate is sigmoid(what the landmarks give + (u_s - u_k) . e), alone and in a batch."""
+    plain, rng = _checkpoint(), np.random.default_rng(seed)
+    linear = rng.standard_normal((len(plain.models), DIM)).astype(np.float32)
+    added = replace(plain, arrays={**plain.arrays, "linear": linear})
+    prompts = [f"prompt {i} of {seed}" for i in range(3)]
+    embeddings = HashEmbedder()(prompts)
+    without = build_router(plain, HashEmbedder()).win_rates(prompts)
+    rows = [plain.row(model) for model in (plain.pair.strong, plain.pair.weak)]
+    logits = np.log(without / (1 - without)) + embeddings.astype(float) @ (linear[rows[0]] - linear[rows[1]])
+    router = build_router(added, HashEmbedder())
+    assert router.win_rates(prompts) == pytest.approx(1 / (1 + np.exp(-logits)), abs=1e-6)
+    others = [model for model in added.models if model != added.pair.strong]
+    several = build_router(added, HashEmbedder(), candidates=[added.pair.strong, *others]).win_rates(prompts)
+    assert several[:, 1 + others.index(added.pair.weak)] == pytest.approx(router.win_rates(prompts), abs=1e-6)
+    one = [router.calculate_strong_win_rate(prompt) for prompt in prompts]
+    assert one == pytest.approx(router.win_rates(prompts).tolist(), abs=1e-4)
+
+
+def test_a_linear_term_that_does_not_fit_is_an_error():
+    """Of another shape, or without landmarks that it adds to."""
+    plain = _checkpoint()
+    misshapen = replace(plain, arrays={**plain.arrays, "linear": np.zeros((1, DIM), dtype=np.float32)})
+    with pytest.raises(CheckpointError, match="array 'linear' has shape"):
+        build_router(misshapen, HashEmbedder())
+    alone = mf_checkpoint()
+    alone = replace(alone, arrays={**alone.arrays, "linear": np.zeros((len(alone.models), DIM), dtype=np.float32)})
+    with pytest.raises(CheckpointError, match="no landmarks"):
+        build_router(alone, HashEmbedder())

@@ -4,9 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pointsman.core.decision import Decision
-
-__all__ = ["Decisions", "Error", "Health", "ModelCard", "ModelList", "PassedOn", "Problem", "Ready"]
+__all__ = ["Error", "Health", "ModelCard", "ModelList", "PassedOn", "Problem", "Ready"]
 
 
 class PassedOn(BaseModel):
@@ -48,12 +46,6 @@ class ModelList(BaseModel):
 
     object: Literal["list"]
     data: list[ModelCard]
-
-
-class Decisions(BaseModel):
-    """The decisions on many prompts, in their order."""
-
-    decisions: list[Decision]
 
 
 class Health(BaseModel):

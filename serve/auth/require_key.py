@@ -64,10 +64,10 @@ def request_key(scope: Scope) -> AccessKey | None:
     return scope.get(_SCOPE_KEY)
 
 
-def check_model(scope: Scope, model: str) -> None:
-    """Raises `RequestError` (403) where the request's key does not allow its model field."""
+def check_model(scope: Scope, model: str, *, means: str | None = None) -> None:
+    """Raises `RequestError` (403) where the request's key allows neither its model field nor what that means."""
     key = request_key(scope)
-    if key is not None and not key.allows(model):
+    if key is not None and not key.allows(model) and (means is None or not key.allows(means)):
         allowed = ", ".join(key.models or ())
         message = f"key {key.id} does not allow model {model!r}; it allows {allowed}"
         raise RequestError(message, status=403, type="permission_error", param="model", code="model_not_allowed")
@@ -82,9 +82,9 @@ def require_admin(scope: Scope) -> None:
 
 
 def _presented(scope: Scope) -> Iterator[str]:
-    """What may be a key: clients of Anthropic's API may send one in each of the two headers."""
+    """What may be a key: in OpenAI's header, Anthropic's, or Azure's; some clients send one in two of them."""
     for name, value in scope["headers"]:
         if name == b"authorization" and value[:7].lower() == b"bearer ":
             yield value[7:].strip().decode("latin-1")
-        elif name == b"x-api-key":
+        elif name in (b"x-api-key", b"api-key"):
             yield value.strip().decode("latin-1")

@@ -32,6 +32,9 @@ HeaderValue = Annotated[
 ]
 
 
+Capability = Literal["tools", "images", "audio", "video", "files"]
+
+
 class TimeoutConfig(Part):
     """How long to wait for an upstream, in seconds.
 
@@ -95,7 +98,7 @@ class ModelConfig(Part):
     api_key: KeyReference | None = None
     provider: Literal["openai", "anthropic", "litellm"] | None = None
     headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict)
-    capabilities: Annotated[tuple[Literal["tools", "images", "audio", "files"], ...], Field(strict=False)] | None = None
+    capabilities: Annotated[tuple[Capability, ...], Field(strict=False)] | None = None
     timeouts: TimeoutConfig = TimeoutConfig()
     retry: RetryConfig = RetryConfig()
     breaker: BreakerConfig = BreakerConfig()

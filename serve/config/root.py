@@ -28,6 +28,8 @@ class Config(Part):
         strong, weak: the two models between which prompts are routed; the built-in stand-ins if None.
         models: these and others, by the names that requests may give.
         routers: by name, the default one first.
+        aliases: other names that `model` may give, for clients that know only those, and what they mean: auto, a
+            router, or a model; a name may hold `*`, as in claude-haiku-*.
         fallback: who answers a routed request whose model fails: the strong model for the weak one (to_strong), each
             for the other (both), or nobody (none).
         server: the HTTP server.
@@ -45,6 +47,7 @@ class Config(Part):
     fallback: Literal["to_strong", "both", "none"] = "to_strong"
     models: dict[Name, ModelConfig] = Field(default_factory=dict)
     routers: dict[Name, RouterConfig] = Field(default_factory=lambda: {"mf": RouterConfig()})
+    aliases: dict[Name, Name] = Field(default_factory=dict)
     server: ServerConfig = ServerConfig()
     policy: PolicyConfig = PolicyConfig()
     sessions: SessionsConfig | None = None
@@ -58,6 +61,9 @@ class Config(Part):
     def _check_names(self) -> Self:
         if problems := list(name_problems(self.strong, self.weak, self.models)):
             raise ValueError("; ".join(problems))
+        for alias in self.aliases:
+            if alias in (AUTO, self.strong, self.weak, *self.models) or alias.startswith(ROUTER_PREFIX):
+                raise ValueError(f"aliases.{alias} is the name of a router or model already, wanted another name")
         if not self.routers:
             raise ValueError("routers is empty, wanted at least one, e.g. routers: {mf: {}}")
         if self.server.keys == "store" and self.store is None:

@@ -1,6 +1,7 @@
 """One request, from parsed to answered: the engine of the server and of the Python API."""
 
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from time import perf_counter
 from zoneinfo import ZoneInfo
 
@@ -12,17 +13,20 @@ from pointsman.serve.config.digest import config_digest
 from pointsman.serve.config.secret import Secret
 from pointsman.serve.engine.pipeline import build_pipeline
 from pointsman.serve.engine.state import ServerState
+from pointsman.serve.engine.steps.resolve_model import ResolveModel
 from pointsman.serve.engine.steps.score_prompt import RouterThreads
 from pointsman.serve.money.billing import Billing
 from pointsman.serve.money.price_list import read_price_list
 from pointsman.serve.policy.rules import Policies
 from pointsman.serve.policy.served_router import ServedRouter, serve_router
+from pointsman.serve.protocols.thoughts import may_hold_thoughts, thought_marks
 from pointsman.serve.request.context import RequestContext
 from pointsman.serve.request.record import Record
 from pointsman.serve.upstreams.attempts import Answered, Failover, Service
 from pointsman.serve.upstreams.base import Call, Upstream
 from pointsman.serve.upstreams.breaker import Breaker
 from pointsman.serve.upstreams.build import build_upstreams
+from pointsman.serve.upstreams.retry import is_held_elsewhere
 from pointsman.serve.upstreams.stand_in import STRONG_STAND_IN, WEAK_STAND_IN
 
 __all__ = ["Engine"]
@@ -36,6 +40,7 @@ class Engine:
         upstreams: by model name, the strong one first, then the weak one.
         services: the same with their retries and circuit breakers.
         pair: the strong and the weak model.
+        resolve: knows what a model field means.
         pipeline: the steps to a decision, in order.
         policies: the rules that set the threshold.
         price_list: prices by model, as far as they are known, and their sources.
@@ -90,15 +95,18 @@ class Engine:
             spending=self.state.ledger,
         )
         self._threads = RouterThreads()
+        self.resolve = ResolveModel(self.routers, self.upstreams, config.aliases)
         self.pipeline = build_pipeline(
             config,
             pair=self.pair,
+            resolve=self.resolve,
             routers=self.routers,
             upstreams=self.upstreams,
             policies=self.policies,
             prices=prices,
             drift=self.state.drift,
             threads=self._threads,
+            makers=self.state.makers,
         )
 
     async def start(self) -> None:
@@ -160,12 +168,27 @@ class Engine:
             RequestError: the model is not served on this API.
             UpstreamFailure: there was no answer.
         """
-        request = context.request
-        call = Call(context.surface.path, request.body, request.document, request.stream, decision, context.headers)
-        return await self._failover.ask(call, self._candidates(decision), context.surface.stream, context.attempts)
+        call = self._call(context, decision)
+        models, new_stream = self._candidates(context, decision), context.surface.stream
+        answered = await self._failover.ask(call, models, new_stream, context.attempts)
+        others = [model for model in decision.candidates if model not in models]
+        if context.is_bound and others and is_held_elsewhere(answered.reply):
+            answered = await self._failover.ask(call, others, new_stream, context.attempts)
+        return answered
 
-    def _candidates(self, decision: Decision) -> list[str]:
-        """The chosen model and who may answer in its place: nobody for a model that the request names itself."""
+    def _call(self, context: RequestContext, decision: Decision) -> Call:
+        request = context.request
+        caller = context.key.id if context.key is not None else context.address
+        call = Call(
+            context.surface.path, request.body, request.document, request.stream, decision, context.headers, caller
+        )
+        marks = thought_marks(request.document) if may_hold_thoughts(request.body) else ()
+        return replace(call, thoughts=marks, makers=self.state.makers.makers_of(marks, context)) if marks else call
+
+    def _candidates(self, context: RequestContext, decision: Decision) -> list[str]:
+        """The chosen model and who may answer in its place: nobody where the request names it, or is bound to it."""
+        if context.is_bound:
+            return [decision.model]
         other = {self.pair.weak: self.pair.strong}
         if self.config.fallback == "both":
             other[self.pair.strong] = self.pair.weak

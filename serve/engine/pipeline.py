@@ -12,12 +12,14 @@ from pointsman.serve.engine.steps.choose_model import ChooseModel
 from pointsman.serve.engine.steps.count_decision import CountDecision
 from pointsman.serve.engine.steps.keep_conversation import KeepConversation, PairPrices
 from pointsman.serve.engine.steps.resolve_model import ResolveModel
+from pointsman.serve.engine.steps.return_to_maker import ReturnToMaker
 from pointsman.serve.engine.steps.score_prompt import RouterThreads, ScorePrompt
 from pointsman.serve.engine.steps.set_threshold import SetThreshold
 from pointsman.serve.engine.steps.step import Step
 from pointsman.serve.engine.steps.strong_on_drift import StrongOnDrift
 from pointsman.serve.policy.rules import Policies
 from pointsman.serve.policy.served_router import ServedRouter
+from pointsman.serve.request.makers import Makers
 from pointsman.serve.upstreams.base import Upstream
 
 if TYPE_CHECKING:
@@ -30,23 +32,26 @@ def build_pipeline(
     config: Config,
     *,
     pair: ModelPair,
+    resolve: ResolveModel,
     routers: Mapping[str, ServedRouter],
     upstreams: Mapping[str, Upstream],
     policies: Policies,
     prices: PairPrices,
     drift: "DriftMonitor | None",
     threads: RouterThreads,
+    makers: Makers,
 ) -> tuple[Step, ...]:
     """The steps that a configuration asks for, in the order in which they run."""
     capabilities = {name: model.capabilities for name, model in config.models.items() if model.capabilities is not None}
     sessions = policies.sessions(config.sessions)
     steps: list[Step | None] = [
-        ResolveModel(routers, upstreams),
+        resolve,
         ScorePrompt(routers, threads, timeout_s=config.server.routing_timeout_s),
         SetThreshold(policies, pair),
         CheckSurface(upstreams),
         CheckTranslation(upstreams),
         CheckCapabilities(capabilities) if capabilities else None,
+        ReturnToMaker(makers),
         KeepConversation(sessions, config.sessions, prices)
         if sessions is not None and config.sessions is not None
         else None,

@@ -12,6 +12,7 @@ from pointsman.serve.money.ledger import Ledger
 from pointsman.serve.money.metrics import MoneyMetrics
 from pointsman.serve.observers.live import LiveHub
 from pointsman.serve.policy.state import PolicyState
+from pointsman.serve.request.makers import Makers
 from pointsman.serve.request.record import Observer
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class ServerState:
         shadow: compares answers of the weak model with the strong one's.
         live: shows what happens now.
         policies: state of the policies.
+        makers: which model made what later requests bring back.
         tracing: spans of what is served.
         registry: the Prometheus metrics of these parts.
         observers: shown the record of every finished request, in this order; they must return at once.
@@ -77,6 +79,7 @@ class ServerState:
         self.ledger = self._observe(self._add(Ledger(self.store, zone=ZoneInfo(config.policy.timezone))))
         self.policies = self._add(PolicyState(lambda: self.store))
         self._observe(CountSpending(self.policies))
+        self.makers = self._observe(Makers())
         money = self._observe(MoneyMetrics(self.registry))
         if config.shadow is not None and self.writer is not None:
             from pointsman.serve.feedback.shadow import Shadow

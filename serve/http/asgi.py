@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Protocol
 
-from starlette.types import Receive, Send
+from starlette.types import Receive, Scope, Send
 
+from pointsman.serve.http.content_encoding import check_encoding, inflate
 from pointsman.serve.http.errors import RequestError
 from pointsman.serve.http.streams import ByteStream, Headers
 
@@ -31,13 +32,20 @@ class BodyLimits(Protocol):
     def body_timeout_s(self) -> float: ...
 
 
-async def read_body(receive: Receive, limits: BodyLimits) -> bytes:
-    """The whole body of a request.
+async def read_body(scope: Scope, receive: Receive, limits: BodyLimits) -> bytes:
+    """The whole body of a request, as it was before it was compressed.
 
     Raises:
-        RequestError: 413, it is longer than the limit, or 408, it takes longer to arrive.
+        RequestError: 413, it is longer than the limit, 408, it takes longer to arrive, 415, it is compressed in a way
+            that is not read here, or 400, it is damaged.
         ClientGone: the client hung up.
     """
+    encoding = check_encoding(scope["headers"])
+    body = await _read_in_time(receive, limits)
+    return body if encoding is None else await asyncio.to_thread(inflate, body, encoding, limits.max_body_bytes)
+
+
+async def _read_in_time(receive: Receive, limits: BodyLimits) -> bytes:
     try:
         async with asyncio.timeout(limits.body_timeout_s):
             return await _read_body(receive, limits.max_body_bytes)

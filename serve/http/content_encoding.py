@@ -31,7 +31,7 @@ def check_encoding(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     return encodings[0]
 
 
-def inflate(body: bytes, encoding: str, *, max_bytes: int) -> bytes:
+def inflate(body: bytes, encoding: str, max_bytes: int) -> bytes:
     """What a compressed body holds.
 
     Raises:

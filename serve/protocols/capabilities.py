@@ -1,4 +1,4 @@
-"""What a request needs of the model that answers it: tools, images, audio, files."""
+"""What a request needs of the model that answers it: tools, images, audio, video, files."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,6 +11,10 @@ _PARTS = {
     "input_image": "images",
     "audio": "audio",
     "input_audio": "audio",
+    "audio_url": "audio",
+    "video": "video",
+    "video_url": "video",
+    "input_video": "video",
     "file": "files",
     "input_file": "files",
     "document": "files",
@@ -21,7 +25,7 @@ _INSIDE = ("content", "output")  # of messages, tool results and other items
 def find_needs(document: Mapping[str, Any]) -> tuple[str, ...]:
     """Capabilities that a request of any surface needs, sorted.
 
-    Tools where it offers any (or functions, as they once were called); images, audio and files where a part of a
+    Tools where it offers any (or functions, as they once were called); images, audio, video and files where a part of a
     message, an input item or a tool's result is one, or where the answer is asked for as audio.
     """
     needs = {"tools"} if document.get("tools") or document.get("functions") else set()

@@ -7,6 +7,7 @@
     router-<name>               the threshold that the policy sets, or the router's default
     auto                        likewise for the first router
     <model>                     that model, asked directly
+    <alias>                     what the configuration's `aliases` say that it means
 
 Names may contain hyphens: the longest configured router that fits is meant.
 """
@@ -14,11 +15,12 @@ Names may contain hyphens: the longest configured router that fits is meant.
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 from pointsman.serve.http.errors import RequestError
 
-__all__ = ["AUTO", "ROUTER_PREFIX", "ModelField", "parse_model_field", "stored_field"]
+__all__ = ["AUTO", "ROUTER_PREFIX", "ModelField", "parse_model_field", "resolve_alias", "stored_field"]
 
 AUTO = "auto"
 ROUTER_PREFIX = "router-"
@@ -55,16 +57,20 @@ class ModelField:
         return (self.threshold, self.strong_share, self.rule) != (None, None, None)
 
 
-def parse_model_field(field: str, *, routers: Collection[str], models: Collection[str]) -> ModelField:
+def parse_model_field(
+    field: str, *, routers: Collection[str], models: Collection[str], aliases: Mapping[str, str] | None = None
+) -> ModelField:
     """The meaning of a `model` field.
 
     Args:
         routers: names of the configured routers, the default one first.
         models: names of the configured models.
+        aliases: other names, or patterns with `*`, and the model fields that they mean.
 
     Raises:
         RequestError: 404 for an unknown router or model, 400 for a malformed threshold; it lists what there is.
     """
+    field = resolve_alias(field, aliases or {})
     if field in models:
         return ModelField(model=field)
     if field == AUTO:
@@ -78,6 +84,13 @@ def parse_model_field(field: str, *, routers: Collection[str], models: Collectio
         if rest.startswith(name + "-"):
             return _parse_setting(field, name, rest[len(name) + 1 :])
     raise _unknown(f"model {field!r} names a router that is not configured here", routers, models)
+
+
+def resolve_alias(field: str, aliases: Mapping[str, str]) -> str:
+    """What an alias means; the first pattern that fits, where no name is equal; `field` itself where it is no alias."""
+    if field in aliases:
+        return aliases[field]
+    return next((means for alias, means in aliases.items() if "*" in alias and fnmatchcase(field, alias)), field)
 
 
 def stored_field(router: str, stored: Mapping[str, Any]) -> str | None:

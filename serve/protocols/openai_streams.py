@@ -9,6 +9,7 @@ import orjson
 from pointsman.serve.http.errors import UpstreamFailure
 from pointsman.serve.protocols.edit_json import hide_usage
 from pointsman.serve.protocols.token_count import TextSample
+from pointsman.serve.protocols.turns import event_marks
 from pointsman.serve.protocols.usage import Usage, read_usage
 
 __all__ = ["DONE", "ChatStream", "EventStream", "ResponsesStream"]
@@ -31,6 +32,7 @@ class EventStream(ABC):
         answer: what was said so far.
         thought: likewise of what the model thought aloud before.
         hides_usage: the usage was asked for here and not by the client, who is not shown it.
+        marks: of what the model made that later requests may bring back (`turns.py`).
     """
 
     closing: bytes = b""  # the event that ends a finished stream, where its protocol wants one
@@ -46,6 +48,7 @@ class EventStream(ABC):
         self.answer = TextSample()
         self.thought = TextSample()
         self.hides_usage = False
+        self.marks: list[str] = []
 
     def see(self, data: bytes) -> None:
         """Takes note of one event's data.
@@ -62,6 +65,7 @@ class EventStream(ABC):
                     raise UpstreamFailure(f"the upstream answered with an error: {_error_message(error)}")
                 self.failed = True
             self.begun = True
+            self.marks += event_marks(event)
             self._note(event)
 
     def n_tokens(self) -> int:

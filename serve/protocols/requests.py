@@ -65,6 +65,13 @@ def read_responses(body: bytes) -> ChatRequest:
     """
     document = read_object(body)
     model, stream = _model(document), _stream(document)
+    if document.get("background"):
+        raise RequestError(
+            "background is true, and responses that are fetched later are not kept here: leave it out, and stream the "
+            "answer where it takes long",
+            param="background",
+            code="unsupported_parameter",
+        )
     return _request(body, document, model, stream, _input_task(document))
 
 

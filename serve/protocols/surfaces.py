@@ -7,7 +7,7 @@ from pointsman.serve.protocols.anthropic_stream import MessagesStream
 from pointsman.serve.protocols.openai_streams import ChatStream, EventStream, ResponsesStream
 from pointsman.serve.protocols.requests import ChatRequest, read_chat, read_embeddings, read_responses
 
-__all__ = ["CHAT", "COUNT_TOKENS", "EMBEDDINGS", "MESSAGES", "RESPONSES", "Surface"]
+__all__ = ["CHAT", "COMPACT", "COUNT_TOKENS", "EMBEDDINGS", "MESSAGES", "RESPONSES", "Surface"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,7 @@ class Surface:
 
 CHAT = Surface("/chat/completions", read_chat, ChatStream)
 RESPONSES = Surface("/responses", read_responses, ResponsesStream)
+COMPACT = Surface("/responses/compact", read_responses, ResponsesStream)
 EMBEDDINGS = Surface("/embeddings", read_embeddings, ChatStream, routed=False)
 MESSAGES = Surface("/messages", read_chat, MessagesStream)
 COUNT_TOKENS = Surface("/messages/count_tokens", read_chat, MessagesStream, charged=False)

@@ -10,10 +10,16 @@ from typing import Any
 
 from pointsman.serve.protocols.turns import pending_marks, thought_mark, turns_of
 
-__all__ = ["thought_marks", "without_thoughts"]
+__all__ = ["may_hold_thoughts", "thought_marks", "without_thinking", "without_thoughts"]
 
+_SIGNS = (b'"signature', b'"data"', b'"encrypted_content"', b'"reasoning"')
 _CLEARING = "clear_thinking"
 _CHAT_THOUGHTS = ("reasoning_details", "thinking_blocks")
+
+
+def may_hold_thoughts(body: bytes) -> bool:
+    """Whether it is worth looking for thoughts in a body."""
+    return any(sign in body for sign in _SIGNS)
 
 
 def thought_marks(document: Mapping[str, Any]) -> list[str]:
@@ -41,6 +47,14 @@ def without_thoughts(document: Mapping[str, Any], is_foreign: Callable[[str], bo
     kept = [*closed, *open_]
     changed["messages"] = [turn for turn in kept if turn is not None]
     if in_open_turn:
+        _turn_off(changed)
+    return changed
+
+
+def without_thinking(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The request without any thoughts, and with thinking off where tools' results are awaited."""
+    changed = without_thoughts(document, lambda mark: True) or dict(document)
+    if pending_marks(document):
         _turn_off(changed)
     return changed
 

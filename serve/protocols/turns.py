@@ -13,6 +13,7 @@ __all__ = [
     "event_marks",
     "has_answer",
     "held_marks",
+    "is_models_turn",
     "pending_marks",
     "thought_mark",
     "turns_of",
@@ -20,6 +21,8 @@ __all__ = [
 
 _OUTPUT = "_output"  # ends the type of every item that brings a tool's result
 _MODELS_ITEMS = ("reasoning", "compaction", "item_reference", "image_generation_call")
+_STORED = ("response", "response.compaction")
+_COMPACTED = ("compaction", "compaction_summary")
 _PLAIN = {"content", "role"}  # of most chunks: no marks
 _ITEM_EVENTS = ("response.output_item.added", "response.output_item.done")
 
@@ -32,7 +35,7 @@ def turns_of(document: Mapping[str, Any]) -> Sequence[Any]:
 
 def has_answer(document: Mapping[str, Any]) -> bool:
     """Whether a model has answered in this conversation before, as far as the request shows."""
-    return any(_is_models(turn) for turn in turns_of(document))
+    return any(is_models_turn(turn) for turn in turns_of(document))
 
 
 def pending_marks(document: Mapping[str, Any]) -> tuple[str, ...]:
@@ -41,18 +44,19 @@ def pending_marks(document: Mapping[str, Any]) -> tuple[str, ...]:
     for turn in reversed(turns_of(document)):
         if not isinstance(turn, Mapping):
             continue
-        if _is_models(turn):
+        if is_models_turn(turn):
             break
         found += _result_marks(turn)
     return tuple(found)
 
 
 def held_marks(document: Mapping[str, Any]) -> tuple[str, ...]:
-    """Marks of what the request goes on with that only one service holds: a response or a conversation."""
+    """Marks of what the request goes on with that only one service can read: a response, a conversation, a summary."""
     conversation = document.get("conversation")
     conversation = conversation.get("id") if isinstance(conversation, Mapping) else conversation
     held = (("response", document.get("previous_response_id")), ("conversation", conversation))
-    return tuple(f"{kind}:{id}" for kind, id in held if isinstance(id, str) and id)
+    named = [f"{kind}:{id}" for kind, id in held if isinstance(id, str) and id]
+    return (*named, *(mark for turn in turns_of(document) if (mark := _compacted(turn)) is not None))
 
 
 def thought_mark(part: Mapping[str, Any]) -> str | None:
@@ -104,7 +108,8 @@ def event_marks(event: Mapping[str, Any]) -> list[str]:
     return marks
 
 
-def _is_models(turn: object) -> bool:
+def is_models_turn(turn: object) -> bool:
+    """Whether a message or item is what a model made."""
     if not isinstance(turn, Mapping):
         return False
     kind = turn.get("type")
@@ -125,7 +130,7 @@ def _result_marks(turn: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _response_marks(answer: Mapping[str, Any]) -> Iterator[str]:
-    if answer.get("object") == "response" and isinstance(answer.get("id"), str):
+    if answer.get("object") in _STORED and isinstance(answer.get("id"), str):
         yield f"response:{answer['id']}"
         conversation = answer.get("conversation")
         if isinstance(conversation, Mapping) and isinstance(conversation.get("id"), str):
@@ -137,12 +142,20 @@ def _part_marks(parts: object) -> Iterator[str]:
     for part in parts if isinstance(parts, list) else ():
         if not isinstance(part, Mapping):
             continue
-        if (thought := thought_mark(part)) is not None:
-            yield thought
+        if (mark := thought_mark(part) or _compacted(part)) is not None:
+            yield mark
         elif part.get("type") in ("tool_use", "mcp_approval_request"):
             yield from _calls(part.get("id"))
         else:
             yield from _calls(part.get("call_id"))
+
+
+def _compacted(item: object) -> str | None:
+    """Mark of a conversation that its service has summarised and sealed."""
+    if not isinstance(item, Mapping) or item.get("type") not in _COMPACTED:
+        return None
+    sealed = item.get("encrypted_content")
+    return "held:" + _digest(sealed) if isinstance(sealed, str) and sealed else None
 
 
 def _message_marks(message: Mapping[str, Any]) -> Iterator[str]:
@@ -164,4 +177,8 @@ def _calls(id: object) -> Iterator[str]:
 
 
 def _thought(sealed: str) -> str:
-    return "thought:" + hashlib.sha256(sealed.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return "thought:" + _digest(sealed)
+
+
+def _digest(sealed: str) -> str:
+    return hashlib.sha256(sealed.encode("utf-8", "surrogatepass")).hexdigest()[:32]

@@ -36,9 +36,12 @@ class RequestContext:
         decision: the outcome.
         pair: the strong and the weak model; None before the pipeline has begun.
         candidates: those of the pair that may answer.
-        session_header: the conversation that the client names; None where it names none.
-        session: identifies its conversation; None where conversations are not kept together.
+        address: the client's; "" where it is not known.
+        client: the client's headers that identify its conversation.
+        session: identifies its conversation; None before anyone asked (`conversations.py`).
         sticky: the model that the conversation stays with; None where the threshold decides.
+        sticky_reason: why, where the threshold would decide otherwise.
+        is_bound: whether only one model can go on with what the request refers to.
         dry_run: whether only the decision is asked for, so that nothing is counted.
         ruled: what the policies say, and what counts where the request goes.
         reservations: what it holds of its budgets until it has ended.
@@ -59,9 +62,12 @@ class RequestContext:
     decision: Decision | None = None
     pair: ModelPair | None = None
     candidates: tuple[str, ...] = ()
-    session_header: str | None = None
+    address: str = ""
+    client: Mapping[str, str] = field(default_factory=dict)
     session: str | None = None
     sticky: str | None = None
+    sticky_reason: str = "session"
+    is_bound: bool = False
     dry_run: bool = False
     ruled: Ruled | None = None
     reservations: tuple[Reservation, ...] = ()

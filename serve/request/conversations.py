@@ -1,86 +1,157 @@
-"""Tells conversations from each other, and where in them a request is."""
+"""Tells conversations from each other, and where in them a request is.
+
+A client names its conversation in a header (`NAMING_HEADERS`) or in the body: `conversation`, a `prompt_cache_key` or a
+`metadata.user_id` that holds the id of a session. Where it names none, the conversation is how it begins: the text of
+its instructions and of the first thing that its user asks. Cache marks, billing lines and the shape of the content
+change from turn to turn in some clients, and do not count.
+"""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from starlette.types import Scope
-
 from pointsman.core.sessions import Turn
+from pointsman.serve.protocols.task import read_task
+from pointsman.serve.protocols.turns import has_answer, is_models_turn, turns_of
 from pointsman.serve.request.context import RequestContext
 
-__all__ = ["is_first_turn", "next_turn", "session_header", "session_of"]
+__all__ = ["NAMING_HEADERS", "is_first_turn", "naming_headers", "next_turn", "owner_of", "session_of"]
 
-_HEADER = b"x-pointsman-session"
-_MAX_HEADER = 200
+_OWN_HEADER = "x-pointsman-session"
+NAMING_HEADERS = (  # the first that is there, and the thread or agent within it
+    _OWN_HEADER,
+    *("x-claude-code-session-id", "session-id", "session_id"),
+    *("x-session-affinity", "x-opencode-session", "x-session-id", "x-litellm-session-id"),
+)
+_WITHIN = ("x-claude-code-agent-id", "thread-id", "thread_id")
+_NAMES = {name.encode("ascii"): name for name in (*NAMING_HEADERS, *_WITHIN)}
+_MAX_NAME = 200
+_UNIQUE = re.compile(
+    r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|(?:ses|sess|thread|conv)_\w{12,}", re.I
+)
+_SESSION_IN_USER = re.compile(r"_session_([\w-]{8,})\Z")
+_BILLING = re.compile(r"(?m)^x-anthropic-billing-header:.*$")
 _INSTRUCTIONS = ("system", "developer")
 _CHARS_PER_TOKEN = 4.0
 
 
-def session_header(scope: Scope) -> str | None:
-    """The conversation that a client names in a header; None where it names none."""
-    for name, value in scope["headers"]:
-        if name == _HEADER:
-            return value.decode("latin-1").strip() or None
-    return None
+def naming_headers(headers: Iterable[tuple[bytes, bytes]]) -> Mapping[str, str]:
+    """Those of a request's headers that may identify its conversation."""
+    found = {_NAMES[name]: value.decode("latin-1").strip() for name, value in headers if name in _NAMES}
+    return {name: value[:_MAX_NAME] for name, value in found.items() if value}
+
+
+def owner_of(context: RequestContext) -> str:
+    """Whose conversation it is: keys never share them."""
+    return context.key.id if context.key is not None else ""
 
 
 def session_of(context: RequestContext) -> str:
-    """What stands for a request's conversation.
-
-    The header x-pointsman-session, else the Responses API's `conversation`, else a hash of how the conversation begins:
-    its instructions and first user turn with `user` and `prompt_cache_key`. Keys never share conversations.
-    """
-    document, given = context.request.document, context.session_header
-    if given is None:
-        conversation = document.get("conversation")
-        given = conversation.get("id") if isinstance(conversation, dict) else conversation
-    owner = context.key.id if context.key is not None else ""
-    told = given[:_MAX_HEADER] if isinstance(given, str) and given else _beginning(document)
-    return hashlib.sha256(repr((owner, told)).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    """What stands for a request's conversation."""
+    if context.session is None:
+        told = repr((owner_of(context), _name(context) or _beginning(context.request.document)))
+        context.session = hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return context.session
 
 
 def is_first_turn(context: RequestContext) -> bool:
     """Whether a conversation begins with this request, as far as it shows: no answer has been given in it."""
     document = context.request.document
-    told = context.session_header or document.get("conversation") or document.get("previous_response_id")
-    return not told and not any(_role(turn) == "assistant" for turn in _turns(document))
+    return not (_name(context) or document.get("previous_response_id") or has_answer(document))
 
 
 def next_turn(context: RequestContext, *, output_tokens: float) -> Turn:
     """Tokens of a request's last turn and of what was said before, counted as four characters each."""
-    turns = _turns(context.request.document)
-    sizes = [_characters(turn.get("content")) if isinstance(turn, dict) else 0 for turn in turns]
-    last = next((i for i in reversed(range(len(turns))) if _role(turns[i]) == "assistant"), -1)
+    turns = turns_of(context.request.document)
+    sizes = [_characters(turn) if isinstance(turn, dict) else 0 for turn in turns]
+    last = next((i for i in reversed(range(len(turns))) if is_models_turn(turns[i])), -1)
     instructions = sum(_characters(context.request.document.get(name)) for name in ("system", "instructions"))
     prefix = instructions + sum(sizes[: last + 1])
     return Turn(prefix / _CHARS_PER_TOKEN, sum(sizes[last + 1 :]) / _CHARS_PER_TOKEN, output_tokens)
 
 
+def _name(context: RequestContext) -> list[Any] | None:
+    """How the client names the conversation; None where it does not.
+
+    Agents ask for titles and the like under the name of their session, and without tools: those are another one.
+    """
+    document, headers = context.request.document, context.client
+    header = next((name for name in NAMING_HEADERS if name in headers), None)
+    if header == _OWN_HEADER:
+        return [headers[header]]
+    conversation = document.get("conversation")
+    conversation = conversation.get("id") if isinstance(conversation, dict) else conversation
+    if isinstance(conversation, str) and conversation:
+        return [conversation]
+    name = headers[header] if header is not None else _session_in(document)
+    within = [headers[name] for name in _WITHIN if name in headers]
+    return [name, *within, bool(document.get("tools"))] if name is not None else None
+
+
+def _session_in(document: Mapping[str, Any]) -> str | None:
+    """The id of a session in the body; an id of an application or of its user, which all may share, is none."""
+    cache_key = document.get("prompt_cache_key")
+    if isinstance(cache_key, str) and _UNIQUE.search(cache_key):
+        return cache_key
+    metadata = document.get("metadata")
+    user = metadata.get("user_id") if isinstance(metadata, dict) else None
+    if not isinstance(user, str):
+        return None
+    if (found := _SESSION_IN_USER.search(user)) is not None:
+        return found[1]
+    if not user.startswith("{"):
+        return None
+    try:
+        session = json.loads(user).get("session_id")
+    except (ValueError, AttributeError):
+        return None
+    return session if isinstance(session, str) and session else None
+
+
 def _beginning(document: Mapping[str, Any]) -> list[Any]:
-    turns = _turns(document)
-    instructions = [turn for turn in turns if _role(turn) in _INSTRUCTIONS]
-    first = next((turn for turn in turns if _role(turn) == "user"), document.get("input"))
-    named = [document.get(name) for name in ("user", "prompt_cache_key", "system", "instructions")]
-    return [named, [_content(turn) for turn in instructions], _content(first)]
+    named = [document.get(name) for name in ("user", "prompt_cache_key")]
+    instructions = [_BILLING.sub("", text).strip() for text in _instructions(document)]
+    return [named, [text for text in instructions if text], _first_asked(document)]
 
 
-def _turns(document: Mapping[str, Any]) -> Sequence[Any]:
-    turns = document.get("messages", document.get("input"))
-    return turns if isinstance(turns, list) else ()
+def _instructions(document: Mapping[str, Any]) -> Iterator[str]:
+    for name in ("system", "instructions"):
+        yield from _texts(document.get(name))
+    for turn in turns_of(document):
+        if isinstance(turn, dict) and turn.get("role") in _INSTRUCTIONS:
+            yield from _texts(turn.get("content"))
 
 
-def _role(turn: Any) -> Any:
-    return turn.get("role") if isinstance(turn, dict) else None
+def _first_asked(document: Mapping[str, Any]) -> str:
+    """The first thing that the user asks; all of the first turn where no turn asks for anything."""
+    turns = turns_of(document)
+    for i, turn in enumerate(turns):
+        if is_models_turn(turn):
+            break
+        if asked := read_task({"messages": [turn]}).text:
+            return asked
+        if i + 1 == len(turns):
+            break
+    if not turns:
+        return read_task(document).text
+    return "\n".join(_texts(turns[0].get("content") if isinstance(turns[0], dict) else None))
 
 
-def _content(turn: Any) -> Any:
-    return turn.get("content") if isinstance(turn, dict) else turn
+def _texts(content: Any) -> Iterator[str]:
+    if isinstance(content, str):
+        yield content
+    for part in content if isinstance(content, list) else ():
+        if isinstance(part, dict) and isinstance(part.get("text"), str):
+            yield part["text"]
 
 
 def _characters(content: Any) -> int:
     if isinstance(content, str):
         return len(content)
-    if not isinstance(content, list):
+    if isinstance(content, list):
+        return sum(_characters(part) for part in content if isinstance(part, dict))
+    if not isinstance(content, dict):
         return 0
-    return sum(_characters(part.get("text") or part.get("content")) for part in content if isinstance(part, dict))
+    return sum(_characters(content.get(name)) for name in ("text", "content", "output", "arguments"))

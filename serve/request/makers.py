@@ -3,7 +3,12 @@
 import hashlib
 import re
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+
+from pointsman.serve.protocols.turns import answer_marks
+from pointsman.serve.request.context import RequestContext
+from pointsman.serve.request.conversations import owner_of, session_of
+from pointsman.serve.request.record import Record
 
 __all__ = ["Makers"]
 
@@ -32,12 +37,12 @@ class Makers:
     def __len__(self) -> int:
         return len(self._models)
 
-    def note(self, marks: Iterable[str], model: str, *, owner: str, conversation: str) -> None:
+    def note(self, marks: Iterable[str], model: str, *, owner: str, conversation: Callable[[], str]) -> None:
         """Remembers that `model` made them; what was noted longest ago is forgotten first.
 
         Args:
             owner: whose request it was: keys share nothing.
-            conversation: what identifies it.
+            conversation: gives what identifies it; asked where it matters.
         """
         for mark in marks:
             key = _key(mark, owner, conversation)
@@ -46,13 +51,29 @@ class Makers:
         while len(self._models) > self._size:
             self._models.popitem(last=False)
 
-    def maker(self, marks: Iterable[str], *, owner: str, conversation: str) -> str | None:
+    def __call__(self, record: Record) -> None:
+        """Takes note of what a finished request's answer holds; an observer of requests."""
+        context = record.context
+        if context is None or record.model is None or context.dry_run or not context.attempts:
+            return
+        last = context.attempts[-1]
+        marks = last.stream.marks if last.stream is not None else answer_marks(last.document())
+        if marks:
+            self.note(marks, record.model, owner=owner_of(context), conversation=lambda: session_of(context))
+
+    def makers_of(self, marks: Iterable[str], context: RequestContext) -> dict[str, str]:
+        """The makers of marks that a request brings back, as far as they are known."""
+        owner = owner_of(context)
+        found = {mark: self.maker([mark], owner=owner, conversation=lambda: session_of(context)) for mark in marks}
+        return {mark: model for mark, model in found.items() if model is not None}
+
+    def maker(self, marks: Iterable[str], *, owner: str, conversation: Callable[[], str]) -> str | None:
         """Who made the first of them whose maker is known; None where none is."""
         found = (self._models.get(_key(mark, owner, conversation)) for mark in marks)
         return next((model for model in found if model is not None), None)
 
 
-def _key(mark: str, owner: str, conversation: str) -> bytes:
-    within = conversation if mark.startswith(_CALL) and not _DISTINCT.search(mark, len(_CALL)) else ""
+def _key(mark: str, owner: str, conversation: Callable[[], str]) -> bytes:
+    within = conversation() if mark.startswith(_CALL) and not _DISTINCT.search(mark, len(_CALL)) else ""
     told = repr((owner, within, mark)).encode("utf-8", "surrogatepass")
     return hashlib.blake2b(told, digest_size=16).digest()

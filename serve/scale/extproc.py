@@ -23,6 +23,7 @@ from pointsman.serve.http.errors import RequestError
 from pointsman.serve.protocols.edit_json import replace_model
 from pointsman.serve.protocols.surfaces import CHAT, COUNT_TOKENS, MESSAGES, RESPONSES, Surface
 from pointsman.serve.request.context import RequestContext
+from pointsman.serve.request.conversations import naming_headers
 from pointsman.serve.scale.extproc_messages import load_messages
 from pointsman.serve.server.endpoints.headers import decision_headers
 from pointsman.serve.upstreams.providers import resolve_target
@@ -33,7 +34,6 @@ _LOG = logging.getLogger(__name__)
 _SURFACES = (CHAT, RESPONSES, MESSAGES, COUNT_TOKENS)
 _OVERWRITE = 2  # HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 _BUCKETS_S = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.2, 1.0)
-_SESSION = "x-pointsman-session"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class ExternalProcessor:
         request = surface.read(body)
         if request.model in self._options.routed_models:
             request = surface.read(replace_model(body, "auto"))
-        context = RequestContext(request, surface=surface, session_header=headers.get(_SESSION) or None)
+        context = RequestContext(request, surface=surface, client=_naming(headers))
         await engine.decide(context)
         engine.state.policies.settle(context.reservations, None, strong=False)
         return context
@@ -193,3 +193,9 @@ def _read_headers(message: Any) -> dict[str, str]:
 def _find_surface(path: str) -> Surface | None:
     path = path.partition("?")[0]
     return next((surface for surface in _SURFACES if path.endswith(f"/v1{surface.path}")), None)
+
+
+def _naming(headers: Mapping[str, str]) -> Mapping[str, str]:
+    return naming_headers(
+        (name.encode("latin-1", "replace"), value.encode("latin-1", "replace")) for name, value in headers.items()
+    )

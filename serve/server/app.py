@@ -17,7 +17,7 @@ from pointsman.serve.observers.prometheus import Metrics
 from pointsman.serve.observers.refusals import Refusals
 from pointsman.serve.observers.request_log import log_request
 from pointsman.serve.protocols.anthropic_errors import MessagesErrors
-from pointsman.serve.protocols.surfaces import CHAT, COUNT_TOKENS, EMBEDDINGS, MESSAGES, RESPONSES
+from pointsman.serve.protocols.surfaces import CHAT, COMPACT, COUNT_TOKENS, EMBEDDINGS, MESSAGES, RESPONSES
 from pointsman.serve.server.endpoints.completions import Completions
 from pointsman.serve.server.endpoints.health import Health, MetricsText, Ready
 from pointsman.serve.server.fast_path import Dispatch
@@ -26,7 +26,7 @@ from pointsman.serve.server.reload import Reloader
 
 __all__ = ["create_app"]
 
-_SURFACES = (CHAT, RESPONSES, EMBEDDINGS, MESSAGES, COUNT_TOKENS)
+_SURFACES = (CHAT, RESPONSES, COMPACT, EMBEDDINGS, MESSAGES, COUNT_TOKENS)
 _ANTHROPIC = (MESSAGES, COUNT_TOKENS)
 _KEYED_PATHS = (*(f"/v1{surface.path}" for surface in _SURFACES), "/v1/route", "/v1/models", "/v1/feedback")
 _HEADERS = ("model", "router", "win-rate", "threshold", "policy", "reason", "chain", "request-id")

@@ -1,11 +1,23 @@
 """The way from a request to its endpoint, short for the requests that matter."""
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping
+from urllib.parse import quote
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-__all__ = ["Dispatch"]
+__all__ = ["Dispatch", "api_path"]
+
+_API = re.compile(
+    r"/(?:v1/)*(chat/completions|responses(?:/.*)?|messages(?:/.*)?|embeddings|models(?:/.*)?|route)", re.DOTALL
+)
+
+
+def api_path(path: str) -> str:
+    """The path that a client means whose base URL is without /v1, has it twice, or ends in a slash."""
+    found = _API.fullmatch(re.sub(r"/{2,}", "/", path))
+    return f"/v1/{found[1]}" if found else path
 
 
 class Dispatch:
@@ -27,9 +39,13 @@ class Dispatch:
         self._app: asyncio.Task[ASGIApp] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and (endpoint := self._endpoints.get((scope["method"], scope["path"]))):
-            await endpoint(scope, receive, send)
-            return
+        if scope["type"] == "http":
+            if endpoint := self._endpoints.get((scope["method"], scope["path"])):
+                await endpoint(scope, receive, send)
+                return
+            if (path := api_path(scope["path"])) != scope["path"]:
+                await self({**scope, "path": path, "raw_path": quote(path).encode("ascii")}, receive, send)
+                return
         if self._app is None:
             self._app = asyncio.create_task(self._make())
         app = await asyncio.shield(self._app)  # which others may be waiting for as well

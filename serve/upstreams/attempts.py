@@ -100,56 +100,71 @@ class Failover:
         return await self._ask_model(call, models[-1], attempts, new_stream)
 
     async def _ask_model(self, call: Call, model: str, attempts: list[Attempt], new_stream: NewStream) -> Answered:
-        retry = self._services[model].retry
+        """The answer of one model after its retries; its circuit breaker learns what came of them."""
+        service = self._services[model]
+        asked = False
         for n_retries in itertools.count():
+            attempt = Attempt(model)
+            attempts.append(attempt)
             try:
-                answered = await self._try(call, model, attempts, new_stream)
+                _check_circuit(service, attempt)
+                asked = True
+                answered = await _try(service, call, attempt, new_stream)
             except UpstreamFailure as failure:
-                delay_s = None if failure.code in _FINAL else retry_delay_s(retry, n_retries, None, self._rng)
+                delay_s = None if failure.code in _FINAL else retry_delay_s(service.retry, n_retries, None, self._rng)
                 if delay_s is None:
+                    if asked and failure.code != "upstream_refused":
+                        service.breaker.fail(call.caller, hash(call.body))
                     raise
             else:
                 reply = answered.reply
-                delay_s = retry_delay_s(retry, n_retries, reply, self._rng) if is_retried(reply.status) else None
+                retried = is_retried(reply.status)
+                delay_s = retry_delay_s(service.retry, n_retries, reply, self._rng) if retried else None
                 if delay_s is None:
+                    _count(service.breaker, call, answered)
                     return answered
             await asyncio.sleep(delay_s)
         raise AssertionError("unreachable: the loop has no end")
 
-    async def _try(self, call: Call, model: str, attempts: list[Attempt], new_stream: NewStream) -> Answered:
-        service = self._services[model]
-        attempt = Attempt(model)
-        attempts.append(attempt)
-        if not service.breaker.allow():
-            attempt.result = "skipped"
-            raise UpstreamFailure(
-                f"the circuit of model {model!r} is open after too many failures in a row; "
-                f"it is tried again in {service.breaker.retry_after_s():.0f} s",
-                status=503,
-                code="upstream_unavailable",
-                retry_after_s=service.breaker.retry_after_s(),
-            )
-        try:
-            reply, stream = await _send(service, call, attempt, new_stream)
-        except UpstreamFailure as failure:
-            attempt.result = failure.code
-            service.breaker.fail()
-            raise
-        except asyncio.CancelledError:
-            attempt.abandoned = True
-            raise
-        status = reply.status
-        attempt.result = str(status)
-        if status >= 500:
-            service.breaker.fail()
-        elif stream is not None:
-            service.breaker.respond()
-        elif status != _TOO_MANY:
-            service.breaker.succeed()
-        if is_operators(status):
-            message = f"the service of model {model!r} refuses this server's own key, or its credit, with a {status}"
-            raise UpstreamFailure(message, code="upstream_refused")
-        return Answered(reply, model, stream)
+
+def _check_circuit(service: Service, attempt: Attempt) -> None:
+    if not service.breaker.allow():
+        attempt.result = "skipped"
+        raise UpstreamFailure(
+            f"the circuit of model {attempt.model!r} is open after too many failures in a row; "
+            f"it is tried again in {service.breaker.retry_after_s():.0f} s",
+            status=503,
+            code="upstream_unavailable",
+            retry_after_s=service.breaker.retry_after_s(),
+        )
+
+
+async def _try(service: Service, call: Call, attempt: Attempt, new_stream: NewStream) -> Answered:
+    try:
+        reply, stream = await _send(service, call, attempt, new_stream)
+    except UpstreamFailure as failure:
+        attempt.result = failure.code
+        raise
+    except asyncio.CancelledError:
+        attempt.abandoned = True
+        raise
+    attempt.result = str(reply.status)
+    if is_operators(reply.status):
+        model = attempt.model
+        message = f"the service of model {model!r} refuses this server's own key, or its credit, with a {reply.status}"
+        raise UpstreamFailure(message, code="upstream_refused")
+    return Answered(reply, attempt.model, stream)
+
+
+def _count(breaker: Breaker, call: Call, answered: Answered) -> None:
+    """Tells the circuit breaker of an answer; of a stream it learns more when that ends."""
+    status = answered.reply.status
+    if status >= 500:
+        breaker.fail(call.caller, hash(call.body))
+    elif answered.stream is not None:
+        breaker.respond()
+    elif status != _TOO_MANY:
+        breaker.succeed(call.caller)
 
 
 async def _send(
@@ -160,14 +175,14 @@ async def _send(
         return reply, None
     stream = attempt.stream = new_stream()
     stream.hides_usage = reply.hides_usage
-    on_end = partial(_learn, service.breaker, stream)
+    on_end = partial(_learn, service.breaker, call, stream)
     events = await PrimedStream.open(relay_events(reply.chunks, stream, on_end=on_end))
     return replace(reply, chunks=events), stream
 
 
-def _learn(breaker: Breaker, stream: EventStream) -> None:
+def _learn(breaker: Breaker, call: Call, stream: EventStream) -> None:
     """What became of a stream that had begun; one that the client hung up on says nothing."""
     if stream.failure is not None:
-        breaker.fail()
+        breaker.fail(call.caller, hash(call.body))
     elif (stream.finished or stream.done) and not stream.failed:
-        breaker.succeed()
+        breaker.succeed(call.caller)

@@ -1,7 +1,7 @@
 """What every upstream can do."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -26,6 +26,9 @@ class Call:
         stream: whether an event stream was asked for.
         decision: why this model is asked.
         headers: the client's headers that are passed on, e.g. traceparent.
+        caller: stands for whoever sent it.
+        thoughts: marks of the thoughts in its history; None where it holds none.
+        makers: who made them, as far as it is known.
     """
 
     path: str
@@ -34,6 +37,9 @@ class Call:
     stream: bool
     decision: Decision
     headers: Mapping[str, str] = field(default_factory=dict)
+    caller: str = ""
+    thoughts: Collection[str] | None = None
+    makers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from pointsman.serve.config import Config, ModelConfig, TimeoutConfig
 from pointsman.serve.config.secret import Secret
 from pointsman.serve.upstreams.base import Upstream
 from pointsman.serve.upstreams.include_usage import AskingForUsage
+from pointsman.serve.upstreams.own_thoughts import OwnThoughts
 from pointsman.serve.upstreams.providers import Target, resolve_target
 from pointsman.serve.upstreams.stand_in import StandIn
 
@@ -54,7 +55,8 @@ def build_upstreams(
                 litellm = LiteLLMUpstream(target, _timeouts(config, target))
                 native = _told_usage(litellm, target, config)
                 built[target.name] = _translated(native, target, _LITELLM_PATHS, speaks=litellm.speaks)
-    return {name: built[name] for name in dict.fromkeys((pair.strong, pair.weak, *built))}
+    names = dict.fromkeys((pair.strong, pair.weak, *built))
+    return {name: OwnThoughts(name, built[name]) for name in names}
 
 
 def _told_usage(upstream: Upstream, target: Target, config: Config) -> Upstream:

@@ -2,16 +2,29 @@
 
 import math
 import random
+import re
 import time
 from email.utils import parsedate_to_datetime
 
 from pointsman.serve.config import RetryConfig
 from pointsman.serve.upstreams.base import Reply
 
-__all__ = ["is_operators", "is_retried", "is_upstreams_fault", "retry_delay_s"]
+__all__ = ["is_held_elsewhere", "is_operators", "is_retried", "is_upstreams_fault", "retry_delay_s"]
 
+_NOT_THERE = (400, 404)
+_MISSING = re.compile(
+    rb"previous_response_not_found|conversation_not_found"
+    rb"|(?:response|conversation|compaction)[^.]{0,200}(?:not (?:be )?found|does not exist|could not be decrypted)"
+    rb"|(?:no|unknown) (?:response|conversation)",
+    re.IGNORECASE,
+)
 _RETRIED = frozenset({408, 429, 500, 502, 503, 504, 529})
 _OPERATORS = frozenset({401, 402})  # our key, or the credit behind it: the client can do nothing about it
+
+
+def is_held_elsewhere(reply: Reply) -> bool:
+    """Whether a service says that it does not have the response or conversation that a request goes on with."""
+    return reply.status in _NOT_THERE and _MISSING.search(reply.body) is not None
 
 
 def is_retried(status: int) -> bool:

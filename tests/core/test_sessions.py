@@ -20,7 +20,7 @@ STRONG, WEAK = Price(10.0, 30.0, 1.0), Price(0.5, 1.5, 0.05)
 
 def context(messages, *, header=None, key=None, **more):
     body = json.dumps({"model": "auto", "messages": messages, **more}).encode()
-    return RequestContext(read_chat(body), key=key, session_header=header)
+    return RequestContext(read_chat(body), key=key, client={"x-pointsman-session": header} if header else {})
 
 
 def said(*turns):

@@ -23,7 +23,7 @@ class ChooseModel:
         model = self._pair.strong if strong else self._pair.weak
         candidates = context.candidates or (self._pair.strong, self._pair.weak)
         if context.sticky is not None and context.sticky != model:
-            model, context.reason = context.sticky, "session"
+            model, context.reason = context.sticky, context.sticky_reason
         context.decision = Decision(
             model=model if model in candidates else candidates[0],
             win_rate=win_rate,

@@ -7,6 +7,7 @@ from pointsman.serve.policy.rules import Policies
 from pointsman.serve.policy.state import PolicyState
 from pointsman.serve.protocols.surfaces import COUNT_TOKENS
 from pointsman.serve.request.context import RequestContext
+from pointsman.serve.request.conversations import session_of
 from pointsman.serve.request.record import Record
 
 __all__ = ["CountDecision", "CountSpending"]
@@ -27,8 +28,8 @@ class CountDecision:
         strong = context.is_strong(decision.model)
         self._policies.learn(decision.router, decision.win_rate, ruled, strong=strong)
         context.reservations = self._policies.begin(ruled.budgets, strong=strong)
-        if self._sessions is not None and context.session is not None:
-            self._sessions.keep(context.session, decision.model, time.time())
+        if self._sessions is not None:
+            self._sessions.keep(session_of(context), decision.model, time.time())
 
 
 class CountSpending:

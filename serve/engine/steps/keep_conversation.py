@@ -6,6 +6,7 @@ from typing import TypeAlias
 from pointsman.core.prices import Price
 from pointsman.core.sessions import Sessions, upgrade_threshold
 from pointsman.serve.config import SessionsConfig
+from pointsman.serve.protocols.turns import pending_marks
 from pointsman.serve.request.context import RequestContext
 from pointsman.serve.request.conversations import is_first_turn, next_turn, session_of
 
@@ -28,15 +29,16 @@ class KeepConversation:
     async def __call__(self, context: RequestContext) -> None:
         if context.parsed is None or context.parsed.router is None or context.pair is None:
             return
-        context.session = session_of(context)
-        if is_first_turn(context):
+        if context.sticky is not None or is_first_turn(context):
             return
-        model = self._sessions.model(context.session, time.time())
+        model = self._sessions.model(session_of(context), time.time())
         if model in context.candidates and self._stays(context, strong=model == context.pair.strong):
             context.sticky = model
 
     def _stays(self, context: RequestContext, *, strong: bool) -> bool:
         if strong or context.threshold is None or not context.request.prompt:
+            return True
+        if pending_marks(context.request.document):  # of a turn that goes on
             return True
         if context.win_rate is None:
             return False

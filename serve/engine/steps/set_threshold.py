@@ -25,11 +25,11 @@ class SetThreshold:
             return
         context.ruled = ruled = self._policies.rule(field, context.key)
         context.threshold, context.policy = ruled.ruling.threshold, ruled.ruling.policy
-        if ruled.exhausted:
+        if ruled.exhausted and context.surface.charged:
             context.candidates = (self._pair.weak,)
 
     def _check_hard_limit(self, context: RequestContext) -> None:
-        model = context.parsed.model if context.parsed is not None else None
+        model = context.parsed.model if context.parsed is not None and context.surface.charged else None
         if model not in (None, self._pair.weak) and (limit := self._policies.exhausted_limit(context.key)):
             refuse_for_budget(f"{limit} is exhausted until it resets: request {self._pair.weak} or a router")
 

@@ -21,7 +21,7 @@ class StrongOnDrift:
 
     async def __call__(self, context: RequestContext) -> None:
         decision = context.decision
-        if decision is None or decision.router is None or decision.win_rate is None:
+        if decision is None or decision.router is None or decision.win_rate is None or context.sticky is not None:
             return
         if self._pair.strong in decision.candidates and self._monitor.falls_back(decision.router):
             context.decision = replace(decision, model=self._pair.strong, reason="drift")

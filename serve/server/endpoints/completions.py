@@ -18,7 +18,7 @@ from pointsman.serve.http.streams import Headers
 from pointsman.serve.observers.prometheus import Metrics
 from pointsman.serve.protocols.surfaces import Surface
 from pointsman.serve.request.context import RequestContext
-from pointsman.serve.request.conversations import session_header
+from pointsman.serve.request.conversations import naming_headers
 from pointsman.serve.request.ids import request_id
 from pointsman.serve.request.record import Observer, Record
 from pointsman.serve.server.endpoints.headers import JSON, record_headers, refuse
@@ -31,6 +31,7 @@ _PASSED_ON = (
     *(b"traceparent", b"tracestate", b"idempotency-key"),
     *(b"openai-beta", b"anthropic-beta", b"anthropic-version"),
 )
+_LISTS = (b"tracestate", b"openai-beta", b"anthropic-beta")
 _CRASHED = "Pointsman failed to answer this; its log says why"
 
 
@@ -76,12 +77,13 @@ class Completions:
                 await send_body(send, record.status, body, (JSON, *record_headers(record)))
 
     async def _serve(self, record: Record, scope: Scope, receive: Receive, send: Send) -> None:
-        body = await read_body(receive, self._limits)
+        body = await read_body(scope, receive, self._limits)
         record.received_at = perf_counter()
         context = RequestContext(self._surface.read(body), _passed_on(scope), self._surface, request_key(scope))
-        context.session_header = session_header(scope)
+        context.address = scope["client"][0] if scope.get("client") else ""
+        context.client = naming_headers(scope["headers"])
         record.context = context
-        check_model(scope, context.request.model)
+        check_model(scope, context.request.model, means=self._engine.resolve.means(context.request.model))
         async with WhileConnected(receive):
             answered = await self._engine.serve(record, context)
             await _send_answered(send, answered, record_headers(record))
@@ -107,4 +109,10 @@ async def _fail(send: Send, failure: UpstreamFailure, headers: Headers) -> None:
 
 
 def _passed_on(scope: Scope) -> Mapping[str, str]:
-    return {name.decode("ascii"): value.decode("latin-1") for name, value in scope["headers"] if name in _PASSED_ON}
+    """The headers that are the upstream's; lines of one name are one list (RFC 9110, 5.3)."""
+    passed: dict[str, str] = {}
+    for name, value in scope["headers"]:
+        if name in _PASSED_ON:
+            text, said = name.decode("ascii"), value.decode("latin-1")
+            passed[text] = f"{passed[text]}, {said}" if text in passed and name in _LISTS else said
+    return passed

@@ -38,7 +38,7 @@ class DriftReset:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             require_admin(scope)
-            body = await read_body(receive, self._limits)
+            body = await read_body(scope, receive, self._limits)
             await send_body(send, 200, orjson.dumps(await self._reset(body)), (_JSON,))
         except RequestError as error:
             await _refuse(send, error)

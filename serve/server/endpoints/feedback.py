@@ -44,7 +44,7 @@ class FeedbackEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            said = await self._take(scope, await read_body(receive, self._limits))
+            said = await self._take(scope, await read_body(scope, receive, self._limits))
         except RequestError as error:
             await send_body(send, error.status, error.body(), (_JSON,))
         except ClientGone:

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 from starlette.types import Receive, Scope, Send
 
+from pointsman.serve.auth.keys import AccessKey
 from pointsman.serve.auth.require_key import request_key
 from pointsman.serve.engine.engine import Engine
 from pointsman.serve.http.asgi import send_body
@@ -20,38 +21,50 @@ __all__ = ["Models"]
 class Models:
     """GET /v1/models and /v1/models/<id>, in the words of OpenAI's API and of Anthropic's at once.
 
-    A key is shown what it may ask for.
+    The list holds what is configured; by its id everything is found that requests may name, such as router-mf-0.6. A
+    key is shown what it may ask for.
     """
 
     def __init__(self, engine: Engine) -> None:
-        created = int(time.time())
-        created_at = datetime.fromtimestamp(created, UTC).isoformat()
-        owners = {AUTO: "pointsman", **{ROUTER_PREFIX + name: "pointsman" for name in engine.routers}}
-        owners |= {field: "pointsman" for router in engine.routers.values() for field in router.stored_fields()}
-        owners |= {name: upstream.provider for name, upstream in engine.upstreams.items()}
-        self._cards: dict[str, dict[str, Any]] = {
-            name: {
-                "id": name,
-                "object": "model",
-                "created": created,
-                "owned_by": owner,
-                "type": "model",
-                "display_name": name,
-                "created_at": created_at,
-            }
-            for name, owner in owners.items()
-        }
+        self._engine = engine
+        self._created = int(time.time())
+        aliases = [alias for alias in engine.config.aliases if "*" not in alias]
+        routers = [ROUTER_PREFIX + name for name in engine.routers]
+        stored = [field for router in engine.routers.values() for field in router.stored_fields()]
+        self._listed = tuple(dict.fromkeys((AUTO, *routers, *stored, *aliases, *engine.upstreams)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         name, key = scope["path_params"].get("name"), request_key(scope)
-        cards = {id: card for id, card in self._cards.items() if key is None or key.allows(id)}
+        listed = [id for id in self._listed if self._allows(key, id)]
         if name is None:
-            first, last = next(iter(cards), None), next(reversed(cards), None)
-            pages = {"has_more": False, "first_id": first, "last_id": last}
-            answer = {"object": "list", "data": list(cards.values()), **pages}
+            pages = {"has_more": False, "first_id": next(iter(listed), None), "last_id": next(reversed(listed), None)}
+            answer = {"object": "list", "data": [self._card(id) for id in listed], **pages}
             await send_body(send, 200, orjson.dumps(answer), (JSON,))
-        elif name in cards:
-            await send_body(send, 200, orjson.dumps(cards[name]), (JSON,))
+            return
+        if self._allows(key, name) and self._means_something(name):
+            await send_body(send, 200, orjson.dumps(self._card(name)), (JSON,))
         else:
-            message = f"there is no model {name!r} here; there are {', '.join(cards) or 'none for this key'}"
+            message = f"there is no model {name!r} here; there are {', '.join(listed) or 'none for this key'}"
             await refuse(send, RequestError(message, status=404, param="model", code="model_not_found"))
+
+    def _means_something(self, name: str) -> bool:
+        try:
+            self._engine.resolve.parse(name)
+        except RequestError:
+            return False
+        return True
+
+    def _allows(self, key: AccessKey | None, name: str) -> bool:
+        return key is None or key.allows(name) or key.allows(self._engine.resolve.means(name))
+
+    def _card(self, name: str) -> dict[str, Any]:
+        upstream = self._engine.upstreams.get(self._engine.resolve.means(name))
+        return {
+            "id": name,
+            "object": "model",
+            "created": self._created,
+            "owned_by": "pointsman" if upstream is None else upstream.provider,
+            "type": "model",
+            "display_name": name,
+            "created_at": datetime.fromtimestamp(self._created, UTC).isoformat(),
+        }

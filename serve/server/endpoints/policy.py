@@ -32,7 +32,7 @@ class PolicyEndpoint:
         try:
             require_admin(scope)
             if scope["method"] == "POST":
-                await self._change(await read_body(receive, self._limits))
+                await self._change(await read_body(scope, receive, self._limits))
         except RequestError as error:
             await send_body(send, error.status, error.body(), (_JSON,))
         except ClientGone:

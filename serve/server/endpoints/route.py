@@ -1,6 +1,7 @@
 """POST /v1/route: the decision alone."""
 
 import logging
+from dataclasses import asdict
 
 import orjson
 from starlette.types import Receive, Scope, Send
@@ -34,9 +35,9 @@ class RouteOnly:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            body = await read_body(receive, self._limits)
+            body = await read_body(scope, receive, self._limits)
             question = read_question(body)
-            check_model(scope, question.model)
+            check_model(scope, question.model, means=self._engine.resolve.means(question.model))
             explain = self._explainer.wanted_by(question.document)
             context = RequestContext(question, key=request_key(scope), dry_run=True)
             decision = await self._engine.decide(context)
@@ -45,6 +46,7 @@ class RouteOnly:
                 answer["explanation"] = self._explainer.explain(
                     decision, prompt=question.prompt, embedding=context.embedding
                 )
+                answer["explanation"]["read"] = asdict(question.task)
         except RequestError as error:
             await refuse(send, error)
         except ClientGone:

@@ -71,3 +71,31 @@ def test_it_is_open_exactly_where_a_call_would_be_refused(failures, events):
     shown = breaker.is_open
     assert breaker.allow() is not shown
     assert (breaker.retry_after_s() > 0) >= shown
+
+
+def test_one_request_sent_again_and_again_is_one():
+    """What fails by its own fault, however often it is sent, does not open it; a second request that fails does."""
+    breaker = Breaker(failures=3, open_s=10.0, clock=Clock())
+    for _ in range(50):
+        breaker.fail("a", "poison")
+    assert breaker.allow()
+    breaker.fail("a", "another")
+    assert breaker.is_open
+
+
+def test_one_caller_does_not_open_it_while_others_are_answered():
+    """Failures of one caller count once another one's request fails too, or nobody else was answered of late."""
+    clock = Clock()
+    breaker = Breaker(failures=3, open_s=10.0, clock=clock)
+    breaker.succeed("b")
+    for i in range(50):
+        breaker.fail("a", i)
+    assert breaker.allow()
+    breaker.fail("b", "x")
+    assert breaker.is_open
+    alone = Breaker(failures=3, open_s=10.0, clock=clock)
+    alone.succeed("b")
+    clock.now += 61.0
+    for i in range(3):
+        alone.fail("a", i)
+    assert alone.is_open

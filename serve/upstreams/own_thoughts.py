@@ -1,0 +1,50 @@
+"""Sends a model the thoughts that it can read: its own, and those that nobody else is known to have made."""
+
+import json
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from pointsman.serve.protocols.thoughts import without_thinking, without_thoughts
+from pointsman.serve.upstreams.base import Call, Reply, Upstream, Wrapper
+
+__all__ = ["OwnThoughts"]
+
+_LOG = logging.getLogger(__name__)
+_BAD_REQUEST = 400
+# "Invalid `signature` in `thinking` block", "invalid_encrypted_content", "Expected `thinking`, but found `tool_use`"
+_UNREADABLE = re.compile(
+    rb"signature|encrypted.content|expected .{0,3}thinking|start with a thinking block", re.IGNORECASE
+)
+
+
+class OwnThoughts(Wrapper):
+    """One model of several. Where it refuses thoughts of unknown makers, it is asked once more without them."""
+
+    def __init__(self, model: str, upstream: Upstream) -> None:
+        super().__init__(upstream)
+        self._model = model
+
+    async def send(self, call: Call) -> Reply:
+        if call.thoughts is None:
+            return await self._upstream.send(call)
+        foreign = {mark for mark, maker in call.makers.items() if maker != self._model}
+        if foreign and (changed := without_thoughts(call.document, foreign.__contains__)) is not None:
+            call = _with(call, changed)
+        reply = await self._upstream.send(call)
+        if reply.status != _BAD_REQUEST or not _UNREADABLE.search(reply.body):
+            return reply
+        _LOG.info("model %s cannot read the thoughts in a history; asking without them", self._model)
+        return await self._upstream.send(_with(call, without_thinking(call.document)))
+
+
+def _with(call: Call, document: Mapping[str, Any]) -> Call:
+    try:
+        body = orjson.dumps(document)
+    except TypeError:  # integers beyond 64 bits
+        body = json.dumps(document).encode("ascii")
+    return replace(call, body=body, document=document)

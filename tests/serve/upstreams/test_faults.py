@@ -5,8 +5,8 @@ of OpenAI's chat completions or of Anthropic's Messages API, before an upstream 
 """
 
 import asyncio
-import itertools
 import gzip
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from email.utils import formatdate

@@ -96,6 +96,7 @@ def test_a_request_is_routed_to_a_model_that_can_be_asked(upstream, able):
                 assert answered.headers["x-pointsman-reason"] in (
                     "win_rate",
                     "previous_response_id is known there alone",
+                    "holds the conversation",
                 )
             other = "weak" if able == "strong" else "strong"
             refused = http.post("/responses", json={"model": other, **asked})

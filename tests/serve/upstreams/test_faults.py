@@ -116,13 +116,17 @@ def front(weak, strong, wire, timeouts) -> Iterator[LocalServer]:
         yield server
 
 
+def _hello(number: int) -> list[dict[str, str]]:
+    return [{"role": "user", "content": f"Hello {number}"}]
+
+
 @pytest.fixture
 def ask(front, client_wire) -> Iterator[Callable[..., httpx.Response]]:
     numbers = itertools.count()  # so that no two requests are the same one
     with httpx.Client(base_url=front.url, timeout=60) as client:
         yield lambda model=WEAK_FIRST, **more: client.post(
             f"/v1{client_wire.path}",
-            json={"model": model, "messages": HELLO, "max_tokens": 9, "user": f"u{next(numbers)}", **more},
+            json={"model": model, "messages": _hello(next(numbers)), "max_tokens": 9, **more},
         )
 
 

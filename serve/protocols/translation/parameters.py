@@ -27,6 +27,10 @@ class Parameter:
     note: str = ""
     idle: tuple[Any, ...] = ()
 
+    def is_idle(self, value: Any) -> bool:
+        """Whether a value asks for nothing."""
+        return any(value == idle and isinstance(value, bool) == isinstance(idle, bool) for idle in self.idle)
+
 
 Table: TypeAlias = Mapping[str, Parameter]
 
@@ -48,7 +52,7 @@ def select(document: Document, known: Table, *, service: str) -> dict[str, Any]:
     chosen = {}
     for name, value in document.items():
         parameter = known.get(name)
-        if value is None or (parameter is not None and _is_idle(value, parameter)):
+        if value is None or (parameter is not None and parameter.is_idle(value)):
             continue
         if parameter is None or parameter.fate == "refused":
             why = "is not known" if parameter is None else parameter.note
@@ -57,7 +61,3 @@ def select(document: Document, known: Table, *, service: str) -> dict[str, Any]:
         if parameter.fate != "dropped":
             chosen[name] = value
     return chosen
-
-
-def _is_idle(value: Any, parameter: Parameter) -> bool:
-    return any(value == idle and isinstance(value, bool) == isinstance(idle, bool) for idle in parameter.idle)

@@ -4,13 +4,14 @@ LiteLLM takes URLs, keys, headers and callbacks by keyword, beside the parameter
 those: only what is listed here reaches it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import orjson
 
 from pointsman.serve.http.errors import RequestError
 from pointsman.serve.protocols.openai_streams import DONE
+from pointsman.serve.protocols.translation.chat_over_messages.parameters import PARAMETERS
 from pointsman.serve.upstreams.base import Call, refuse_surface
 
 __all__ = [
@@ -22,10 +23,13 @@ __all__ = [
     "read_arguments",
     "takes",
     "whole_bytes",
+    "without_unknown_hints",
 ]
 
 CHAT_PATH, MESSAGES_PATH, _EMBEDDINGS_PATH = "/chat/completions", "/messages", "/embeddings"
 _REQUIRED = {CHAT_PATH: (), MESSAGES_PATH: ("max_tokens",), _EMBEDDINGS_PATH: ("input",)}
+_HINTS = ("user", "safety_identifier", "reasoning_effort", "parallel_tool_calls")
+_SETTINGS = ("messages", "stream", "_skip_mcp_handler")
 _PARAMETERS = {
     CHAT_PATH: frozenset({
         "messages", "functions", "function_call", "temperature", "top_p", "n", "stream", "stream_options", "stop",
@@ -72,6 +76,23 @@ def read_arguments(call: Call, model: str) -> dict[str, Any]:
     chosen = {name: value for name, value in call.document.items() if name in allowed}
     # Tools may name servers; LiteLLM would ask those itself.
     return chosen if call.path == _EMBEDDINGS_PATH else {**chosen, "_skip_mcp_handler": True}
+
+
+def without_unknown_hints(arguments: dict[str, Any], supported: Collection[str]) -> dict[str, Any]:
+    """Arguments of a chat request without values that ask for nothing, and hints that the provider does not know.
+
+    Args:
+        supported: parameters that it knows.
+    """
+    kept = {}
+    for name, value in arguments.items():
+        parameter = PARAMETERS.get(name)
+        is_hint = name in _HINTS or (parameter is not None and parameter.fate == "dropped")
+        idle = value is None or (parameter is not None and parameter.is_idle(value))
+        if name not in _SETTINGS and (idle or (is_hint and name not in supported)):
+            continue
+        kept[name] = value
+    return kept
 
 
 def whole_bytes(answer: Any) -> bytes:

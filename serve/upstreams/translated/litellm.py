@@ -13,6 +13,7 @@ from pointsman.serve.http.errors import UpstreamFailure, error_body
 from pointsman.serve.upstreams.base import Call, Reply, Upstream
 from pointsman.serve.upstreams.providers import Target
 from pointsman.serve.upstreams.translated.arguments import (
+    CHAT_PATH,
     MESSAGES_PATH,
     event_bytes,
     function_of,
@@ -20,6 +21,7 @@ from pointsman.serve.upstreams.translated.arguments import (
     read_arguments,
     takes,
     whole_bytes,
+    without_unknown_hints,
 )
 from pointsman.serve.upstreams.translated.messages import speaks_messages
 
@@ -66,6 +68,9 @@ class LiteLLMUpstream(Upstream):
 
     async def _ask(self, call: Call) -> Any:
         arguments = read_arguments(call, self._target.name)
+        if call.path == CHAT_PATH:
+            supported = self._litellm.get_supported_openai_params(model=self._target.upstream_model)
+            arguments = without_unknown_hints(arguments, supported or ())
         ask = function_of(self._litellm, call.path)
         key, url = self._target.api_key, self._target.base_url
         try:

@@ -94,6 +94,17 @@ def test_an_anthropic_model_answers_chat_completions(client):
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_hints_that_the_provider_does_not_know_are_dropped(client):
+    """No-op values and hints are no reason for LiteLLM to refuse; what changes the answer still is one."""
+    idle = {"presence_penalty": 0, "frequency_penalty": 0, "logit_bias": {}, "n": 1, "logprobs": False}
+    hints = {"seed": 1, "store": True, "verbosity": "low", "prompt_cache_key": "k", "service_tier": "auto"}
+    answer = client.chat.completions.create(model="claude", messages=HELLO, max_tokens=5, extra_body={**idle, **hints})
+    assert answer.choices[0].message.content == "Hello!"
+    with pytest.raises(openai.BadRequestError, match="frequency_penalty"):
+        client.chat.completions.create(model="claude", messages=HELLO, frequency_penalty=0.5)
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_an_anthropic_model_streams(client):
     """Its events arrive as chat completion chunks."""
     stream = client.chat.completions.create(model="claude", messages=HELLO, stream=True)

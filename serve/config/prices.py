@@ -22,6 +22,9 @@ class PriceConfig(Part):
         cached_input_usd_per_million: per million tokens of prompts that the upstream had in its cache; as
             `input_usd_per_million` if None.
         cache_write_usd_per_million: per million tokens of prompts that it put there; likewise.
+        cache_write_hour_usd_per_million: of those that it keeps there for an hour; as `cache_write_usd_per_million` if
+            None.
+        audio_input_usd_per_million, audio_output_usd_per_million: of tokens of sound; as those of text if None.
         per_request_usd: for each answer, however long.
     """
 
@@ -29,6 +32,9 @@ class PriceConfig(Part):
     output_usd_per_million: Usd
     cached_input_usd_per_million: Usd | None = None
     cache_write_usd_per_million: Usd | None = None
+    cache_write_hour_usd_per_million: Usd | None = None
+    audio_input_usd_per_million: Usd | None = None
+    audio_output_usd_per_million: Usd | None = None
     per_request_usd: Usd = 0.0
 
     def price(self) -> Price:
@@ -39,4 +45,7 @@ class PriceConfig(Part):
             self.cached_input_usd_per_million,
             self.cache_write_usd_per_million,
             self.per_request_usd,
+            self.cache_write_hour_usd_per_million,
+            self.audio_input_usd_per_million,
+            self.audio_output_usd_per_million,
         )

@@ -1,13 +1,17 @@
 """An API key that does not show itself."""
 
+import json
 import os
 from dataclasses import dataclass, field
+from functools import lru_cache
+from urllib.parse import quote
 
 from pointsman.core.errors import ConfigError
 
 __all__ = ["Secret", "read_key"]
 
 _PREFIX = "env:"
+_SHORTEST_WORD = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +26,15 @@ class Secret:
     value: str = field(repr=False)
 
     def redact(self, data: bytes) -> bytes:
-        """`data` with every occurrence of the value blotted out."""
-        return data.replace(self.value.encode(), b"[redacted]")
+        """`data` with every occurrence of the value blotted out, plain or as JSON or URLs escape it.
+
+        A short word such as "ollama", the placeholder for a service that needs no key, stays: it is no secret, and an
+        answer may well contain it.
+        """
+        if not (self.value.isalpha() and len(self.value) < _SHORTEST_WORD):
+            for form in _forms(self.value):
+                data = data.replace(form, b"[redacted]")
+        return data
 
 
 def read_key(reference: str) -> Secret:
@@ -39,3 +50,10 @@ def read_key(reference: str) -> Secret:
     if not value.isascii() or not value.isprintable():
         raise ConfigError(f"environment variable {name} holds characters that no HTTP header can carry")
     return Secret(_PREFIX + name, value)
+
+
+@lru_cache(maxsize=256)
+def _forms(value: str) -> tuple[bytes, ...]:
+    escaped = json.dumps(value)[1:-1]
+    forms = (value, escaped, escaped.replace("/", r"\/"), quote(value, safe=""), quote(value))
+    return tuple(dict.fromkeys(form.encode() for form in forms))

@@ -1,5 +1,7 @@
 """What a request can be refused for, and what an upstream can fail with, in OpenAI's error shape."""
 
+from typing import Any
+
 import orjson
 
 from pointsman.core.errors import PointsmanError, UpstreamError
@@ -42,19 +44,35 @@ class UpstreamFailure(UpstreamError):  # noqa: N818  (an UpstreamError that know
         status: HTTP status for the client: 502, or 504 where time ran out.
         code: one word for the kind of failure, e.g. "upstream_timeout".
         retry_after_s: when it is worth asking again; None where nothing is known of that.
+        answer: what the upstream sent and charges for, though it is of no use; None where it sent nothing.
+        said: the upstream's own words, for the client alone: they may quote the request, so no log has them.
     """
 
     def __init__(
-        self, message: str, *, status: int = 502, code: str = "upstream_error", retry_after_s: float | None = None
+        self,
+        message: str,
+        *,
+        status: int = 502,
+        code: str = "upstream_error",
+        retry_after_s: float | None = None,
+        said: str = "",
+        answer: Any = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.retry_after_s = retry_after_s
+        self.said = said
+        self.answer = answer
+
+    @property
+    def message(self) -> str:
+        """What the client is told."""
+        return f"{self}: {self.said}" if self.said else str(self)
 
     def body(self) -> bytes:
         """The OpenAI-shaped answer."""
-        return error_body(str(self), "upstream_error", code=self.code)
+        return error_body(self.message, "upstream_error", code=self.code)
 
 
 def error_body(message: str, type: str, *, param: str | None = None, code: str | None = None) -> bytes:

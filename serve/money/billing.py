@@ -1,7 +1,8 @@
-"""What a request cost: what each of its tries was charged, at the price of the model that was asked."""
+"""What a request cost: the charge of each attempt, at the price of the model that was asked."""
 
+import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pointsman.core.pair import ModelPair
 from pointsman.core.prices import Price
@@ -9,6 +10,11 @@ from pointsman.serve.protocols.usage import Charge, Usage
 from pointsman.serve.request.record import Record
 
 __all__ = ["Billing"]
+
+_LOG = logging.getLogger(__name__)
+_DISAGREES = (
+    "model %s reports totals that are not the sum of their parts; what they have beyond them is charged as output"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,21 +28,25 @@ class Billing:
 
     prices: Mapping[str, Price]
     pair: ModelPair
+    _warned: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def settle(self, record: Record) -> None:
         """Fills in what a request that has ended used and cost.
 
-        `usage` is that of the answer, or of the last try where there was none. `cost_usd` is over all tries; None
-        where the price of one that was charged is not known. `strong_usd` and `weak_usd` are what a routed request of
-        the same tokens costs at either price.
+        `usage` is that of the answer, or of the last attempt where there was none. `cost_usd` is over all attempts;
+        None where the price of one that was charged is not known. `strong_usd` and `weak_usd` are what a routed request
+        of the same tokens costs at either price.
         """
         context = record.context
         if context is None or not context.attempts or not context.surface.charged:
             return
         charges = []
-        for tried in context.attempts:
-            if (usage := tried.usage(context.request.document)) is not None:
-                charges.append(Charge(tried.model, usage, self.cost_usd(tried.model, usage)))
+        for attempt in context.attempts:
+            if (usage := attempt.usage(context.request.document)) is not None:
+                charges.append(Charge(attempt.model, usage, self.cost_usd(attempt.model, usage)))
+                if usage.disagrees and attempt.model not in self._warned:
+                    self._warned.add(attempt.model)
+                    _LOG.warning(_DISAGREES, attempt.model)
         if not charges:
             return
         record.charges = tuple(charges)
@@ -57,4 +67,7 @@ class Billing:
             usage.output_tokens,
             cached_tokens=usage.cached_tokens,
             cache_write_tokens=usage.cache_write_tokens,
+            cache_write_hour_tokens=usage.cache_write_hour_tokens,
+            audio_input_tokens=usage.audio_input_tokens,
+            audio_output_tokens=usage.audio_output_tokens,
         )

@@ -97,6 +97,9 @@ class _Table:
             _per_million(entry, "output_cost_per_token") or 0.0,
             _per_million(entry, "cache_read_input_token_cost"),
             _per_million(entry, "cache_creation_input_token_cost"),
+            cache_write_hour_usd=_per_million(entry, "cache_creation_input_token_cost_above_1hr"),
+            audio_input_usd=_per_million(entry, "input_cost_per_audio_token"),
+            audio_output_usd=_per_million(entry, "output_cost_per_audio_token"),
         )
         return ListedPrice(price, f'LiteLLM {version("litellm")}, "{key}"')
 

@@ -15,7 +15,8 @@ __all__ = ["MessagesStream"]
 class MessagesStream(EventStream):
     """A stream from message_start to message_stop: complete with a stop_reason, ended by message_stop.
 
-    Its tokens are in `message.usage` of message_start and in `usage` of message_delta, whose counts replace the former.
+    Its tokens are in `message.usage` of message_start and in `usage` of message_delta. The counts grow over the stream,
+    and some services repeat those of the prompt as zeros: the highest count holds.
     """
 
     closing = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
@@ -29,10 +30,7 @@ class MessagesStream(EventStream):
             super().see(data)
 
     def error_event(self, failure: UpstreamFailure) -> bytes:
-        return b"event: error\ndata: " + orjson.dumps(messages_error(failure.status, str(failure))) + b"\n\n"
-
-    def _error(self, event: dict[str, Any]) -> object:
-        return (event.get("error") or event) if event.get("type") == "error" else None
+        return b"event: error\ndata: " + orjson.dumps(messages_error(failure.status, failure.message)) + b"\n\n"
 
     def _note(self, event: dict[str, Any]) -> None:
         kind, delta = event.get("type"), event.get("delta")
@@ -52,5 +50,9 @@ class MessagesStream(EventStream):
             self.thought.add(delta.get("thinking"))
 
     def _count(self, usage: object) -> None:
-        if isinstance(usage, dict):
-            self._counts.update({name: value for name, value in usage.items() if value is not None})
+        for name, value in usage.items() if isinstance(usage, dict) else ():
+            before = self._counts.get(name)
+            if isinstance(value, (int, float)) and isinstance(before, (int, float)):
+                self._counts[name] = max(before, value)
+            elif value is not None:
+                self._counts[name] = value

@@ -10,12 +10,12 @@ from pointsman.serve.http.errors import UpstreamFailure
 from pointsman.serve.protocols.edit_json import hide_usage
 from pointsman.serve.protocols.token_count import TextSample
 from pointsman.serve.protocols.turns import event_marks
+from pointsman.serve.protocols.upstream_errors import ReportedError, ReportedFailure, find_error
 from pointsman.serve.protocols.usage import Usage, read_usage
 
 __all__ = ["DONE", "ChatStream", "EventStream", "ResponsesStream"]
 
 DONE = b"data: [DONE]\n\n"
-_MAX_MESSAGE = 500
 
 
 class EventStream(ABC):
@@ -24,7 +24,7 @@ class EventStream(ABC):
     Attributes:
         finished: the answer is complete, though more may follow, such as its usage.
         done: nothing more follows.
-        begun: something has come.
+        begun: some of the answer has come; pings and comments are none of it.
         failed: the stream broke, or the upstream reported an error in its midst.
         failure: how it broke; None where it did not, or the upstream told so itself.
         usage: tokens as the upstream reports them; None until it does.
@@ -33,6 +33,7 @@ class EventStream(ABC):
         thought: likewise of what the model thought aloud before.
         hides_usage: the usage was asked for here and not by the client, who is not shown it.
         marks: of what the model made that later requests may bring back (`turns.py`).
+        n_answers: how many answers were asked for.
     """
 
     closing: bytes = b""  # the event that ends a finished stream, where its protocol wants one
@@ -49,6 +50,7 @@ class EventStream(ABC):
         self.thought = TextSample()
         self.hides_usage = False
         self.marks: list[str] = []
+        self.n_answers = 1
 
     def see(self, data: bytes) -> None:
         """Takes note of one event's data.
@@ -60,12 +62,13 @@ class EventStream(ABC):
             self.done = True
         elif data.strip():
             event = _read(data)
-            if error := self._error(event):
+            if (reported := self._error(event)) is not None:
                 if not self.begun:
-                    raise UpstreamFailure(f"the upstream answered with an error: {_error_message(error)}")
+                    self._note(event)  # it may tell its usage
+                    raise ReportedFailure(reported)
                 self.failed = True
-            self.begun = True
             self.marks += event_marks(event)
+            self.begun = self.begun or (event.get("type") != "ping" and bool(event))
             self._note(event)
 
     def n_tokens(self) -> int:
@@ -80,9 +83,9 @@ class EventStream(ABC):
         """The event that ends a broken stream."""
         return b"data: " + failure.body() + b"\n\n"
 
-    def _error(self, event: dict[str, Any]) -> object:
-        """What the event reports as an error; something false where it reports none."""
-        return event.get("error")
+    def _error(self, event: dict[str, Any]) -> ReportedError | None:
+        """What the event reports as an error; None where it reports none."""
+        return find_error(event)
 
     @abstractmethod
     def _note(self, event: dict[str, Any]) -> None:
@@ -122,7 +125,7 @@ class ChatStream(EventStream):
         places = self._ended if choice.get("finish_reason") else self._begun
         if place not in places:
             places.add(place)
-            self.finished = self._begun <= self._ended
+            self.finished = self._begun <= self._ended and len(self._ended) >= self.n_answers
 
     def _note_delta(self, delta: dict[str, Any]) -> None:
         self.answer.add(delta.get("content"))
@@ -139,14 +142,15 @@ class ResponsesStream(EventStream):
     """A stream of the Responses API: complete and ended by response.completed or response.incomplete."""
 
     def error_event(self, failure: UpstreamFailure) -> bytes:
-        body = {**orjson.loads(failure.body()), "type": "error", "code": failure.code, "message": str(failure)}
+        body = {**orjson.loads(failure.body()), "type": "error", "code": failure.code, "message": failure.message}
         return b"event: error\ndata: " + orjson.dumps(body) + b"\n\n"
 
-    def _error(self, event: dict[str, Any]) -> object:
+    def _error(self, event: dict[str, Any]) -> ReportedError | None:
         if event.get("type") == "response.failed":
             response = event.get("response")
-            return (response.get("error") if isinstance(response, dict) else None) or "response.failed"
-        return event if event.get("type") == "error" else None
+            reported = find_error(response) if isinstance(response, dict) else None
+            return reported or ReportedError("response.failed")
+        return find_error(event)
 
     def _note(self, event: dict[str, Any]) -> None:
         kind = event.get("type")
@@ -166,11 +170,6 @@ def _read(data: bytes) -> dict[str, Any]:
     if not isinstance(chunk, dict):
         raise UpstreamFailure("the upstream sent a stream event that is no JSON object", code="upstream_malformed")
     return chunk
-
-
-def _error_message(error: object) -> str:
-    message = error.get("message") if isinstance(error, dict) else error
-    return str(message)[:_MAX_MESSAGE]
 
 
 def _read_leniently(data: bytes) -> Any:

@@ -20,6 +20,7 @@ __all__ = [
 
 MAX_EVENT_BYTES = 32 * 1024 * 1024
 _LINGER_S = 0.5  # how long an upstream may take to hang up after [DONE]
+_GRACE_S = 3.0  # how long after the end of an answer its usage is waited for
 _END = re.compile(rb"(?>\r\n|\n|\r){2,}")
 _LINE = re.compile(rb"\r\n|\n|\r")
 
@@ -65,37 +66,49 @@ def event_data(events: bytes) -> list[bytes]:
 
 
 async def relay_events(
-    chunks: ByteStream, stream: EventStream, *, on_end: Callable[[], None] | None = None
+    chunks: ByteStream,
+    stream: EventStream,
+    *,
+    redact: Callable[[bytes], bytes] = bytes,
+    on_end: Callable[[], None] | None = None,
 ) -> AsyncGenerator[bytes, None]:
     """Passes a stream on event by event, each as soon as it is complete and byte by byte as it came.
 
-    A stream that breaks (cut, stalled, malformed, ended before its answer was complete) ends with an error event and
-    without [DONE]. One that is complete but for a missing [DONE] gets it.
+    Comments, pings and fields that come before the answer begins are held until it does: until then another model can
+    be asked. A stream that breaks (cut, stalled, malformed, ended before its answer was complete) ends with an error
+    event and without [DONE]. One that is complete, however its connection ends, gets the [DONE] that is missing.
 
     Args:
+        redact: removes what no client may see from events.
         on_end: called when nothing more is passed on, for whatever reason.
 
     Raises:
-        UpstreamFailure: it broke before anything was passed on.
+        UpstreamFailure: it broke before the answer began.
     """
-    buffer, started = EventBuffer(), False
+    buffer, held, started = EventBuffer(), b"", False
     async with aclosing(chunks):
         try:
-            while not stream.failed and (chunk := await _next(chunks, _LINGER_S if stream.done else None)) is not None:
-                events = buffer.feed(chunk)
-                for sane in _sane(events, stream):
+            while not stream.failed and (chunk := await _next(chunks, _patience_s(stream))) is not None:
+                for sane in _sane(buffer.feed(chunk), stream):
                     if shown := stream.show(sane):
-                        started = True
-                        yield shown
+                        held += shown
+                        if stream.begun:
+                            started = True
+                            yield redact(held)
+                            held = b""
             if not stream.failed:
                 for last in _finish(buffer.rest, stream):
-                    if shown := stream.show(last):
-                        started = True
-                        yield shown
+                    if shown := held + stream.show(last):
+                        started, held = True, b""
+                        yield redact(shown)
         except UpstreamFailure as failure:
             if not started:
                 raise
-            if not stream.done:
+            if stream.finished and not stream.done:
+                if stream.closing:
+                    yield stream.closing
+            elif not stream.done:
+                failure.said = redact(failure.said.encode()).decode()
                 stream.failed, stream.failure = True, failure
                 yield stream.error_event(failure)
         finally:
@@ -133,6 +146,13 @@ class PrimedStream:
         await self._rest.aclose()
 
 
+def _patience_s(stream: EventStream) -> float | None:
+    """How long to wait for more of a stream; None as long as its upstream may take."""
+    if stream.done:
+        return _LINGER_S
+    return _GRACE_S if stream.finished else None
+
+
 async def _next(chunks: ByteStream, timeout_s: float | None) -> bytes | None:
     try:
         async with asyncio.timeout(timeout_s):
@@ -168,7 +188,7 @@ def _finish(rest: bytes, stream: EventStream) -> Iterator[bytes]:
         raise UpstreamFailure("the upstream ended its stream inside an event", code="upstream_cut") from None
     if rest:
         yield rest + b"\n\n" if rest.strip() else rest
-    if not stream.finished and not stream.done:
+    if not stream.finished and not (stream.done and stream.begun):
         raise UpstreamFailure("the upstream ended its stream before the answer was complete", code="upstream_cut")
     if not stream.done and stream.closing:
         yield stream.closing

@@ -69,7 +69,7 @@ def count_input_tokens(document: Mapping[str, Any]) -> int:
     for key in ("system", "instructions", "prompt", "input", "messages"):
         value = document.get(key)
         if isinstance(value, list):
-            extra += _MESSAGE_TOKENS * len(value)
+            extra += _MESSAGE_TOKENS * sum(isinstance(part, dict) for part in value)
         for piece in _texts(value):
             if isinstance(piece, int):
                 extra += piece
@@ -82,12 +82,14 @@ def count_input_tokens(document: Mapping[str, Any]) -> int:
 
 
 def _texts(value: object) -> Iterator[str | int]:
-    """The texts in a part of a request, and a number of tokens for each image."""
+    """The texts in a part of a request, and a number of tokens for each image and each token id."""
     waiting = [value]
     while waiting:
         part = waiting.pop()
         if isinstance(part, str):
             yield part
+        elif isinstance(part, int):
+            yield 1  # embeddings are asked for token ids, too
         elif isinstance(part, Sequence):
             waiting.extend(reversed(part))
         elif isinstance(part, Mapping):

@@ -1,6 +1,6 @@
 """Tokens of one request, as the upstream reports them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,9 @@ class Usage:
         output_tokens: of the answer, reasoning included.
         cached_tokens: those of `input_tokens` that were read from the upstream's cache.
         cache_write_tokens: those of `input_tokens` that were written to it at a price of their own.
+        cache_write_hour_tokens: those of `cache_write_tokens` that it keeps for an hour instead of minutes.
+        audio_input_tokens, audio_output_tokens: those of `input_tokens` and `output_tokens` that are sound.
+        disagrees: the reported total is not the sum of the reported parts.
         estimated: counted here, because the upstream did not report them.
     """
 
@@ -26,6 +29,10 @@ class Usage:
     cached_tokens: int = 0
     cache_write_tokens: int = 0
     estimated: bool = False
+    cache_write_hour_tokens: int = 0
+    audio_input_tokens: int = 0
+    audio_output_tokens: int = 0
+    disagrees: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,38 +50,79 @@ class Charge:
 
 
 def read_usage(reported: object) -> Usage | None:
-    """What an answer's `usage` says, in the words of OpenAI's APIs or of Anthropic's; None where it is of no use.
+    """What an answer's `usage` says, in any of the dialects below; None where it is of no use.
 
     Anthropic's `input_tokens` leave out those that were read from the cache or written to it; OpenAI's do not. Zeros
-    are what services send that have not counted: there is no prompt without a token.
+    are what services send that have not counted: there is no prompt without a token. Where the total is more than
+    prompt and completion, the rest was output: xAI and Gemini leave reasoning out of the completion.
     """
-    found = _read(reported) if isinstance(reported, dict) else None
+    found = _read(reported) if isinstance(reported, Mapping) else None
     return found if found is not None and found.input_tokens + found.output_tokens > 0 else None
 
 
+# Where services report tokens of a kind. Dots lead into objects.
+_CACHED = (
+    "prompt_tokens_details.cached_tokens",  # OpenAI, xAI, Gemini, Qwen, vLLM, OpenRouter
+    "input_tokens_details.cached_tokens",  # OpenAI's Responses API
+    "prompt_cache_hit_tokens",  # DeepSeek
+    "cached_tokens",  # Moonshot
+    "num_cached_tokens",  # Mistral
+    "cache_read_input_tokens",  # LiteLLM
+)
+_WRITTEN = (
+    "prompt_tokens_details.cache_write_tokens",  # OpenRouter
+    "prompt_tokens_details.cache_creation_tokens",  # LiteLLM
+    "input_tokens_details.cache_write_tokens",
+    "input_tokens_details.cache_creation_tokens",
+    "cache_creation_input_tokens",  # Anthropic, LiteLLM
+    "cache_write_tokens",
+)
+_WRITTEN_HOUR = (
+    "cache_creation.ephemeral_1h_input_tokens",  # Anthropic
+    "prompt_tokens_details.cache_creation_token_details.ephemeral_1h_input_tokens",  # LiteLLM
+)
+_ANTHROPIC = {"cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation"}
+_AUDIO_IN = ("prompt_tokens_details.audio_tokens", "input_tokens_details.audio_tokens")
+_AUDIO_OUT = ("completion_tokens_details.audio_tokens", "output_tokens_details.audio_tokens")
+
+
 def _read(reported: Mapping[str, Any]) -> Usage | None:
-    if (tokens := _count(reported, "prompt_tokens")) is not None:
-        cached = _count(_inner(reported, "prompt_tokens_details"), "cached_tokens")
-        if cached is None:
-            cached = _count(reported, "prompt_cache_hit_tokens")  # DeepSeek's word
-        written = _count(reported, "cache_creation_input_tokens")  # LiteLLM's, of models that have it
-        return Usage(tokens, _count(reported, "completion_tokens") or 0, cached or 0, written or 0)
-    if (tokens := _count(reported, "input_tokens")) is None:
+    prompt = _most(reported, ("prompt_tokens", "input_tokens"))
+    if prompt is None:
         return None
-    output = _count(reported, "output_tokens") or 0
-    if "cache_read_input_tokens" in reported or "cache_creation_input_tokens" in reported:
-        cached = _count(reported, "cache_read_input_tokens") or 0
-        written = _count(reported, "cache_creation_input_tokens") or 0
-        return Usage(tokens + cached + written, output, cached, written)
-    return Usage(tokens, output, _count(_inner(reported, "input_tokens_details"), "cached_tokens") or 0)
+    output = _most(reported, ("completion_tokens", "output_tokens")) or 0
+    hour = _most(reported, _WRITTEN_HOUR) or 0
+    cached, written = _most(reported, _CACHED) or 0, max(hour, _most(reported, _WRITTEN) or 0)
+    if "prompt_tokens" not in reported and _ANTHROPIC & reported.keys():
+        prompt += cached + written
+    total = _most(reported, ("total_tokens",))
+    known = prompt + output
+    return Usage(
+        prompt,
+        output if total is None else max(output, total - prompt),
+        min(cached, prompt),
+        min(written, prompt),
+        cache_write_hour_tokens=min(hour, prompt),
+        audio_input_tokens=min(_most(reported, _AUDIO_IN) or 0, prompt),
+        audio_output_tokens=min(_most(reported, _AUDIO_OUT) or 0, output),
+        disagrees=total not in (None, 0, known),
+    )
 
 
-def _inner(reported: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = reported.get(name)
-    return value if isinstance(value, dict) else {}
+def _most(reported: Mapping[str, Any], places: Iterable[str]) -> int | None:
+    """The highest number of tokens in these places: some services fill those of others with zeros."""
+    most: int | None = None
+    for place in places:
+        value: Any = reported
+        for name in place.split("."):
+            value = value.get(name) if isinstance(value, Mapping) else None
+        if (count := _count(value)) is not None:
+            most = count if most is None else max(most, count)
+    return most
 
 
-def _count(reported: Mapping[str, Any], name: str) -> int | None:
+def _count(value: object) -> int | None:
     """A number of tokens; None where it is missing, negative, no whole number, or more than any answer takes."""
-    value = reported.get(name)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     return value if type(value) is int and 0 <= value <= _MOST_TOKENS else None

@@ -16,6 +16,7 @@ from pointsman.serve.config import RetryConfig
 from pointsman.serve.http.errors import UpstreamFailure
 from pointsman.serve.protocols.openai_streams import EventStream
 from pointsman.serve.protocols.sse import PrimedStream, relay_events
+from pointsman.serve.protocols.upstream_errors import ReportedFailure
 from pointsman.serve.upstreams.base import Call, Reply, Upstream
 from pointsman.serve.upstreams.breaker import Breaker
 from pointsman.serve.upstreams.retry import is_operators, is_retried, is_upstreams_fault, retry_delay_s
@@ -25,7 +26,11 @@ __all__ = ["Answered", "Failover", "Service"]
 
 _LOG = logging.getLogger(__name__)
 # Not retried: it took long enough, its circuit is open, or a retry would end the same way.
-_FINAL = frozenset({"upstream_timeout", "upstream_unavailable", "upstream_too_large", "upstream_refused"})
+_FINAL = frozenset(
+    {
+        *("upstream_timeout", "upstream_unavailable", "upstream_too_large", "upstream_refused", "upstream_no_stream"),
+    }
+)
 _TOO_MANY = 429
 NewStream: TypeAlias = Callable[[], EventStream]
 
@@ -170,14 +175,31 @@ def _count(breaker: Breaker, call: Call, answered: Answered) -> None:
 async def _send(
     service: Service, call: Call, attempt: Attempt, new_stream: NewStream
 ) -> tuple[Reply, EventStream | None]:
-    reply = attempt.reply = await service.upstream.send(call)
+    upstream = service.upstream
+    try:
+        reply = attempt.reply = await upstream.send(call)
+    except UpstreamFailure as failure:
+        attempt.reply = failure.answer
+        failure.said = upstream.redact(failure.said.encode()).decode()
+        raise
+    headers = tuple([(name, upstream.redact(value)) for name, value in reply.headers])
     if reply.chunks is None:
-        return reply, None
+        body = upstream.redact(reply.body)
+        return replace(reply, headers=headers, body=body, document=reply.document if body is reply.body else None), None
     stream = attempt.stream = new_stream()
     stream.hides_usage = reply.hides_usage
+    stream.n_answers = n if isinstance(n := call.document.get("n"), int) else 1
     on_end = partial(_learn, service.breaker, call, stream)
-    events = await PrimedStream.open(relay_events(reply.chunks, stream, on_end=on_end))
-    return replace(reply, chunks=events), stream
+    relayed = relay_events(reply.chunks, stream, redact=upstream.redact, on_end=on_end)
+    try:
+        events = await PrimedStream.open(relayed)
+    except ReportedFailure as failure:
+        failure.said = upstream.redact(failure.said.encode()).decode()
+        if failure.reported.status is None:
+            raise
+        body = upstream.redact(failure.reported.body())
+        return Reply(failure.reported.status, ((b"content-type", b"application/json"),), body), None
+    return replace(reply, headers=headers, chunks=events), stream
 
 
 def _learn(breaker: Breaker, call: Call, stream: EventStream) -> None:

@@ -107,6 +107,10 @@ class Upstream(ABC):
             RequestError: it cannot.
         """
 
+    def redact(self, data: bytes) -> bytes:
+        """`data` without the keys that this upstream is asked with; `data` itself where they are not in it."""
+        return data
+
     @abstractmethod
     async def send(self, call: Call) -> Reply:
         """The answer; one with an error status is passed on as it is.
@@ -131,6 +135,9 @@ class Wrapper(Upstream):
 
     def check(self, path: str, document: Mapping[str, Any]) -> None:
         self._upstream.check(path, document)
+
+    def redact(self, data: bytes) -> bytes:
+        return self._upstream.redact(data)
 
     async def start(self) -> None:
         await self._upstream.start()

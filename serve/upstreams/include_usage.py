@@ -16,7 +16,7 @@ _OPTION = b"stream_options"
 class AskingForUsage(Wrapper):
     """An upstream whose chat streams tell their usage: `stream_options.include_usage` is set for the client.
 
-    One that refuses the option is asked again without it, and never with it again.
+    One that refuses the option is asked again without it; only if that succeeds is it never asked with it again.
     """
 
     def __init__(self, model: str, upstream: Upstream) -> None:
@@ -34,7 +34,9 @@ class AskingForUsage(Wrapper):
         document = {**call.document, "stream_options": options}
         reply = await self._upstream.send(replace(call, body=body, document=document))
         if reply.status in (400, 422) and _OPTION in reply.body:
-            _LOG.warning("model %s refuses stream_options; its streams are estimated from now on", self._model)
-            self._refused = True
-            return await self._upstream.send(call)
+            reply = await self._upstream.send(call)
+            if reply.status < 300:
+                _LOG.warning("model %s refuses stream_options; its streams are estimated from now on", self._model)
+                self._refused = True
+            return reply
         return reply if reply.chunks is None else replace(reply, hides_usage=True)

@@ -5,7 +5,9 @@ import json
 import os
 import ssl
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from http.client import responses
+from typing import Any
 
 import orjson
 
@@ -13,6 +15,8 @@ from pointsman.serve.config import TimeoutConfig
 from pointsman.serve.http.errors import UpstreamFailure, error_body
 from pointsman.serve.http.streams import Headers
 from pointsman.serve.protocols.edit_json import replace_model
+from pointsman.serve.protocols.upstream_errors import describe_refusal, find_error
+from pointsman.serve.protocols.whole_answers import chat_as_stream, holds_answer
 from pointsman.serve.upstreams.base import Call, Reply, Upstream
 from pointsman.serve.upstreams.http_client.connection import BrokenAnswerError
 from pointsman.serve.upstreams.http_client.destination import Destination
@@ -27,6 +31,8 @@ _KEPT_PREFIXES = (b"x-ratelimit-", b"openai-", b"anthropic-")
 _STATUSES = range(200, 600)
 _MAX_ANSWER_BYTES = 256 * 1024 * 1024  # of one that is not streamed: 2,048 embeddings of 3,072 numbers have half of it
 _NO_STREAMS = (b"application/json", b"text/html")
+_FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")  # that a line of an event stream begins with
+_CHAT = "/chat/completions"
 
 
 class OpenAIUpstream(Upstream):
@@ -51,6 +57,9 @@ class OpenAIUpstream(Upstream):
     def provider(self) -> str:
         return "openai"
 
+    def redact(self, data: bytes) -> bytes:
+        return self._target.redact(data)
+
     async def start(self) -> None:
         await self._pool.start()
 
@@ -63,14 +72,15 @@ class OpenAIUpstream(Upstream):
         answer = await self._post(call, to, started)
         streams = False
         try:
-            content_type = _content_type(answer)
-            if streams := call.stream and answer.status < 300 and content_type not in _NO_STREAMS:
-                return Reply(answer.status, _kept_headers(answer), chunks=self._pieces(answer, to, started))
-            body = await self._read(answer, started)
+            first = await self._piece(answer, started, first=True)
+            if streams := call.stream and answer.status < 300 and _begins_stream(answer, first):
+                headers = _as_type(_kept_headers(answer), b"text/event-stream")
+                return Reply(answer.status, headers, chunks=self._pieces(first, answer, to, started))
+            body = await self._read(first, answer, started)
         finally:
             if not streams:
                 self._pool.release(to, answer)
-        return self._whole(answer, body, stream=call.stream)
+        return self._whole(answer, body, call)
 
     async def _post(self, call: Call, to: Destination, started: float) -> Answer:
         try:
@@ -93,24 +103,25 @@ class OpenAIUpstream(Upstream):
             self._destinations[path] = Destination.of(self._target.url(path), self._headers)
         return self._destinations[path]
 
-    async def _read(self, answer: Answer, started: float) -> bytes:
+    async def _read(self, first: bytes, answer: Answer, started: float) -> bytes:
         """The whole body, which mostly came with its head."""
-        pieces: list[bytes] = []
-        left = _MAX_ANSWER_BYTES
-        while piece := await self._piece(answer, started, first=not pieces):
+        pieces, piece, left = [], first, _MAX_ANSWER_BYTES
+        while piece:
             pieces.append(piece)
             left -= len(piece)
             if left < 0:
                 raise self._failure(f"sent more than {_MAX_ANSWER_BYTES} bytes", code="upstream_too_large")
+            piece = await self._piece(answer, started, first=False)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    async def _pieces(self, answer: Answer, to: Destination, started: float) -> AsyncGenerator[bytes, None]:
-        """The answer as it comes in; closing it early hangs up."""
-        first = True
+    async def _pieces(
+        self, piece: bytes, answer: Answer, to: Destination, started: float
+    ) -> AsyncGenerator[bytes, None]:
+        """The answer as it comes in, from its first piece on; closing it early hangs up."""
         try:
-            while piece := await self._piece(answer, started, first=first):
+            while piece:
                 yield piece
-                first = False
+                piece = await self._piece(answer, started, first=False)
         finally:
             self._pool.release(to, answer)
 
@@ -125,28 +136,64 @@ class OpenAIUpstream(Upstream):
         except OSError as error:
             raise self._failure(f"broke off its answer: {_brief(error)}", code="upstream_cut") from error
 
-    def _whole(self, answer: Answer, body: bytes, *, stream: bool) -> Reply:
-        document = _read_object(body)
+    def _whole(self, answer: Answer, body: bytes, call: Call) -> Reply:
+        headers = _as_type(_kept_headers(answer), b"application/json")
         if 300 <= answer.status < 400:
             raise self._failure(f"answered {answer.status}, a redirect; check its base_url")
         if answer.status not in _STATUSES:
             raise self._failure(f"answered {answer.status}, which is no status", code="upstream_malformed")
+        document = _read_object(body)
         if answer.status >= 400:
-            if document is None:
-                phrase = responses.get(answer.status, "")
-                message = f"the upstream of model {self._target.name!r} answered {answer.status} {phrase}"
-                body = error_body(message, "upstream_error", code="upstream_error")
-            return Reply(answer.status, _as_json(_kept_headers(answer)), self._target.redact(body))
-        if document is None or stream:
-            wanted = "an event stream" if stream else "a JSON object"
+            if document is None or not isinstance(document.get("error"), dict):
+                body = self._refusal(answer.status, body)
+            return Reply(answer.status, headers, body)
+        if document is None:
             kind = _content_type(answer).decode("latin-1")
+            wanted = "an event stream" if call.stream else "a JSON object"
             raise self._failure(f"answered {kind}, wanted {wanted}", code="upstream_malformed")
-        if document.get("error") and "choices" not in document:
-            raise self._failure(f"answered {answer.status} with an error in its body")
-        return Reply(answer.status, _as_json(_kept_headers(answer)), body, document=document)
+        reply = Reply(answer.status, headers, body, document=document)
+        if not holds_answer(call.path, document):
+            return self._not_an_answer(reply, document)
+        if call.stream:
+            return self._replayed(reply, document, call)
+        return reply
 
-    def _failure(self, problem: str, *, status: int = 502, code: str = "upstream_error") -> UpstreamFailure:
-        return UpstreamFailure(f"the upstream of model {self._target.name!r} {problem}", status=status, code=code)
+    def _refusal(self, status: int, body: bytes) -> bytes:
+        """An error of any form in OpenAI's."""
+        if reported := describe_refusal(body):
+            return reported.body()
+        message = f"the upstream of model {self._target.name!r} answered {status} {responses.get(status, '')}"
+        return error_body(message, "upstream_error", code="upstream_error")
+
+    def _not_an_answer(self, reply: Reply, document: dict[str, Any]) -> Reply:
+        """A success that reports an error, with the status that the error's own code means; else a failure."""
+        reported = find_error(document)
+        if reported is None:
+            raise self._failure("answered with something that is no answer of its API", code="upstream_malformed")
+        if reported.status is not None:
+            return Reply(reported.status, reply.headers, reported.body(), document=document)
+        failure = self._failure(f"answered {reply.status} with an error in its body")
+        failure.said, failure.answer = reported.message, replace(reply, status=502)
+        raise failure
+
+    def _replayed(self, reply: Reply, document: dict[str, Any], call: Call) -> Reply:
+        """A whole answer where a stream was asked for: told as a stream, so that it is paid for once."""
+        if call.path != _CHAT:
+            problem = "answered with JSON, wanted an event stream"
+            raise self._failure(problem, code="upstream_no_stream", answer=reply)
+        usage = bool((call.document.get("stream_options") or {}).get("include_usage"))
+        headers = _as_type(reply.headers, b"text/event-stream")
+        return Reply(reply.status, headers, chunks=_once(chat_as_stream(document, usage=usage)))
+
+    def _failure(
+        self, problem: str, *, status: int = 502, code: str = "upstream_error", answer: Reply | None = None
+    ) -> UpstreamFailure:
+        message = f"the upstream of model {self._target.name!r} {problem}"
+        return UpstreamFailure(message, status=status, code=code, answer=answer)
+
+
+async def _once(data: bytes) -> AsyncGenerator[bytes, None]:
+    yield data
 
 
 def _now() -> float:
@@ -160,15 +207,23 @@ def _content_type(answer: Answer) -> bytes:
     return b"application/octet-stream"
 
 
+def _begins_stream(answer: Answer, first: bytes) -> bool:
+    """Whether an answer is an event stream: by how it begins, whatever its content type says, else by that."""
+    beginning = first.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if beginning.startswith(_FIELDS):
+        return True
+    return _content_type(answer) not in _NO_STREAMS and not beginning.startswith(b"{")
+
+
 def _kept_headers(answer: Answer) -> Headers:
     return tuple([pair for pair in answer.headers if pair[0] in _KEPT or pair[0].startswith(_KEPT_PREFIXES)])
 
 
-def _as_json(headers: Headers) -> Headers:
-    return ((b"content-type", b"application/json"), *(pair for pair in headers if pair[0] != b"content-type"))
+def _as_type(headers: Headers, content_type: bytes) -> Headers:
+    return ((b"content-type", content_type), *(pair for pair in headers if pair[0] != b"content-type"))
 
 
-def _read_object(body: bytes) -> dict[str, object] | None:
+def _read_object(body: bytes) -> dict[str, Any] | None:
     """The JSON object in a body; None where there is none. NaN and infinities, which some upstreams send, pass."""
     try:
         document = orjson.loads(body)

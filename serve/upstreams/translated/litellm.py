@@ -47,6 +47,9 @@ class LiteLLMUpstream(Upstream):
     def serves(self, path: str) -> bool:
         return takes(path)
 
+    def redact(self, data: bytes) -> bytes:
+        return self._target.redact(data)
+
     async def start(self) -> None:
         self._litellm = await asyncio.to_thread(require_litellm)
         self._speaks_messages = speaks_messages(self._litellm, self._target.upstream_model, self.provider)
@@ -99,7 +102,7 @@ class LiteLLMUpstream(Upstream):
             raise self._failure(f"could not be asked: {type(error).__name__}") from error
         message, code = getattr(error, "message", None) or str(error), getattr(error, "code", None)
         body = error_body(str(message), "upstream_error", code=code or "upstream_error")
-        return Reply(status, _JSON, self._target.redact(body))
+        return Reply(status, _JSON, body)
 
     async def _events(self, call: Call, answer: Any) -> AsyncGenerator[bytes, None]:
         chunks = aiter(answer)

@@ -85,12 +85,12 @@ def spent(noon):
     upstream, records = ChargingUpstream(), []
     with LocalServer(upstream.app()) as up:
         app = create_app(make_config({**config_for(f"{up.url}/v1"), "policy": {"timezone": noon}}))
-        memory = app.engine.state
-        memory.observe(records.append)
+        state = app.engine.state
+        state.observers = (*state.observers, records.append)
         app = create_app(engine=app.engine)
         with LocalServer(app) as front:
             statuses = asyncio.run(ask_all(urlsplit(front.url).port, random.Random(7)))
-    return upstream, records, statuses, memory.ledger.spent_usd("month")
+    return upstream, records, statuses, state.ledger.spent_usd("month")
 
 
 def test_what_the_upstream_told_is_spent_to_the_cent(spent):

@@ -44,7 +44,8 @@ class Guarantee:
         p_value: of the test that certified the threshold; None for always strong, which needs none.
         test: "exact" (all scores 0 or 1) or "betting".
         labels_needed: where nothing is certified, about how many labels would certify something were the losses as
-            measured; None where something is certified, or where no number of labels would help.
+            measured; the fewest that can certify anything where these are fewer and say nothing yet; None where
+            something is certified, or where no number of labels would help.
     """
 
     threshold: float
@@ -189,10 +190,11 @@ def _labels_needed(steps: _Steps, n: int, max_loss: float, error: float) -> int 
     The best step is taken among those that send at least one prompt in a hundred to the weak model.
     """
     meets = (steps.n_weak >= _SMALLEST_STEP * n) & (steps.total < max_loss * n)
-    if not meets.any():
-        return None
-    mean, square = steps.total[meets] / n, steps.square[meets] / n
     z_square = 2.0 * math.log(1.0 / error)
+    if not meets.any():
+        fewest = math.ceil(z_square / max_loss)
+        return fewest if n < fewest else None
+    mean, square = steps.total[meets] / n, steps.square[meets] / n
     return math.ceil(float((z_square * np.maximum(square, max_loss) / (max_loss - mean) ** 2).min()))
 
 

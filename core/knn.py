@@ -163,7 +163,9 @@ def win_shares(scores: FloatArray, strong: IntArray, weak: IntArray, *, margin: 
 def _weighted_mean(neighbours: Neighbours, cosines: AnyFloatArray) -> FloatArray:
     """Weighted mean share over the k highest cosines of each column of (n_prompts, n_queries)."""
     rows, weights = _nearest_weights(np.ascontiguousarray(cosines.T), neighbours.k, neighbours.temperature)
-    return np.asarray((weights * neighbours.share[rows]).sum(axis=1))
+    share = neighbours.share[rows]
+    mean = (weights * share).sum(axis=1)  # which rounding may put an ulp outside of what it is a mean of
+    return np.clip(mean, share.min(axis=1), share.max(axis=1))
 
 
 def _nearest_weights(cosines: AnyFloatArray, k: int, temperature: float) -> tuple[IntArray, FloatArray]:

@@ -21,9 +21,10 @@ from pointsman.backends.training.provenance import calibration_sample, provenanc
 from pointsman.core.arrays import Float32Array, FloatArray
 from pointsman.core.checkpoint import Checkpoint
 from pointsman.core.embedding import EmbedderIdentity
+from pointsman.core.errors import FitError
 from pointsman.core.pair import ModelPair
 
-__all__ = ["fit_mf", "flax_win_rates", "mf_checkpoint"]
+__all__ = ["check_platform", "fit_mf", "flax_win_rates", "mf_checkpoint"]
 
 
 def mf_checkpoint(
@@ -66,6 +67,22 @@ def flax_win_rates(result: MFResult, embeddings: Float32Array, strong: int, weak
     """Win rates of model row `strong` over row `weak` as Flax computes them, shape (n_prompts,)."""
     first, second = (np.full(len(embeddings), row, dtype=np.int32) for row in (strong, weak))
     return np.asarray(jax.nn.sigmoid(result.model(embeddings, first, second)), dtype=np.float64)
+
+
+def check_platform() -> None:
+    """Raises where JAX cannot compute on the platform that the environment names.
+
+    Raises:
+        FitError: it cannot.
+    """
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:  # the latter is what JAX says of a platform it was not built for
+        named = os.environ.get("JAX_PLATFORMS") or "none"
+        raise FitError(
+            f"JAX cannot compute on this machine (JAX_PLATFORMS is {named!r}): {str(error) or 'no such platform'}; "
+            "unset it, or set it to 'cpu'"
+        ) from error
 
 
 def fit_mf(

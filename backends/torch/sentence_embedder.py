@@ -59,7 +59,7 @@ class SentenceEmbedder:
         """
         path = Path(folder) if folder is not None else _locate(name)
         settings = read_sentence_settings(path)
-        self._device, self._batch_size = torch.device(device), batch_size
+        self._batch_size = batch_size
         revision = _weights_hash(settings.folder)
         try:
             self._tokenizer = transformers.AutoTokenizer.from_pretrained(settings.folder, local_files_only=True)
@@ -67,7 +67,11 @@ class SentenceEmbedder:
         except (OSError, ValueError) as error:
             raise ConfigError(f"sentence-transformers model {path} cannot be loaded: {error}") from error
         self._lock = Lock()
-        self._model = model.eval().to(self._device)
+        try:
+            self._device = torch.device(device)
+            self._model = model.eval().to(self._device)
+        except (RuntimeError, AssertionError) as error:
+            raise ConfigError(f"torch cannot compute on {device!r}: {error}; try 'cpu'") from error
         self._settings = settings
         self._max_tokens = _longest(settings, self._tokenizer, model)
         self._n_prompt_tokens = 0 if settings.include_prompt else self._count_prompt_tokens(settings.prompt)

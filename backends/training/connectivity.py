@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from pointsman.backends.data.battle_sets import BattleSet, concatenate
-from pointsman.backends.training.model_groups import group_battles
+from pointsman.backends.training.model_groups import check_group_names, group_battles
 from pointsman.core.battles import Battles, win_table
 from pointsman.core.errors import DataError
 from pointsman.core.pair import ModelPair
 from pointsman.core.ratings import RatingFit, elo, fit_ratings
 
-__all__ = ["check_field", "with_pair"]
+__all__ = ["check_field", "swapped", "with_pair"]
 
 _SHOWN = 30
 
@@ -34,6 +34,8 @@ def with_pair(battle_set: BattleSet, strong: Sequence[str], weak: Sequence[str])
             if name not in battle_set.battles.models:
                 raise DataError(f"model {name!r} fought no battle; by rating the models are\n{_standings(battle_set)}")
         return battle_set, ModelPair(*names)
+    sides = zip(("strong", "weak"), (strong, weak), strict=True)
+    check_group_names(battle_set.battles.models, [side for side, models in sides if len(models) > 1])
     added = group_battles(battle_set, strong, weak, names=names)
     b = added.battles
     weight = np.full(len(b), battle_set.battles.weight.sum() / len(b))
@@ -69,8 +71,13 @@ def check_field(battle_set: BattleSet, pair: ModelPair) -> list[str]:
         if rows.any():
             notes.append(f"{rows.sum()} models {what}: {_names(b.models, rows)}")
     if fit.ratings[strong] <= fit.ratings[weak]:
-        notes.append(f"{pair.strong} is rated no higher than {pair.weak}: is the pair the right way round?")
+        notes.append(swapped(pair))
     return notes
+
+
+def swapped(pair: ModelPair) -> str:
+    """What to say of a pair whose strong model does no better than its weak one."""
+    return f"{pair.strong} does no better than {pair.weak}: is the pair the right way round?"
 
 
 def _standings(battle_set: BattleSet) -> str:

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from pointsman.backends.data.outcomes import Outcomes
+from pointsman.backends.training.connectivity import swapped
 from pointsman.backends.training.drift_sample import referenced
 from pointsman.backends.training.embeddings import PromptEmbeddings
+from pointsman.backends.training.model_groups import check_group_names
 from pointsman.core.arrays import Float32Array, FloatArray
 from pointsman.core.checkpoint import Checkpoint
 from pointsman.core.errors import DataError, FitError
@@ -87,7 +89,8 @@ def fit_knn(
             "raise k, choose another pair or another embedder, or add outcomes"
         )
     options = {**draft.options, "slope": calibration.slope, "intercept": calibration.intercept}
-    metrics = {"n_prompts": n, "left_out": _figures(calibration(predicted), actual)}
+    notes = [] if neighbours.share.mean() > 0.5 else [swapped(draft.pair)]
+    metrics = {"n_prompts": n, "left_out": _figures(calibration(predicted), actual), "notes": notes}
     return replace(draft, options=options, metrics=metrics)
 
 
@@ -133,6 +136,7 @@ def _draft(
         raise DataError(f"{given}: name at least one model each of {known}, and none on both sides")
     sides = {"strong": list(strong), "weak": list(weak)}
     groups = {side: names for side, names in sides.items() if len(names) > 1}
+    check_group_names(set(outcomes.models).difference(*groups.values()), groups)
     pair = ModelPair(*(side if side in groups else names[0] for side, names in sides.items()))
     return Checkpoint(
         kind="knn",

@@ -16,7 +16,7 @@ from pointsman.core.battles import Battles, win_table
 from pointsman.core.errors import DataError
 from pointsman.core.ratings import fit_ratings
 
-__all__ = ["group_battles", "group_gains", "rank_group"]
+__all__ = ["check_group_names", "group_battles", "group_gains", "rank_group"]
 
 
 def rank_group(battle_set: BattleSet, low: float, high: float) -> tuple[str, ...]:
@@ -36,6 +36,20 @@ def rank_group(battle_set: BattleSet, low: float, high: float) -> tuple[str, ...
     inside = (rank >= low) & (rank <= high)
     inside[np.abs(rank - (low + high) / 2).argmin()] = True
     return tuple(models[i] for i in order[inside])
+
+
+def check_group_names(models: Collection[str], groups: Collection[str]) -> None:
+    """Raises where a model of the data is called as a group of models is going to be.
+
+    Raises:
+        DataError: one is.
+    """
+    taken = next((name for name in groups if name in models), None)
+    if taken is not None:
+        raise DataError(
+            f"a model of the data is called {taken!r}, which is what the group of {taken} models would be called: "
+            "rename it in the data, or name one model for that side"
+        )
 
 
 def group_battles(

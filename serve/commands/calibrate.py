@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "run"]
 
 _TOLERANCE = 1e-3
+_FEW = 100
 _COSTS = ("input_tokens", "output_tokens", "strong_usd", "weak_usd")
 _ASSUMPTION = "prompts to come are drawn like the ones that this was calibrated on (exchangeable)"
 
@@ -84,6 +85,8 @@ def run(args: argparse.Namespace) -> int:
         print(note, file=sys.stderr)
     if data.n_repeated:
         print(f"{data.n_repeated:,} rows repeat a prompt{_what_then(args)}", file=sys.stderr)
+    for note in _doubts(args, data.distinct()):
+        print(f"note: {note}", file=sys.stderr)
     result = _threshold(args, data)
     result["data"] = {"source": data.source, "n_rows": data.win_rates.size, "sha256": data.fingerprint}
     result["assumption"] = _ASSUMPTION
@@ -157,6 +160,16 @@ def _learnt(args: argparse.Namespace) -> tuple[str, ...]:
         return ()
     return (f"{args.router} learnt from a file of this name: calibrated on prompts that it has seen, "
             "it promises too much of others",)  # fmt: skip
+
+
+def _doubts(args: argparse.Namespace, data: "ScoredPrompts") -> list[str]:
+    """What makes the result say little: few prompts, or labels the wrong way round."""
+    n, found = data.win_rates.size, []
+    if n < _FEW:
+        found.append(f"{n:,} prompts say little about others: wanted at least {_FEW} to calibrate on")
+    if data.strong is not None and data.weak is not None and data.strong.mean() <= data.weak.mean():
+        found.append(f"{args.strong} does no better than {args.weak} here: is the pair the right way round?")
+    return found
 
 
 def _what_then(args: argparse.Namespace) -> str:

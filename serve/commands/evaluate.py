@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "run"]
 
 _BATCH = 4096
+_FEW = 30
 _COLUMN = "column:"
 _FIGURES = (".png", ".svg", ".pdf")
 
@@ -77,7 +78,8 @@ def run(args: argparse.Namespace) -> int:
     options = Options(tuple(args.share), tuple(args.quality), args.replicates, args.seed)
     learnt = [name for name, checkpoint in checkpoints.items() if learnt_from(checkpoint, args.outcomes)]
     told = tuple(f"{name} learnt from a file of this name: prompts that it has seen flatter it" for name in learnt)
-    evaluation = evaluate_routers(replace(outcomes, notes=(*outcomes.notes, *told)), win_rates, options)
+    notes = (*outcomes.notes, *told, *_doubts(outcomes))
+    evaluation = evaluate_routers(replace(outcomes, notes=notes), win_rates, options)
     _write(args, evaluation)
     facts, text = evaluation.to_dict(), as_text(evaluation, deciles=args.deciles)
     if args.verifier:
@@ -87,6 +89,16 @@ def run(args: argparse.Namespace) -> int:
         facts["cascade"], text = asdict(cascade), f"{text}\n\n{cascade_text(cascade)}"
     print(json.dumps(facts) if args.json else text)
     return 0
+
+
+def _doubts(outcomes: "PairOutcomes") -> tuple[str, ...]:
+    """What makes the figures say little: few prompts, or outcomes the wrong way round."""
+    n, pair, found = len(outcomes), outcomes.pair, []
+    if n < _FEW:
+        found.append(f"{n:,} prompt{'s' * (n > 1)}: too few for the intervals to mean anything, wanted at least {_FEW}")
+    if outcomes.strong.mean() <= outcomes.weak.mean():
+        found.append(f"{pair.strong} does no better than {pair.weak} here: is the pair the right way round?")
+    return tuple(found)
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -113,7 +113,7 @@ def _read_judging(args: argparse.Namespace) -> tuple[Judging, dict[str, Any]]:
         args.model_a,
         args.model_b,
         args.judge,
-        prices=dict(map(_read_price, args.price)),
+        prices={**_configured_prices(args), **dict(map(_read_price, args.price))},
         max_cost_usd=args.max_cost_usd,
         max_tokens=args.max_tokens,
         concurrency=args.concurrency,
@@ -121,6 +121,20 @@ def _read_judging(args: argparse.Namespace) -> tuple[Judging, dict[str, Any]]:
         settings=json.dumps(parameters, sort_keys=True),
     )
     return judging, {name: value for name, value in parameters.items() if value is not None}
+
+
+def _configured_prices(args: argparse.Namespace) -> dict[str, Price]:
+    """Prices of the three models by the configuration, where it tells them; --price takes precedence."""
+    if not args.config:
+        return {}
+    from pointsman.serve.config.load import make_config, read_values
+    from pointsman.serve.money.price_list import read_price_list
+
+    values = dict(read_values(args.config))
+    named = {name: {} for name in (args.model_a, args.model_b, args.judge)}
+    values["models"] = {**named, **(values.get("models") or {})}
+    listed = read_price_list(make_config(values, source=f"config file {args.config}"))
+    return {name: listed[name].price for name in named if name in listed}
 
 
 def _read_price(text: str) -> tuple[str, Price]:

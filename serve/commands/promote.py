@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from pointsman.core.errors import ConfigError
+from pointsman.core.errors import CheckpointError, ConfigError
 from pointsman.serve.checkpoints.load import load_checkpoint, load_router
 from pointsman.serve.checkpoints.promotion import POINTER, promote
 from pointsman.serve.config.load import make_config, read_values
@@ -34,12 +34,35 @@ def run(args: argparse.Namespace) -> int:
     checkpoint = load_checkpoint(args.name, folder / args.name) if (folder / args.name).is_dir() else None
     if checkpoint is not None:
         load_router(checkpoint)
+        if args.config is not None:
+            _check_configuration(args, folder / args.name)
     before = promote(folder, args.name)
     if args.json:
         print(json.dumps({"promoted": args.name, "before": before, "checkpoints": str(folder)}))
         return 0
     print(f"{args.name} is promoted" + (f" in place of {before}" if before else ""))
     return 0
+
+
+def _check_configuration(args: argparse.Namespace, checkpoint: Path) -> None:
+    """Builds what the server would build with this checkpoint in its place: a default that it lacks is said now.
+
+    Raises:
+        ConfigError: the configuration cannot serve it.
+    """
+    from pointsman.serve.engine.engine import Engine
+
+    config = make_config(read_values(args.config), source=f"config file {args.config}")
+    name = args.router or next(iter(config.routers))
+    router = config.routers[name].model_copy(update={"checkpoint": str(checkpoint)})
+    changed = config.model_copy(update={"routers": {**config.routers, name: router}})
+    try:
+        Engine(changed)
+    except (ConfigError, CheckpointError) as error:
+        raise ConfigError(
+            f"{args.name} is not promoted: {args.config} cannot serve it: {error}; calibrate it first, or change "
+            f"routers.{name} or the policy that asks for what it does not have"
+        ) from error
 
 
 def folder_of(args: argparse.Namespace) -> Path:

@@ -124,8 +124,14 @@ def _announce(config: "Config", listener: socket.socket, *, routers: list[str]) 
         ]
     else:
         lines.append(f"strong: {config.strong}   weak: {config.weak}")
+    key = "-H 'Authorization: Bearer YOUR-ACCESS-KEY' " if config.server.asks_for_keys else ""
     lines.append(
-        f"Try: curl {url}/chat/completions -H 'Content-Type: application/json' "
+        f"Try: curl {_reachable(url)}/chat/completions {key}-H 'Content-Type: application/json' "
         """-d '{"model": "auto", "messages": [{"role": "user", "content": "Hello"}]}'"""
     )
     print("\n".join(lines), file=sys.stderr, flush=True)
+
+
+def _reachable(url: str) -> str:
+    """The URL by which this machine reaches a server that listens on all its addresses."""
+    return url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")

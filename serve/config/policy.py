@@ -145,7 +145,10 @@ class BudgetConfig(Part):
         per: hour, day or month of the policy's time zone.
         name: shown in decisions; the period's if None.
         key: whose spending counts: everyone's together if None, one key's by its id, or that of "each" key.
-        hard: once it is spent, nothing goes to the strong model until the next period.
+        hard: once it is spent, nothing goes to the strong model until the next period. The most that a request can
+            cost is set aside before it begins.
+        without_store: of a hard budget, while the store cannot be reached and what this process has drawn of it is
+            used up: closed asks the weak model alone, open goes on.
     """
 
     usd: Usd
@@ -153,6 +156,7 @@ class BudgetConfig(Part):
     name: Name | None = None
     key: Name | None = None
     hard: bool = False
+    without_store: Literal["closed", "open"] = "closed"
 
     @property
     def label(self) -> str:

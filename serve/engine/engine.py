@@ -42,6 +42,7 @@ class Engine:
         pair: the strong and the weak model.
         resolve: knows what a model field means.
         pipeline: the steps to a decision, in order.
+        threads: where routers work that block the event loop.
         policies: the rules that set the threshold.
         price_list: prices by model, as far as they are known, and their sources.
         billing: prices requests by them.
@@ -93,8 +94,9 @@ class Engine:
             digest=self.digest,
             prices=prices,
             spending=self.state.ledger,
+            leasing=self.state.leases,
         )
-        self._threads = RouterThreads()
+        self.threads = RouterThreads()
         self.resolve = ResolveModel(self.routers, self.upstreams, config.aliases)
         self.pipeline = build_pipeline(
             config,
@@ -104,8 +106,9 @@ class Engine:
             upstreams=self.upstreams,
             policies=self.policies,
             prices=prices,
+            price_list=self.billing.prices,
             drift=self.state.drift,
-            threads=self._threads,
+            threads=self.threads,
             makers=self.state.makers,
         )
 
@@ -129,7 +132,7 @@ class Engine:
 
     async def close(self) -> None:
         """Releases its threads and connections."""
-        self._threads.close()
+        self.threads.close()
         for upstream in self.upstreams.values():
             await upstream.close()
 

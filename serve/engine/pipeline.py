@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pointsman.core.pair import ModelPair
+from pointsman.core.prices import Price
 from pointsman.serve.config import Config
 from pointsman.serve.engine.steps.check_capabilities import CheckCapabilities
 from pointsman.serve.engine.steps.check_surface import CheckSurface
@@ -11,6 +12,7 @@ from pointsman.serve.engine.steps.check_translation import CheckTranslation
 from pointsman.serve.engine.steps.choose_model import ChooseModel
 from pointsman.serve.engine.steps.count_decision import CountDecision
 from pointsman.serve.engine.steps.keep_conversation import KeepConversation, PairPrices
+from pointsman.serve.engine.steps.reserve_budget import ReserveBudget
 from pointsman.serve.engine.steps.resolve_model import ResolveModel
 from pointsman.serve.engine.steps.return_to_maker import ReturnToMaker
 from pointsman.serve.engine.steps.score_prompt import RouterThreads, ScorePrompt
@@ -37,6 +39,7 @@ def build_pipeline(
     upstreams: Mapping[str, Upstream],
     policies: Policies,
     prices: PairPrices,
+    price_list: Mapping[str, Price],
     drift: "DriftMonitor | None",
     threads: RouterThreads,
     makers: Makers,
@@ -57,6 +60,7 @@ def build_pipeline(
         else None,
         ChooseModel(pair),
         StrongOnDrift(drift, pair) if drift is not None else None,
+        ReserveBudget(policies, pair, price_list) if policies.hard else None,
         CountDecision(policies, sessions),
     ]
     return tuple(step for step in steps if step is not None)

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from pointsman.serve.config import Config, StoreConfig
 from pointsman.serve.engine.steps.count_decision import CountSpending
+from pointsman.serve.money.leases import Leases
 from pointsman.serve.money.ledger import Ledger
 from pointsman.serve.money.metrics import MoneyMetrics
 from pointsman.serve.observers.live import LiveHub
@@ -51,6 +52,7 @@ class ServerState:
         drift: watches whether prompts are still like those of the calibration.
         shadow: compares answers of the weak model with the strong one's.
         live: shows what happens now.
+        leases: what is drawn of hard budgets.
         policies: state of the policies.
         makers: which model made what later requests bring back.
         tracing: spans of what is served.
@@ -77,6 +79,7 @@ class ServerState:
         elif config.policy.budgets:
             _LOG.warning("policy.budgets without a store: each process counts its own spending, from zero at its start")
         self.ledger = self._observe(self._add(Ledger(self.store, zone=ZoneInfo(config.policy.timezone))))
+        self.leases = self._add(Leases(self.ledger, self.store, registry=self.registry))
         self.policies = self._add(PolicyState(lambda: self.store))
         self._observe(CountSpending(self.policies))
         self.makers = self._observe(Makers())

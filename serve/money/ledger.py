@@ -108,6 +108,7 @@ class Ledger:
         self._changed: set[_Cell] = set()
         self._own_requests: dict[float, int] = {}
         self._sums: dict[Per, _Sum] = {}
+        self._own_sums: dict[Per, _Sum] = {}
         self._reloaded_at = -_RELOAD_S
         self._span = (0.0, 0.0)
         self._earlier: dict[str, float] = {}
@@ -116,7 +117,7 @@ class Ledger:
     def reconfigure(self, zone: tzinfo) -> None:
         """Begins hours, days and months as in `zone` from now on; days that were added up stay as they are."""
         if zone != self._zone:
-            self._zone, self._sums, self._reloaded_at = zone, {}, -_RELOAD_S
+            self._zone, self._sums, self._own_sums, self._reloaded_at = zone, {}, {}, -_RELOAD_S
 
     async def start(self) -> None:
         """Reads what was spent before, and keeps up with the other processes from now on."""
@@ -150,7 +151,7 @@ class Ledger:
         slot = now // _SLOT_S * _SLOT_S
         self._own.add(slot, key, usd)
         self._own.fold(now, self._zone)
-        for total in self._sums.values():
+        for total in (*self._sums.values(), *self._own_sums.values()):
             total.add(slot, key, usd)
         if self._store is not None:
             self._note((slot, key, charge.model), charge, usd)
@@ -161,11 +162,15 @@ class Ledger:
         Args:
             key: id of the key whose spending counts; None for everyone's.
         """
-        total = self._sums.get(period)
-        now = self._clock()
-        if total is None or not total.period.begin <= now < total.period.end:
-            total = self._sums[period] = self._summed(find_period(period, now, self._zone))
-        return total.usd.get(key, 0.0)
+        return self._current(period, self._sums, (self._own, self._others)).usd.get(key, 0.0)
+
+    def own_spent_usd(self, period: Per, *, key: str | None = None) -> float:
+        """The part of `spent_usd` that this process has spent itself."""
+        return self._current(period, self._own_sums, (self._own,)).usd.get(key, 0.0)
+
+    def period(self, period: Per) -> Period:
+        """The current hour, day or month."""
+        return find_period(period, self._clock(), self._zone)
 
     async def sync(self) -> None:
         """Writes what has changed here and reads what has changed elsewhere. A store that is away is tried again."""
@@ -229,11 +234,11 @@ class Ledger:
         n_own = sum(self._own_requests.values()) + 1
         self.own_part = n_own / (n_own + n_others)
 
-    def _summed(self, period: Period) -> _Sum:
-        total = _Sum(period)
-        for spent in (self._own, self._others):
-            for key, usd in spent.within(period).items():
-                total.add(period.begin, key, usd)
+    def _current(self, period: Per, sums: dict[Per, _Sum], parts: Sequence[Spent]) -> _Sum:
+        """The sum over the current period, kept in `sums` until the next begins."""
+        total, now = sums.get(period), self._clock()
+        if total is None or not total.period.begin <= now < total.period.end:
+            total = sums[period] = _summed(find_period(period, now, self._zone), parts)
         return total
 
     def _row(self, cell: _Cell) -> SpendRow:
@@ -260,3 +265,11 @@ class Ledger:
         for cell in old:
             del self._rows[cell]
         self._n_dropped += bool(old)
+
+
+def _summed(period: Period, parts: Sequence[Spent]) -> _Sum:
+    total = _Sum(period)
+    for spent in parts:
+        for key, usd in spent.within(period).items():
+            total.add(period.begin, key, usd)
+    return total

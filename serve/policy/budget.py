@@ -10,7 +10,7 @@ from pointsman.core.periods import Per
 from pointsman.core.policy import Ruling
 from pointsman.core.recent import RecentWinRates
 
-__all__ = ["Budget", "Reservation", "Spending"]
+__all__ = ["Budget", "Held", "Lease", "LeaseTerms", "Leasing", "Reservation", "Spending"]
 
 _UNDER_WAY_S = 900.0  # a request that has not ended by then is not waited for
 _NUMBERS = itertools.count()
@@ -23,6 +23,69 @@ class Spending(Protocol):
     def own_part(self) -> float: ...
 
     def spent_usd(self, period: Per, *, key: str | None = None) -> float: ...
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseTerms:
+    """What a lease is of.
+
+    Attributes:
+        label: of the budget.
+        per: its period.
+        key: id of the key whose spending counts; None for everyone's.
+        usd: the ceiling.
+        open_when_away: whether requests go on where the lease is used up and the store cannot be reached.
+    """
+
+    label: str
+    per: Per
+    key: str | None
+    usd: float
+    open_when_away: bool = False
+
+    @property
+    def name(self) -> str:
+        """The same in all processes, and no other budget's."""
+        return self.label if self.key is None else f"{self.label} of {self.key}"
+
+
+class Lease(Protocol):
+    """This process's part of a hard budget; see `money/leases.py`."""
+
+    async def reserve(self, usd: float) -> bool: ...
+
+    def hold(self, usd: float) -> None: ...
+
+    def release(self, usd: float) -> None: ...
+
+
+class Leasing(Protocol):
+    """Gives leases."""
+
+    def lease(self, terms: LeaseTerms) -> Lease: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Dollars of a lease that a request has set aside while it is under way."""
+
+    lease: Lease
+    usd: float
+
+    def release(self) -> None:
+        """The request has ended."""
+        self.lease.release(self.usd)
+
+
+class _Unlimited:
+    """The lease of a budget that holds nothing back."""
+
+    async def reserve(self, usd: float) -> bool:
+        return True
+
+    def hold(self, usd: float) -> None: ...
+
+    def release(self, usd: float) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +106,18 @@ class Budget:
         pacer: finds the threshold.
     """
 
-    def __init__(self, name: str, pacer: Pacer, spending: Spending, *, key: str | None = None, hard: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        pacer: Pacer,
+        spending: Spending,
+        *,
+        key: str | None = None,
+        hard: bool,
+        lease: Lease | None = None,
+    ) -> None:
         self.name, self.key, self.hard, self.pacer = name, key, hard, pacer
+        self._lease: Lease = lease or _Unlimited()
         self._spending = spending
         self._under_way: OrderedDict[int, _UnderWay] = OrderedDict()
         self._under_way_usd = 0.0
@@ -77,6 +150,15 @@ class Budget:
         self._drop(number)
         if usd is not None:
             self.pacer.costs.learn(usd, strong=strong)
+
+    async def reserve(self, usd: float) -> Held | None:
+        """Sets the most that a request can cost aside; None where the budget has too little left."""
+        return Held(self._lease, usd) if await self._lease.reserve(usd) else None
+
+    def hold(self, usd: float) -> Held:
+        """Sets dollars aside whether they are there or not."""
+        self._lease.hold(usd)
+        return Held(self._lease, usd)
 
     def spend_other(self, usd: float) -> None:
         """A request that this budget does not decide on cost this much of it."""

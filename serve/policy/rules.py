@@ -17,7 +17,7 @@ from pointsman.core.sessions import Sessions
 from pointsman.core.share_control import ShareControl
 from pointsman.serve.auth.keys import AccessKey
 from pointsman.serve.config import BudgetConfig, PolicyConfig, SessionsConfig, SettingConfig
-from pointsman.serve.policy.budget import Budget, Reservation, Spending
+from pointsman.serve.policy.budget import Budget, LeaseTerms, Leasing, Reservation, Spending
 from pointsman.serve.policy.live_share import LiveShare
 from pointsman.serve.policy.ruled import Ruled
 from pointsman.serve.policy.served_router import ServedRouter, no_stored_threshold
@@ -31,7 +31,11 @@ _LIVE_TRAFFIC = Calibration("even until traffic is seen", 1, (0.0, 1.0))
 
 
 class Policies:
-    """The rules of one configuration, over the policy state of the process."""
+    """The rules of one configuration, over the policy state of the process.
+
+    Attributes:
+        hard: whether any budget is a hard one.
+    """
 
     def __init__(
         self,
@@ -42,6 +46,7 @@ class Policies:
         digest: str = "",
         prices: tuple[Price | None, Price | None] = (None, None),
         spending: Spending | None = None,
+        leasing: Leasing | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Checks that the routers and prices are there that the rules need.
@@ -50,6 +55,7 @@ class Policies:
             digest: of the whole configuration; what an administrator changes holds for this one alone.
             prices: of the strong and the weak model.
             spending: what was spent, for the budgets.
+            leasing: leases of the hard ones; without them a hard budget is held as far as spending is known.
             clock: seconds since 1970.
 
         Raises:
@@ -59,8 +65,10 @@ class Policies:
         self._routers = routers
         self._prices = prices
         self._spending = spending
+        self._leasing = leasing
         self._clock = clock
         self._zone = ZoneInfo(config.timezone)
+        self.hard = any(budget.hard for budget in config.budgets)
         self._schedule = [(each, each.span(), ZoneInfo(each.timezone or config.timezone)) for each in config.schedule]
         bounds = config.threshold_bounds
         self._bounds = Bounds(bounds.floor, NEVER_STRONG if bounds.ceiling is None else bounds.ceiling)
@@ -91,6 +99,10 @@ class Policies:
     def exhausted_limit(self, key: AccessKey | None) -> str | None:
         """Name of the hard limit that is exhausted; None if there is none."""
         return next((budget.name for budget in self._budgets(key) if budget.hard and budget.is_spent()), None)
+
+    def hard_limits(self, key: AccessKey | None) -> tuple[Budget, ...]:
+        """The hard budgets that a request is spent from."""
+        return tuple([budget for budget in self._budgets(key) if budget.hard])
 
     def learn(self, router: str, win_rate: float | None, ruled: Ruled, *, strong: bool) -> None:
         """Counts where a request went."""
@@ -220,7 +232,11 @@ class Policies:
         costs = PacerCosts(*(_typical_usd(price) for price in self._prices))
         traffic = self.state.traffic(self.config.timezone, self.config.requests_per_hour)
         pacer = Pacer(config.usd, config.per, costs=costs, traffic=traffic, forecast=key is None, zone=self._zone)
-        return Budget(f"budget:{config.label}", pacer, self._spending, key=key, hard=config.hard)
+        lease = None
+        if config.hard and self._leasing is not None:
+            terms = LeaseTerms(config.label, config.per, key, config.usd, config.without_store == "open")
+            lease = self._leasing.lease(terms)
+        return Budget(f"budget:{config.label}", pacer, self._spending, key=key, hard=config.hard, lease=lease)
 
     def _recent(self, router: ServedRouter) -> RecentWinRates:
         calibration = router.calibration or _LIVE_TRAFFIC

@@ -15,6 +15,7 @@ from pointsman.core.share_control import ShareControl
 from pointsman.core.traffic import TrafficShape
 from pointsman.serve.config import SettingConfig
 from pointsman.serve.policy.budget import Budget, Reservation
+from pointsman.serve.policy.largest_costs import LargestCosts
 from pointsman.serve.policy.live_share import LiveShare
 
 __all__ = ["PolicyState", "StatusStore"]
@@ -42,6 +43,7 @@ class PolicyState:
 
     Attributes:
         live: where the last requests of each router went.
+        largest: the largest bills of each model.
     """
 
     def __init__(self, store: Callable[[], StatusStore | None] = lambda: None) -> None:
@@ -61,6 +63,7 @@ class PolicyState:
         self._task: asyncio.Task[None] | None = None
         self._override: tuple[str, SettingConfig] | None = None
         self.live: dict[str, LiveShare] = {}
+        self.largest = LargestCosts()
 
     async def start(self) -> None:
         """Reads what was stored, and begins to store."""

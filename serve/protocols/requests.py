@@ -13,6 +13,7 @@ from pointsman.serve.protocols.task import TEXT_PARTS, Task, read_prompt, read_t
 
 __all__ = [
     "ChatRequest",
+    "make_question",
     "read_chat",
     "read_embeddings",
     "read_object",
@@ -86,20 +87,29 @@ def read_embeddings(body: bytes) -> ChatRequest:
 
 
 def read_question(body: bytes) -> ChatRequest:
-    """The request for a decision in a JSON body: of any of the three APIs, or {"prompt": ...}; `model` may be left out.
+    """The request for a decision in a JSON body: of any of the three APIs, {"prompt": ...} or {"prompts": [...]}.
+
+    `model` may be left out. Many prompts are left in the document; `make_question` makes a request of each.
 
     Raises:
         RequestError: 400, naming the parameter, its value and what was wanted.
     """
     document = read_object(body)
     model = _model(document) if "model" in document else AUTO
+    if "prompts" in document:
+        return ChatRequest(body, document, model, False, "")
     if "prompt" not in document:
         task = _input_task(document) if "input" in document else _messages_task(document)
         return _request(body, document, model, False, task)
     if not isinstance(document["prompt"], str) or "messages" in document:
         problem = "together with messages" if "messages" in document else _shown(document, "prompt")
         raise RequestError(f"prompt is {problem}, wanted either prompt, a string, or messages", param="prompt")
-    return _request(body, document, model, False, read_prompt(document["prompt"]))
+    return make_question(document["prompt"], model, body=body, document=document)
+
+
+def make_question(prompt: str, model: str, *, body: bytes = b"", document: dict[str, Any] | None = None) -> ChatRequest:
+    """The request for a decision on a prompt."""
+    return _request(body, document or {}, model, False, read_prompt(prompt))
 
 
 def _request(body: bytes, document: dict[str, Any], model: str, stream: bool, task: Task) -> ChatRequest:

@@ -7,7 +7,7 @@ from pointsman.core.arrays import Float32Array
 from pointsman.core.decision import Decision
 from pointsman.core.pair import ModelPair
 from pointsman.serve.auth.keys import AccessKey
-from pointsman.serve.policy.budget import Reservation
+from pointsman.serve.policy.budget import Held, Reservation
 from pointsman.serve.policy.ruled import Ruled
 from pointsman.serve.protocols.model_field import ModelField
 from pointsman.serve.protocols.requests import ChatRequest
@@ -44,7 +44,8 @@ class RequestContext:
         is_bound: whether only one model can go on with what the request refers to.
         dry_run: whether only the decision is asked for, so that nothing is counted.
         ruled: what the policies say, and what counts where the request goes.
-        reservations: what it holds of its budgets until it has ended.
+        reservations: what it is expected to cost its budgets, until it has ended.
+        held: what it has set aside of hard budgets, until it has ended.
         attempts: the calls to upstreams, in order, those that an open circuit skipped included.
     """
 
@@ -71,6 +72,7 @@ class RequestContext:
     dry_run: bool = False
     ruled: Ruled | None = None
     reservations: tuple[Reservation, ...] = ()
+    held: tuple[Held, ...] = ()
     attempts: list[Attempt] = field(default_factory=list)
 
     def is_strong(self, model: str | None) -> bool:

@@ -126,6 +126,8 @@ class ExternalProcessor:
         context = RequestContext(request, surface=surface, client=_naming(headers))
         await engine.decide(context)
         engine.state.policies.settle(context.reservations, None, strong=False)
+        for held in context.held:
+            held.release()
         return context
 
     def _changed(self, result: str, context: RequestContext, headers: Mapping[str, str]) -> Any:

@@ -89,7 +89,16 @@ _SECOND = (  # clients choose request ids, and two may choose the same
     """,
 )
 
-MIGRATIONS: tuple[Sequence[str], ...] = (_FIRST, _SECOND)
+_THIRD = (  # `begin` is a word of SQL
+    """
+    CREATE TABLE budget_accounts (
+        name TEXT NOT NULL, "begin" BIGINT NOT NULL, drawn_usd DOUBLE PRECISION NOT NULL,
+        granted_usd DOUBLE PRECISION NOT NULL, PRIMARY KEY (name, "begin")
+    )
+    """,
+)
+
+MIGRATIONS: tuple[Sequence[str], ...] = (_FIRST, _SECOND, _THIRD)
 
 
 async def migrate(connection: AsyncConnection, steps: Sequence[Sequence[str]] = MIGRATIONS) -> None:

@@ -163,6 +163,15 @@ spend = Table(
     Column("cost_usd", Double, nullable=False),
 )
 
+budget_accounts = Table(
+    "budget_accounts",
+    TABLES,
+    Column("name", Text, primary_key=True),
+    Column("begin", Moment, primary_key=True),
+    Column("drawn_usd", Double, nullable=False),
+    Column("granted_usd", Double, nullable=False),
+)
+
 keys = Table(
     "keys",
     TABLES,

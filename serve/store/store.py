@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import fields
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import ColumnElement, Table, delete, func, select, update
+from sqlalchemy import ColumnElement, Table, case, delete, func, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pointsman.core.errors import StoreError
@@ -27,7 +27,7 @@ from pointsman.serve.store.queries import (
     within,
 )
 from pointsman.serve.store.rows import ComparisonRow, DecisionRow, FeedbackRow, Row, SpendRow, StatusRow, clean_text
-from pointsman.serve.store.schema import comparisons, decisions, feedback, keys, spend, status
+from pointsman.serve.store.schema import budget_accounts, comparisons, decisions, feedback, keys, spend, status
 from pointsman.serve.store.url import read_url
 
 __all__ = ["Store"]
@@ -197,6 +197,43 @@ class Store:
         sums = select(spend.c.key_id, func.sum(spend.c.cost_usd)).group_by(spend.c.key_id)
         return dict(await self._database.tuples(sums.where(*_spent(since, until, except_writer))))
 
+    async def open_account(self, name: str, begin: float, drawn_usd: float) -> bool:
+        """Makes the account of a budget's period; whether it was not there yet.
+
+        Args:
+            drawn_usd: what was spent of it before.
+        """
+        values = {"name": name, "begin": begin, "drawn_usd": drawn_usd, "granted_usd": 0.0}
+        insert = self._database.insert(budget_accounts).values(values).on_conflict_do_nothing()
+        async with self._database.writing() as connection:
+            return bool((await connection.execute(insert)).rowcount == 1)
+
+    async def draw(self, name: str, begin: float, usd: float, *, ceiling_usd: float | None) -> tuple[float, float]:
+        """Draws from a budget's account, or gives back; dollars granted, and dollars drawn by all now.
+
+        One statement, so that processes that draw at once never get more than there is.
+
+        Args:
+            usd: how much; negative gives back.
+            ceiling_usd: what all may draw together; None grants `usd` whatever was drawn.
+        """
+        account = budget_accounts.c
+        granted: Any = literal(usd)
+        if ceiling_usd is not None:
+            left = ceiling_usd - account.drawn_usd
+            granted = case((left >= usd, usd), (left > 0.0, left), else_=0.0)
+        statement = (
+            update(budget_accounts)
+            .where(account.name == name, account.begin == begin)
+            .values(drawn_usd=account.drawn_usd + granted, granted_usd=granted)
+            .returning(account.granted_usd, account.drawn_usd)
+        )
+        async with self._database.writing() as connection:
+            row = (await connection.execute(statement)).one_or_none()
+        if row is None:
+            raise StoreError(f"the account of budget {name} is gone from the store")
+        return float(row[0]), float(row[1])
+
     async def keys(self) -> dict[str, AccessKey]:
         """The keys that are valid, by id."""
         query = select(keys).where(keys.c.revoked_at.is_(None)).order_by(keys.c.created, keys.c.id)
@@ -248,9 +285,10 @@ class Store:
         return deleted
 
     async def delete_spend_before(self, at: float) -> None:
-        """Deletes the spend of the quarters of an hour before a time."""
+        """Deletes the spend of the quarters of an hour before a time, and the accounts of budgets of before."""
         async with self._database.writing() as connection:
             await connection.execute(delete(spend).where(spend.c.at < at))
+            await connection.execute(delete(budget_accounts).where(budget_accounts.c.begin < at))
 
     async def secret(self, name: str) -> bytes:
         """32 random bytes of this database: made by whoever asks first, the same for all."""

@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pointsman.core.checkpoint import Checkpoint
+from pointsman.core.errors import DataError
 from pointsman.serve.commands.arguments import FORMATS_HELP, add_column_arguments, checkpoint_output, mapped
 from pointsman.serve.commands.progress import progress_bar
 
 if TYPE_CHECKING:
     from pointsman.backends.data.battle_sets import BattleReport, BattleSet
     from pointsman.backends.training.embeddings import PromptEmbeddings
+
+_MIN_BATTLES = 20
 
 __all__ = [
     "add_battle_arguments",
@@ -61,12 +64,16 @@ def read_battle_sources(args: argparse.Namespace) -> "BattleSet":
 
     limits = {"margin": args.margin, "max_per_prompt": args.max_per_prompt, "max_per_pair": args.max_per_pair}
     models = [*args.strong, *args.weak]
-    return concatenate(
+    found = concatenate(
         [
             read_battles(mapped(source, args), models=models, min_chars=args.min_chars, seed=args.seed, **limits)
             for source in args.data
         ]
     )
+    if len(found) < _MIN_BATTLES:
+        reports = "\n".join(map(str, found.reports))
+        raise DataError(f"{len(found)} battles are too few to learn from, wanted at least {_MIN_BATTLES}\n{reports}")
+    return found
 
 
 def listed_prompts(args: argparse.Namespace, prompts: Sequence[str]) -> bool:

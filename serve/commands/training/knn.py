@@ -37,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
     embeddings = load_embeddings(args, outcomes.prompts)
     recipe = KNNRecipe(args.k, args.temperature, args.margin, args.dtype, args.seed)
     checkpoint = fit_knn(outcomes, embeddings, args.strong, args.weak, recipe)
+    tell((), checkpoint.metrics["notes"])
     sample, source = calibration_sample(embeddings.values, outcomes.reports, args.seed)
     checkpoint = calibrated(provenance(checkpoint, outcomes.reports, recipe), sample, source=source)
     checkpoint = referenced_knn(checkpoint, source=source, seed=args.seed)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["add_language_arguments", "given", "read_examples", "say"]
 
 _T = TypeVar("_T")
+_MIN_EXAMPLES = 20
 
 
 def add_language_arguments(parser: argparse.ArgumentParser, *, base: str) -> None:
@@ -48,6 +49,7 @@ def read_examples(args: argparse.Namespace) -> "PairExamples":
     import numpy as np
 
     from pointsman.backends.language.examples import merge_examples, read_pair_examples
+    from pointsman.backends.training.connectivity import swapped
 
     pair = ModelPair(args.strong, args.weak)
     found = merge_examples([read_pair_examples(mapped(source, args), pair) for source in args.data])
@@ -59,6 +61,13 @@ def read_examples(args: argparse.Namespace) -> "PairExamples":
         found = found.take(np.flatnonzero([str(group) in args.folds for group in found.groups]))
     if args.max_examples is not None and args.max_examples < len(found):
         found = found.take(np.sort(np.random.default_rng(args.seed).permutation(len(found))[: args.max_examples]))
+    if len(found) < _MIN_EXAMPLES:
+        raise DataError(
+            f"{len(found)} prompts on which {pair.strong} and {pair.weak} met are too few to learn from, "
+            f"wanted at least {_MIN_EXAMPLES}"
+        )
+    if found.difference.mean() <= 0:
+        say(f"note: {swapped(pair)}")
     say(f"{len(found):,} examples of {pair.strong} against {pair.weak}")
     return found
 

@@ -62,9 +62,11 @@ def run(args: argparse.Namespace) -> int:
     """Reads battles, embeds their prompts, trains, checks and writes the checkpoint."""
     if find_spec("jax") is None:  # said before prompts are embedded
         raise MissingExtraError("jax", "jax")
+    from pointsman.backends.jax.mf_router import check_platform, fit_mf
     from pointsman.backends.training.connectivity import check_field, with_pair
     from pointsman.backends.training.examples import Examples
 
+    check_platform()  # said before prompts are embedded
     recipe = _recipe(args)
     everything = read_battle_sources(args)
     battle_set = everything.between_models() if recipe.ties == "half" else everything.decisive()
@@ -73,8 +75,6 @@ def run(args: argparse.Namespace) -> int:
         return 0
     tell(battle_set.reports, check_field(battle_set, pair))
     embeddings = load_embeddings(args, battle_set.prompts)
-    from pointsman.backends.jax.mf_router import fit_mf
-
     with _progress(recipe) as on_epoch:
         checkpoint = fit_mf(
             Examples(battle_set, embeddings.values),

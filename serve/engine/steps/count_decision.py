@@ -43,3 +43,8 @@ class CountSpending:
         if context is not None:
             strong = context.is_strong(record.model)
             self._policies.settle(context.reservations, record.cost_usd, strong=strong)
+            for held in context.held:
+                held.release()
+        for charge in record.charges:
+            if charge.cost_usd is not None:
+                self._policies.largest.learn(charge.model, charge.cost_usd)

@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from pointsman.core.errors import PointsmanError
 from pointsman.core.router import Reading, Router
@@ -15,6 +16,8 @@ __all__ = ["RouterThreads", "ScorePrompt"]
 
 _LOG = logging.getLogger(__name__)
 _N_THREADS = 8
+Given = TypeVar("Given")
+Found = TypeVar("Found")
 _INLINE_CHARACTERS = 20_000  # a longer prompt takes milliseconds to tokenise: not on the event loop
 
 
@@ -24,11 +27,11 @@ class RouterThreads:
     def __init__(self) -> None:
         self._pool: ThreadPoolExecutor | None = None
 
-    async def read(self, router: Router, prompt: str) -> Reading:
-        """`router.read(prompt)`, off the event loop."""
+    async def run(self, work: Callable[[Given], Found], given: Given) -> Found:
+        """`work(given)`, off the event loop."""
         if self._pool is None:
             self._pool = ThreadPoolExecutor(_N_THREADS, thread_name_prefix="pointsman-router")
-        return await asyncio.get_running_loop().run_in_executor(self._pool, router.read, prompt)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work, given)
 
     def close(self) -> None:
         """Ends the threads as soon as each is idle; later prompts get new ones."""
@@ -47,6 +50,9 @@ class ScorePrompt:
 
     async def __call__(self, context: RequestContext) -> None:
         if context.parsed is None or context.parsed.router is None:
+            return
+        if context.win_rate is not None:  # of a batch, which was scored as a whole
+            context.checkpoint = self._routers[context.parsed.router].checkpoint
             return
         prompt = context.request.prompt
         if not prompt:
@@ -67,7 +73,7 @@ class ScorePrompt:
     async def _read(self, router: Router, prompt: str) -> Reading:
         if router.blocking or len(prompt) > _INLINE_CHARACTERS:
             async with asyncio.timeout(self._timeout_s):
-                reading = await self._threads.read(router, prompt)
+                reading = await self._threads.run(router.read, prompt)
         else:
             reading = router.read(prompt)
         if not (math.isfinite(reading.win_rate) and 0.0 <= reading.win_rate <= 1.0):

@@ -11,9 +11,10 @@ from pointsman.serve.config import ServerConfig
 from pointsman.serve.engine.engine import Engine
 from pointsman.serve.http.asgi import ClientGone, read_body, send_body
 from pointsman.serve.http.errors import RequestError
-from pointsman.serve.protocols.requests import read_question
+from pointsman.serve.protocols.requests import ChatRequest, read_question
 from pointsman.serve.request.context import RequestContext
 from pointsman.serve.server.endpoints.headers import JSON, decision_headers, refuse
+from pointsman.serve.server.endpoints.route_batch import decide_batch, read_prompts
 
 __all__ = ["RouteOnly"]
 
@@ -23,7 +24,7 @@ _LOG = logging.getLogger(__name__)
 class RouteOnly:
     """POST /v1/route: the decision on a chat request, or on {"prompt": ...}, without asking any model.
 
-    With "explain": true what it rests on comes with it.
+    With "explain": true what it rests on comes with it. {"prompts": [...]} asks for many decisions at once.
     """
 
     def __init__(self, engine: Engine, *, limits: ServerConfig) -> None:
@@ -37,6 +38,9 @@ class RouteOnly:
         try:
             body = await read_body(scope, receive, self._limits)
             question = read_question(body)
+            if "prompts" in question.document:
+                await self._decide_batch(question, scope, send)
+                return
             check_model(scope, question.model, means=self._engine.resolve.means(question.model))
             explain = self._explainer.wanted_by(question.document)
             context = RequestContext(question, key=request_key(scope), dry_run=True)
@@ -53,3 +57,10 @@ class RouteOnly:
             _LOG.debug("a client hung up before its decision")
         else:
             await send_body(send, 200, orjson.dumps(answer), (JSON, *decision_headers(decision)))
+
+    async def _decide_batch(self, question: ChatRequest, scope: Scope, send: Send) -> None:
+        prompts = read_prompts(question.document)
+        check_model(scope, question.model)
+        decisions = await decide_batch(self._engine, question.model, prompts, request_key(scope))
+        body = orjson.dumps({"decisions": [decision.to_dict() for decision in decisions]})
+        await send_body(send, 200, body, (JSON,))

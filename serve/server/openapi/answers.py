@@ -4,7 +4,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["Error", "Health", "ModelCard", "ModelList", "PassedOn", "Problem", "Ready"]
+from pointsman.core.decision import Decision
+
+__all__ = ["Decisions", "Error", "Health", "ModelCard", "ModelList", "PassedOn", "Problem", "Ready"]
 
 
 class PassedOn(BaseModel):
@@ -46,6 +48,12 @@ class ModelList(BaseModel):
 
     object: Literal["list"]
     data: list[ModelCard]
+
+
+class Decisions(BaseModel):
+    """The decisions on many prompts, in their order."""
+
+    decisions: list[Decision]
 
 
 class Health(BaseModel):

@@ -5,7 +5,7 @@ from typing import Any
 
 from pointsman.core.decision import Decision
 from pointsman.serve.config import SettingConfig
-from pointsman.serve.server.openapi.answers import Health, ModelCard, ModelList, PassedOn, Ready
+from pointsman.serve.server.openapi.answers import Decisions, Health, ModelCard, ModelList, PassedOn, Ready
 from pointsman.serve.server.openapi.requests import (
     AskResponses,
     AskRoute,
@@ -51,7 +51,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("POST", "/v1/messages"): Operation("Route a request of the Messages API", PassedOn, Messages, streams=True),
     ("POST", "/v1/messages/count_tokens"): Operation("Count the tokens of one", PassedOn, CountTokens),
     ("POST", "/v1/embeddings"): Operation("Embed texts with a model that is named", PassedOn, Embed),
-    ("POST", "/v1/route"): Operation("Decide, and ask nobody", Decision, AskRoute),
+    ("POST", "/v1/route"): Operation("Decide, and ask nobody", Decision | Decisions, AskRoute),
     ("POST", "/v1/feedback"): Operation("Say what an answer was worth", dict[str, Any], GiveFeedback),
     ("GET", "/v1/models"): Operation("Everything that `model` may name", ModelList),
     ("GET", "/v1/models/{name}"): Operation("One of them", ModelCard),

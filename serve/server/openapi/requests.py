@@ -87,10 +87,14 @@ class Embed(_Open):
 
 
 class AskRoute(_Open):
-    """A prompt to decide on; or a chat request, with `messages` in the place of `prompt`."""
+    """A prompt to decide on; or many `prompts`, or a chat request, with `messages` in the place of `prompt`."""
 
     model: _Model = "auto"
     prompt: Annotated[str | None, Field(examples=["Prove that 2 is prime."])] = None
+    prompts: Annotated[
+        list[str] | None,
+        Field(min_length=1, max_length=10_000, description="up to 10,000; the answer lists `decisions`"),
+    ] = None
     messages: list[Message] | None = None
     explain: Annotated[bool, Field(description="whether to say what the decision rests on, costs and saves")] = False
 

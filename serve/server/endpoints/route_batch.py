@@ -1,0 +1,73 @@
+"""Decisions on many prompts at once, at the speed of the router."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from pointsman.core.arrays import FloatArray
+from pointsman.core.decision import Decision
+from pointsman.core.errors import PointsmanError
+from pointsman.serve.auth.keys import AccessKey
+from pointsman.serve.engine.engine import Engine
+from pointsman.serve.http.errors import RequestError
+from pointsman.serve.protocols.model_field import parse_model_field
+from pointsman.serve.protocols.requests import make_question
+from pointsman.serve.request.context import RequestContext
+
+__all__ = ["MAX_PROMPTS", "decide_batch", "read_prompts"]
+
+MAX_PROMPTS = 10_000
+_AT_ONCE = 512  # prompts that a thread scores before others may be scored
+
+
+def read_prompts(document: Mapping[str, Any]) -> list[str]:
+    """The `prompts` of a request.
+
+    Raises:
+        RequestError: 400, naming what was wanted.
+    """
+    prompts = document["prompts"]
+    if not isinstance(prompts, list) or not 1 <= len(prompts) <= MAX_PROMPTS:
+        told = f"an array of {len(prompts):,}" if isinstance(prompts, list) else type(prompts).__name__
+        raise RequestError(f"prompts is {told}, wanted an array of 1 to {MAX_PROMPTS:,} strings", param="prompts")
+    for i, prompt in enumerate(prompts):
+        if not isinstance(prompt, str):
+            raise RequestError(f"prompts[{i}] is {type(prompt).__name__}, wanted a string", param=f"prompts[{i}]")
+    for name in ("prompt", "messages", "explain"):
+        if document.get(name):
+            raise RequestError(f"{name} is given together with prompts, wanted one of them", param=name)
+    return prompts
+
+
+async def decide_batch(engine: Engine, model: str, prompts: list[str], key: AccessKey | None) -> list[Decision]:
+    """What each prompt would be answered by, as the pipeline decides; no model is asked and nothing is counted.
+
+    Raises:
+        RequestError: the model field is wrong, or no model may answer.
+    """
+    questions = [make_question(prompt, model) for prompt in prompts]
+    win_rates = await _win_rates(engine, model, [question.prompt for question in questions])
+    decisions = []
+    for question, win_rate in zip(questions, win_rates, strict=True):
+        context = RequestContext(question, key=key, dry_run=True)
+        if question.prompt and not np.isnan(win_rate):
+            context.win_rate, context.reason = float(win_rate), "win_rate"
+        decisions.append(await engine.decide(context))
+    return decisions
+
+
+async def _win_rates(engine: Engine, model: str, prompts: list[str]) -> FloatArray:
+    """NaN for prompts that the pipeline is to score by itself: where the router fails on the batch they are in."""
+    field = parse_model_field(model, routers=engine.routers, models=engine.upstreams)
+    found = np.full(len(prompts), np.nan)
+    if field.router is None:
+        return found
+    router = engine.routers[field.router].router
+    for i in range(0, len(prompts), _AT_ONCE):
+        part = prompts[i : i + _AT_ONCE]
+        try:
+            found[i : i + _AT_ONCE] = await engine.threads.run(router.win_rates, part)
+        except PointsmanError:
+            continue
+    return np.where((found >= 0.0) & (found <= 1.0), found, np.nan)

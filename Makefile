@@ -5,13 +5,16 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 SOURCES := $(shell find core backends serve -name '*.py') pyproject.toml
 ARGS ?=
 
-.PHONY: serve test check bench clean
+.PHONY: serve test test-fast check bench clean
 
 serve: .venv/.base  ## Serve on http://127.0.0.1:6060; options in ARGS="--strong-model ... --weak-model ..."
 	$(BIN)/pointsman serve $(ARGS)
 
-test: .venv/.dev  ## All tests
-	$(BIN)/python -m pytest $(ARGS)
+test: .venv/.dev  ## All tests, on all cores
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
+
+test-fast: .venv/.dev  ## The tests that need no process, browser or database
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not heavy" $(ARGS)
 
 check: .venv/.dev build/typed  ## Lint, format and types (of an installed wheel)
 	$(BIN)/ruff check .

@@ -37,6 +37,26 @@ for _part in ("connect", "read", "write", "pool"):
 _SHARED = Path(__file__).parents[2] / "shared"
 
 
+_HEAVY_FIXTURES = {"own_postgres", "postgres_url", "store_url"}
+_HEAVY_NAMES = {
+    "ServerProcess",
+    "run_page",
+    "subprocess",
+    "sync_playwright",
+    "async_playwright",
+    "ray",
+    "multiprocessing",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests that need processes, a browser or a database: `make test-fast` leaves them out."""
+    for item in items:
+        names = set(vars(item.module)) if isinstance(item, pytest.Function) else set()
+        if names & _HEAVY_NAMES or _HEAVY_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("heavy")
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder of real battles and outcomes."""

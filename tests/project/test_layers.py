@@ -1,6 +1,7 @@
 """The layers of the project: who may import whom, and what importing must not do."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -160,3 +161,18 @@ def test_importing_core_is_quiet_and_light():
 def test_the_default_router_and_the_app_are_light():
     """Creating the app with the default router loads no framework, opens no socket and prints nothing."""
     assert _run("from pointsman.serve import create_app\ncreate_app()") == "[]\n"
+
+
+def test_the_architecture_page_lists_the_pipeline_and_the_floors():
+    """The steps on the page are those of the pipeline, in its order; the floors are those that are held here."""
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    tree = ast.parse((ROOT / "serve" / "engine" / "pipeline.py").read_text())
+    steps = {name.name for node in tree.body if isinstance(node, ast.ImportFrom) for name in node.names}
+    (built,) = (
+        node for node in ast.walk(tree) if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "steps"
+    )
+    named = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
+    calls = [name for name in re.findall(r"\b([A-Z]\w+)\(", ast.unparse(built)) if name in steps]
+    assert [name for name in named if name != "ResolveModel"] == [name for name in calls if name != "ResolveModel"]
+    floors = re.search(r"From top to bottom: (.*?)\.\n", page, re.DOTALL)[1]
+    assert tuple(re.findall(r"`(\w+)`", floors)) == FLOORS

@@ -74,7 +74,7 @@ def _serve(args: argparse.Namespace) -> int:
     if engine.config.store is not None:
         from pointsman.serve.store.opening import check_store
 
-        check_store(engine.config.store)
+        check_store(engine.config.store, create=not args.check)
     if args.check:
         print(f"ok: routers {', '.join(engine.routers)}; models {', '.join(engine.upstreams)}")
         return 0

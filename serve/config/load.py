@@ -19,6 +19,7 @@ from pointsman.serve.config import Config, name_problems
 
 __all__ = ["make_config", "read_values"]
 
+_SQLITE, _STORE = "sqlite:///", "sqlite:///pointsman.db"
 _ROUTELLM_KINDS = {"mf", "bert", "causal_llm", "sw_ranking", "random"}
 
 
@@ -58,14 +59,46 @@ def make_config(
 
 
 def read_values(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The values in a YAML file.
+    """The values in a YAML file, its relative paths taken from the file's own folder, wherever the command is run.
 
     Raises:
         ConfigError: the file cannot be read, is no YAML mapping, or gives a key twice.
     """
     from pointsman.serve.config.yaml_file import read_mapping
 
-    return read_mapping(path)
+    return with_paths_from(Path(path).absolute().parent, read_mapping(path))
+
+
+def with_paths_from(folder: Path, values: dict[str, Any]) -> dict[str, Any]:
+    """The values with relative checkpoints, keys file and SQLite store below `folder`."""
+    found = dict(values)
+    for name, value in values.items():
+        if name == "routers" and isinstance(value, dict):
+            found[name] = {router: _router_from(folder, options) for router, options in value.items()}
+        elif name in _ROUTELLM_KINDS or name in known_kinds():
+            found[name] = _router_from(folder, value)
+        elif name == "server" and isinstance(value, dict) and isinstance(value.get("keys_file"), str):
+            found[name] = {**value, "keys_file": _below(folder, value["keys_file"])}
+        elif name == "store":
+            url = (value or {}).get("url", _STORE) if isinstance(value, dict | None) else None
+            if isinstance(url, str) and url.startswith(_SQLITE) and url[len(_SQLITE) :][:1] not in ("", "/", ":"):
+                found[name] = {**(value or {}), "url": _SQLITE + _below(folder, url.removeprefix(_SQLITE))}
+    return found
+
+
+def _router_from(folder: Path, options: Any) -> Any:
+    if not isinstance(options, dict):
+        return options
+    paths = {key: options[key] for key in ("checkpoint", "checkpoint_path") if isinstance(options.get(key), str)}
+    named = {key: _below(folder, path) for key, path in paths.items()}
+    if "checkpoint_path" in named and not Path(named["checkpoint_path"]).exists():  # RouteLLM's may name a repository
+        del named["checkpoint_path"]
+    return {**options, **named}
+
+
+def _below(folder: Path, path: str) -> str:
+    """The path, below the folder where it is relative."""
+    return path if not path or path.startswith(("env:", "~")) else str(folder / path)
 
 
 def _from_routellm(values: Mapping[str, Any]) -> dict[str, Any]:

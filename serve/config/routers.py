@@ -23,8 +23,8 @@ class RouterConfig(Part):
 
     Attributes:
         kind: the bundled router to take where `checkpoint` is not given; the router's name if None.
-        checkpoint: checkpoint directory, or a folder of named ones of which one is promoted; relative to the working
-            directory.
+        checkpoint: checkpoint directory, or a folder of named ones of which one is promoted; relative to the
+            configuration file's folder.
         threshold: default threshold; if None, the one for `strong_share`.
         strong_share: default share of prompts for the strong model, by the checkpoint's calibration.
         max_loss: default threshold that `pointsman calibrate --max-loss` stored in the checkpoint for this loss.

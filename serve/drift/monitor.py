@@ -15,6 +15,7 @@ from pointsman.core.arrays import Float32Array
 from pointsman.core.errors import PointsmanError
 from pointsman.serve.config.drift import DriftConfig
 from pointsman.serve.drift.watch import Alarm, Watch
+from pointsman.serve.policy.outage import Outage
 from pointsman.serve.policy.served_router import ServedRouter
 from pointsman.serve.request.record import Record
 
@@ -57,6 +58,7 @@ class DriftMonitor:
         """
         self.config = config
         self._store = store
+        self._outage = Outage(_LOG, "drift alarms could not be kept")
         self._rng = np.random.default_rng()
         self._watches: dict[str, Watch] = {}
         self._thresholds: dict[str, Mapping[str, Any]] = {}
@@ -170,8 +172,9 @@ class DriftMonitor:
             row = await store.status(_key(name))
         except PointsmanError as error:
             self._unkept.add(name)
-            _LOG.warning("the drift alarm of router %s could not be kept yet: %s", name, error)
+            self._outage.failed(error)
         else:
+            self._outage.over()
             self._unkept.discard(name)
             self._versions[name] = getattr(row, "version", 0)
 

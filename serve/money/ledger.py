@@ -23,6 +23,7 @@ from typing import Protocol, TypeAlias
 from pointsman.core.errors import StoreError
 from pointsman.core.periods import Per, Period, find_period
 from pointsman.serve.money.spend_by_key import Spent
+from pointsman.serve.policy.outage import Outage
 from pointsman.serve.protocols.usage import Charge
 from pointsman.serve.request.record import Record
 from pointsman.serve.store.rows import SpendRow
@@ -98,6 +99,7 @@ class Ledger:
         """
         self.writer = f"{socket.gethostname()}-{os.getpid()}-{os.urandom(4).hex()}"
         self.n_failed = 0
+        self._outage = Outage(_LOG, "spending could not be shared")
         self.own_part = 1.0
         self._store = store
         self._zone = zone
@@ -182,9 +184,10 @@ class Ledger:
             changed = set()
             self._drop_rows()
             await self._read_others(self._store)
+            self._outage.over()
         except StoreError as error:
             self.n_failed += 1
-            _LOG.warning("spending could not be shared, which is tried again: %s", error)
+            self._outage.failed(error)
         finally:
             self._changed |= changed
 

@@ -17,6 +17,7 @@ from pointsman.serve.config import SettingConfig
 from pointsman.serve.policy.budget import Budget, Reservation
 from pointsman.serve.policy.largest_costs import LargestCosts
 from pointsman.serve.policy.live_share import LiveShare
+from pointsman.serve.policy.outage import Outage
 
 __all__ = ["PolicyState", "StatusStore"]
 
@@ -53,6 +54,7 @@ class PolicyState:
             store: gives the store, where there is one; it is asked when the state is read and written.
         """
         self._store = store
+        self._outage = Outage(_LOG, "the policy state could not be stored")
         self._stored: Mapping[str, Any] = {}
         self._recent: dict[str, RecentWinRates] = {}
         self._shares: OrderedDict[str, ShareControl] = OrderedDict()
@@ -201,8 +203,9 @@ class PolicyState:
     async def _save(self, store: StatusStore) -> None:
         try:
             await store.set_status(_STATE, self.state())
+            self._outage.over()
         except StoreError as error:
-            _LOG.warning("the policy state could not be stored: %s", error)
+            self._outage.failed(error)
 
 
 def _restored(make: Callable[[Any], T], stored: Any) -> T | None:

@@ -1,9 +1,10 @@
 """Opens a store for a command, by its URL or by the configuration that names it."""
 
 import asyncio
+import os
 from pathlib import Path
 
-from pointsman.core.errors import ConfigError
+from pointsman.core.errors import ConfigError, StoreError
 from pointsman.serve.config import Config, StoreConfig
 from pointsman.serve.config.load import make_config, read_values
 from pointsman.serve.store.store import Store
@@ -31,14 +32,23 @@ def open_store(url: str | None = None, *, config: str | None = None, create: boo
     return Store(found)
 
 
-def check_store(config: StoreConfig) -> None:
+def check_store(config: StoreConfig, *, create: bool = True) -> None:
     """Connects to a store, brings its tables up to date, and closes it.
+
+    Args:
+        create: makes the file of a SQLite store; otherwise it is only looked whether that could be done.
 
     Raises:
         ConfigError: its URL is malformed, or a variable is not set.
         MissingExtraError: PostgreSQL's driver is not installed.
         StoreError: it cannot be reached, or a later version has served on it.
     """
+    url = read_url(config.url)
+    if not create and url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists():
+        folder = Path(str(url.database)).absolute().parent
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise StoreError(f"the store {url.database} cannot be made: {folder} is no folder that can be written to")
+        return
     asyncio.run(_start_and_close(Store(config)))
 
 

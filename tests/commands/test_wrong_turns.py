@@ -78,3 +78,59 @@ def test_a_model_called_as_a_group_is_refused(tmp_path, capsys):
         assert main(words) == 1
     said = capsys.readouterr().err
     assert "a model of the data is called 'strong', which is what the group of strong models" in said
+
+
+def test_a_checkpoint_that_the_configuration_cannot_serve_is_not_promoted(tmp_path, capsys):
+    """A configuration that asks for a bound which the checkpoint does not store is named before anything changes."""
+    source = _outcomes(tmp_path / "o.csv", 200)
+    folder = tmp_path / "checkpoints"
+    words = ["train", "knn", source, "--strong", "big", "--weak", "small", "-k", "10"]
+    assert main([*words, "-o", str(folder / "first")]) == 0
+    (tmp_path / "config.yaml").write_text("routers:\n  mine: {checkpoint: checkpoints, max_loss: 0.05}\n")
+    capsys.readouterr()
+    assert main(["promote", "first", "--config", str(tmp_path / "config.yaml")]) == 1
+    assert "first is not promoted" in (said := capsys.readouterr().err) and "max_loss" in said
+    assert main(["promote", "first", "--checkpoints", str(folder)]) == 0
+
+
+def test_judging_costs_what_the_configuration_says(tmp_path, capsys):
+    """The estimate takes the configuration's prices, and --price in place of them."""
+    (tmp_path / "p.csv").write_text("prompt\nhello there\n")
+    price = "{{input_usd_per_million: 0, output_usd_per_million: {}}}"
+    models = "".join(
+        f"  {name}: {{base_url: 'http://127.0.0.1:9/v1', price: {price.format(usd)}}}\n"
+        for name, usd in (("a", 1), ("b", 2), ("j", 4))
+    )
+    (tmp_path / "c.yaml").write_text(f"models:\n{models}")
+    words = ["judge", str(tmp_path / "p.csv"), "-o", str(tmp_path / "b.jsonl"), "--model-a", "a", "--model-b", "b",
+             "--judge", "j", "--config", str(tmp_path / "c.yaml"), "--max-tokens", "1000000", "--estimate"]  # fmt: skip
+    assert main(words) == 0
+    assert json.loads(capsys.readouterr().out)["estimate_usd"] == pytest.approx(1 + 2 + 2 * 4)
+    assert main([*words, "--price", "j=0,0"]) == 0
+    assert json.loads(capsys.readouterr().out)["estimate_usd"] == pytest.approx(3)
+
+
+def test_checking_a_configuration_makes_no_database(tmp_path, capsys, monkeypatch):
+    """--check leaves no file behind, and a store is beside its configuration wherever the command is run."""
+    (tmp_path / "c.yaml").write_text("store: {url: 'sqlite:///kept/here.db'}\n")
+    monkeypatch.chdir("/")
+    assert main(["serve", "--check", "--config", str(tmp_path / "c.yaml")]) == 1
+    assert str(tmp_path / "kept") in capsys.readouterr().err
+    (tmp_path / "kept").mkdir()
+    assert main(["serve", "--check", "--config", str(tmp_path / "c.yaml")]) == 0
+    assert not list((tmp_path / "kept").iterdir())
+
+
+def test_a_platform_that_is_not_there_is_named(monkeypatch):
+    """JAX on a platform that the machine lacks is one error that says which variable to change."""
+    jax = pytest.importorskip("jax", reason="jax is not installed")
+    from pointsman.backends.jax.mf_router import check_platform
+    from pointsman.core.errors import FitError
+
+    def refuse():
+        raise RuntimeError("Unable to initialize backend 'cuda'")
+
+    monkeypatch.setattr(jax, "devices", refuse)
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    with pytest.raises(FitError, match=r"JAX_PLATFORMS is 'cuda'.*unset it"):
+        check_platform()

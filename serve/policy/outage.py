@@ -1,0 +1,42 @@
+"""Says that something fails when it begins to, once a minute while it lasts, and when it is over."""
+
+import logging
+import time
+from collections.abc import Callable
+
+__all__ = ["Outage"]
+
+_REMIND_S = 60.0
+
+
+class Outage:
+    """What is tried again every second must not be logged every second: a full disk would be filled by its own log.
+
+    Args:
+        log: where it is said.
+        what: what fails, e.g. "spending could not be shared".
+        clock: seconds, never going back.
+    """
+
+    def __init__(self, log: logging.Logger, what: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._log, self._what, self._clock = log, what, clock
+        self._began: float | None = None
+        self._said = 0.0
+        self._n_failed = 0
+
+    def failed(self, error: Exception) -> None:
+        """Counts a failure, and says so where it is the first or a minute has passed."""
+        now = self._clock()
+        self._n_failed += 1
+        if self._began is None:
+            self._began, self._said = now, now
+            self._log.warning("%s, which is tried again: %s", self._what, error)
+        elif now - self._said >= _REMIND_S:
+            self._said = now
+            self._log.warning("%s for %.0f s (%d tries): %s", self._what, now - self._began, self._n_failed, error)
+
+    def over(self) -> None:
+        """Says that it works again, where it did not."""
+        if self._began is not None:
+            self._log.warning("%s for %.0f s; it works again", self._what, self._clock() - self._began)
+            self._began, self._n_failed = None, 0

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from pointsman.backends.language.labels import class_labels
 from pointsman.backends.language.tokens import PromptTokenizer, chunks_by_length, encoder_frame, pad
 from pointsman.backends.torch.classifier import PromptClassifier, new_classifier
 from pointsman.backends.torch.finetuning import Epoch, FineTuning, Progress, finetune
+from pointsman.backends.torch.finetuning_state import run_fingerprint
 from pointsman.backends.torch.positions import position_limit
 from pointsman.core.arrays import IntArray
 from pointsman.core.errors import FitError, MissingExtraError
@@ -100,6 +102,7 @@ def train_bert(
     *,
     base: str | os.PathLike[str] | None = None,
     validation: Sequence[int] | IntArray = (),
+    state: Path | None = None,
     progress: Progress | None = None,
 ) -> TrainedBert:
     """Fine-tunes a classifier of (strong wins, tie, weak wins).
@@ -107,8 +110,10 @@ def train_bert(
     Args:
         base: folder or Hub id of an encoder; `default_base()` if None.
         validation: rows kept out of training, which decide when to stop and which epoch to keep; may be empty.
+        state: file written after every epoch, and gone on from where it is there.
 
     Raises:
+        CheckpointError: the state is damaged, or of another run.
         FitError: the base cannot be used, no class but one occurs, or training fails.
     """
     base = default_base() if base is None else os.fspath(base)
@@ -123,6 +128,7 @@ def train_bert(
     _freeze(model, recipe.freeze_layers)
     if model.head is not None and recipe.probe_penalty is not None:
         _fit_head(model, batch, np.setdiff1d(np.arange(len(rows)), held), recipe.probe_penalty)
+    run = run_fingerprint(recipe, base, labels.tolist(), held.tolist(), rows=rows)
     history = finetune(
         model,
         batch.loss,
@@ -130,6 +136,7 @@ def train_bert(
         recipe.finetuning,
         validation=held,
         head=() if model.head is None else tuple(model.head.parameters()),
+        state=None if state is None else (state, run),
         progress=progress,
     )
     return TrainedBert(model, tokenize, pad_id, recipe, base, history)

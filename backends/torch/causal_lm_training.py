@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from pointsman.backends.language.scores import SCORE_TOKENS, TEMPLATE
 from pointsman.backends.language.tokens import PromptTokenizer, pad
 from pointsman.backends.torch.causal_lm import CausalLMSettings, answer_logits, framed_tokenizer, score_token_ids
 from pointsman.backends.torch.finetuning import Epoch, FineTuning, Progress, finetune
+from pointsman.backends.torch.finetuning_state import run_fingerprint
 from pointsman.core.aggregation import N_SCORES
 from pointsman.core.arrays import IntArray
 from pointsman.core.errors import FitError, MissingExtraError
@@ -100,6 +102,7 @@ def train_causal_lm(
     *,
     base: str | os.PathLike[str],
     validation: Sequence[int] | IntArray = (),
+    state: Path | None = None,
     progress: Progress | None = None,
 ) -> TrainedCausalLM:
     """Teaches a causal language model to follow the template with the score token of the prompt.
@@ -108,8 +111,10 @@ def train_causal_lm(
         scores: 1 (the weak model is of no use) to 5 (it suffices), shape (n_prompts,).
         base: folder or Hub id of any `AutoModelForCausalLM` with a fast tokenizer.
         validation: rows kept out of training, which decide when to stop and which epoch to keep; may be empty.
+        state: file written after every epoch, and gone on from where it is there.
 
     Raises:
+        CheckpointError: the state is damaged, or of another run.
         ValueError: a score is not 1 to 5, or the template or its length do not fit.
         FitError: the base cannot be used, or training fails.
     """
@@ -124,12 +129,15 @@ def train_causal_lm(
     rows = tokenize(prompts)
     tuned = model if recipe.lora is None else _with_lora(model, recipe.lora, score_token_ids(tokenize))
     loss = _Loss(rows, targets, settings.pad_id)
+    held = np.asarray(validation, dtype=np.int64)
+    run = run_fingerprint(recipe, base, scores.tolist(), held.tolist(), rows=rows)
     history = finetune(
         tuned,
         loss,
         [len(row) for row in rows],
         recipe.finetuning,
-        validation=np.asarray(validation, dtype=np.int64),
+        validation=held,
+        state=None if state is None else (state, run),
         progress=progress,
     )
     merged = tuned if recipe.lora is None else tuned.merge_and_unload()

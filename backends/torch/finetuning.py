@@ -1,7 +1,8 @@
 """One fine-tuning loop for every model here: warm-up, early stopping, mixed precision, several processes."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -15,6 +16,8 @@ try:
     from torch import nn
 except ImportError as error:
     raise MissingExtraError("torch (with accelerate)", "torch") from error
+
+from pointsman.backends.torch.finetuning_state import read_state, write_state
 
 __all__ = ["Epoch", "FineTuning", "Progress", "finetune", "is_main_process", "mixed_precision"]
 
@@ -92,6 +95,7 @@ def finetune(
     *,
     validation: IntArray,
     head: Sequence[nn.Parameter] = (),
+    state: tuple[Path, str] | None = None,
     progress: Progress | None = None,
 ) -> tuple[Epoch, ...]:
     """Trains `model` in place and leaves it, on the CPU, with the weights of its best epoch.
@@ -104,8 +108,12 @@ def finetune(
         lengths: tokens of each example: batches are made of similar ones, in random order.
         validation: rows that are kept out of training; may be empty.
         head: parameters trained at `head_lr`.
+        state: file that is written after every epoch and gone on from where it is there, and the fingerprint of the
+            run; with one process only.
 
     Raises:
+        CheckpointError: the state is damaged, or of another run.
+        ValueError: a state with several processes.
         FitError: there is nothing to train on, or the loss is no longer finite.
     """
     train = np.setdiff1d(np.arange(len(lengths)), validation)
@@ -124,7 +132,15 @@ def finetune(
     rng = np.random.default_rng(settings.seed)
     history: list[Epoch] = []
     best: tuple[float, dict[str, torch.Tensor]] | None = None
-    for number in range(1, settings.epochs + 1):
+    if state is not None and run.world > 1:
+        raise ValueError("a state file is for one process: start anew with several, or train with one")
+    if state is not None and state[0].exists():
+        history, best = run.restore(read_state(*state))
+        for _ in history:  # the order of the epochs to come follows that of those done
+            _shuffled_batches(train, lengths, settings.batch_size, rng)
+    for number in range(len(history) + 1, settings.epochs + 1):
+        if settings.patience is not None and _stalled(history, settings.patience):
+            break
         train_loss = run.epoch(
             _shuffled_batches(train, lengths, settings.batch_size, rng)[: n_steps * run.world], number
         )
@@ -135,8 +151,8 @@ def finetune(
             progress(f"epoch {number}/{settings.epochs}: loss {train_loss:.4f}{shown}")
         if held is not None and (best is None or held < best[0]):
             best = held, {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
-        if settings.patience is not None and _stalled(history, settings.patience):
-            break
+        if state is not None:
+            write_state(state[0], run.state(history, best), state[1])
     accelerator.unwrap_model(run.model, keep_fp32_wrapper=False).to("cpu")
     if best is not None:
         model.load_state_dict(best[1])
@@ -172,6 +188,26 @@ class _Run:
             self.optimizer.zero_grad()
             total, seen = total + float(value.detach()), seen + len(rows)
         return total / seen
+
+    def state(self, history: Sequence[Epoch], best: tuple[float, dict[str, torch.Tensor]] | None) -> dict[str, Any]:
+        """Everything that the next epoch depends on, as tensors and plain values."""
+        return {
+            "model": self.accelerator.unwrap_model(self.model).state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.last_epoch,
+            "random": torch.get_rng_state(),
+            "history": [asdict(epoch) for epoch in history],
+            "best": best,
+        }
+
+    def restore(self, state: dict[str, Any]) -> tuple[list[Epoch], tuple[float, dict[str, torch.Tensor]] | None]:
+        """Takes up a stored state; the epochs that it has done, and the best of them."""
+        self.accelerator.unwrap_model(self.model).load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.last_epoch = state["schedule"]
+        self.schedule._last_lr = [group["lr"] for group in self.optimizer.param_groups]
+        torch.set_rng_state(state["random"])
+        return [Epoch(**epoch) for epoch in state["history"]], state["best"]
 
     def mean_loss(self, rows: IntArray) -> float | None:
         """Mean loss of some examples in nats, nothing learned; None where there are none."""

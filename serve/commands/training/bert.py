@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     examples = read_examples(args)
     recipe = given(BertRecipe(), args, finetuning=given(FineTuning(), args))
     held = held_out_rows(examples.prompts, args.validation, seed=args.seed)
-    trained = train_bert(examples, recipe, base=args.base, validation=held, progress=say)
+    trained = train_bert(examples, recipe, base=args.base, validation=held, state=args.state, progress=say)
     if not is_main_process():
         return 0
     checkpoint = export_bert(

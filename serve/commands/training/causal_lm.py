@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         finetuning=given(default.finetuning, args),
     )
     held = held_out_rows(prompts, args.validation, seed=args.seed)
-    trained = train_causal_lm(prompts, scores, recipe, base=args.base, validation=held, progress=say)
+    trained = train_causal_lm(prompts, scores, recipe, base=args.base, validation=held, state=args.state, progress=say)
     if not is_main_process():
         return 0
     checkpoint = export_causal_lm(

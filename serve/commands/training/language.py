@@ -3,6 +3,7 @@
 import argparse
 import sys
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pointsman.core.errors import DataError
@@ -28,6 +29,7 @@ def add_language_arguments(parser: argparse.ArgumentParser, *, base: str) -> Non
     parser.add_argument("--base", help=base)
     parser.add_argument("--folds", nargs="+", metavar="FOLD", help="learn from these values of column fold alone")
     parser.add_argument("--max-examples", type=int, help="learn from so many rows, chosen at random")
+    parser.add_argument("--state", type=Path, help="file to go on from after a kill; written after every epoch")
     parser.add_argument("--validation", type=float, default=0.1, help="share of prompts that decide when to stop")
     parser.add_argument("--max-length", type=int, help="tokens read of a prompt (default: what the base can)")
     parser.add_argument("--truncation", choices=("head_tail", "head"), help="what is kept of a longer prompt")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pointsman.backends.data.sources import source_name
 from pointsman.backends.data.tables import Source, Table, column_names, read_table
 from pointsman.core.arrays import FloatArray, IntArray
 from pointsman.core.errors import DataError
@@ -102,7 +103,7 @@ def read_score_table(sources: Sequence[Source], models: Sequence[str] = ()) -> S
         DataError: a source is malformed, has neither form, lacks a model's column, or a score leaves [0, 1].
     """
     parts = [_read(source, models) for source in sources]
-    source = ", ".join(str(source) for source in sources)
+    source = ", ".join(source_name(source) for source in sources)
     prompts = tuple(dict.fromkeys(text for part in parts for text in part.prompt))
     names = tuple(dict.fromkeys(name for part in parts for name in part.model))
     if not prompts:
@@ -167,12 +168,12 @@ def _read(source: Source, models: Sequence[str]) -> _Rows:
         return _kept(table, table.texts("model"), columns, group)
     if not models or "prompt" not in names:
         raise DataError(
-            f"{source} has columns {', '.join(sorted(names))}; wanted {', '.join(_LONG)} and perhaps "
+            f"{source_name(source)} has columns {', '.join(sorted(names))}; wanted {', '.join(_LONG)} and perhaps "
             f"{', '.join(_EXTRAS.values())}, or prompt and a column of scores for each candidate"
         )
     if missing := [model for model in models if model not in names]:
         raise DataError(
-            f"{source} has no column {', '.join(map(repr, missing))}; it has {', '.join(sorted(names))}: "
+            f"{source_name(source)} has no column {', '.join(map(repr, missing))}; it has {', '.join(sorted(names))}: "
             "name its columns of scores as candidates, or rename them"
         )
     wanted = [{"score": model, **{name: f"{model}_{name}" for name in _EXTRAS}} for model in models]

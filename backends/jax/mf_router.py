@@ -1,7 +1,7 @@
 """From a trained matrix factorisation to its checkpoint."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 
 from pointsman.backends.export import calibrated, export_checkpoint
 from pointsman.backends.jax.mf_training import MFResult, train_mf
+from pointsman.backends.training.candidates import weigh_candidates
 from pointsman.backends.training.drift_sample import referenced
 from pointsman.backends.training.embeddings import PromptEmbeddings
 from pointsman.backends.training.examples import Examples, rating_baseline, split
@@ -95,6 +96,7 @@ def fit_mf(
     validation_fraction: float = 0.05,
     n_devices: int = 1,
     state_path: Path | None = None,
+    candidates: Sequence[str] = (),
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> Checkpoint:
     """Trains on examples and writes the calibrated checkpoint to `path`; see `train_mf`.
@@ -103,6 +105,7 @@ def fit_mf(
         embeddings: those of the examples, with their embedder.
         validation_fraction: share of the prompts held out to find the best epoch; 0 trains on all.
         n_devices: devices to split every batch over.
+        candidates: models to weigh, the reference first, where they are more than the pair.
 
     Raises:
         ValueError: there are fewer devices, or they do not divide the batch.
@@ -126,6 +129,9 @@ def fit_mf(
     checkpoint = referenced(checkpoint, embeddings.values, source=source, seed=recipe.seed, held=rows)
     expected = flax_win_rates(result, sample, checkpoint.row(pair.strong), checkpoint.row(pair.weak))
     export_checkpoint(checkpoint, path, sample=sample, expected=expected)
+    if len(candidates) > 2:
+        checkpoint = weigh_candidates(checkpoint, candidates, sample, source=source)
+        export_checkpoint(checkpoint, path, sample=sample, expected=None)
     return checkpoint
 
 

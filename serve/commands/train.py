@@ -9,6 +9,8 @@ TRAINERS = {
     "mf": "matrix factorisation, from battles between any number of models",
     "sw-ranking": "similarity-weighted ranking, from battles",
     "knn": "nearest neighbours, from outcome tables",
+    "linear": "one row of coefficients per model, from outcome tables of any number of models",
+    "blend": "neighbours and linear rows, weighed by cross-validation, from outcome tables of any number of models",
     "bert": "a fine-tuned encoder, from outcomes or battles of one pair of models",
     "verifier": "reads a cheap model's answer before a stronger model is asked, from a table of answers",
     "causal-lm": "a fine-tuned causal language model, from outcomes, battles or judged prompts",

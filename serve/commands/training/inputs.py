@@ -19,10 +19,13 @@ _MIN_BATTLES = 20
 
 __all__ = [
     "add_battle_arguments",
+    "add_candidates_argument",
     "add_common_arguments",
     "listed_prompts",
     "load_embeddings",
+    "name_list",
     "read_battle_sources",
+    "take_candidates",
     "tell",
     "tell_result",
 ]
@@ -47,6 +50,39 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list-prompts", metavar="FILE", help="write the prompts that need embeddings, and stop")
     parser.add_argument("--seed", type=int, default=0, help="of every random choice (default: 0)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+
+
+def add_candidates_argument(parser: argparse.ArgumentParser) -> None:
+    """The models to choose among, where they may be more than two."""
+    parser.add_argument(
+        "--candidates",
+        type=name_list,
+        default=[],
+        metavar="A,B,C",
+        help="the models to choose among, any number of them, the reference first",
+    )
+
+
+def take_candidates(args: argparse.Namespace) -> None:
+    """Takes the first of the candidates for the strong model and the last for the weak one, if candidates are given.
+
+    Raises:
+        ValueError: a pair is given as well, or there are fewer than two candidates.
+    """
+    if not args.candidates:
+        return
+    if args.strong or args.weak or len(args.candidates) < 2:
+        given = f"--candidates {','.join(args.candidates)}, --strong {args.strong}, --weak {args.weak}"
+        raise ValueError(f"{given}: wanted at least two candidates, or a strong and a weak model, and not both")
+    args.strong, args.weak = [args.candidates[0]], [args.candidates[-1]]
+
+
+def name_list(text: str) -> list[str]:
+    """Names separated by commas."""
+    names = [name.strip() for name in text.split(",")]
+    if not all(names) or len(set(names)) < len(names):
+        raise argparse.ArgumentTypeError(f"{text!r} is given, wanted different names separated by commas")
+    return names
 
 
 def add_battle_arguments(parser: argparse.ArgumentParser, *, min_chars: int) -> None:
@@ -111,8 +147,9 @@ def tell(reports: Sequence["BattleReport"], notes: Sequence[str]) -> None:
 def tell_result(args: argparse.Namespace, checkpoint: Checkpoint, facts: dict[str, Any]) -> int:
     """The checkpoint's path, or the figures as JSON."""
     if args.json:
-        pair = {"strong": checkpoint.pair.strong, "weak": checkpoint.pair.weak}
-        print(json.dumps({"output": args.output, "kind": checkpoint.kind, "pair": pair, **facts}))
+        pair: dict[str, Any] = {"strong": checkpoint.pair.strong, "weak": checkpoint.pair.weak}
+        many = {"candidates": list(checkpoint.candidates)} if len(checkpoint.candidates) > 2 else {}
+        print(json.dumps({"output": args.output, "kind": checkpoint.kind, "pair": pair, **many, **facts}))
     else:
         print(args.output)
     return 0

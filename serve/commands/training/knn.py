@@ -4,12 +4,14 @@ import argparse
 
 from pointsman.serve.commands.arguments import mapped
 from pointsman.serve.commands.training.inputs import (
+    add_candidates_argument,
     add_common_arguments,
     listed_prompts,
     load_embeddings,
     tell,
     tell_result,
 )
+from pointsman.serve.commands.training.scores import train_scores
 
 __all__ = ["add_arguments", "run"]
 
@@ -17,6 +19,7 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the trainer."""
     add_common_arguments(parser)
+    add_candidates_argument(parser)
     parser.add_argument("-k", type=int, default=100, help="neighbours that count (default: 100)")
     parser.add_argument("--temperature", type=float, default=0.1, help="of their weights (default: 0.1)")
     parser.add_argument("--margin", type=float, default=0.0, help="scores this close are a tie (default: 0)")
@@ -30,6 +33,8 @@ def run(args: argparse.Namespace) -> int:
     from pointsman.backends.training.knn import KNNRecipe, fit_knn, referenced_knn
     from pointsman.backends.training.provenance import calibration_sample, provenance
 
+    if args.candidates:
+        return train_scores(args, "knn")
     outcomes = merge_outcomes([read_outcomes(mapped(source, args), [*args.strong, *args.weak]) for source in args.data])
     tell(outcomes.reports, ())
     if listed_prompts(args, outcomes.prompts):

@@ -13,10 +13,12 @@ from pointsman.core.errors import MissingExtraError
 from pointsman.serve.commands.progress import progress_bar
 from pointsman.serve.commands.training.inputs import (
     add_battle_arguments,
+    add_candidates_argument,
     add_common_arguments,
     listed_prompts,
     load_embeddings,
     read_battle_sources,
+    take_candidates,
     tell,
     tell_result,
 )
@@ -35,6 +37,7 @@ class _OnEpoch(Protocol):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the trainer; settings that are not given are the recipe's."""
     add_common_arguments(parser)
+    add_candidates_argument(parser)
     add_battle_arguments(parser, min_chars=1)
     parser.add_argument(
         "--recipe",
@@ -67,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
     from pointsman.backends.training.examples import Examples
 
     check_platform()  # said before prompts are embedded
+    take_candidates(args)
     recipe = _recipe(args)
     everything = read_battle_sources(args)
     battle_set = everything.between_models() if recipe.ties == "half" else everything.decisive()
@@ -85,6 +89,7 @@ def run(args: argparse.Namespace) -> int:
             validation_fraction=args.validation,
             n_devices=args.devices,
             state_path=args.state,
+            candidates=args.candidates,
             on_epoch=on_epoch,
         )
     return tell_result(args, checkpoint, {"metrics": dict(checkpoint.metrics)})

@@ -1,0 +1,44 @@
+"""What `pointsman train knn`, `linear` and `blend` share: routers of any number of candidates from outcome tables."""
+
+import argparse
+import sys
+
+from pointsman.serve.commands.arguments import mapped
+from pointsman.serve.commands.training.inputs import (
+    add_candidates_argument,
+    add_common_arguments,
+    listed_prompts,
+    load_embeddings,
+    tell_result,
+)
+
+__all__ = ["add_score_arguments", "train_scores"]
+
+
+def add_score_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the trainers that take candidates alone."""
+    add_common_arguments(parser)
+    add_candidates_argument(parser)
+
+
+def train_scores(args: argparse.Namespace, kind: str) -> int:
+    """Reads outcome tables, embeds their prompts, trains, and says what choosing by prompt is worth."""
+    from pointsman.backends.data.score_tables import check_candidates, read_score_table
+    from pointsman.backends.training.score_router import train_score_router
+    from pointsman.backends.training.scores import ScoreRecipe
+    from pointsman.core.errors import DataError
+
+    candidates = args.candidates or [*args.strong, *args.weak]
+    if not candidates:
+        known = ", ".join(read_score_table([mapped(source, args) for source in args.data]).models[:40])
+        raise DataError(f"name the candidates, the reference first: --candidates A,B,C of {known}")
+    table = read_score_table([mapped(source, args) for source in args.data], candidates)
+    check_candidates(table, candidates)
+    for note in table.notes:
+        print(note, file=sys.stderr)
+    if listed_prompts(args, table.prompts):
+        return 0
+    embeddings = load_embeddings(args, table.prompts)
+    checkpoint, note = train_score_router(table, embeddings, candidates, ScoreRecipe(kind, seed=args.seed), args.output)
+    print(note, file=sys.stderr)
+    return tell_result(args, checkpoint, {"metrics": dict(checkpoint.metrics)})

@@ -64,14 +64,14 @@ class PacerCosts:
     n_weak: float = _PRIOR
     _others_usd: float = 0.0
 
-    def learn(self, usd: float, *, strong: bool) -> None:
-        """Takes in what an answer cost."""
+    def learn(self, usd: float, *, strong: float) -> None:
+        """Takes in what an answer cost: 1 for strong, 0 for weak; what lies between tells of neither."""
         self.other_usd += (self._others_usd - self.other_usd) / min(self.n_strong + self.n_weak, _MEMORY)
         self._others_usd = 0.0
-        if strong:
+        if strong >= 1.0:
             self.n_strong = min(self.n_strong + 1.0, _MEMORY)
             self.strong_usd += (usd - self.strong_usd) / self.n_strong
-        else:
+        elif strong <= 0.0:
             self.n_weak = min(self.n_weak + 1.0, _MEMORY)
             self.weak_usd += (usd - self.weak_usd) / self.n_weak
 

@@ -58,8 +58,8 @@ class ShareControl:
         """Threshold for the next prompt."""
         return recent.threshold(self.target + self.gain * self.owed)
 
-    def count(self, *, strong: bool) -> None:
-        """Takes into account where a prompt went."""
+    def count(self, *, strong: float) -> None:
+        """Takes into account where a prompt went: strong 1, weak 0, of more candidates how far the bill went."""
         self.owed = self._within(self.owed + self.target - strong)
 
     def _within(self, owed: float) -> float:

@@ -1,7 +1,7 @@
 """From a router's name or checkpoint directory to a ready router."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,18 +76,27 @@ def _check_promotion(folder: Path) -> None:
 
 
 def load_router(
-    checkpoint: Checkpoint, *, pair: ModelPair | None = None, embedder: Mapping[str, Any] | None = None
+    checkpoint: Checkpoint,
+    *,
+    pair: ModelPair | None = None,
+    candidates: Sequence[str] = (),
+    embedder: Mapping[str, Any] | None = None,
 ) -> Router:
     """The router of a checkpoint, with the embedder that the checkpoint names.
 
     Args:
-        pair: models, as the checkpoint names them, whose win rate to predict; the checkpoint's own pair if None.
+        pair: models, as the checkpoint names them, whose win rate to predict.
+        candidates: likewise, the reference first, to weigh; of two it is their win rate. The checkpoint's own pair or
+            candidates if neither is given.
         embedder: options for the embedder, e.g. {"base_url": ..., "api_key": ...}.
 
     Raises:
         CheckpointError, EmbedderMismatchError: the checkpoint is damaged or does not fit its embedder.
     """
-    return build_router(checkpoint, load_embedder(checkpoint, embedder), pair=pair)
+    embed = load_embedder(checkpoint, embedder)
+    if len(candidates) == 2:
+        return build_router(checkpoint, embed, pair=ModelPair(*candidates))
+    return build_router(checkpoint, embed, pair=pair, candidates=candidates or None)
 
 
 def load_embedder(checkpoint: Checkpoint, options: Mapping[str, Any] | None = None) -> Embedder | None:

@@ -69,7 +69,7 @@ def _pair(args: argparse.Namespace) -> "ModelPair | None":
     strong, weak = args.strong, args.weak
     if args.config and strong is None and weak is None:
         config = make_config(read_values(args.config), source=f"config file {args.config}")
-        strong, weak = config.strong, config.weak
+        strong, weak = config.strong, config.weak  # of candidates every pair is exported
     if (strong is None) != (weak is None):
         raise ConfigError("--strong and --weak go together, wanted both or neither")
     return None if strong is None or weak is None else ModelPair(strong, weak)

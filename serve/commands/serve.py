@@ -117,11 +117,13 @@ def server_url(listener: socket.socket) -> str:
 def _announce(config: "Config", listener: socket.socket, *, routers: list[str]) -> None:
     url = f"{server_url(listener)}/v1"
     lines = [f"Pointsman serves {url} with {', '.join(f'router-{name}' for name in routers)}"]
-    if config.strong is None:
+    if not config.routed:
         lines += [
             "No models are configured: two built-in stand-ins answer and say which one would have been asked.",
             "Name yours with --strong-model and --weak-model, their keys in the environment.",
         ]
+    elif config.candidates:
+        lines.append(f"candidates: {', '.join(config.candidates)}   reference: {config.candidates[0]}")
     else:
         lines.append(f"strong: {config.strong}   weak: {config.weak}")
     key = "-H 'Authorization: Bearer YOUR-ACCESS-KEY' " if config.server.asks_for_keys else ""

@@ -75,7 +75,7 @@ async def _read(
     from pointsman.serve.store.opening import open_store
     from pointsman.serve.store.queries import DecisionFilter
 
-    strong = config.strong if config is not None else None
+    strong = next(iter(config.routed), None) if config is not None else None
     listed = read_price_list(config).get(strong) if config is not None and strong is not None else None
     async with open_store(args.store, config=args.config) as store:
         groups: list[Any] = [_GROUPS[name] for name in args.by]

@@ -1,6 +1,6 @@
 """The models in the configuration: where they are asked, and with how much patience."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -10,6 +10,15 @@ from pointsman.serve.config.prices import LiteLLMPrice, PriceConfig
 __all__ = ["BreakerConfig", "ModelConfig", "RetryConfig", "TimeoutConfig"]
 
 _OURS = ("host", "connection", "content-length", "content-type", "transfer-encoding", "accept-encoding", "expect")
+
+
+_RESERVED = ("model", "messages", "input", "stream", "stream_options")
+
+
+def _check_parameters(parameters: dict[str, Any]) -> dict[str, Any]:
+    if reserved := [name for name in parameters if name in _RESERVED]:
+        raise ValueError(f"parameters {', '.join(reserved)} are the request's own, wanted others")
+    return parameters
 
 
 def _check_header_name(name: str) -> str:
@@ -91,6 +100,11 @@ class ModelConfig(Part):
             a model without a `base_url` is looked up there, if LiteLLM is installed; else its price is not known.
         include_usage: whether the usage of its streams is asked for where the client does not ask: auto (unless it
             refuses) or never.
+        parameters: put into every request for an answer, such as {reasoning_effort: high}; what a client sets itself
+            stays the client's. Names with different parameters make one upstream model several candidates.
+        override: whether `parameters` take the place of what a client sets.
+        context_tokens: longest prompt with its history and its answer; a routed request that is longer goes to another
+            candidate. Not checked if None.
     """
 
     model: Name | None = None
@@ -104,3 +118,6 @@ class ModelConfig(Part):
     breaker: BreakerConfig = BreakerConfig()
     price: PriceConfig | LiteLLMPrice | None = None
     include_usage: Literal["auto", "never"] = "auto"
+    parameters: Annotated[dict[Name, Any], AfterValidator(_check_parameters)] = Field(default_factory=dict)
+    override: bool = False
+    context_tokens: Annotated[int, Field(ge=1)] | None = None

@@ -1,7 +1,7 @@
 """The whole configuration."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -26,12 +26,15 @@ class Config(Part):
 
     Attributes:
         strong, weak: the two models between which prompts are routed; the built-in stand-ins if None.
+        candidates: any number of models between which prompts are routed, instead of strong and weak. The first is the
+            reference, whose quality the others are measured against; where prices are not known, the earlier is taken
+            to be the dearer.
         models: these and others, by the names that requests may give.
         routers: by name, the default one first.
         aliases: other names that `model` may give, for clients that know only those, and what they mean: auto, a
             router, or a model; a name may hold `*`, as in claude-haiku-*.
         fallback: who answers a routed request whose model fails: the strong model for the weak one (to_strong), each
-            for the other (both), or nobody (none).
+            for the other (both), or nobody (none). Of `candidates` it is the next best, unless nobody.
         server: the HTTP server.
         policy: what sets the threshold of requests that name none.
         sessions: how conversations stay with their model; each request is decided by itself if None.
@@ -44,6 +47,7 @@ class Config(Part):
 
     strong: Name | None = None
     weak: Name | None = None
+    candidates: Annotated[tuple[Name, ...], Field(strict=False)] = ()
     fallback: Literal["to_strong", "both", "none"] = "to_strong"
     models: dict[Name, ModelConfig] = Field(default_factory=dict)
     routers: dict[Name, RouterConfig] = Field(default_factory=lambda: {"mf": RouterConfig()})
@@ -59,7 +63,8 @@ class Config(Part):
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:
-        if problems := list(name_problems(self.strong, self.weak, self.models)):
+        problems = list(name_problems(self.strong, self.weak, [*self.candidates, *self.models]))
+        if problems := [*problems, *self._candidate_problems()]:
             raise ValueError("; ".join(problems))
         for alias in self.aliases:
             if alias in (AUTO, self.strong, self.weak, *self.models) or alias.startswith(ROUTER_PREFIX):
@@ -77,8 +82,29 @@ class Config(Part):
     def _check_shadow(self, judge: str) -> None:
         if self.store is None:
             raise ValueError("shadow needs a place for its comparisons, wanted a store, e.g. store: {}")
-        if judge not in self.models or judge in (self.strong, self.weak):
+        if judge not in self.models or judge in self.routed:
             raise ValueError(f"shadow.judge is {judge!r}, wanted a name under models that is neither strong nor weak")
+
+    def _candidate_problems(self) -> Iterator[str]:
+        names = self.candidates
+        if not names:
+            return
+        if self.strong is not None or self.weak is not None:
+            yield "candidates and strong or weak are given together, wanted one of both"
+        if len(names) < 2:
+            yield f"candidates are {', '.join(names)}, wanted at least two: the reference first"
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            yield f"candidates name {twice!r} twice, wanted different models"
+        for name, router in self.routers.items():
+            if unknown := [mapped for mapped in router.candidates if mapped not in names]:
+                yield f"routers.{name}.candidates maps {', '.join(unknown)}, wanted some of {', '.join(names)}"
+
+    @property
+    def routed(self) -> tuple[str, ...]:
+        """The models between which prompts are routed, the reference first; none for the stand-ins."""
+        if self.candidates:
+            return self.candidates
+        return (self.strong, self.weak) if self.strong is not None and self.weak is not None else ()
 
 
 def name_problems(strong: object, weak: object, models: Iterable[object]) -> Iterator[str]:

@@ -30,6 +30,7 @@ class RouterConfig(Part):
         max_loss: default threshold that `pointsman calibrate --max-loss` stored in the checkpoint for this loss.
         max_cost_usd: likewise of `--max-cost-usd`.
         pair: the checkpoint's models whose win rate to predict; the checkpoint's own pair if None.
+        candidates: what the checkpoint calls the configured candidates, by their configured names; the same if None.
         embedder: options for the checkpoint's embedder, e.g. base_url and api_key (env:NAME).
     """
 
@@ -40,6 +41,7 @@ class RouterConfig(Part):
     max_loss: Annotated[float, Field(ge=0.0)] | None = None
     max_cost_usd: Annotated[float, Field(gt=0.0)] | None = None
     pair: PairConfig | None = None
+    candidates: dict[Name, Name] = Field(default_factory=dict)
     embedder: dict[str, str | int | float | bool] = Field(default_factory=dict)
 
     @model_validator(mode="after")

@@ -11,6 +11,7 @@ from pointsman.core.prices import Price
 from pointsman.serve.config import Config, ModelConfig
 from pointsman.serve.config.digest import config_digest
 from pointsman.serve.config.secret import Secret
+from pointsman.serve.engine.expected_bills import ExpectedBills
 from pointsman.serve.engine.pipeline import build_pipeline
 from pointsman.serve.engine.state import ServerState
 from pointsman.serve.engine.steps.resolve_model import ResolveModel
@@ -37,9 +38,10 @@ class Engine:
 
     Attributes:
         routers: by name, the default one first.
-        upstreams: by model name, the strong one first, then the weak one.
+        upstreams: by model name, the candidates first.
         services: the same with their retries and circuit breakers.
-        pair: the strong and the weak model.
+        candidates: the models between which prompts are routed, the reference first.
+        pair: the strong and the weak model; of more candidates the reference and the cheapest.
         resolve: knows what a model field means.
         pipeline: the steps to a decision, in order.
         threads: where routers work that block the event loop.
@@ -73,15 +75,20 @@ class Engine:
         self.config = config
         self.digest = config_digest(config)
         self.state: ServerState = previous.state if previous is not None else ServerState(config)
-        self.pair = ModelPair(config.strong or STRONG_STAND_IN, config.weak or WEAK_STAND_IN)
-        self.upstreams = build_upstreams(config, self.pair, base_url=base_url, api_key=api_key)
-        self.routers: dict[str, ServedRouter] = {n: serve_router(n, r) for n, r in config.routers.items()}
+        self.candidates = config.routed or (STRONG_STAND_IN, WEAK_STAND_IN)
+        self.upstreams = build_upstreams(config, self.candidates, base_url=base_url, api_key=api_key)
+        self.routers: dict[str, ServedRouter] = {
+            name: serve_router(name, router, candidates=config.candidates) for name, router in config.routers.items()
+        }
         tracing = self.state.tracing
         traced = {name: tracing.upstream(name, up) if tracing else up for name, up in self.upstreams.items()}
         self.services = {name: _service(config, name, upstream, previous) for name, upstream in traced.items()}
         self._failover = Failover(self.services)
         self.price_list = read_price_list(config)
-        self.billing = Billing({name: listed.price for name, listed in self.price_list.items()}, self.pair)
+        known = {name: listed.price for name, listed in self.price_list.items()}
+        bills = ExpectedBills(self.candidates, self.routers, known, self.state.answer_tokens)
+        self.pair = ModelPair(self.candidates[0], bills.cheapest)
+        self.billing = Billing(known, self.pair, self.candidates)
         prices = (self._price(self.pair.strong), self._price(self.pair.weak))
         if config.shadow is not None:
             from pointsman.serve.feedback.shadow import check_shadow
@@ -100,13 +107,16 @@ class Engine:
         self.resolve = ResolveModel(self.routers, self.upstreams, config.aliases)
         self.pipeline = build_pipeline(
             config,
+            candidates=self.candidates,
             pair=self.pair,
             resolve=self.resolve,
             routers=self.routers,
+            services=self.services,
             upstreams=self.upstreams,
             policies=self.policies,
             prices=prices,
             price_list=self.billing.prices,
+            bills=bills,
             drift=self.state.drift,
             threads=self.threads,
             makers=self.state.makers,
@@ -192,6 +202,8 @@ class Engine:
         """The chosen model and who may answer in its place: nobody where the request names it, or is bound to it."""
         if context.is_bound:
             return [decision.model]
+        if decision.weighed:
+            return [decision.model] if self.config.fallback == "none" else list(decision.candidates)
         other = {self.pair.weak: self.pair.strong}
         if self.config.fallback == "both":
             other[self.pair.strong] = self.pair.weak

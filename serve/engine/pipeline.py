@@ -1,15 +1,18 @@
 """The routing pipeline: every step between a parsed request and its decision, in order, on this page."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pointsman.core.pair import ModelPair
 from pointsman.core.prices import Price
 from pointsman.serve.config import Config
+from pointsman.serve.engine.expected_bills import ExpectedBills
 from pointsman.serve.engine.steps.check_capabilities import CheckCapabilities
+from pointsman.serve.engine.steps.check_circuits import CheckCircuits
+from pointsman.serve.engine.steps.check_context import CheckContext
 from pointsman.serve.engine.steps.check_surface import CheckSurface
 from pointsman.serve.engine.steps.check_translation import CheckTranslation
-from pointsman.serve.engine.steps.choose_model import ChooseModel
+from pointsman.serve.engine.steps.choose_model import ChooseAmong, ChooseModel
 from pointsman.serve.engine.steps.count_decision import CountDecision
 from pointsman.serve.engine.steps.keep_conversation import KeepConversation, PairPrices
 from pointsman.serve.engine.steps.reserve_budget import ReserveBudget
@@ -22,6 +25,7 @@ from pointsman.serve.engine.steps.strong_on_drift import StrongOnDrift
 from pointsman.serve.policy.rules import Policies
 from pointsman.serve.policy.served_router import ServedRouter
 from pointsman.serve.request.makers import Makers
+from pointsman.serve.upstreams.attempts import Service
 from pointsman.serve.upstreams.base import Upstream
 
 if TYPE_CHECKING:
@@ -33,32 +37,46 @@ __all__ = ["build_pipeline"]
 def build_pipeline(
     config: Config,
     *,
+    candidates: Sequence[str],
     pair: ModelPair,
     resolve: ResolveModel,
     routers: Mapping[str, ServedRouter],
+    services: Mapping[str, Service],
     upstreams: Mapping[str, Upstream],
     policies: Policies,
     prices: PairPrices,
     price_list: Mapping[str, Price],
+    bills: ExpectedBills,
     drift: "DriftMonitor | None",
     threads: RouterThreads,
     makers: Makers,
 ) -> tuple[Step, ...]:
-    """The steps that a configuration asks for, in the order in which they run."""
+    """The steps that a configuration asks for, in the order in which they run.
+
+    Args:
+        candidates: the models between which prompts are routed, the reference first.
+        pair: of them the reference and the cheapest.
+        prices: of this pair.
+    """
     capabilities = {name: model.capabilities for name, model in config.models.items() if model.capabilities is not None}
+    windows = {name: model.context_tokens for name, model in config.models.items() if model.context_tokens is not None}
     sessions = policies.sessions(config.sessions)
+    margin = config.sessions.margin if config.sessions is not None else None
+    many = len(candidates) > 2
     steps: list[Step | None] = [
         resolve,
         ScorePrompt(routers, threads, timeout_s=config.server.routing_timeout_s),
-        SetThreshold(policies, pair),
+        SetThreshold(policies, pair, candidates),
         CheckSurface(upstreams),
         CheckTranslation(upstreams),
         CheckCapabilities(capabilities) if capabilities else None,
         ReturnToMaker(makers),
+        CheckContext(windows) if windows else None,
+        CheckCircuits(services) if many and config.fallback != "none" else None,
         KeepConversation(sessions, config.sessions, prices)
         if sessions is not None and config.sessions is not None
         else None,
-        ChooseModel(pair),
+        ChooseAmong(bills, margin=margin or 0.0) if many else ChooseModel(pair),
         StrongOnDrift(drift, pair) if drift is not None else None,
         ReserveBudget(policies, pair, price_list) if policies.hard else None,
         CountDecision(policies, sessions),

@@ -6,7 +6,9 @@ from zoneinfo import ZoneInfo
 
 from prometheus_client import CollectorRegistry
 
+from pointsman.core.expected_cost import AnswerTokens
 from pointsman.serve.config import Config, StoreConfig
+from pointsman.serve.engine.expected_bills import LearnAnswerTokens
 from pointsman.serve.engine.steps.count_decision import CountSpending
 from pointsman.serve.money.leases import Leases
 from pointsman.serve.money.ledger import Ledger
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Component", "ServerState"]
 
 _LOG = logging.getLogger(__name__)
+_ANSWER_TOKENS = 300.0  # expected until answers have been seen
 
 
 class Component(Protocol):
@@ -53,6 +56,7 @@ class ServerState:
         shadow: compares answers of the weak model with the strong one's.
         live: shows what happens now.
         leases: what is drawn of hard budgets.
+        answer_tokens: how long each model's answers are.
         policies: state of the policies.
         makers: which model made what later requests bring back.
         tracing: spans of what is served.
@@ -80,6 +84,9 @@ class ServerState:
             _LOG.warning("policy.budgets without a store: each process counts its own spending, from zero at its start")
         self.ledger = self._observe(self._add(Ledger(self.store, zone=ZoneInfo(config.policy.timezone))))
         self.leases = self._add(Leases(self.ledger, self.store, registry=self.registry))
+        guess = config.sessions.output_tokens if config.sessions is not None else _ANSWER_TOKENS
+        self.answer_tokens = AnswerTokens(guess=guess)
+        self._observe(LearnAnswerTokens(self.answer_tokens))
         self.policies = self._add(PolicyState(lambda: self.store))
         self._observe(CountSpending(self.policies))
         self.makers = self._observe(Makers())

@@ -119,8 +119,9 @@ class Shadow:
         if self._config is None or self._billing is None:
             return
         pair = self._billing.pair
-        share = self._config.share if record.model == pair.weak else self._config.strong_share
-        if record.model not in (pair.weak, pair.strong) or self._rng.random() >= share:
+        routed = self._billing.candidates or (pair.strong, pair.weak)
+        share = self._config.strong_share if record.model == pair.strong else self._config.share
+        if record.model not in routed or self._rng.random() >= share:
             return
         if (sample := take_sample(record)) is None:
             return

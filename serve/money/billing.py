@@ -23,11 +23,13 @@ class Billing:
 
     Attributes:
         prices: by model; those that are not known are left out.
-        pair: the two models between which prompts are routed.
+        pair: the two models between which prompts are routed; of more the reference and the cheapest.
+        candidates: all models between which prompts are routed, the reference first.
     """
 
     prices: Mapping[str, Price]
     pair: ModelPair
+    candidates: tuple[str, ...] = ()
     _warned: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def settle(self, record: Record) -> None:

@@ -39,7 +39,7 @@ def read_price_list(config: Config) -> dict[str, ListedPrice]:
         ConfigError: a price is to come from LiteLLM's table and is not there.
         MissingExtraError: or LiteLLM is not installed.
     """
-    names = dict.fromkeys([*filter(None, (config.strong, config.weak)), *config.models])
+    names = dict.fromkeys([*config.routed, *config.models])
     price_list: dict[str, ListedPrice] = {}
     table: _Table | None = None
     for name in names:

@@ -136,16 +136,17 @@ class Budget:
         left_usd = (self.pacer.usd - self.spent_usd()) * self._spending.own_part - self._under_way_usd
         return Ruling(self.pacer.threshold(now, left_usd, recent), self.name)
 
-    def begin(self, now: float, *, strong: bool) -> "Reservation":
+    def begin(self, now: float, *, strong: float) -> "Reservation":
         """Reserves what a request is expected to cost, until it ends."""
         self.pacer.count(now)
-        usd = self.pacer.costs.strong_usd if strong else self.pacer.costs.weak_usd
+        costs = self.pacer.costs
+        usd = costs.weak_usd + strong * (costs.strong_usd - costs.weak_usd)
         number = next(_NUMBERS)
         self._under_way[number] = _UnderWay(now, usd)
         self._under_way_usd += usd
         return Reservation(self, number)
 
-    def end(self, number: int, usd: float | None, *, strong: bool) -> None:
+    def end(self, number: int, usd: float | None, *, strong: float) -> None:
         """Settles a reservation; `usd` is None where the cost is not known, or where no model was asked."""
         self._drop(number)
         if usd is not None:
@@ -201,6 +202,6 @@ class Reservation:
     budget: Budget
     number: int
 
-    def end(self, usd: float | None, *, strong: bool) -> None:
+    def end(self, usd: float | None, *, strong: float) -> None:
         """The request has ended and cost `usd`; None where that is not known."""
         self.budget.end(self.number, usd, strong=strong)

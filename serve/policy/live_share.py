@@ -17,11 +17,11 @@ class LiveShare:
     __slots__ = ("_last", "n_requests")
 
     def __init__(self) -> None:
-        self._last: deque[bool] = deque(maxlen=_WINDOWS[-1])
+        self._last: deque[float] = deque(maxlen=_WINDOWS[-1])
         self.n_requests = 0
 
-    def count(self, *, strong: bool) -> None:
-        """One more request."""
+    def count(self, *, strong: float) -> None:
+        """One more request: strong 1, weak 0, of more candidates how far its bill went from the cheapest's."""
         self._last.append(strong)
         self.n_requests += 1
 

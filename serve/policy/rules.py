@@ -104,14 +104,20 @@ class Policies:
         """The hard budgets that a request is spent from."""
         return tuple([budget for budget in self._budgets(key) if budget.hard])
 
-    def learn(self, router: str, win_rate: float | None, ruled: Ruled, *, strong: bool) -> None:
-        """Counts where a request went."""
-        if win_rate is not None:
-            self._recent(self._routers[router]).add(win_rate)
+    def learn(self, router: str, point: float | None, ruled: Ruled, *, strong: float) -> None:
+        """Counts where a request went.
+
+        Args:
+            point: threshold up to which it would have gone to the strong model: its win rate, or of more candidates a
+                turning point.
+            strong: 1 for the strong model, 0 for the weak one, of more candidates how far the bill went.
+        """
+        if point is not None:
+            self._recent(self._routers[router]).add(point)
         for share in ruled.shares:
             share.count(strong=strong)
 
-    def begin(self, budgets: tuple[Budget, ...], *, strong: bool) -> tuple[Reservation, ...]:
+    def begin(self, budgets: tuple[Budget, ...], *, strong: float) -> tuple[Reservation, ...]:
         """Reserves what a request is expected to cost of its budgets."""
         now = self._clock()
         if budgets:

@@ -1,13 +1,13 @@
 """The routers of a deployment: loaded, named, and with a threshold for every way to ask for one."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pointsman.core.calibration import Calibration
+from pointsman.core.checkpoint import Checkpoint
 from pointsman.core.errors import ConfigError
-from pointsman.core.pair import ModelPair
 from pointsman.core.reference import Reference, read_reference
 from pointsman.core.router import Router
 from pointsman.serve.checkpoints.load import load_checkpoint, load_router
@@ -87,11 +87,14 @@ class ServedRouter:
         return found
 
 
-def serve_router(name: str, config: RouterConfig) -> ServedRouter:
+def serve_router(name: str, config: RouterConfig, *, candidates: Sequence[str] = ()) -> ServedRouter:
     """Loads a configured router.
 
+    Args:
+        candidates: the models to weigh, the reference first, by their configured names; a pair if there are none.
+
     Raises:
-        ConfigError: it has no checkpoint, or asks for a strong share without being calibrated.
+        ConfigError: it has no checkpoint, does not know a candidate, or asks for a share without being calibrated.
         CheckpointError, EmbedderMismatchError: its checkpoint is damaged or does not fit its embedder.
     """
     if config.checkpoint is not None and not Path(config.checkpoint).exists():
@@ -100,13 +103,14 @@ def serve_router(name: str, config: RouterConfig) -> ServedRouter:
             "a RouteLLM checkpoint is converted with `pointsman import-routellm`"
         )
     checkpoint = load_checkpoint(config.kind or name, config.checkpoint)
-    pair = ModelPair(config.pair.strong, config.pair.weak) if config.pair else None
-    router = load_router(checkpoint, pair=pair, embedder=_embedder_options(config.embedder))
-    calibration = _UNIFORM if checkpoint.kind == "random" else checkpoint.calibration
-    if pair is not None and pair != checkpoint.pair:
-        calibration = None
-    thresholds = checkpoint.thresholds if pair is None or pair == checkpoint.pair else {}
-    reference = read_reference(checkpoint) if pair is None or pair == checkpoint.pair else None
+    weighed = _weighed(name, config, checkpoint, candidates)
+    router = load_router(checkpoint, candidates=weighed, embedder=_embedder_options(config.embedder))
+    fits = weighed == checkpoint.candidates
+    calibration = checkpoint.calibration if fits else None
+    if checkpoint.kind == "random":
+        calibration = _UNIFORM if len(weighed) == 2 else None
+    thresholds = checkpoint.thresholds if fits else {}
+    reference = read_reference(checkpoint) if fits else None
     served = ServedRouter(
         name,
         router,
@@ -118,6 +122,29 @@ def serve_router(name: str, config: RouterConfig) -> ServedRouter:
         checkpoint=checkpoint.path.name if checkpoint.path is not None else None,
     )
     return replace(served, default_threshold=_default_threshold(served, config))
+
+
+def _weighed(name: str, config: RouterConfig, checkpoint: Checkpoint, candidates: Sequence[str]) -> tuple[str, ...]:
+    """The models that a router weighs, as its checkpoint calls them, the reference first."""
+    if len(candidates) < 3:
+        mapped = tuple(config.candidates.get(each, each) for each in candidates)
+        if config.pair is not None:
+            return config.pair.strong, config.pair.weak
+        known = mapped and set(mapped) <= set(checkpoint.models)
+        return mapped if known else (checkpoint.pair.strong, checkpoint.pair.weak)
+    if config.pair is not None:
+        raise ConfigError(
+            f"routers.{name}.pair is given with {len(candidates)} candidates, wanted candidates there, too"
+        )
+    mapped = tuple(config.candidates.get(each, each) for each in candidates)
+    unknown = [each for each in mapped if each not in checkpoint.models] if checkpoint.kind != "random" else []
+    if unknown:
+        known_models = ", ".join(checkpoint.models[:20]) + (", ..." if len(checkpoint.models) > 20 else "")
+        raise ConfigError(
+            f"router {name!r} does not know {', '.join(map(repr, unknown))}; its checkpoint knows {known_models}: "
+            f"train it on the candidates, or say what it calls them under routers.{name}.candidates"
+        )
+    return mapped
 
 
 def no_stored_threshold(router: ServedRouter, rule: str, wanted: float) -> str:

@@ -92,7 +92,7 @@ class PolicyState:
         if store is not None:
             await self._save(store)
 
-    def settle(self, reservations: tuple[Reservation, ...], usd: float | None, *, strong: bool) -> None:
+    def settle(self, reservations: tuple[Reservation, ...], usd: float | None, *, strong: float) -> None:
         """A request with these reservations has ended; `usd` is None where what it cost is not known."""
         for reservation in reservations:
             reservation.end(usd, strong=strong)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["ask_for_usage", "hide_usage", "replace_model"]
+__all__ = ["add_members", "ask_for_usage", "hide_usage", "replace_model"]
 
 _STRING = rb'"(?:[^"\\]++|\\.)*+"'
 _FLAT = rb"[\[{](?:[^\"\[\]{}]++|" + _STRING + rb")*+[\]}]"
@@ -43,6 +43,19 @@ def replace_model(body: bytes, model: str) -> bytes:
         assert old is not None, "the body's model is a string"
         return b"".join((body[: old.start(1)], value, body[old.end(1) :]))
     return _replace_every(body, _MODEL, _TEXT, value)
+
+
+def add_members(body: bytes, members: Mapping[str, Any]) -> bytes:
+    """`body` with further members at its end.
+
+    Args:
+        body: a valid JSON object that is not empty and has none of them.
+    """
+    end = body.rindex(b"}")
+    added = b"".join(
+        b"," + json.dumps(name).encode() + b":" + json.dumps(value).encode() for name, value in members.items()
+    )
+    return b"".join((body[:end], added, body[end:]))
 
 
 def ask_for_usage(body: bytes, document: Mapping[str, Any]) -> bytes | None:

@@ -118,7 +118,7 @@ class Reloader:
     async def _reload(self, application: Application, first: Config) -> bool:
         try:
             config = await asyncio.to_thread(self._source.read)
-            if config.strong is None and application.engine.config.strong is not None:
+            if not config.routed and application.engine.config.routed:
                 raise ConfigError("no models are named any more, and the stand-ins take over only at a restart")
             engine = await asyncio.to_thread(self._source.build, config, application.engine)
             await application.replace(engine)

@@ -1,14 +1,14 @@
 """From the configured models to their upstreams; the client libraries are imported where one is needed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pointsman.core.errors import ConfigError
-from pointsman.core.pair import ModelPair
 from pointsman.serve.config import Config, ModelConfig, TimeoutConfig
 from pointsman.serve.config.secret import Secret
 from pointsman.serve.upstreams.base import Upstream
 from pointsman.serve.upstreams.include_usage import AskingForUsage
 from pointsman.serve.upstreams.own_thoughts import OwnThoughts
+from pointsman.serve.upstreams.parameters import WithParameters
 from pointsman.serve.upstreams.providers import Target, resolve_target
 from pointsman.serve.upstreams.stand_in import StandIn
 
@@ -20,17 +20,18 @@ _LITELLM_PATHS = ("/chat/completions", "/embeddings")
 
 
 def build_upstreams(
-    config: Config, pair: ModelPair, *, base_url: str | None, api_key: Secret | None
+    config: Config, candidates: Sequence[str], *, base_url: str | None, api_key: Secret | None
 ) -> dict[str, Upstream]:
-    """The upstreams by model name, the strong one first, then the weak one; the stand-ins where none is configured.
+    """The upstreams by model name, the candidates first in their order; the stand-ins where none is configured.
 
     Args:
+        candidates: the models between which prompts are routed.
         base_url, api_key: for the models that name none themselves.
 
     Raises:
         ConfigError: listing every model that cannot be resolved.
     """
-    stand_ins = () if config.strong else (pair.strong, pair.weak)
+    stand_ins = () if config.routed else candidates
     built: dict[str, Upstream] = {name: StandIn(name) for name in stand_ins}
     targets = _targets(config, base_url, api_key)
     direct = [target for target in targets if target.protocol != "litellm"]
@@ -55,8 +56,15 @@ def build_upstreams(
                 litellm = LiteLLMUpstream(target, _timeouts(config, target))
                 native = _told_usage(litellm, target, config)
                 built[target.name] = _translated(native, target, _LITELLM_PATHS, speaks=litellm.speaks)
-    names = dict.fromkeys((pair.strong, pair.weak, *built))
-    return {name: OwnThoughts(name, built[name]) for name in names}
+    set_up = {name: _with_parameters(upstream, config.models.get(name)) for name, upstream in built.items()}
+    return {name: OwnThoughts(name, set_up[name]) for name in dict.fromkeys((*candidates, *set_up))}
+
+
+def _with_parameters(upstream: Upstream, model: ModelConfig | None) -> Upstream:
+    """An upstream whose requests get the model's configured parameters."""
+    if model is None or not model.parameters:
+        return upstream
+    return WithParameters(upstream, model.parameters, override=model.override)
 
 
 def _told_usage(upstream: Upstream, target: Target, config: Config) -> Upstream:
@@ -76,7 +84,7 @@ def _translated(
 
 def _targets(config: Config, base_url: str | None, api_key: Secret | None) -> list[Target]:
     targets, problems = [], []
-    for name in dict.fromkeys([*filter(None, (config.strong, config.weak)), *config.models]):
+    for name in dict.fromkeys([*config.routed, *config.models]):
         model = config.models.get(name, ModelConfig())
         try:
             targets.append(resolve_target(name, model, default_base_url=base_url, default_key=api_key))

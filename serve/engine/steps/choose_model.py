@@ -1,24 +1,28 @@
 """Chooses the model."""
 
+import random
+
+from pointsman.core.choice import Choice, choose, turning_point
 from pointsman.core.decision import Decision
 from pointsman.core.pair import ModelPair
+from pointsman.serve.engine.expected_bills import ExpectedBills
 from pointsman.serve.request.context import RequestContext
 
-__all__ = ["ChooseModel"]
+__all__ = ["ChooseAmong", "ChooseModel"]
 
 
 class ChooseModel:
-    """Strong iff win_rate >= threshold, or where there is no win rate; a sticky conversation keeps its model."""
+    """Of two: strong iff win_rate >= threshold, or without a win rate; a sticky conversation keeps its model."""
 
     def __init__(self, pair: ModelPair) -> None:
         self._pair = pair
 
     async def __call__(self, context: RequestContext) -> None:
-        field = context.parsed
-        if field is not None and field.model is not None:
-            context.decision = Decision(field.model, None, None, None, "pass-through", (field.model,))
+        if _passed_through(context):
             return
+        field = context.parsed
         win_rate, threshold = context.win_rate, context.threshold
+        context.point = win_rate
         strong = win_rate is None or threshold is None or win_rate >= threshold
         model = self._pair.strong if strong else self._pair.weak
         candidates = context.candidates or (self._pair.strong, self._pair.weak)
@@ -33,3 +37,62 @@ class ChooseModel:
             candidates=candidates,
             policy=context.policy,
         )
+
+
+class ChooseAmong:
+    """Of any number: by expected quality and expected bill, see `core.choice`.
+
+    A conversation changes its model only for a better one, and only if that is ahead by the margin; its own model's
+    bill has what was said so far at the cached price.
+    """
+
+    def __init__(self, bills: ExpectedBills, *, margin: float) -> None:
+        """Takes what bills are expected from, and the win rate by which a conversation's next model must be ahead."""
+        self._bills = bills
+        self._margin = margin
+
+    async def __call__(self, context: RequestContext) -> None:
+        if _passed_through(context):
+            return
+        field = self._bills.candidates(context)
+        reference = field[0]
+        able = [candidate for candidate in field if candidate.name in context.candidates]
+        threshold = 0.0 if context.threshold is None else min(context.threshold, 1.0)
+        worth = self._bills.point_usd(context)
+        choice = choose(able, reference, threshold=threshold, point_usd=worth)
+        if not context.dry_run:
+            level = 1.0 - random.random()
+            context.point = turning_point(field, reference, level=level, point_usd=worth)
+        if self._stays(context, choice):
+            choice = Choice(tuple(sorted(choice.ranking, key=lambda each: each.candidate.name != context.current)))
+            context.reason = "session"
+        context.decision = Decision(
+            model=choice.model,
+            win_rate=context.win_rate,
+            threshold=context.threshold,
+            router=context.parsed.router if context.parsed is not None else None,
+            reason=context.reason,
+            candidates=tuple([each.candidate.name for each in choice.ranking]),
+            policy=context.policy,
+            weighed=choice.ranking,
+            share=choice.share,
+        )
+
+    def _stays(self, context: RequestContext, choice: Choice) -> bool:
+        current = next((each for each in choice.ranking if each.candidate.name == context.current), None)
+        best = choice.ranking[0]
+        if current is None or current is best:
+            return False
+        if current.score is None or best.score is None:
+            return True
+        better = (best.candidate.win_rate or 0.0) < (current.candidate.win_rate or 0.0)
+        return not (better and best.score + self._margin < current.score)
+
+
+def _passed_through(context: RequestContext) -> bool:
+    """Decides a request that names a model itself."""
+    field = context.parsed
+    if field is None or field.model is None:
+        return False
+    context.decision = Decision(field.model, None, None, None, "pass-through", (field.model,))
+    return True

@@ -25,8 +25,8 @@ class CountDecision:
         counted = not context.dry_run and context.surface is not COUNT_TOKENS
         if not counted or decision is None or ruled is None or decision.router is None:
             return
-        strong = context.is_strong(decision.model)
-        self._policies.learn(decision.router, decision.win_rate, ruled, strong=strong)
+        strong = context.share_of(decision.model)
+        self._policies.learn(decision.router, context.point, ruled, strong=strong)
         context.reservations = self._policies.begin(ruled.budgets, strong=strong)
         if self._sessions is not None:
             self._sessions.keep(session_of(context), decision.model, time.time())
@@ -41,7 +41,7 @@ class CountSpending:
     def __call__(self, record: Record) -> None:
         context = record.context
         if context is not None:
-            strong = context.is_strong(record.model)
+            strong = context.share_of(record.model)
             self._policies.settle(context.reservations, record.cost_usd, strong=strong)
             for held in context.held:
                 held.release()

@@ -32,7 +32,9 @@ class KeepConversation:
         if context.sticky is not None or is_first_turn(context):
             return
         model = self._sessions.model(session_of(context), time.time())
-        if model in context.candidates and self._stays(context, strong=model == context.pair.strong):
+        if context.win_rates is not None:
+            context.current = model
+        elif model in context.candidates and self._stays(context, strong=model == context.pair.strong):
             context.sticky = model
 
     def _stays(self, context: RequestContext, *, strong: bool) -> bool:

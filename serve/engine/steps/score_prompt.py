@@ -64,6 +64,7 @@ class ScorePrompt:
             reading = await self._read(served.router, prompt)
             context.win_rate, context.reason = reading.win_rate, reading.reason
             context.embedding = reading.embedding
+            context.win_rates, context.bills = reading.win_rates, reading.bills
         except TimeoutError:
             context.reason = f"router failed: no win rate within {self._timeout_s:g} s"
         except Exception as error:  # noqa: BLE001  (a plug-in may raise anything; that must not fail the request)
@@ -76,6 +77,7 @@ class ScorePrompt:
                 reading = await self._threads.run(router.read, prompt)
         else:
             reading = router.read(prompt)
-        if not (math.isfinite(reading.win_rate) and 0.0 <= reading.win_rate <= 1.0):
-            raise PointsmanError(f"its win rate is {reading.win_rate}, wanted a number in [0, 1]")
+        for rate in (reading.win_rate, *(reading.win_rates or ())):
+            if not (math.isfinite(rate) and 0.0 <= rate <= 1.0):
+                raise PointsmanError(f"its win rate is {rate}, wanted a number in [0, 1]")
         return reading

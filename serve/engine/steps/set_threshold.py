@@ -1,5 +1,6 @@
 """Sets the threshold by the policies."""
 
+from collections.abc import Sequence
 from typing import NoReturn
 
 from pointsman.core.pair import ModelPair
@@ -11,14 +12,16 @@ __all__ = ["SetThreshold", "refuse_for_budget"]
 
 
 class SetThreshold:
-    """Asks the policies for the threshold. An exhausted hard limit leaves the weak model as the only candidate."""
+    """Asks the policies for the threshold. An exhausted hard limit leaves the cheapest model as the only candidate."""
 
-    def __init__(self, policies: Policies, pair: ModelPair) -> None:
+    def __init__(self, policies: Policies, pair: ModelPair, candidates: Sequence[str]) -> None:
+        """Takes the policies, the reference and the cheapest model, and all candidates in their order."""
         self._policies = policies
         self._pair = pair
+        self._candidates = tuple(candidates)
 
     async def __call__(self, context: RequestContext) -> None:
-        context.pair, context.candidates = self._pair, (self._pair.strong, self._pair.weak)
+        context.pair, context.candidates = self._pair, self._candidates
         field = context.parsed
         if field is None or field.router is None:
             self._check_hard_limit(context)

@@ -35,7 +35,19 @@ def decision_headers(decision: Decision, *, model: str | None = None) -> Headers
         headers.append((b"x-pointsman-threshold", b"%.6f" % decision.threshold))
     if decision.policy is not None:
         headers.append((b"x-pointsman-policy", header_text(decision.policy)))
+    if decision.weighed:
+        headers.append((b"x-pointsman-candidates", header_text(_candidates(decision))))
     return tuple(headers)
+
+
+def _candidates(decision: Decision) -> str:
+    """The candidates in their order, with win rates against them and expected dollars: "big 0.500 $0.0021, ..."."""
+    found = []
+    for each in decision.weighed:
+        rate = "" if each.candidate.win_rate is None else f" {each.candidate.win_rate:.3f}"
+        bill = "" if each.candidate.usd is None else f" ${each.candidate.usd:.3g}"
+        found.append(f"{each.candidate.name}{rate}{bill}")
+    return ", ".join(found)
 
 
 def record_headers(record: Record) -> Headers:

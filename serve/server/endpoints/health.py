@@ -19,15 +19,15 @@ class Health:
 
 
 class Ready:
-    """GET /ready: a routed request could be answered now; 503 while the circuit of every model of the pair is open."""
+    """GET /ready: a routed request could be answered now; 503 while the circuit of every candidate is open."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        pair = (self._engine.pair.strong, self._engine.pair.weak)
-        closed = [name for name in pair if not self._engine.services[name].breaker.is_open]
-        states = {name: "up" if name in closed else "circuit open" for name in pair}
+        candidates = self._engine.candidates
+        closed = [name for name in candidates if not self._engine.services[name].breaker.is_open]
+        states = {name: "up" if name in closed else "circuit open" for name in candidates}
         status = "ready" if closed else "not ready"
         body = orjson.dumps({"status": status, "models": states, "config": self._engine.digest})
         await send_body(send, 200 if closed else 503, body, (JSON,))

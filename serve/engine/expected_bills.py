@@ -1,0 +1,105 @@
+"""What a request is expected to cost at each candidate, before one is asked."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from pointsman.core.choice import Candidate
+from pointsman.core.expected_cost import AnswerTokens, LabelledBill, expected_usd
+from pointsman.core.hull import point_usd
+from pointsman.core.prices import Price
+from pointsman.core.router import CandidateMeans, Router
+from pointsman.serve.policy.served_router import ServedRouter
+from pointsman.serve.request.context import RequestContext
+from pointsman.serve.request.conversations import next_turn
+from pointsman.serve.request.record import Record
+
+__all__ = ["ExpectedBills", "LearnAnswerTokens"]
+
+_TYPICAL_TOKENS = 300.0  # of a prompt, where the labels do not say
+
+
+class ExpectedBills:
+    """Expected bills of the candidates, and what a whole point of quality is worth at threshold 1.
+
+    Attributes:
+        cheapest: the candidate of the lowest bill on a typical prompt, the reference apart; the last one where a price
+            is not known.
+    """
+
+    def __init__(
+        self,
+        candidates: Sequence[str],
+        routers: Mapping[str, ServedRouter],
+        prices: Mapping[str, Price],
+        answers: AnswerTokens,
+    ) -> None:
+        """Takes the candidates, the reference first; prices of those whose price is known; and how long answers are."""
+        self._names, self._prices, self._answers = tuple(candidates), prices, answers
+        typical = {name: self._typical_usd(served.router) for name, served in routers.items()}
+        self._worth = {name: _worth(usd, routers[name].router) for name, usd in typical.items()}
+        self.cheapest = self._cheapest(next(iter(typical.values()), []))
+
+    def candidates(self, context: RequestContext) -> list[Candidate]:
+        """Every candidate with its win rate and its expected bill, the reference first, able or not."""
+        rates: Sequence[float | None] = context.win_rates or [None] * len(self._names)
+        labelled: Sequence[LabelledBill | None] = context.bills or [None] * len(self._names)
+        turn = next_turn(context, output_tokens=0.0)
+        prefix, total = turn.prefix_tokens, turn.prefix_tokens + turn.new_tokens
+        if not total:
+            total = len(context.request.prompt) / 4.0
+        return [
+            Candidate(
+                name,
+                rates[i],
+                expected_usd(
+                    self._prices.get(name),
+                    input_tokens=total,
+                    cached_tokens=prefix if name == context.current else 0.0,
+                    output_tokens=self._answers.mean(name),
+                    labelled=labelled[i],
+                ),
+            )
+            for i, name in enumerate(self._names)
+        ]
+
+    def point_usd(self, context: RequestContext) -> float | None:
+        """See `core.choice`; None where the router does not know the candidates' mean scores, or a price is missing."""
+        router = context.parsed.router if context.parsed is not None else None
+        return self._worth.get(router) if router is not None else None
+
+    def _typical_usd(self, router: Router) -> list[float | None]:
+        """Expected bill of each candidate on a prompt like the labelled ones."""
+        means = router.means or (CandidateMeans(0.0),) * len(self._names)
+        return [
+            expected_usd(
+                self._prices.get(name),
+                input_tokens=_TYPICAL_TOKENS if mean.input_tokens is None else mean.input_tokens,
+                output_tokens=self._answers.mean(name),
+                labelled=LabelledBill(mean.usd, mean.output_tokens),
+            )
+            for name, mean in zip(self._names, means, strict=True)
+        ]
+
+    def _cheapest(self, usd: Sequence[float | None]) -> str:
+        known = [(bill, name) for bill, name in zip(usd, self._names, strict=False) if bill is not None]
+        others = [each for each in known if each[1] != self._names[0]]
+        return min(others)[1] if len(known) == len(self._names) else self._names[-1]
+
+
+def _worth(usd: Sequence[float | None], router: Router) -> float | None:
+    known = [bill for bill in usd if bill is not None]
+    if router.means is None or len(known) < len(usd):
+        return None
+    return point_usd(np.array(known), np.array([mean.score for mean in router.means]))
+
+
+class LearnAnswerTokens:
+    """Observer of finished requests: how long each model's answers are."""
+
+    def __init__(self, answers: AnswerTokens) -> None:
+        self._answers = answers
+
+    def __call__(self, record: Record) -> None:
+        for charge in record.charges:
+            self._answers.learn(charge.model, charge.usage.output_tokens)

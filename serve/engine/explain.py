@@ -75,6 +75,8 @@ class Explainer:
             found["novelty"] = _novelty(served.reference, embedding)
             if isinstance(served.router, KNNRouter) and embedding is not None:
                 found["neighbours"] = _neighbours(served.router, embedding)
+        if decision.weighed:
+            found["candidates"], found["margin"] = _weighed(decision), decision.margin
         if decision.router is not None:
             found["cost"] = self._cost(decision, prompt, input_tokens, output_tokens)
             if self._drift is not None:
@@ -87,7 +89,7 @@ class Explainer:
         n_input = count_tokens(prompt) if input_tokens is None else input_tokens
         n_output = _OUTPUT_TOKENS if output_tokens is None else output_tokens
         strong, weak = (self._side(model, n_input, n_output) for model in (self._pair.strong, self._pair.weak))
-        chosen = strong if decision.model == self._pair.strong else weak
+        chosen = self._side(decision.model, n_input, n_output)
         known = strong["usd"] is not None and chosen["usd"] is not None
         return {
             "strong": strong,
@@ -106,6 +108,20 @@ class Explainer:
         return {"model": model, "usd": listed.price.cost_usd(n_input, n_output), "price": price}
 
 
+def _weighed(decision: Decision) -> list[dict[str, Any]]:
+    """Every candidate in the order of the choice: quality against the reference's (1 - 2 W), bill and score."""
+    return [
+        {
+            "model": each.candidate.name,
+            "quality": None if each.candidate.win_rate is None else 1.0 - 2.0 * each.candidate.win_rate,
+            "usd": each.candidate.usd,
+            "relative_bill": each.relative_bill,
+            "score": each.score,
+        }
+        for each in decision.weighed
+    ]
+
+
 def explanation_lines(explanation: Mapping[str, Any]) -> list[str]:
     """An explanation as lines for a terminal."""
     lines = [explanation["summary"]]
@@ -119,6 +135,10 @@ def explanation_lines(explanation: Mapping[str, Any]) -> list[str]:
         lines += [f"  {near['cosine']:.2f}  {_one_line(near['example'])}" for near in named]
     for near in explanation.get("neighbours", ()):
         lines.append(f"  neighbour at {near['cosine']:.2f}: strong's share of the win was {near['strong_share']:.2f}")
+    for each in explanation.get("candidates", ()):
+        bill = "" if each["usd"] is None else f", expected bill ${each['usd']:.3g}"
+        quality = "" if each["quality"] is None else f"expected quality {each['quality']:+.4f} against the reference"
+        lines.append(f"  {each['model']}: {quality}{bill}")
     if (cost := explanation.get("cost")) is not None:
         lines += _cost_lines(cost)
     if (drift := explanation.get("drift")) is not None and drift["alarm"] is not None:

@@ -42,8 +42,8 @@ class ChooseModel:
 class ChooseAmong:
     """Of any number: by expected quality and expected bill, see `core.choice`.
 
-    A conversation changes its model only for a better one, and only if that is ahead by the margin; its own model's
-    bill has what was said so far at the cached price.
+    A conversation changes its model only for a dearer one, and only if that is ahead by the margin; its own model's bill
+    has what was said so far at the cached price.
     """
 
     def __init__(self, bills: ExpectedBills, *, margin: float) -> None:
@@ -85,8 +85,8 @@ class ChooseAmong:
             return False
         if current.score is None or best.score is None:
             return True
-        better = (best.candidate.win_rate or 0.0) < (current.candidate.win_rate or 0.0)
-        return not (better and best.score + self._margin < current.score)
+        upwards = best.relative_bill > current.relative_bill
+        return not (upwards and best.score + self._margin < current.score)
 
 
 def _passed_through(context: RequestContext) -> bool:

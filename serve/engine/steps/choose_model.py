@@ -42,8 +42,8 @@ class ChooseModel:
 class ChooseAmong:
     """Of any number: by expected quality and expected bill, see `core.choice`.
 
-    A conversation changes its model only for a dearer one, and only if that is ahead by the margin; its own model's bill
-    has what was said so far at the cached price.
+    A conversation changes its model only for a dearer one, and only if that is ahead by the margin; the bill of its own
+    model has what was said so far at the cached price.
     """
 
     def __init__(self, bills: ExpectedBills, *, margin: float) -> None:

@@ -63,9 +63,12 @@ class ChooseAmong:
         if not context.dry_run:
             level = 1.0 - random.random()
             context.point = turning_point(field, reference, level=level, point_usd=worth)
-        if self._stays(context, choice):
-            choice = Choice(tuple(sorted(choice.ranking, key=lambda each: each.candidate.name != context.current)))
-            context.reason = "session"
+        kept = context.current if self._stays(context, choice) else None
+        if context.sticky in context.candidates:
+            kept = context.sticky
+        if kept is not None and kept != choice.model:
+            choice = Choice(tuple(sorted(choice.ranking, key=lambda each: each.candidate.name != kept)))
+            context.reason = context.sticky_reason
         context.decision = Decision(
             model=choice.model,
             win_rate=context.win_rate,

@@ -61,7 +61,7 @@ async def _win_rates(engine: Engine, model: str, prompts: list[str]) -> FloatArr
     """NaN for prompts that the pipeline is to score by itself: where the router fails on the batch they are in."""
     field = parse_model_field(model, routers=engine.routers, models=engine.upstreams)
     found = np.full(len(prompts), np.nan)
-    if field.router is None:
+    if field.router is None or len(engine.candidates) > 2:  # of several the pipeline needs more than a number
         return found
     router = engine.routers[field.router].router
     for i in range(0, len(prompts), _AT_ONCE):

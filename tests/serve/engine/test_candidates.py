@@ -6,7 +6,7 @@ import pytest
 from pointsman.core.errors import ConfigError
 from pointsman.serve import Controller
 from pointsman.serve.config.load import make_config
-from pointsman.serve.http.errors import RequestError
+from pointsman.serve.http.errors import RequestError, UpstreamFailure
 from pointsman.serve.server.app import create_app
 
 from support.candidates import CANDIDATES, PROMPTS, config_of_three, train_three
@@ -97,14 +97,14 @@ def test_a_failure_falls_back_in_the_order_of_the_choice(checkpoint, upstream):
     """The next best answers for one that fails; one whose circuit is open is not weighed; `none` means nobody."""
     failing = {"middle": {"model": "status-503", "breaker": {"failures": 2, "open_s": 60}}}
     with Controller(config=config_of_three(checkpoint, upstream.url, models=failing)) as controller:
-        for _ in range(2):
-            controller.completion(messages=_turn(ASKED["poem"]))
+        for i in range(2):
+            controller.completion(messages=_turn(f"{ASKED['poem']} ({i})"))
             assert upstream.last.document["model"] == "big"
         decision = controller.route(ASKED["poem"])
         assert decision.reason == "circuit open: middle" and "middle" not in decision.candidates
-    with Controller(config=config_of_three(checkpoint, upstream.url, models=failing, fallback="none")) as controller:
-        answer = controller.engine
-        assert answer._candidates(controller.route(ASKED["poem"])) == ["middle"]
+    alone = config_of_three(checkpoint, upstream.url, models=failing, fallback="none")
+    with Controller(config=alone) as controller, pytest.raises(UpstreamFailure):
+        controller.completion(messages=_turn(ASKED["poem"]))
 
 
 def test_a_spent_hard_budget_leaves_the_cheapest(checkpoint, upstream):

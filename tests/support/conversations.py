@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 __all__ = [
     "as_events",
     "broken",
+    "broken_events",
     "chat_requests",
     "check",
     "completions",
@@ -62,6 +63,13 @@ def broken(draw: st.DrawFn, document: dict[str, Any]) -> dict[str, Any]:
     """A document with one value, at any depth, replaced by one of another type."""
     key = draw(st.sampled_from(sorted(document)))
     return {**document, key: draw(_replaced(document[key]))}
+
+
+@st.composite
+def broken_events(draw: st.DrawFn, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Events of which one has a value of another type, or is missing."""
+    i = draw(st.integers(0, len(events) - 1))
+    return [*events[:i], *draw(st.sampled_from([[], [draw(broken(events[i]))]])), *events[i + 1 :]]
 
 
 @st.composite

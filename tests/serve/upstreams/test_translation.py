@@ -125,6 +125,28 @@ def test_responses_are_answered_by_claude(server, claude):
     assert claude.received[0].document["system"] == [{"type": "text", "text": "Be brief."}]
 
 
+def test_streaming_helpers_see_what_they_see_of_the_service_itself(server, chat, claude):
+    """Each SDK's helper tells the same events and the same end of a translated stream as of one of its own service."""
+    told = []
+    with LocalServer(claude.app()) as anthropics:
+        for url, model in ((anthropics.url, "claude"), (server.url, "gpt")):
+            with (
+                anthropic.Anthropic(base_url=url, api_key="x", max_retries=0) as client,
+                client.messages.stream(model=model, max_tokens=9, messages=HELLO) as stream,
+            ):
+                kinds = [event.type for event in stream if event.type != "ping"]
+                told.append((list(dict.fromkeys(kinds)), stream.get_final_message().stop_reason))
+    with LocalServer(chat.app()) as openais:
+        for url, model in ((openais.url, "gpt-5"), (server.url, "claude")):
+            with (
+                openai.OpenAI(base_url=f"{url}/v1", api_key="x", max_retries=0) as client,
+                client.chat.completions.stream(model=model, messages=HELLO) as stream,
+            ):
+                kinds = [event.type for event in stream]
+                told.append((list(dict.fromkeys(kinds)), stream.get_final_completion().choices[0].finish_reason))
+    assert (told[1], told[3]) == (told[0], told[2])
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_translated_answer_costs_what_its_service_says(server, http, stream):
     """Cached tokens at their price, whole and streamed, whatever the client is shown."""

@@ -10,7 +10,7 @@ from pointsman.serve.protocols.translation.chat_over_messages.answer import (
     tool_call,
 )
 from pointsman.serve.protocols.translation.chat_over_messages.tools import custom_names, original_names
-from pointsman.serve.protocols.translation.open_blocks import OpenBlock
+from pointsman.serve.protocols.translation.open_blocks import OpenBlock, block_index
 from pointsman.serve.protocols.translation.read import Document
 from pointsman.serve.protocols.usage import Usage
 
@@ -30,7 +30,7 @@ class CompletionChunks:
         self._created = created
         self._names, self._customs = original_names(asked), custom_names(asked)
         self._head: dict[str, Any] = {}
-        self._open: dict[object, OpenBlock] = {}  # blocks by their index
+        self._open: dict[int | None, OpenBlock] = {}  # blocks by their index
         self._n_calls = self._n_thoughts = 0
         self._stop: object = None
         self._told: object = None
@@ -43,11 +43,11 @@ class CompletionChunks:
             message = event.get("message")
             yield from self._start(message if isinstance(message, dict) else {})
         if kind == "content_block_start":
-            yield from self._begin(event.get("index"), event.get("content_block"))
+            yield from self._begin(block_index(event), event.get("content_block"))
         elif kind == "content_block_delta":
-            yield from self._continue(event.get("index"), event.get("delta"))
+            yield from self._continue(block_index(event), event.get("delta"))
         elif kind == "content_block_stop":
-            yield from self._close(event.get("index"))
+            yield from self._close(block_index(event))
         elif kind == "message_delta":
             delta = event.get("delta")
             if isinstance(delta, dict):
@@ -74,7 +74,7 @@ class CompletionChunks:
         self._head = completion_head(message, self._asked, "chat.completion.chunk", self._created)
         yield self._chunk({"role": "assistant", "content": "", "refusal": None})
 
-    def _begin(self, index: object, block: object) -> Iterator[dict[str, Any]]:
+    def _begin(self, index: int | None, block: object) -> Iterator[dict[str, Any]]:
         if not isinstance(block, dict):
             return
         opened = self._open[index] = OpenBlock(block)
@@ -87,7 +87,7 @@ class CompletionChunks:
                 call["function"]["arguments"] = ""
                 yield self._call(opened, call)
 
-    def _continue(self, index: object, delta: object) -> Iterator[dict[str, Any]]:
+    def _continue(self, index: int | None, delta: object) -> Iterator[dict[str, Any]]:
         opened = self._open.get(index)
         if not isinstance(delta, dict) or opened is None:
             return
@@ -101,7 +101,7 @@ class CompletionChunks:
         elif kind == "input" and not self._is_custom(opened):
             yield self._call(opened, {"function": {"arguments": text}})
 
-    def _close(self, index: object) -> Iterator[dict[str, Any]]:
+    def _close(self, index: int | None) -> Iterator[dict[str, Any]]:
         opened = self._open.pop(index, None)
         if opened is None:
             return

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pointsman.serve.protocols.translation.custom_tools import custom_input
-from pointsman.serve.protocols.translation.open_blocks import OpenBlock
+from pointsman.serve.protocols.translation.open_blocks import OpenBlock, block_index
 from pointsman.serve.protocols.translation.read import Document
 from pointsman.serve.protocols.translation.responses_over_messages.answer import (
     ending,
@@ -34,7 +34,7 @@ class ResponseEvents:
         self._named = named_tools_of(asked)
         self._response: dict[str, Any] = {}
         self._output: list[dict[str, Any]] = []
-        self._open: dict[object, tuple[OpenBlock, dict[str, Any]]] = {}  # blocks and their items by index
+        self._open: dict[int | None, tuple[OpenBlock, dict[str, Any]]] = {}  # blocks and their items by index
         self._n_events = 0
         self._stop: object = None
         self._told: object = None
@@ -46,11 +46,11 @@ class ResponseEvents:
             message = event.get("message")
             yield from self._start(message if isinstance(message, dict) else {})
         if kind == "content_block_start":
-            yield from self._begin(event.get("index"), event.get("content_block"))
+            yield from self._begin(block_index(event), event.get("content_block"))
         elif kind == "content_block_delta":
-            yield from self._continue(event.get("index"), event.get("delta"))
+            yield from self._continue(block_index(event), event.get("delta"))
         elif kind == "content_block_stop":
-            yield from self._close(event.get("index"))
+            yield from self._close(block_index(event))
         elif kind == "message_delta":
             delta = event.get("delta")
             self._stop = (delta.get("stop_reason") if isinstance(delta, dict) else None) or self._stop
@@ -75,7 +75,7 @@ class ResponseEvents:
         yield self._event("response.created", response=self._response)
         yield self._event("response.in_progress", response=self._response)
 
-    def _begin(self, index: object, block: object) -> Iterator[dict[str, Any]]:
+    def _begin(self, index: int | None, block: object) -> Iterator[dict[str, Any]]:
         if not isinstance(block, dict):
             return
         item = output_item({**block, "text": "", "thinking": "", "input": {}}, self._named, status="in_progress")
@@ -92,7 +92,7 @@ class ResponseEvents:
             if block.get("text"):
                 yield from self._continue(index, {"type": "text_delta", "text": block["text"]})
 
-    def _continue(self, index: object, delta: object) -> Iterator[dict[str, Any]]:
+    def _continue(self, index: int | None, delta: object) -> Iterator[dict[str, Any]]:
         opened, item = self._open.get(index, (None, None))
         if not isinstance(delta, dict) or opened is None or item is None:
             return
@@ -106,7 +106,7 @@ class ResponseEvents:
         places: dict[str, Any] = {"text": {"content_index": 0, "logprobs": []}, "thinking": {"summary_index": 0}}
         yield self._at(opened, item, f"response.{_PIECES[kind]}.delta", delta=text, **places.get(kind, {}))
 
-    def _close(self, index: object) -> Iterator[dict[str, Any]]:
+    def _close(self, index: int | None) -> Iterator[dict[str, Any]]:
         opened, item = self._open.pop(index, (None, None))
         if opened is None or item is None:
             return

@@ -1,6 +1,7 @@
 """A client of OpenAI's chat API before a service of Anthropic's Messages API."""
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from pointsman.serve.protocols.translation.messages_over_chat.service import Cha
 from pointsman.serve.protocols.translation.read import Untranslatable
 from pointsman.serve.protocols.usage import read_usage
 
-from support.conversations import as_events, broken, chat_requests, check, message_answers, texts_in
+from support.conversations import as_events, broken, broken_events, chat_requests, check, message_answers, texts_in
 
 NEW, OLD = "claude-opus-4-8", "claude-sonnet-4"
 HELLO = [{"role": "user", "content": "Hello"}]
@@ -94,6 +95,17 @@ def test_every_answer_is_one_of_openais(answer):
     assert set(choice) == {"index", "message", "logprobs", "finish_reason"}
     assert (made["usage"]["prompt_tokens"], made["usage"]["total_tokens"]) == (11, 16)
     assert made["usage"]["prompt_tokens_details"] == {"cached_tokens": 6, "cache_write_tokens": 2}
+
+
+@settings(max_examples=80)
+@given(message_answers().flatmap(broken), message_answers().flatmap(as_events).flatmap(broken_events))
+def test_malformed_answers_are_never_a_crash(answer, events):
+    """Whatever a service answers, whole or in events, it is an answer of this API or the service's failure."""
+    with suppress(UpstreamFailure):
+        completion(answer, _request(), created=1)
+    stream = CompletionChunks(_request(), created=1)
+    made = [made for event in events for made in stream.feed(event)]
+    assert [*made, *stream.end(None)][-1]["choices"] == []
 
 
 @settings(max_examples=80)

@@ -1,6 +1,7 @@
 """A client of Anthropic's Messages API before a service of OpenAI's chat API."""
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import anthropic.types as at
@@ -373,6 +374,20 @@ def test_malformed_requests_are_refused_as_such(document):
         chat_request(document, OPENAI)
     except RequestError as error:
         assert 400 <= error.status < 500
+
+
+@settings(max_examples=80)
+@given(completions().flatmap(broken))
+def test_malformed_answers_are_never_a_crash(completion):
+    """Whatever a service answers, it is a message or the service's failure, whole and as a chunk of a stream."""
+    with suppress(UpstreamFailure):
+        message(completion, _request(tools=TOOLS))
+    stream = MessageEvents(_request(tools=TOOLS), n_input_tokens=1)
+    choices = completion.get("choices")
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, dict) and "message" in choice:
+            choice["delta"] = choice.pop("message")
+    assert [*stream.feed(completion), *stream.end(None)][-1] == {"type": "message_stop"}
 
 
 @pytest.mark.parametrize(

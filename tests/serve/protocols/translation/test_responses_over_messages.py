@@ -1,6 +1,7 @@
 """A client of OpenAI's Responses API before a service of Anthropic's Messages API."""
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from pointsman.serve.protocols.translation.responses_over_messages.request impor
 from pointsman.serve.protocols.translation.responses_over_messages.stream import ResponseEvents
 from pointsman.serve.protocols.usage import read_usage
 
-from support.conversations import as_events, broken, check, message_answers, responses_requests, texts_in
+from support.conversations import as_events, broken, broken_events, check, message_answers, responses_requests, texts_in
 
 MODEL = "claude-opus-4-8"
 _EVENTS: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
@@ -166,6 +167,17 @@ def test_what_cannot_be_expressed_is_refused_by_name(fields, param):
     with pytest.raises(Untranslatable) as caught:
         messages_request(_request(**fields), MODEL)
     assert caught.value.param == param
+
+
+@settings(max_examples=80)
+@given(message_answers().flatmap(broken), message_answers().flatmap(as_events).flatmap(broken_events))
+def test_malformed_answers_are_never_a_crash(answer, events):
+    """Whatever a service answers, whole or in events, it is an answer of this API or the service's failure."""
+    with suppress(UpstreamFailure):
+        response(answer, _request(), created=1)
+    stream = ResponseEvents(_request(), created=1)
+    made = [made for event in events for made in stream.feed(event)]
+    assert [*made, *stream.end(None)][-1]["type"].startswith("response.")
 
 
 @settings(max_examples=80)

@@ -5,8 +5,6 @@ from typing import Any
 import pytest
 from anthropic.types.beta.message_create_params import MessageCreateParamsBase as BetaParams
 from anthropic.types.message_create_params import MessageCreateParamsBase
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
 from openai.types.chat.completion_create_params import CompletionCreateParamsBase
 from openai.types.responses.response_create_params import ResponseCreateParamsBase
 
@@ -28,7 +26,7 @@ KNOWN = {
     "messages": set(MessageCreateParamsBase.__annotations__) | set(BetaParams.__annotations__),
     "responses": set(ResponseCreateParamsBase.__annotations__),
 }
-ANYTHING = st.one_of(st.integers(2, 9), st.text("xyz", min_size=1), st.just([5]), st.just({"a": 1}), st.just(True))
+ANYTHING = (3, 0.5, "x", [5], {"a": 1}, True)
 
 
 def _translate(api: str, **fields: Any) -> dict[str, Any]:
@@ -46,23 +44,20 @@ def test_every_parameter_of_the_sdks_is_in_the_table(api):
 
 
 @pytest.mark.parametrize(("api", "name"), [(api, name) for api, table in TABLES.items() for name in table])
-@settings(max_examples=10)
-@given(ANYTHING)
-def test_the_code_does_what_the_table_says(api, name, value):
+def test_the_code_does_what_the_table_says(api, name):
     """Refused ones are refused by name, dropped ones change nothing, nulls and idle values change nothing."""
-    parameter = TABLES[api][name]
-    assume(value not in parameter.idle)
-    plain = _translate(api)
+    parameter, plain = TABLES[api][name], _translate(api)
     if name not in ("model", "messages", "input", "max_tokens"):
         assert all(_translate(api, **{name: idle}) == plain for idle in (None, *parameter.idle))
-    if parameter.fate == "refused":
-        with pytest.raises(Untranslatable) as caught:
-            _translate(api, **{name: value})
-        assert caught.value.param == name
-    elif parameter.fate == "dropped":
-        assert _translate(api, **{name: value}) == plain
-    else:
-        assert name in select({name: value}, TABLES[api], service="x")
+    for value in (value for value in ANYTHING if not parameter.is_idle(value)):
+        if parameter.fate == "refused":
+            with pytest.raises(Untranslatable) as caught:
+                _translate(api, **{name: value})
+            assert caught.value.param == name
+        elif parameter.fate == "dropped":
+            assert _translate(api, **{name: value}) == plain
+        else:
+            assert select({name: value}, TABLES[api], service="x") == {name: value}
 
 
 @pytest.mark.parametrize("api", TABLES)

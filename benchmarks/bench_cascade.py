@@ -124,7 +124,7 @@ def _quality(table: AnswerTable, embed: Any, splits: Any) -> list[dict[str, Any]
                 "strong": strong,
                 "policy": name,
                 "apgr": _mean([row.apgr for row in of]),
-                "half_interval": _mean([(row.high - row.low) / 2 for row in of]),
+                "half_interval": _mean([(row.high - row.low) / 2 for row in of if row.high is not None]),
                 **{f"cpt{part}": _mean([row.cpt[part] for row in of]) for part in ("50", "80", "95")},
                 **{
                     f"dollars_at_{level}": _mean(

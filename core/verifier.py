@@ -105,10 +105,9 @@ class Verifier:
         """Whether it was trained with a router's win rates and needs one per prompt."""
         return any("win_rate" in head.names for head in self.heads.values())
 
-    @property
-    def reads_probabilities(self) -> bool:
-        """Whether its richest head needs the answer's log-probabilities."""
-        return "doubt" in next(iter(self.heads.values())).names
+    def reads(self, signal: str) -> bool:
+        """Whether its richest head needs a signal of the answer, e.g. "doubt"."""
+        return signal in next(iter(self.heads.values())).names
 
     def prompt_win_rates(
         self, prompts: Sequence[str], *, embeddings: AnyFloatArray | None = None, win_rates: FloatArray | None = None

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from pointsman.serve.config.base import Name, Part
+from pointsman.serve.config.cascade import CascadeConfig
 from pointsman.serve.config.dashboard import DashboardConfig
 from pointsman.serve.config.drift import DriftConfig
 from pointsman.serve.config.models import ModelConfig
@@ -37,6 +38,7 @@ class Config(Part):
             for the other (both), or nobody (none). Of `candidates` it is the next best, unless nobody.
         server: the HTTP server.
         policy: what sets the threshold of requests that name none.
+        cascade: reading the cheap model's answer before deciding that it is enough; no answer is read if None.
         sessions: how conversations stay with their model; each request is decided by itself if None.
         dashboard: the page at `/`.
         store: the database; nothing is kept on disk if None.
@@ -54,6 +56,7 @@ class Config(Part):
     aliases: dict[Name, Name] = Field(default_factory=dict)
     server: ServerConfig = ServerConfig()
     policy: PolicyConfig = PolicyConfig()
+    cascade: CascadeConfig | None = None
     sessions: SessionsConfig | None = None
     dashboard: DashboardConfig = DashboardConfig()
     store: StoreConfig | None = None
@@ -77,7 +80,15 @@ class Config(Part):
             raise ValueError("server.keys and server.keys_file are both given, wanted one of them")
         if self.shadow is not None:
             self._check_shadow(self.shadow.judge)
+        if self.cascade is not None:
+            self._check_cascade(self.cascade)
         return self
+
+    def _check_cascade(self, cascade: CascadeConfig) -> None:
+        known = {self.strong, self.weak, *self.models}
+        for name in (*(cascade.models or ()), *filter(None, (cascade.p_true,))):
+            if name not in known:
+                raise ValueError(f"cascade names model {name!r}, wanted strong, weak or a name under models")
 
     def _check_shadow(self, judge: str) -> None:
         if self.store is None:

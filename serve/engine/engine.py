@@ -3,6 +3,7 @@
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from time import perf_counter
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from pointsman.core.decision import Decision
@@ -30,6 +31,9 @@ from pointsman.serve.upstreams.build import build_upstreams
 from pointsman.serve.upstreams.retry import is_held_elsewhere
 from pointsman.serve.upstreams.stand_in import STRONG_STAND_IN, WEAK_STAND_IN
 
+if TYPE_CHECKING:
+    from pointsman.serve.engine.cascade import Cascade
+
 __all__ = ["Engine"]
 
 
@@ -45,6 +49,7 @@ class Engine:
         resolve: knows what a model field means.
         pipeline: the steps to a decision, in order.
         threads: where routers work that block the event loop.
+        failover: asks the models.
         policies: the rules that set the threshold.
         price_list: prices by model, as far as they are known, and their sources.
         billing: prices requests by them.
@@ -83,7 +88,7 @@ class Engine:
         tracing = self.state.tracing
         traced = {name: tracing.upstream(name, up) if tracing else up for name, up in self.upstreams.items()}
         self.services = {name: _service(config, name, upstream, previous) for name, upstream in traced.items()}
-        self._failover = Failover(self.services)
+        self.failover = Failover(self.services)
         self.price_list = read_price_list(config)
         known = {name: listed.price for name, listed in self.price_list.items()}
         bills = ExpectedBills(self.candidates, self.routers, known, self.state.answer_tokens)
@@ -105,6 +110,7 @@ class Engine:
         )
         self.threads = RouterThreads()
         self.resolve = ResolveModel(self.routers, self.upstreams, config.aliases)
+        self._cascade = self._make_cascade()
         self.pipeline = build_pipeline(
             config,
             candidates=self.candidates,
@@ -120,6 +126,7 @@ class Engine:
             drift=self.state.drift,
             threads=self.threads,
             makers=self.state.makers,
+            cascade=self._cascade,
         )
 
     async def start(self) -> None:
@@ -143,6 +150,8 @@ class Engine:
     async def close(self) -> None:
         """Releases its threads and connections."""
         self.threads.close()
+        if self._cascade is not None:
+            await self._cascade.close()
         for upstream in self.upstreams.values():
             await upstream.close()
 
@@ -181,13 +190,31 @@ class Engine:
             RequestError: the model is not served on this API.
             UpstreamFailure: there was no answer.
         """
-        call = self._call(context, decision)
+        call, run = self._call(context, decision), context.cascade
         models, new_stream = self._candidates(context, decision), context.surface.stream
-        answered = await self._failover.ask(call, models, new_stream, context.attempts)
+        if self._cascade is not None and run is not None and run.runs and decision.model == run.models[0]:
+            return await self._cascade.answer(context, run, call, models)
+        answered = await self.failover.ask(call, models, new_stream, context.attempts)
         others = [model for model in decision.candidates if model not in models]
         if context.is_bound and others and is_held_elsewhere(answered.reply):
-            answered = await self._failover.ask(call, others, new_stream, context.attempts)
+            answered = await self.failover.ask(call, others, new_stream, context.attempts)
         return answered
+
+    def _make_cascade(self) -> "Cascade | None":
+        if self.config.cascade is None:
+            return None
+        from pointsman.serve.engine.cascade import Cascade
+
+        return Cascade(
+            self.config,
+            self.config.cascade,
+            self.pair,
+            routers=self.routers,
+            prices=self.billing.prices,
+            failover=self.failover,
+            refused_logprobs=self.state.refused_logprobs,
+            unchecked=self.state.cascades.unchecked,
+        )
 
     def _call(self, context: RequestContext, decision: Decision) -> Call:
         request = context.request

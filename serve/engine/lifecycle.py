@@ -39,6 +39,9 @@ class Lifecycle:
         if error is not None:
             self.note(error)
         self.record.ended_at = perf_counter()
+        context = self.record.context
+        if context is not None and context.cascade is not None and context.cascade.answered_by is not None:
+            self.record.model = context.cascade.answered_by  # of a held stream it was not known when it began
         self._billing.settle(self.record)
         for observe in self._observers:
             observe(self.record)

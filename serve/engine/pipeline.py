@@ -30,6 +30,7 @@ from pointsman.serve.upstreams.base import Upstream
 
 if TYPE_CHECKING:
     from pointsman.serve.drift.monitor import DriftMonitor
+    from pointsman.serve.engine.cascade import Cascade
 
 __all__ = ["build_pipeline"]
 
@@ -50,6 +51,7 @@ def build_pipeline(
     drift: "DriftMonitor | None",
     threads: RouterThreads,
     makers: Makers,
+    cascade: "Cascade | None" = None,
 ) -> tuple[Step, ...]:
     """The steps that a configuration asks for, in the order in which they run.
 
@@ -77,6 +79,7 @@ def build_pipeline(
         if sessions is not None and config.sessions is not None
         else None,
         ChooseAmong(bills, margin=margin or 0.0) if many else ChooseModel(pair),
+        cascade.plan if cascade is not None else None,
         StrongOnDrift(drift, pair) if drift is not None else None,
         ReserveBudget(policies, pair, price_list) if policies.hard else None,
         CountDecision(policies, sessions),

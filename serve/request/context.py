@@ -13,6 +13,7 @@ from pointsman.serve.policy.ruled import Ruled
 from pointsman.serve.protocols.model_field import ModelField
 from pointsman.serve.protocols.requests import ChatRequest
 from pointsman.serve.protocols.surfaces import CHAT, Surface
+from pointsman.serve.request.cascade_run import CascadeRun
 from pointsman.serve.upstreams.tries import Attempt
 
 __all__ = ["RequestContext"]
@@ -53,6 +54,7 @@ class RequestContext:
         ruled: what the policies say, and what counts where the request goes.
         reservations: what it is expected to cost its budgets, until it has ended.
         held: what it has set aside of hard budgets, until it has ended.
+        cascade: what is planned of a cascade, and what came of it; None where no answer is read.
         attempts: the calls to upstreams, in order, those that an open circuit skipped included.
     """
 
@@ -84,6 +86,7 @@ class RequestContext:
     ruled: Ruled | None = None
     reservations: tuple[Reservation, ...] = ()
     held: tuple[Held, ...] = ()
+    cascade: CascadeRun | None = None
     attempts: list[Attempt] = field(default_factory=list)
 
     def is_strong(self, model: str | None) -> bool:

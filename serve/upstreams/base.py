@@ -5,6 +5,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import orjson
+
 from pointsman.core.decision import Decision
 from pointsman.serve.http.errors import RequestError
 from pointsman.serve.http.streams import ByteStream, Headers
@@ -62,6 +64,16 @@ class Reply:
     document: Mapping[str, Any] | None = None
     hides_usage: bool = False
     source: "EventStream | Mapping[str, Any] | None" = None
+
+    def parsed(self) -> Mapping[str, Any]:
+        """A whole answer's document; empty where there is none."""
+        if self.document is not None or self.chunks is not None:
+            return self.document or {}
+        try:
+            document = orjson.loads(self.body)
+        except orjson.JSONDecodeError:
+            return {}
+        return document if isinstance(document, dict) else {}
 
 
 def refuse_surface(call: Call, model: str, served: Iterable[str]) -> NoReturn:

@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from pointsman.serve.protocols.token_count import TextSample, count_input_tokens
 from pointsman.serve.protocols.usage import Usage, read_usage
 
@@ -66,18 +64,8 @@ class Attempt:
         return _estimate(request, _answer_text(document).n_tokens()) if self.reply.status < 400 else None
 
     def document(self) -> Mapping[str, Any]:
-        """A whole answer, parsed, as the service gave it; empty where there is none."""
-        if self.reply is None or self.reply.chunks is not None:
-            return {}
-        if isinstance(self.reply.source, Mapping):
-            return self.reply.source
-        if self.reply.document is not None:
-            return self.reply.document
-        try:
-            document = orjson.loads(self.reply.body)
-        except orjson.JSONDecodeError:
-            return {}
-        return document if isinstance(document, dict) else {}
+        """A whole answer, parsed; empty where there is none."""
+        return {} if self.reply is None or self.reply.chunks is not None else self.reply.parsed()
 
 
 def _estimate(request: Mapping[str, Any], output_tokens: int) -> Usage:

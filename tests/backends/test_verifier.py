@@ -16,34 +16,7 @@ from pointsman.core.metrics import apgr, quality_curve
 from pointsman.core.verifier import read_verifier
 from pointsman.serve.cli import main
 
-TOPICS = ("the capital of a country", "the derivative of a function", "a recipe with rice", "a battle in a war")
-
-
-def planted(path, n=400, *, seed=0, logprobs=True, models=("big", "small", "other")):
-    """A long table whose small model is unsure where it is wrong, and wrong more often on one topic."""
-    rng = np.random.default_rng(seed)
-    rows = []
-    for i in range(n):
-        topic = i % len(TOPICS)
-        prompt = f"Question {i} of {seed}: {TOPICS[topic]} number {rng.integers(1000)}"
-        for model in models:
-            right = rng.random() < {"big": 0.9, "small": 0.65, "other": 0.6}[model] - 0.2 * (topic == 1)
-            confidence = -0.02 * rng.random() if right and rng.random() < 0.9 else -1.5 * rng.random()
-            rows.append(
-                {
-                    "prompt": prompt,
-                    "model": model,
-                    "score": float(right),
-                    "answer": "It is 4." if right else "Perhaps it is 3 + 4 = 8.",
-                    "output_tokens": 5,
-                    "cost_usd": 0.001 if model == "big" else 0.0001,
-                    "latency_ms": 900.0 if model == "big" else 400.0,
-                    "finish_reason": "stop",
-                    **({"confidence": confidence} if logprobs else {}),
-                }
-            )
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return str(path)
+from support.answers import planted
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +72,7 @@ def test_an_answer_without_log_probabilities_is_read_without_them(tmp_path, embe
 def test_a_table_without_log_probabilities_gives_a_verifier_without_them(tmp_path, embed):
     """Without them it is trained on the texts, and says that it needs none."""
     _, checkpoint = fitted(planted(tmp_path / "a.jsonl", logprobs=False), embed)
-    assert not read_verifier(checkpoint, embed).reads_probabilities
+    assert not read_verifier(checkpoint, embed).reads("doubt")
 
 
 def test_a_checkpoint_reads_as_it_was_fitted(tmp_path, embed, capsys):

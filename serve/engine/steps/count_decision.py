@@ -1,6 +1,7 @@
 """Counts decisions, and what they cost once they have ended."""
 
 import time
+from dataclasses import replace
 
 from pointsman.core.sessions import Sessions
 from pointsman.serve.policy.rules import Policies
@@ -26,7 +27,8 @@ class CountDecision:
         if not counted or decision is None or ruled is None or decision.router is None:
             return
         strong = context.share_of(decision.model)
-        self._policies.learn(decision.router, context.point, ruled, strong=strong)
+        counted_now = replace(ruled, shares=()) if _is_open(context) else ruled
+        self._policies.learn(decision.router, context.point, counted_now, strong=strong)
         context.reservations = self._policies.begin(ruled.budgets, strong=strong)
         if self._sessions is not None:
             self._sessions.keep(session_of(context), decision.model, time.time())
@@ -42,9 +44,17 @@ class CountSpending:
         context = record.context
         if context is not None:
             strong = context.share_of(record.model)
+            if _is_open(context) and context.ruled is not None:
+                for share in context.ruled.shares:
+                    share.count(strong=strong)
             self._policies.settle(context.reservations, record.cost_usd, strong=strong)
             for held in context.held:
                 held.release()
         for charge in record.charges:
             if charge.cost_usd is not None:
                 self._policies.largest.learn(charge.model, charge.cost_usd)
+
+
+def _is_open(context: RequestContext) -> bool:
+    """Whether it is not known yet who will answer, as an answer is to be read first."""
+    return not context.dry_run and context.cascade is not None and context.cascade.runs

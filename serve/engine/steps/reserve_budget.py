@@ -23,7 +23,8 @@ _LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 class ReserveBudget:
     """Has a routed request go to the weak model where a hard budget has too little left for the chosen one.
 
-    A request that names its model is refused then. The weak model is never held back.
+    A request that names its model is refused then. The weak model is never held back; its answer is read only where
+    there is enough for asking on as well.
     """
 
     def __init__(self, policies: Policies, pair: ModelPair, prices: Mapping[str, Price]) -> None:
@@ -50,8 +51,12 @@ class ReserveBudget:
             weak, policy = self._pair.weak, hard_limit(short_of.name).policy
             context.policy = policy
             context.decision = replace(decision, model=weak, candidates=(weak,), policy=policy, reason="hard limit")
+        elif context.cascade is not None and context.cascade.runs:
+            last = context.cascade.models[-1]
+            if await self._reserve(context, limits, last) is not None:
+                context.cascade = None  # nobody could be asked after it
         usd = self._most_usd(context, self._pair.weak)
-        context.held = tuple([limit.hold(usd) for limit in limits])
+        context.held = (*context.held, *[limit.hold(usd) for limit in limits])
 
     async def _reserve(self, context: RequestContext, limits: tuple[Budget, ...], model: str) -> Budget | None:
         """Sets aside from every budget or from none; the budget that has too little."""

@@ -55,6 +55,9 @@ def record_headers(record: Record) -> Headers:
     headers: Headers = ((b"x-pointsman-request-id", record.id.encode("ascii")),)
     if record.decision is not None:
         headers = (*headers, *decision_headers(record.decision, model=record.model))
+    cascade = record.context.cascade if record.context is not None else None
+    if cascade is not None and (told := cascade.header()):
+        headers = (*headers, (b"x-pointsman-cascade", header_text(told)))
     if len(trail := record.trail) > 1:
         headers = (*headers, (b"x-pointsman-chain", header_text(", ".join(trail))))
     return headers

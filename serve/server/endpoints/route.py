@@ -46,6 +46,8 @@ class RouteOnly:
             context = RequestContext(question, key=request_key(scope), dry_run=True)
             decision = await self._engine.decide(context)
             answer = decision.to_dict()
+            if context.cascade is not None:
+                answer["cascade"] = context.cascade.to_dict()
             if explain:
                 answer["explanation"] = self._explainer.explain(
                     decision, prompt=question.prompt, embedding=context.embedding

@@ -1,0 +1,93 @@
+"""Cascades in the configuration."""
+
+from typing import Annotated, Literal, Self, get_args
+
+from pydantic import Field, model_validator
+
+from pointsman.serve.config.base import KeyReference, Name, Part, Seconds, Share
+from pointsman.serve.config.routers import PairConfig
+
+__all__ = ["CascadeConfig", "CheckerConfig", "PrefixConfig"]
+
+Check = Literal["empty", "refusal", "length", "json", "tools"]
+
+
+class PrefixConfig(Part):
+    """Streams that are decided on their beginning.
+
+    Attributes:
+        prefix: tokens of the cheap answer that are read before the rest of it is passed on.
+    """
+
+    prefix: Annotated[int, Field(ge=1)]
+
+
+class CheckerConfig(Part):
+    """A service or function of your own that reads answers: tests, a linter, a rule.
+
+    Attributes:
+        url: is sent {"prompt", "answer", "request"} and answers {"score": 0 to 1} or {"accept": true or false}.
+        entry_point: a Python function instead, as package.module:function, that takes the same and returns a score.
+        api_key: env:NAME of a key for the URL.
+        timeout_s: an answer that has not been checked by then counts as unchecked.
+        usd: what a check costs.
+    """
+
+    url: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
+    entry_point: Annotated[str, Field(pattern=r"^[\w.]+:[\w.]+$")] | None = None
+    api_key: KeyReference | None = None
+    timeout_s: Seconds = 2.0
+    usd: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
+
+    @model_validator(mode="after")
+    def _check_one(self) -> Self:
+        if (self.url is None) == (self.entry_point is None):
+            raise ValueError("wanted either url or entry_point")
+        return self
+
+
+class CascadeConfig(Part):
+    """Reading the cheap model's answer before deciding that it is enough.
+
+    Attributes:
+        verifier: checkpoint directory that `pointsman train verifier` made, of the first model before the last one; or
+            one per model that is not the last: {small: DIR, middle: DIR}; the free checks alone if None.
+        models: the models in the order in which they are asked; the weak and then the strong one if None.
+        pair: the verifier's models, where they have other names there than here.
+        threshold: an answer is enough iff its win rate is below this; if None, where the router's own threshold
+            sends as many prompts to the strong model.
+        max_loss: the policy that `pointsman calibrate --max-loss --verifier` stored for this loss, instead.
+        checks: the free checks that are made.
+        stream: what becomes of requests for a stream: the router alone decides (off), the answer is held until it is
+            read (hold), or until its first tokens are (prefix).
+        keep_alive_s: how often a held stream tells its client that it lives.
+        max_wait_s: no cascade where both answers are expected to take longer.
+        logprobs: ask for log-probabilities where the verifier reads them; the client does not see them.
+        samples: further samples of the cheap answer, whose agreement the verifier reads; each is charged.
+        p_true: model that is asked whether the cheap answer is right, which the verifier reads; it is charged.
+        checker: a service or function of your own that reads answers.
+    """
+
+    verifier: str | dict[Name, str] | None = None
+    models: Annotated[list[Name], Field(min_length=2)] | None = None
+    pair: PairConfig | None = None
+    threshold: Share | None = None
+    max_loss: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    checks: list[Check] = Field(default_factory=lambda: list(get_args(Check)))
+    stream: Literal["off", "hold"] | PrefixConfig = "off"
+    keep_alive_s: Seconds = 5.0
+    max_wait_s: Seconds | None = None
+    logprobs: bool = True
+    samples: Annotated[int, Field(ge=0, le=8)] = 0
+    p_true: Name | None = None
+    checker: CheckerConfig | None = None
+
+    @model_validator(mode="after")
+    def _check_alternatives(self) -> Self:
+        if self.threshold is not None and self.max_loss is not None:
+            raise ValueError("threshold and max_loss are both given, wanted one of them")
+        if self.verifier is None and (given := [n for n in ("threshold", "max_loss", "pair") if getattr(self, n)]):
+            raise ValueError(f"{given[0]} is given without a verifier, wanted verifier: DIR")
+        if self.models is not None and len(set(self.models)) < len(self.models):
+            raise ValueError(f"models are {self.models}, wanted each once")
+        return self

@@ -1,0 +1,52 @@
+"""Plans a cascade: whether the cheap model's answer is to be read, by the prompt."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from pointsman.serve.config.cascade import CascadeConfig
+from pointsman.serve.engine.served_verifier import ServedVerifier
+from pointsman.serve.request.cascade_run import CascadeRun
+from pointsman.serve.request.context import RequestContext
+
+__all__ = ["PlanCascade"]
+
+
+class PlanCascade:
+    """The first look. Surely hard prompts go to the last model at once; the others to the first, whose answer is read.
+
+    Requests for a stream are left to the router unless the configuration says otherwise, as are those that name a
+    model, stay with one, or whose prompt no router could read.
+    """
+
+    def __init__(self, config: CascadeConfig, models: Sequence[str], verifiers: Mapping[str, ServedVerifier]) -> None:
+        self._models = tuple(models)
+        self._streams = config.stream != "off"
+        self._max_wait_s = config.max_wait_s
+        self._verifiers = verifiers
+
+    async def __call__(self, context: RequestContext) -> None:
+        decision = context.decision
+        if decision is None or decision.router is None or not (context.surface.routed and context.surface.charged):
+            return
+        if context.is_bound or (context.request.stream and not self._streams):
+            return
+        models = tuple(name for name in self._models if name in decision.candidates)
+        if len(models) < 2 or decision.model not in models:
+            return
+        verifier = self._verifiers.get(models[0])
+        if verifier is None or context.win_rate is None or context.sticky is not None:
+            rest = models[models.index(decision.model) :]
+            context.cascade = CascadeRun(rest, "checks") if len(rest) > 1 else None
+            return
+        run = await verifier.look(context, models)
+        if self._takes_too_long(run, verifier.seconds):
+            return
+        context.cascade = run
+        reason = {"strong": "cascade: surely hard", "weak": "cascade: surely easy"}.get(run.look, "cascade")
+        model = models[-1] if run.look == "strong" else models[0]
+        context.decision = replace(decision, model=model, reason=reason)
+
+    def _takes_too_long(self, run: CascadeRun, seconds: tuple[float, float] | None) -> bool:
+        if self._max_wait_s is None or seconds is None or run.look != "cascade":
+            return False
+        return seconds[0] + (run.expected_escalation or 0.0) * seconds[1] > self._max_wait_s

@@ -34,6 +34,8 @@ class Config(Part):
         routers: by name, the default one first.
         aliases: other names that `model` may give, for clients that know only those, and what they mean: auto, a
             router, or a model; a name may hold `*`, as in claude-haiku-*.
+        background: who answers what clients ask for by themselves, such as titles of conversations: the weak model, or
+            whom the router chooses (routed).
         fallback: who answers a routed request whose model fails: the strong model for the weak one (to_strong), each
             for the other (both), or nobody (none). Of `candidates` it is the next best, unless nobody.
         server: the HTTP server.
@@ -53,6 +55,7 @@ class Config(Part):
     fallback: Literal["to_strong", "both", "none"] = "to_strong"
     models: dict[Name, ModelConfig] = Field(default_factory=dict)
     routers: dict[Name, RouterConfig] = Field(default_factory=lambda: {"mf": RouterConfig()})
+    background: Literal["weak", "routed"] = "weak"
     aliases: dict[Name, Name] = Field(default_factory=dict)
     server: ServerConfig = ServerConfig()
     policy: PolicyConfig = PolicyConfig()

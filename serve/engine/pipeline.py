@@ -7,6 +7,7 @@ from pointsman.core.pair import ModelPair
 from pointsman.core.prices import Price
 from pointsman.serve.config import Config
 from pointsman.serve.engine.expected_bills import ExpectedBills
+from pointsman.serve.engine.steps.background_to_weak import BackgroundToWeak
 from pointsman.serve.engine.steps.check_capabilities import CheckCapabilities
 from pointsman.serve.engine.steps.check_circuits import CheckCircuits
 from pointsman.serve.engine.steps.check_context import CheckContext
@@ -72,6 +73,7 @@ def build_pipeline(
         CheckSurface(upstreams),
         CheckTranslation(upstreams),
         CheckCapabilities(capabilities) if capabilities else None,
+        BackgroundToWeak() if config.background == "weak" else None,
         ReturnToMaker(makers),
         CheckContext(windows) if windows else None,
         CheckCircuits(services) if many and config.fallback != "none" else None,

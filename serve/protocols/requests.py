@@ -108,8 +108,10 @@ def read_question(body: bytes) -> ChatRequest:
 
 
 def make_question(prompt: str, model: str, *, body: bytes = b"", document: dict[str, Any] | None = None) -> ChatRequest:
-    """The request for a decision on a prompt."""
-    return _request(body, document or {}, model, False, read_prompt(prompt))
+    """The request for a decision on a prompt: one that says nothing else."""
+    more = {name: value for name, value in (document or {}).items() if name != "prompt"}
+    asked = {"model": model, **more, "messages": [{"role": "user", "content": prompt}]}
+    return _request(body, asked, model, False, read_prompt(prompt))
 
 
 def _request(body: bytes, document: dict[str, Any], model: str, stream: bool, task: Task) -> ChatRequest:

@@ -26,7 +26,7 @@ from pointsman.serve.engine.lifecycle import Lifecycle
 from pointsman.serve.http.errors import UpstreamFailure
 from pointsman.serve.http.streams import ByteStream
 from pointsman.serve.protocols.model_field import AUTO, ROUTER_PREFIX
-from pointsman.serve.protocols.requests import ChatRequest, read_chat
+from pointsman.serve.protocols.requests import make_question, read_chat
 from pointsman.serve.protocols.sse import event_data
 from pointsman.serve.protocols.surfaces import CHAT
 from pointsman.serve.python_api.loop_thread import BackgroundLoop
@@ -113,7 +113,7 @@ class Controller:
             RequestError: the router, threshold or model is unknown or malformed.
         """
         field = self._field(model, router, threshold, strong_share)
-        context = RequestContext(ChatRequest(b"", {}, field, False, prompt), dry_run=True)
+        context = RequestContext(make_question(prompt, field), dry_run=True)
         return self._background().run(self.engine.decide(context))
 
     def completion(

@@ -11,10 +11,11 @@ from pointsman.serve.upstreams.own_thoughts import OwnThoughts
 from pointsman.serve.upstreams.parameters import WithParameters
 from pointsman.serve.upstreams.providers import Target, resolve_target
 from pointsman.serve.upstreams.stand_in import StandIn
+from pointsman.serve.upstreams.token_counting import CountingTokens
 
 __all__ = ["build_upstreams"]
 
-_OPENAI_PATHS = ("/chat/completions", "/responses", "/embeddings")
+_OPENAI_PATHS = ("/chat/completions", "/responses", "/responses/compact", "/embeddings")
 _ANTHROPIC_PATHS = ("/messages", "/messages/count_tokens")
 _LITELLM_PATHS = ("/chat/completions", "/embeddings")
 
@@ -57,7 +58,7 @@ def build_upstreams(
                 native = _told_usage(litellm, target, config)
                 built[target.name] = _translated(native, target, _LITELLM_PATHS, speaks=litellm.speaks)
     set_up = {name: _with_parameters(upstream, config.models.get(name)) for name, upstream in built.items()}
-    return {name: OwnThoughts(name, set_up[name]) for name in dict.fromkeys((*candidates, *set_up))}
+    return {name: CountingTokens(OwnThoughts(name, set_up[name])) for name in dict.fromkeys((*candidates, *set_up))}
 
 
 def _with_parameters(upstream: Upstream, model: ModelConfig | None) -> Upstream:

@@ -1,13 +1,14 @@
 """The requests that are served: where they go upstream, how they are read, how their streams end."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pointsman.serve.protocols.anthropic_stream import MessagesStream
 from pointsman.serve.protocols.openai_streams import ChatStream, EventStream, ResponsesStream
 from pointsman.serve.protocols.requests import ChatRequest, read_chat, read_embeddings, read_responses
 
-__all__ = ["CHAT", "COMPACT", "COUNT_TOKENS", "EMBEDDINGS", "MESSAGES", "RESPONSES", "Surface"]
+__all__ = ["CHAT", "COMPACT", "COUNT_TOKENS", "EMBEDDINGS", "MESSAGES", "RESPONSES", "Surface", "guess_surface"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +36,16 @@ COMPACT = Surface("/responses/compact", read_responses, ResponsesStream)
 EMBEDDINGS = Surface("/embeddings", read_embeddings, ChatStream, routed=False)
 MESSAGES = Surface("/messages", read_chat, MessagesStream)
 COUNT_TOKENS = Surface("/messages/count_tokens", read_chat, MessagesStream, charged=False)
+_OF_MESSAGES = ("system", "thinking", "stop_sequences", "metadata", "anthropic_version")
+_BLOCKS = ("tool_use", "tool_result", "thinking", "redacted_thinking", "document", "image")
+
+
+def guess_surface(document: Mapping[str, Any]) -> Surface:
+    """The API that a request was made for, where its path does not say."""
+    if "input" in document:
+        return RESPONSES
+    turns = document.get("messages")
+    contents = [turn.get("content") for turn in turns if isinstance(turn, dict)] if isinstance(turns, list) else []
+    parts = [part for content in contents if isinstance(content, list) for part in content if isinstance(part, dict)]
+    blocks = any(part.get("type") in _BLOCKS or "cache_control" in part for part in parts)
+    return MESSAGES if blocks or any(name in document for name in _OF_MESSAGES) else CHAT

@@ -12,6 +12,7 @@ from pointsman.serve.engine.engine import Engine
 from pointsman.serve.http.asgi import ClientGone, read_body, send_body
 from pointsman.serve.http.errors import RequestError
 from pointsman.serve.protocols.requests import ChatRequest, read_question
+from pointsman.serve.protocols.surfaces import guess_surface
 from pointsman.serve.request.context import RequestContext
 from pointsman.serve.server.endpoints.headers import JSON, decision_headers, refuse
 from pointsman.serve.server.endpoints.route_batch import decide_batch, read_prompts
@@ -43,7 +44,8 @@ class RouteOnly:
                 return
             check_model(scope, question.model, means=self._engine.resolve.means(question.model))
             explain = self._explainer.wanted_by(question.document)
-            context = RequestContext(question, key=request_key(scope), dry_run=True)
+            surface = guess_surface(question.document)
+            context = RequestContext(question, surface=surface, key=request_key(scope), dry_run=True)
             decision = await self._engine.decide(context)
             answer = decision.to_dict()
             if context.cascade is not None:
@@ -62,7 +64,7 @@ class RouteOnly:
 
     async def _decide_batch(self, question: ChatRequest, scope: Scope, send: Send) -> None:
         prompts = read_prompts(question.document)
-        check_model(scope, question.model)
+        check_model(scope, question.model, means=self._engine.resolve.means(question.model))
         decisions = await decide_batch(self._engine, question.model, prompts, request_key(scope))
         body = orjson.dumps({"decisions": [decision.to_dict() for decision in decisions]})
         await send_body(send, 200, body, (JSON,))

@@ -14,6 +14,7 @@ from pointsman.serve.config.load import make_config
 from pointsman.serve.engine.engine import Engine
 from pointsman.serve.server.fast_path import api_path
 
+from support.agents import SHAPES
 from support.services import ClaudeLike, GPTLike
 from support.upstream import LocalServer
 
@@ -158,3 +159,12 @@ def test_azure_style_keys(tmp_path):
             answered = http.post("/v1/chat/completions", json=asked, headers={"api-key": text})
             assert answered.status_code == status
         assert http.post("/v1/chat/completions", json=asked, headers={"api-key": "pm-x"}).status_code == 401
+
+
+@pytest.mark.parametrize("name", ["claude_code_tools", "codex_tools", "opencode_tools"])
+def test_decisions_on_the_requests_of_agents(front, name):
+    """What an agent would send is decided on as it is, whichever API it is for, and goes where the prompt goes alone."""
+    asked = SHAPES[name].ask("Sort it", model="auto")
+    alone = front.post("/v1/route", json={"prompt": "Sort it"}).json()
+    told = front.post("/v1/route", json=asked).json()
+    assert (told["model"], told["win_rate"]) == (alone["model"], alone["win_rate"])

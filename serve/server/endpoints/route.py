@@ -1,7 +1,7 @@
 """POST /v1/route: the decision alone."""
 
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import orjson
 from starlette.types import Receive, Scope, Send
@@ -44,8 +44,11 @@ class RouteOnly:
                 return
             check_model(scope, question.model, means=self._engine.resolve.means(question.model))
             explain = self._explainer.wanted_by(question.document)
-            surface = guess_surface(question.document)
-            context = RequestContext(question, surface=surface, key=request_key(scope), dry_run=True)
+            asked = {name: value for name, value in question.document.items() if name != "explain"}
+            surface = guess_surface(asked)
+            context = RequestContext(
+                replace(question, document=asked), surface=surface, key=request_key(scope), dry_run=True
+            )
             decision = await self._engine.decide(context)
             answer = decision.to_dict()
             if context.cascade is not None:

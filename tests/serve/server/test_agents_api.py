@@ -163,8 +163,7 @@ def test_azure_style_keys(tmp_path):
 
 @pytest.mark.parametrize("name", ["claude_code_tools", "codex_tools", "opencode_tools"])
 def test_decisions_on_the_requests_of_agents(front, name):
-    """What an agent would send is decided on as it is, whichever API it is for, and goes where the prompt goes alone."""
-    asked = SHAPES[name].ask("Sort it", model="auto")
-    alone = front.post("/v1/route", json={"prompt": "Sort it"}).json()
-    told = front.post("/v1/route", json=asked).json()
-    assert (told["model"], told["win_rate"]) == (alone["model"], alone["win_rate"])
+    """What an agent would send is decided on as it is, whichever API it is for, by what its user asked."""
+    told = front.post("/v1/route", json={**SHAPES[name].ask("Sort it", model="auto"), "explain": True}).json()
+    assert told["explanation"]["read"]["text"] == "Sort it"
+    assert set(told["candidates"]) == {"big", "small"}

@@ -127,6 +127,7 @@ class Engine:
             threads=self.threads,
             makers=self.state.makers,
             cascade=self._cascade,
+            shared_sessions=self.state.sessions,
         )
 
     async def start(self) -> None:

@@ -15,6 +15,7 @@ from pointsman.serve.engine.steps.check_surface import CheckSurface
 from pointsman.serve.engine.steps.check_translation import CheckTranslation
 from pointsman.serve.engine.steps.choose_model import ChooseAmong, ChooseModel
 from pointsman.serve.engine.steps.count_decision import CountDecision
+from pointsman.serve.engine.steps.first_model import FirstModel
 from pointsman.serve.engine.steps.keep_conversation import KeepConversation, PairPrices
 from pointsman.serve.engine.steps.reserve_budget import ReserveBudget
 from pointsman.serve.engine.steps.resolve_model import ResolveModel
@@ -32,6 +33,7 @@ from pointsman.serve.upstreams.base import Upstream
 if TYPE_CHECKING:
     from pointsman.serve.drift.monitor import DriftMonitor
     from pointsman.serve.engine.cascade import Cascade
+    from pointsman.serve.store.shared_sessions import SharedSessions
 
 __all__ = ["build_pipeline"]
 
@@ -53,6 +55,7 @@ def build_pipeline(
     threads: RouterThreads,
     makers: Makers,
     cascade: "Cascade | None" = None,
+    shared_sessions: "SharedSessions | None",
 ) -> tuple[Step, ...]:
     """The steps that a configuration asks for, in the order in which they run.
 
@@ -66,6 +69,7 @@ def build_pipeline(
     sessions = policies.sessions(config.sessions)
     margin = config.sessions.margin if config.sessions is not None else None
     many = len(candidates) > 2
+    first_model = None if many else FirstModel(routers, pair, threads)  # of many it also depends on bills, which move
     steps: list[Step | None] = [
         resolve,
         ScorePrompt(routers, threads, timeout_s=config.server.routing_timeout_s),
@@ -77,13 +81,13 @@ def build_pipeline(
         ReturnToMaker(makers),
         CheckContext(windows) if windows else None,
         CheckCircuits(services) if many and config.fallback != "none" else None,
-        KeepConversation(sessions, config.sessions, prices)
+        KeepConversation(sessions, config.sessions, prices, first_model=first_model, shared=shared_sessions)
         if sessions is not None and config.sessions is not None
         else None,
         ChooseAmong(bills, margin=margin or 0.0) if many else ChooseModel(pair),
         cascade.plan if cascade is not None else None,
         StrongOnDrift(drift, pair) if drift is not None else None,
         ReserveBudget(policies, pair, price_list) if policies.hard else None,
-        CountDecision(policies, sessions),
+        CountDecision(policies, sessions, routers={} if many else routers, shared=shared_sessions),
     ]
     return tuple(step for step in steps if step is not None)

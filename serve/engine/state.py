@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pointsman.serve.feedback.shadow import Shadow
     from pointsman.serve.observers.tracing import Tracing
     from pointsman.serve.store.keyring import StoreKeyRing
+    from pointsman.serve.store.shared_sessions import SharedSessions
     from pointsman.serve.store.store import Store
     from pointsman.serve.store.writer import Writer
 
@@ -58,6 +59,7 @@ class ServerState:
         live: shows what happens now.
         leases: what is drawn of hard budgets.
         answer_tokens: how long each model's answers are.
+        sessions: conversations that other processes could not tell.
         policies: state of the policies.
         makers: which model made what later requests bring back.
         tracing: spans of what is served.
@@ -68,6 +70,7 @@ class ServerState:
     """
 
     store: "Store | None" = None
+    sessions: "SharedSessions | None" = None
     writer: "Writer | None" = None
     keys: "StoreKeyRing | None" = None
     drift: "DriftMonitor | None" = None
@@ -90,6 +93,10 @@ class ServerState:
         guess = config.sessions.output_tokens if config.sessions is not None else _ANSWER_TOKENS
         self.answer_tokens = AnswerTokens(guess=guess)
         self._observe(LearnAnswerTokens(self.answer_tokens))
+        if self.store is not None and config.sessions is not None:
+            from pointsman.serve.store.shared_sessions import SharedSessions
+
+            self.sessions = self._add(SharedSessions(self.store, ttl_s=config.sessions.ttl_s))
         self.policies = self._add(PolicyState(lambda: self.store))
         self._observe(CountSpending(self.policies))
         self.makers = self._observe(Makers())

@@ -98,7 +98,12 @@ _THIRD = (  # `begin` is a word of SQL
     """,
 )
 
-MIGRATIONS: tuple[Sequence[str], ...] = (_FIRST, _SECOND, _THIRD)
+_FOURTH = (
+    "CREATE TABLE sessions (session TEXT NOT NULL PRIMARY KEY, model TEXT NOT NULL, at BIGINT NOT NULL)",
+    "CREATE INDEX sessions_at ON sessions (at)",
+)
+
+MIGRATIONS: tuple[Sequence[str], ...] = (_FIRST, _SECOND, _THIRD, _FOURTH)
 
 
 async def migrate(connection: AsyncConnection, steps: Sequence[Sequence[str]] = MIGRATIONS) -> None:

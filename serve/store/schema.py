@@ -172,6 +172,15 @@ budget_accounts = Table(
     Column("granted_usd", Double, nullable=False),
 )
 
+sessions = Table(
+    "sessions",
+    TABLES,
+    Column("session", Text, primary_key=True),
+    Column("model", Text, nullable=False),
+    Column("at", Moment, nullable=False),
+    Index("sessions_at", "at"),
+)
+
 keys = Table(
     "keys",
     TABLES,

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Self, TypeVar
 
@@ -27,7 +27,16 @@ from pointsman.serve.store.queries import (
     within,
 )
 from pointsman.serve.store.rows import ComparisonRow, DecisionRow, FeedbackRow, Row, SpendRow, StatusRow, clean_text
-from pointsman.serve.store.schema import budget_accounts, comparisons, decisions, feedback, keys, spend, status
+from pointsman.serve.store.schema import (
+    budget_accounts,
+    comparisons,
+    decisions,
+    feedback,
+    keys,
+    sessions,
+    spend,
+    status,
+)
 from pointsman.serve.store.url import read_url
 
 __all__ = ["Store"]
@@ -233,6 +242,26 @@ class Store:
         if row is None:
             raise StoreError(f"the account of budget {name} is gone from the store")
         return float(row[0]), float(row[1])
+
+    async def put_sessions(self, models: Mapping[str, str], *, delete_before: float | None = None) -> None:
+        """Sets the models of conversations, and deletes those that have been silent since a time."""
+        now = time.time()
+        insert = self._database.insert(sessions)
+        changed = {name: insert.excluded[name] for name in ("model", "at")}
+        statement = insert.on_conflict_do_update(index_elements=[sessions.c.session], set_=changed)
+        async with self._database.writing() as connection:
+            if models:
+                rows = [{"session": session, "model": model, "at": now} for session, model in sorted(models.items())]
+                await connection.execute(statement, rows)
+            if delete_before is not None:
+                await connection.execute(delete(sessions).where(sessions.c.at < delete_before))
+
+    async def session(self, session: str, *, since: float) -> str | None:
+        """The model of a conversation that was set since a time; None if it was not."""
+        rows = await self._database.tuples(
+            select(sessions.c.model).where(sessions.c.session == session, sessions.c.at >= since)
+        )
+        return rows[0][0] if rows else None
 
     async def keys(self) -> dict[str, AccessKey]:
         """The keys that are valid, by id."""

@@ -1,15 +1,23 @@
 """Counts decisions, and what they cost once they have ended."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
+from pointsman.core.decision import Decision
 from pointsman.core.sessions import Sessions
+from pointsman.serve.engine.steps.first_model import steady_threshold
 from pointsman.serve.policy.rules import Policies
+from pointsman.serve.policy.served_router import ServedRouter
 from pointsman.serve.policy.state import PolicyState
 from pointsman.serve.protocols.surfaces import COUNT_TOKENS
 from pointsman.serve.request.context import RequestContext
 from pointsman.serve.request.conversations import session_of
 from pointsman.serve.request.record import Record
+
+if TYPE_CHECKING:
+    from pointsman.serve.store.shared_sessions import SharedSessions
 
 __all__ = ["CountDecision", "CountSpending"]
 
@@ -17,9 +25,25 @@ __all__ = ["CountDecision", "CountSpending"]
 class CountDecision:
     """Tells the policies and the conversation where the request goes; a dry run is not counted."""
 
-    def __init__(self, policies: Policies, sessions: Sessions | None) -> None:
+    def __init__(
+        self,
+        policies: Policies,
+        sessions: Sessions | None,
+        *,
+        routers: Mapping[str, ServedRouter] | None = None,
+        shared: "SharedSessions | None" = None,
+    ) -> None:
+        """Counts.
+
+        Args:
+            sessions: the models of conversations, as this process knows them.
+            routers: tell what others take for the model of a conversation.
+            shared: conversations whose model that is not, where processes share a store.
+        """
         self._policies = policies
         self._sessions = sessions
+        self._routers = routers or {}
+        self._shared = shared
 
     async def __call__(self, context: RequestContext) -> None:
         decision, ruled = context.decision, context.ruled
@@ -31,7 +55,23 @@ class CountDecision:
         self._policies.learn(decision.router, context.point, counted_now, strong=strong)
         context.reservations = self._policies.begin(ruled.budgets, strong=strong)
         if self._sessions is not None:
-            self._sessions.keep(session_of(context), decision.model, time.time())
+            self._keep(self._sessions, context, decision)
+
+    def _keep(self, sessions: Sessions, context: RequestContext, decision: Decision) -> None:
+        session, now = session_of(context), time.time()
+        if self._shared is not None and decision.model != (
+            sessions.model(session, now) or self._told(context, decision)
+        ):
+            self._shared.put(session, decision.model)
+        sessions.keep(session, decision.model, now)
+
+    def _told(self, context: RequestContext, decision: Decision) -> str | None:
+        """The model that a process which does not know the conversation takes for this first turn's."""
+        served = self._routers.get(decision.router or "")
+        threshold = steady_threshold(context, served) if served is not None else None
+        if threshold is None or context.win_rate is None or context.pair is None:
+            return None
+        return context.pair.strong if context.win_rate >= threshold else context.pair.weak
 
 
 class CountSpending:

@@ -1,14 +1,18 @@
 """Keeps a conversation with its model."""
 
 import time
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from pointsman.core.prices import Price
 from pointsman.core.sessions import Sessions, upgrade_threshold
 from pointsman.serve.config import SessionsConfig
+from pointsman.serve.engine.steps.first_model import FirstModel
 from pointsman.serve.protocols.turns import pending_marks
 from pointsman.serve.request.context import RequestContext
 from pointsman.serve.request.conversations import is_first_turn, next_turn, session_of
+
+if TYPE_CHECKING:
+    from pointsman.serve.store.shared_sessions import SharedSessions
 
 __all__ = ["KeepConversation", "PairPrices"]
 
@@ -19,8 +23,24 @@ PairPrices: TypeAlias = tuple[Price | None, Price | None]  # of the strong and t
 class KeepConversation:
     """Keeps a conversation with its model, unless the win rate argues for the strong one by enough."""
 
-    def __init__(self, sessions: Sessions, config: SessionsConfig, prices: PairPrices) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        config: SessionsConfig,
+        prices: PairPrices,
+        *,
+        first_model: FirstModel | None = None,
+        shared: "SharedSessions | None" = None,
+    ) -> None:
+        """Keeps conversations as the configuration says.
+
+        Args:
+            first_model: tells the model of a conversation that this process does not know.
+            shared: conversations whose model that is not.
+        """
         self._sessions = sessions
+        self._first_model = first_model
+        self._shared = shared
         self._prices = prices
         self._output_tokens = config.output_tokens
         default = _MARGIN if None in prices else 0.0
@@ -31,11 +51,24 @@ class KeepConversation:
             return
         if context.sticky is not None or is_first_turn(context):
             return
-        model = self._sessions.model(session_of(context), time.time())
+        model = await self._model_of(context, context.pair.strong)
         if context.win_rates is not None:
             context.current = model
         elif model in context.candidates and self._stays(context, strong=model == context.pair.strong):
             context.sticky = model
+
+    async def _model_of(self, context: RequestContext, strong: str) -> str | None:
+        """The model that a conversation is with; another process may have moved it to the strong one meanwhile."""
+        session, now = session_of(context), time.time()
+        known = self._sessions.model(session, now)
+        if known == strong:
+            return known
+        found = await self._shared.find(session) if self._shared is not None else None
+        if found is None and known is None and self._first_model is not None:
+            found = await self._first_model(context)
+        if found is not None:
+            self._sessions.keep(session, found, now)
+        return found or known
 
     def _stays(self, context: RequestContext, *, strong: bool) -> bool:
         if strong or context.threshold is None or not context.request.prompt:

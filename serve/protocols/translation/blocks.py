@@ -3,11 +3,20 @@
 import binascii
 import re
 from base64 import b64decode
+from collections.abc import Callable
 from typing import Any
 
-from pointsman.serve.protocols.translation.read import Document, Untranslatable, string
+from pointsman.serve.protocols.translation.read import Document, Untranslatable, items, string
 
-__all__ = ["file_block", "image_block", "merge_turns", "signed_thought", "text_block", "tool_result_block"]
+__all__ = [
+    "content_blocks",
+    "file_block",
+    "image_block",
+    "merge_turns",
+    "signed_thought",
+    "text_block",
+    "tool_result_block",
+]
 
 _DATA_URL = re.compile(r"data:([\w.+/-]+)(?:;[\w-]+=[^;,]+)*;base64,(.*)", re.DOTALL)
 _PDF = "application/pdf"
@@ -26,6 +35,20 @@ def image_block(url: object, where: str) -> dict[str, Any]:
     if found := _DATA_URL.fullmatch(given):
         return {"type": "image", "source": {"type": "base64", "media_type": found[1], "data": found[2]}}
     return {"type": "image", "source": {"type": "url", "url": given}}
+
+
+def content_blocks(
+    content: object, where: str, make: Callable[[Document, str], dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """A content as blocks, without empty texts, which Anthropic's API refuses.
+
+    Args:
+        make: the block of one part.
+    """
+    if content is None or isinstance(content, str):
+        return [text_block(content, {})] if content and content.strip() else []
+    blocks = [make(part, f"{where}[{i}]") for i, part in enumerate(items(content, where))]
+    return [block for block in blocks if block["type"] != "text" or block["text"].strip()]
 
 
 def file_block(file: Document, where: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 from pointsman.serve.protocols.translation.read import Document
 from pointsman.serve.protocols.translation.tools import arguments_object
 
-__all__ = ["OpenBlock", "block_index"]
+__all__ = ["OpenBlock"]
 
 _DELTAS = {
     "text_delta": ("text", "text"),
@@ -58,9 +58,3 @@ class OpenBlock:
         if self.has_input():
             block["input"] = arguments_object(self.said("input"))
         return block
-
-
-def block_index(event: Document) -> int | None:
-    """Which block an event is about; None where it does not say."""
-    index = event.get("index")
-    return index if isinstance(index, int) else None

@@ -6,6 +6,7 @@ from typing import Any
 from pointsman.serve.http.errors import UpstreamFailure
 from pointsman.serve.protocols.translation.chat_over_messages.tools import custom_names, original_names
 from pointsman.serve.protocols.translation.custom_tools import custom_input
+from pointsman.serve.protocols.translation.message_events import thought_tokens
 from pointsman.serve.protocols.translation.read import Document
 from pointsman.serve.protocols.translation.tools import arguments_text
 from pointsman.serve.protocols.usage import Usage, read_usage
@@ -69,8 +70,6 @@ def completion_usage(usage: Usage | None, told: object = None) -> dict[str, Any]
         told: in the service's words, from which the thoughts' share is read.
     """
     counted = usage or Usage(0, 0)
-    details = told.get("output_tokens_details") if isinstance(told, dict) else None
-    thought = details.get("thinking_tokens") if isinstance(details, dict) else None
     return {
         "prompt_tokens": counted.input_tokens,
         "completion_tokens": counted.output_tokens,
@@ -79,7 +78,7 @@ def completion_usage(usage: Usage | None, told: object = None) -> dict[str, Any]
             "cached_tokens": counted.cached_tokens,
             "cache_write_tokens": counted.cache_write_tokens,
         },
-        "completion_tokens_details": {"reasoning_tokens": thought if isinstance(thought, int) else 0},
+        "completion_tokens_details": {"reasoning_tokens": thought_tokens(told)},
     }
 
 

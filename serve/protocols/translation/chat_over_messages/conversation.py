@@ -8,6 +8,7 @@ from typing import Any
 
 from pointsman.serve.http.errors import RequestError
 from pointsman.serve.protocols.translation.blocks import (
+    content_blocks,
     file_block,
     image_block,
     merge_turns,
@@ -57,11 +58,7 @@ def message_turns(given: object) -> tuple[list[dict[str, Any]], list[dict[str, A
 
 
 def _blocks(content: object, where: str) -> list[dict[str, Any]]:
-    """A content as blocks, without empty texts, which Anthropic's API refuses."""
-    if content is None or isinstance(content, str):
-        return [text_block(content, {})] if content and content.strip() else []
-    blocks = [_block(part, f"{where}[{i}]") for i, part in enumerate(items(content, where))]
-    return [block for block in blocks if block["type"] != "text" or block["text"].strip()]
+    return content_blocks(content, where, _block)
 
 
 def _block(part: Document, where: str) -> dict[str, Any]:

@@ -10,50 +10,23 @@ from pointsman.serve.protocols.translation.chat_over_messages.answer import (
     tool_call,
 )
 from pointsman.serve.protocols.translation.chat_over_messages.tools import custom_names, original_names
-from pointsman.serve.protocols.translation.open_blocks import OpenBlock, block_index
+from pointsman.serve.protocols.translation.message_events import MessageReader
+from pointsman.serve.protocols.translation.open_blocks import OpenBlock
 from pointsman.serve.protocols.translation.read import Document
 from pointsman.serve.protocols.usage import Usage
 
 __all__ = ["CompletionChunks"]
 
 
-class CompletionChunks:
+class CompletionChunks(MessageReader):
     """Makes the chunks of one chat stream from the events of a message."""
 
     def __init__(self, asked: Document, *, created: int) -> None:
-        """
-        Args:
-            asked: the client's request.
-            created: Unix time in seconds.
-        """
-        self._asked = asked
-        self._created = created
+        super().__init__(asked, created=created)
         self._names, self._customs = original_names(asked), custom_names(asked)
         self._head: dict[str, Any] = {}
         self._open: dict[int | None, OpenBlock] = {}  # blocks by their index
         self._n_calls = self._n_thoughts = 0
-        self._stop: object = None
-        self._told: object = None
-        self._refusal: object = None
-
-    def feed(self, event: Document) -> Iterator[dict[str, Any]]:
-        """The chunks of one event."""
-        kind = event.get("type")
-        if not self._head:
-            message = event.get("message")
-            yield from self._start(message if isinstance(message, dict) else {})
-        if kind == "content_block_start":
-            yield from self._begin(block_index(event), event.get("content_block"))
-        elif kind == "content_block_delta":
-            yield from self._continue(block_index(event), event.get("delta"))
-        elif kind == "content_block_stop":
-            yield from self._close(block_index(event))
-        elif kind == "message_delta":
-            delta = event.get("delta")
-            if isinstance(delta, dict):
-                self._stop = delta.get("stop_reason") or self._stop
-                self._refusal = delta.get("stop_details") or self._refusal
-            self._told = event.get("usage")
 
     def end(self, usage: Usage | None) -> Iterator[dict[str, Any]]:
         """The chunks after the last event: why it ended, and its usage.
@@ -61,22 +34,19 @@ class CompletionChunks:
         Args:
             usage: as the service told it, or as counted here.
         """
-        if not self._head:
-            yield from self._start({})
+        yield from self._once()
         for index in list(self._open):
             yield from self._close(index)
-        if self._stop == "refusal" and isinstance(self._refusal, dict) and self._refusal.get("explanation"):
-            yield self._chunk({"refusal": str(self._refusal["explanation"])})
-        yield self._chunk({}, finish_reason(self._stop, has_calls=self._n_calls > 0))
-        yield {**self._head, "choices": [], "usage": completion_usage(usage, self._told)}
+        if self.stop == "refusal" and isinstance(self.details, dict) and self.details.get("explanation"):
+            yield self._chunk({"refusal": str(self.details["explanation"])})
+        yield self._chunk({}, finish_reason(self.stop, has_calls=self._n_calls > 0))
+        yield {**self._head, "choices": [], "usage": completion_usage(usage, self.told)}
 
     def _start(self, message: Document) -> Iterator[dict[str, Any]]:
         self._head = completion_head(message, self._asked, "chat.completion.chunk", self._created)
         yield self._chunk({"role": "assistant", "content": "", "refusal": None})
 
-    def _begin(self, index: int | None, block: object) -> Iterator[dict[str, Any]]:
-        if not isinstance(block, dict):
-            return
+    def _begin(self, index: int | None, block: Document) -> Iterator[dict[str, Any]]:
         opened = self._open[index] = OpenBlock(block)
         if opened.kind == "text" and block.get("text"):
             yield self._chunk({"content": block["text"]})
@@ -87,9 +57,9 @@ class CompletionChunks:
                 call["function"]["arguments"] = ""
                 yield self._call(opened, call)
 
-    def _continue(self, index: int | None, delta: object) -> Iterator[dict[str, Any]]:
+    def _continue(self, index: int | None, delta: Document) -> Iterator[dict[str, Any]]:
         opened = self._open.get(index)
-        if not isinstance(delta, dict) or opened is None:
+        if opened is None:
             return
         kind, text = opened.add(delta)
         if not text:

@@ -5,6 +5,7 @@ from typing import Any
 
 from pointsman.serve.http.errors import UpstreamFailure
 from pointsman.serve.protocols.translation.custom_tools import custom_input
+from pointsman.serve.protocols.translation.message_events import thought_tokens
 from pointsman.serve.protocols.translation.read import Document
 from pointsman.serve.protocols.translation.responses_over_messages.conversation import sealed
 from pointsman.serve.protocols.translation.responses_over_messages.tools import SEARCH, Named, named_tools_of
@@ -82,8 +83,6 @@ def response_usage(usage: Usage | None, told: object = None) -> dict[str, Any]:
         told: in the service's words, from which the thoughts' share is read.
     """
     counted = usage or Usage(0, 0)
-    details = told.get("output_tokens_details") if isinstance(told, dict) else None
-    thought = details.get("thinking_tokens") if isinstance(details, dict) else None
     return {
         "input_tokens": counted.input_tokens,
         "input_tokens_details": {
@@ -91,7 +90,7 @@ def response_usage(usage: Usage | None, told: object = None) -> dict[str, Any]:
             "cache_write_tokens": counted.cache_write_tokens,
         },
         "output_tokens": counted.output_tokens,
-        "output_tokens_details": {"reasoning_tokens": thought if isinstance(thought, int) else 0},
+        "output_tokens_details": {"reasoning_tokens": thought_tokens(told)},
         "total_tokens": counted.input_tokens + counted.output_tokens,
     }
 

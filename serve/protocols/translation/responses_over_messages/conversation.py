@@ -6,6 +6,7 @@ import orjson
 
 from pointsman.serve.http.errors import RequestError
 from pointsman.serve.protocols.translation.blocks import (
+    content_blocks,
     file_block,
     image_block,
     merge_turns,
@@ -96,11 +97,7 @@ def _use(call: Document, where: str, *, is_custom: bool) -> dict[str, Any]:
 
 
 def _blocks(content: object, where: str) -> list[dict[str, Any]]:
-    """A content as blocks, without empty texts, which Anthropic's API refuses."""
-    if content is None or isinstance(content, str):
-        return [text_block(content, {})] if content and content.strip() else []
-    blocks = [_block(part, f"{where}[{i}]") for i, part in enumerate(items(content, where))]
-    return [block for block in blocks if block["type"] != "text" or block["text"].strip()]
+    return content_blocks(content, where, _block)
 
 
 def _block(part: Document, where: str) -> dict[str, Any]:

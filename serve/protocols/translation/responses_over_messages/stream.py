@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from pointsman.serve.protocols.translation.custom_tools import custom_input
-from pointsman.serve.protocols.translation.open_blocks import OpenBlock, block_index
+from pointsman.serve.protocols.translation.message_events import MessageReader
+from pointsman.serve.protocols.translation.open_blocks import OpenBlock
 from pointsman.serve.protocols.translation.read import Document
 from pointsman.serve.protocols.translation.responses_over_messages.answer import (
     ending,
@@ -20,41 +21,16 @@ __all__ = ["ResponseEvents"]
 _PIECES = {"text": "output_text", "thinking": "reasoning_summary_text", "input": "function_call_arguments"}
 
 
-class ResponseEvents:
+class ResponseEvents(MessageReader):
     """Makes the events of one response from the events of a message."""
 
     def __init__(self, asked: Document, *, created: int) -> None:
-        """
-        Args:
-            asked: the client's request.
-            created: Unix time in seconds.
-        """
-        self._asked = asked
-        self._created = created
+        super().__init__(asked, created=created)
         self._named = named_tools_of(asked)
         self._response: dict[str, Any] = {}
         self._output: list[dict[str, Any]] = []
         self._open: dict[int | None, tuple[OpenBlock, dict[str, Any]]] = {}  # blocks and their items by index
         self._n_events = 0
-        self._stop: object = None
-        self._told: object = None
-
-    def feed(self, event: Document) -> Iterator[dict[str, Any]]:
-        """The events of one event."""
-        kind = event.get("type")
-        if not self._response:
-            message = event.get("message")
-            yield from self._start(message if isinstance(message, dict) else {})
-        if kind == "content_block_start":
-            yield from self._begin(block_index(event), event.get("content_block"))
-        elif kind == "content_block_delta":
-            yield from self._continue(block_index(event), event.get("delta"))
-        elif kind == "content_block_stop":
-            yield from self._close(block_index(event))
-        elif kind == "message_delta":
-            delta = event.get("delta")
-            self._stop = (delta.get("stop_reason") if isinstance(delta, dict) else None) or self._stop
-            self._told = event.get("usage")
 
     def end(self, usage: Usage | None) -> Iterator[dict[str, Any]]:
         """The events after the last one.
@@ -62,12 +38,11 @@ class ResponseEvents:
         Args:
             usage: as the service told it, or as counted here.
         """
-        if not self._response:
-            yield from self._start({})
+        yield from self._once()
         for index in list(self._open):
             yield from self._close(index)
-        ended = ending(self._stop)
-        whole = {**self._response, **ended, "output": self._output, "usage": response_usage(usage, self._told)}
+        ended = ending(self.stop)
+        whole = {**self._response, **ended, "output": self._output, "usage": response_usage(usage, self.told)}
         yield self._event(f"response.{ended['status']}", response=whole)
 
     def _start(self, message: Document) -> Iterator[dict[str, Any]]:
@@ -75,9 +50,7 @@ class ResponseEvents:
         yield self._event("response.created", response=self._response)
         yield self._event("response.in_progress", response=self._response)
 
-    def _begin(self, index: int | None, block: object) -> Iterator[dict[str, Any]]:
-        if not isinstance(block, dict):
-            return
+    def _begin(self, index: int | None, block: Document) -> Iterator[dict[str, Any]]:
         item = output_item({**block, "text": "", "thinking": "", "input": {}}, self._named, status="in_progress")
         if item is None:
             return
@@ -92,9 +65,9 @@ class ResponseEvents:
             if block.get("text"):
                 yield from self._continue(index, {"type": "text_delta", "text": block["text"]})
 
-    def _continue(self, index: int | None, delta: object) -> Iterator[dict[str, Any]]:
+    def _continue(self, index: int | None, delta: Document) -> Iterator[dict[str, Any]]:
         opened, item = self._open.get(index, (None, None))
-        if not isinstance(delta, dict) or opened is None or item is None:
+        if opened is None or item is None:
             return
         first = opened.kind == "thinking" and not opened.said("thinking")
         kind, text = opened.add(delta)

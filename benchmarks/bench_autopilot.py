@@ -31,12 +31,13 @@ from pointsman.backends.evaluation.autopilot_table import neighbour_learner, rea
 from pointsman.core.autopilot_simulation import simulate
 from pointsman.core.certificate import Certificate, Chain
 from pointsman.core.comparison_plan import make_plan
-from pointsman.core.judge_bias import corrected_loss, largest_corrected_loss
+from pointsman.core.judge_bias import largest_corrected_loss
 from pointsman.serve.checkpoints.load import load_checkpoint, load_router
 
 _SHARED = Path(__file__).parents[2] / "shared" / "data"
 _ERROR, _BOUND, _LABELS = 0.05, 0.05, 100
 _STEPS = np.arange(1, 21) / 20
+_CHUNK = 40
 _PROTOTYPE = {  # (table, bound, compare): certified share by requests
     ("MMLU", 0.05, 0.3): {2000: 0.04, 4000: 0.25},
     ("MMLU", 0.03, 0.3): {4000: 0.11},
@@ -122,7 +123,7 @@ class _Scenario:
         graded: losses spread over an interval; else -1, 0 and 1.
         finite: the stream is one population in random order, without replacement: exchangeable, not independent.
         processes: that count apart and are merged now and then.
-        restarts: chance per comparison of starting anew from what was kept, losing what was not.
+        restarts: chance per 40 requests of starting anew from what was kept, losing what was not.
         hidden: share of the losses that the judge does not see.
         labels: people label a hundred comparisons, and the judge is corrected by them.
     """
@@ -148,7 +149,7 @@ def _scenarios() -> list[_Scenario]:
         *plain,
         _Scenario("at, finite population", at, finite=True),
         _Scenario("at, two processes", at, processes=2),
-        _Scenario("at, restarts", at, restarts=0.01),
+        _Scenario("at, restarts", at, restarts=0.2),
         _Scenario("at, judge blind to 60 %", at, hidden=0.6, labels=False),
         _Scenario("at, judge blind, 100 labels", at, hidden=0.6),
     ]
@@ -182,37 +183,38 @@ def _stream(scenario: _Scenario, rng: np.random.Generator, n: int, share: float)
     label_share = min(1.0, _LABELS / (share * n)) if scenario.hidden and scenario.labels else None
     make = _maker(1.0 if label_share is None else largest_corrected_loss(label_share))
     whole, parts = make(), [make() for _ in range(scenario.processes)]
-    plan, undrawn = make_plan(whole, share), [0] * scenario.processes
-    seen: list[tuple[int, float, float]] = []
-    n_open, naive = 0, False
-    cells = whole.chain.cells(scores)
-    for i in range(n):
-        process = i % scenario.processes
-        probability = plan.probability(int(cells[i]))
-        if rng.random() >= probability:
-            undrawn[process] += 1
-            continue
-        judged = 0.0 if losses[i] > 0 and rng.random() < scenario.hidden else losses[i]
-        if label_share is not None:
-            judged = corrected_loss(judged, losses[i] if rng.random() < label_share else None, label_share)
-        parts[process].add(
-            scores[i], judged, probability=probability, least=plan.least(len(_STEPS)), n_undrawn=undrawn[process]
-        )
-        undrawn[process] = 0
-        seen.append((int(cells[i]), judged, probability))
+    seen: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    n_compared, naive = 0, False
+    cells, judged = whole.chain.cells(scores), losses.copy()
+    judged[(losses > 0) & (rng.random(n) < scenario.hidden)] = 0.0
+    if label_share is not None:
+        judged = np.where(rng.random(n) < label_share, judged + (losses - judged) / label_share, judged)
+    for start in range(0, n, _CHUNK):
+        plan, rows = make_plan(whole, share), np.arange(start, min(start + _CHUNK, n))
+        probability = np.where(cells[rows] < plan.reach, plan.inside, plan.outside)
+        drawn = rng.random(len(rows)) < probability
+        for k, part in enumerate(parts):
+            mine = np.arange(len(rows)) % scenario.processes == k
+            chosen = np.flatnonzero(drawn & mine)
+            if chosen.size:
+                before = np.cumsum(~drawn & mine)[chosen]
+                part.add_many(
+                    scores[rows][chosen], judged[rows][chosen], probabilities=probability[chosen],
+                    least=plan.least(len(_STEPS)), n_undrawn=np.diff(before, prepend=0),
+                )  # fmt: skip
+        seen.append((cells[rows][drawn], judged[rows][drawn], probability[drawn]))
         if scenario.restarts and rng.random() < scenario.restarts:
-            parts[process], undrawn[process] = make(), 0  # what was not merged yet is lost
-        if scenario.processes == 1 or rng.random() < 0.1:
+            parts[0] = make()  # what was not merged yet is lost
+        if scenario.processes == 1 or rng.random() < 0.5:
             for k, part in enumerate(parts):
                 whole.merge(part)
                 parts[k] = make()
             if scenario.restarts and rng.random() < scenario.restarts:
                 whole = Certificate.from_dict(json.loads(json.dumps(whole.to_dict())))
-            n_open = max(n_open, whole.n_open)
-        if len(seen) % 20 == 0:
-            plan, undrawn = make_plan(whole, share), [0] * scenario.processes
-        if len(seen) % 100 == 0:
-            naive = naive or _fixed_sample_errs(seen, truth)
+        n_compared += int(drawn.sum())
+        if n_compared >= 100:
+            n_compared, naive = 0, naive or _fixed_sample_errs(seen, truth)
+    n_open = whole.n_open
     over = bool(n_open and truth[n_open - 1] > _BOUND * (1.0 + 1e-12))
     return float(_STEPS[n_open - 1]) if n_open else 0.0, over, naive
 
@@ -230,9 +232,9 @@ def _losses(scenario: _Scenario, rng: np.random.Generator, n: int) -> np.ndarray
     return np.where(luck < worse, 1.0, np.where(luck > 1.0 - better, -1.0, 0.0))
 
 
-def _fixed_sample_errs(seen: list[tuple[int, float, float]], truth: np.ndarray) -> bool:
+def _fixed_sample_errs(seen: list[tuple[np.ndarray, np.ndarray, np.ndarray]], truth: np.ndarray) -> bool:
     """Whether the steps that look within the bound by a one-sided normal test end with one that is not."""
-    cell, loss, probability = (np.array(column) for column in zip(*seen, strict=True))
+    cell, loss, probability = (np.concatenate(column) for column in zip(*seen, strict=True))
     n_requests = (1.0 / probability).sum()
     for step in range(len(_STEPS)):
         values = np.where(cell <= step, loss, 0.0) / probability

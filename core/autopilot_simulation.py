@@ -13,7 +13,7 @@ from pointsman.core.certificate import Certificate, generation_error, make_chain
 __all__ = ["Learner", "Moment", "Simulation", "Table", "simulate"]
 
 _WARM_UP = 60
-_REPLAN_EVERY = 20
+_REPLAN_EVERY = 10
 Learner: TypeAlias = Callable[[IntArray, FloatArray], tuple[FloatArray, FloatArray]]
 
 
@@ -164,6 +164,7 @@ def simulate(
                 serving = served_generation([g.certificate for g in generations])
                 threshold = generations[serving].certificate.threshold
                 if (serving, threshold) != before:
+                    plan = None
                     totals.worst = max(totals.worst, _true(generations[serving], table, threshold)[1])
                 if totals.compared % _REPLAN_EVERY == 0:
                     plan = None

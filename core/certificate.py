@@ -131,22 +131,50 @@ class Certificate:
         Raises:
             ValueError: a value leaves its range, or the comparison was less probable than `least` says.
         """
-        cell = int(np.searchsorted(self.chain.thresholds, score, side="right"))
-        if not -self.largest_loss <= loss <= self.largest_loss:
-            raise ValueError(f"loss is {loss}, wanted a number in [-{self.largest_loss:g}, {self.largest_loss:g}]")
-        if not 0.0 < probability <= 1.0 or (least[cell:] > probability * (1.0 + 1e-9)).any() or not (least > 0).all():
-            raise ValueError(f"probability is {probability}, wanted one in (0, 1] and none of `least` above it")
-        if n_undrawn < 0:
-            raise ValueError(f"n_undrawn is {n_undrawn}, wanted 0 or more")
+        one = np.atleast_1d
+        self.add_many(
+            one(np.float64(score)),
+            one(np.float64(loss)),
+            probabilities=one(np.float64(probability)),
+            least=least,
+            n_undrawn=one(np.int64(n_undrawn)),
+        )
+
+    def add_many(
+        self,
+        scores: FloatArray,
+        losses: FloatArray,
+        *,
+        probabilities: FloatArray,
+        least: FloatArray,
+        n_undrawn: IntArray,
+    ) -> None:
+        """Comparisons under one plan, in the order in which they were drawn: as `add` of each, all of shape (n,).
+
+        Raises:
+            ValueError: see `add`; nothing is added then.
+        """
+        cells = self.chain.cells(scores)
+        if bad := losses[~(np.abs(losses) <= self.largest_loss)].tolist():
+            raise ValueError(f"loss is {bad[0]}, wanted a number in [-{self.largest_loss:g}, {self.largest_loss:g}]")
+        highest = np.append(np.maximum.accumulate(least[::-1])[::-1], 0.0)  # of a cell's steps
+        wrong = ~((probabilities > 0) & (probabilities <= 1) & (highest[cells] <= probabilities * (1.0 + 1e-9)))
+        if wrong.any() or not (least > 0).all():
+            shown = probabilities[wrong][:1].tolist() or probabilities[:1].tolist()
+            raise ValueError(f"probability is {shown[0]}, wanted one in (0, 1] and none of `least` above it")
+        if (n_undrawn < 0).any():
+            raise ValueError(f"n_undrawn is {n_undrawn.min()}, wanted 0 or more")
         bets = least[:, None] * (_BETS / self.largest_loss)
-        gained = np.log1p(bets * self.max_loss)
-        self._log_wealth += n_undrawn * gained
-        self._log_wealth[:cell] += gained[:cell]
-        self._log_wealth[cell:] += np.log1p(bets[cell:] * (self.max_loss - loss / probability))
-        self._sums[:, cell] += (1.0 / probability, loss / probability, (loss / probability) ** 2)
-        self.n_requests += 1 + n_undrawn
-        self.n_compared += 1
-        self._note()
+        gained, weighted = np.log1p(bets * self.max_loss), losses / probabilities
+        counts = cells[:, None] <= np.arange(len(self.chain))
+        steps = np.log1p(bets * (self.max_loss - np.where(counts, weighted[:, None], 0.0)[:, :, None]))
+        paths = self._log_wealth + np.cumsum(steps + n_undrawn[:, None, None] * gained, axis=0)
+        self._most = np.maximum(self._most, _mixed(paths).max(axis=0))
+        self._log_wealth = paths[-1]
+        for row, values in enumerate((1.0 / probabilities, weighted, weighted**2)):
+            self._sums[row] += np.bincount(cells, values, minlength=len(self.chain) + 1)
+        self.n_requests += len(losses) + int(n_undrawn.sum())
+        self.n_compared += len(losses)
 
     def merge(self, other: "Certificate") -> None:
         """Adds what another process added up beside this, each from comparisons of its own.
@@ -160,14 +188,12 @@ class Certificate:
         self._sums += other._sums
         self.n_requests += other.n_requests
         self.n_compared += other.n_compared
-        self._most = np.maximum(self._most, 0.0)
-        self._note()
+        self._most = np.maximum(self._most, self.log_wealth)
 
     @property
     def log_wealth(self) -> FloatArray:
         """Logarithm of each step's wealth now, shape (n_steps,)."""
-        top = self._log_wealth.max(axis=1)
-        return np.asarray(top + np.log(np.exp(self._log_wealth - top[:, None]) @ _PRIOR))
+        return _mixed(self._log_wealth)
 
     @property
     def n_open(self) -> int:
@@ -200,7 +226,7 @@ class Certificate:
 
     def weights(self) -> FloatArray:
         """Sum of 1 / probability over the comparisons in each cell: how many requests it had, shape (n_steps + 1,)."""
-        return self._sums[0].copy()
+        return np.array(self._sums[0], dtype=np.float64)
 
     def requests_needed(self, step: int) -> int | None:
         """About how many more requests would open a step were its losses as so far; None if no number would.
@@ -258,11 +284,14 @@ class Certificate:
         square = float(self._sums[2, : step + 1].sum()) / n
         return mean, math.sqrt(max(square - mean * mean, 0.0) / n)
 
-    def _note(self) -> None:
-        self._most = np.maximum(self._most, self.log_wealth)
-
     def _terms(self) -> tuple[Any, ...]:
         return (tuple(self.chain.thresholds.tolist()), self.max_loss, self.error, self.largest_loss)
+
+
+def _mixed(log_wealth: FloatArray) -> FloatArray:
+    """Logarithm of the mixture's wealth from those of the bets, the last axis."""
+    top = log_wealth.max(axis=-1)
+    return np.asarray(top + np.log(np.exp(log_wealth - top[..., None]) @ _PRIOR))
 
 
 def make_chain(scores: FloatArray, *, highest: float = math.inf) -> Chain:

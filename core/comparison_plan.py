@@ -15,7 +15,7 @@ import numpy as np
 from pointsman.core.arrays import FloatArray
 from pointsman.core.certificate import Certificate
 
-__all__ = ["ComparisonPlan", "make_plan"]
+__all__ = ["ComparisonPlan", "make_plan", "traffic_shares"]
 
 _SPREAD = 0.03
 _GROWTH = 1.5
@@ -55,7 +55,7 @@ def make_plan(certificate: Certificate, share: float) -> ComparisonPlan:
     """
     if not 0.0 < share <= 1.0:
         raise ValueError(f"share is {share}, wanted a number in (0, 1]")
-    shares = _shares(certificate)
+    shares = traffic_shares(certificate)
     n_open = certificate.n_open
     wanted = max(share, _GROWTH * float(shares[n_open - 1]) if n_open else 0.0)
     within = int(np.searchsorted(shares, wanted))  # steps whose share is below what is wanted
@@ -66,7 +66,7 @@ def make_plan(certificate: Certificate, share: float) -> ComparisonPlan:
     return ComparisonPlan(reach, float(np.clip(inside, outside, 1.0)), outside)
 
 
-def _shares(certificate: Certificate) -> FloatArray:
+def traffic_shares(certificate: Certificate) -> FloatArray:
     """Share of the requests that each step sends to the weak model, from earlier ones and from the comparisons."""
     seen = np.cumsum(certificate.weights())[:-1]
     return np.asarray((_PRIOR * certificate.chain.shares + seen) / (_PRIOR + certificate.n_requests))

@@ -1,10 +1,23 @@
-"""`pointsman autopilot`: what the autopilot would have saved on a labelled table, and what it does on a server."""
+"""`pointsman autopilot`: what it would have saved on a labelled table, and what it does on a server."""
 
 import argparse
+import json
+import os
+from datetime import datetime
+from typing import Any
 
 from pointsman.serve.commands import autopilot_simulate
+from pointsman.serve.commands.ask_server import ask_server
 
 __all__ = ["add_arguments", "run"]
+
+_SERVER = "http://127.0.0.1:6060"
+_ACTIONS = {
+    "status": "what is certified, saved, and next",
+    "pause": "compare nothing until it is resumed; what is certified serves on",
+    "resume": "compare again",
+    "reset": "void what is certified and begin anew",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -12,8 +25,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     simulate = actions.add_parser("simulate", help="replay a labelled table as traffic, before turning it on")
     autopilot_simulate.add_arguments(simulate)
+    for name, text in _ACTIONS.items():
+        action = actions.add_parser(name, help=text)
+        action.add_argument("--server", default=_SERVER, metavar="URL", help=f"running server (default: {_SERVER})")
+        action.add_argument("--api-key", metavar="KEY", help="an admin's key, or env:NAME (default: POINTSMAN_API_KEY)")
+        action.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the action."""
-    return autopilot_simulate.run(args)
+    if args.action == "simulate":
+        return autopilot_simulate.run(args)
+    value = None if args.action == "status" else {"action": args.action}
+    key = args.api_key or os.environ.get("POINTSMAN_API_KEY")
+    facts = ask_server(args.server, "/v1/autopilot", value=value, api_key=key)
+    print(json.dumps(facts) if args.json else "\n".join(_lines(facts)))
+    return 0
+
+
+def _lines(facts: dict[str, Any]) -> list[str]:
+    bound, compared = facts["bound"], facts["comparisons"]
+    loss, after = facts["loss"], facts["next"]
+    lines = [
+        f"{facts['state']}: {facts['certified_share']:.1%} of the traffic is certified to {facts['weak']}, "
+        f"the rest goes to {facts['strong']}",
+        f"saved ${facts['saved_usd']:,.4f}, ${facts['net_saved_usd']:,.4f} after ${compared['usd']:,.4f} of comparing "
+        f"({facts['requests']['n']:,} requests, {compared['n']:,} comparisons)",
+        f"loss at most {bound['max_loss']:g} at every moment, with confidence {bound['confidence']:g}"
+        + (f"; estimated {loss['value']:.4f} [{loss['low']:.4f}, {loss['high']:.4f}]" if loss else ""),
+    ]
+    if facts["paused"]:
+        lines.append(f"paused: {facts['paused']}")
+    if after is not None:
+        lines.append(f"next: {after['share']:.1%}, {_needed(after)}")
+    for event in facts["events"][-5:]:
+        more = ", ".join(f"{name} {value}" for name, value in event.items() if name not in ("at", "what"))
+        at = datetime.fromtimestamp(event["at"]).astimezone().isoformat(" ", "seconds")
+        lines.append(f"  {at}  {event['what']}" + (f" ({more})" if more else ""))
+    return lines
+
+
+def _needed(after: dict[str, Any]) -> str:
+    if after["comparisons"] is None:
+        return "not at these losses: no number of comparisons would open it"
+    dollars = f" (${after['usd']:,.4f})" if "usd" in after else ""
+    return f"after about {after['comparisons']:,} more comparisons{dollars}"

@@ -11,6 +11,7 @@ routers:
 server: {host: 127.0.0.1, port: 6060}
 """
 
+from pointsman.serve.config.autopilot import AutopilotConfig
 from pointsman.serve.config.dashboard import DashboardConfig
 from pointsman.serve.config.drift import DriftConfig
 from pointsman.serve.config.models import BreakerConfig, ModelConfig, RetryConfig, TimeoutConfig
@@ -24,6 +25,7 @@ from pointsman.serve.config.store import StoreConfig
 from pointsman.serve.config.telemetry import TelemetryConfig
 
 __all__ = [
+    "AutopilotConfig",
     "BreakerConfig",
     "BudgetConfig",
     "Config",

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from pointsman.serve.config.autopilot import AutopilotConfig
 from pointsman.serve.config.base import Name, Part
 from pointsman.serve.config.cascade import CascadeConfig
 from pointsman.serve.config.dashboard import DashboardConfig
@@ -46,6 +47,7 @@ class Config(Part):
         store: the database; nothing is kept on disk if None.
         drift: watching whether prompts are still like those of the calibration; nothing is watched if None.
         shadow: comparing answers of the weak model with the strong one's; nothing is compared if None.
+        autopilot: earning savings under a bound on lost quality; nothing is certified if None.
         telemetry: traces for others to collect.
     """
 
@@ -65,6 +67,7 @@ class Config(Part):
     store: StoreConfig | None = None
     drift: DriftConfig | None = None
     shadow: ShadowConfig | None = None
+    autopilot: AutopilotConfig | None = None
     telemetry: TelemetryConfig = TelemetryConfig()
 
     @model_validator(mode="after")
@@ -82,7 +85,10 @@ class Config(Part):
         if self.server.keys is not None and self.server.keys_file is not None:
             raise ValueError("server.keys and server.keys_file are both given, wanted one of them")
         if self.shadow is not None:
-            self._check_shadow(self.shadow.judge)
+            self._check_judge("shadow", self.shadow.judge)
+        if self.autopilot is not None:
+            self._check_judge("autopilot", self.autopilot.judge)
+            self._check_autopilot()
         if self.cascade is not None:
             self._check_cascade(self.cascade)
         return self
@@ -93,11 +99,26 @@ class Config(Part):
             if name not in known:
                 raise ValueError(f"cascade names model {name!r}, wanted strong, weak or a name under models")
 
-    def _check_shadow(self, judge: str) -> None:
+    def _check_judge(self, part: str, judge: str) -> None:
         if self.store is None:
-            raise ValueError("shadow needs a place for its comparisons, wanted a store, e.g. store: {}")
+            raise ValueError(f"{part} needs a place for its comparisons, wanted a store, e.g. store: {{}}")
         if judge not in self.models or judge in self.routed:
-            raise ValueError(f"shadow.judge is {judge!r}, wanted a name under models that is neither strong nor weak")
+            raise ValueError(f"{part}.judge is {judge!r}, wanted a name under models that is neither strong nor weak")
+
+    def _check_autopilot(self) -> None:
+        if len(self.routed) != 2:
+            given = f"{len(self.candidates)} candidates" if self.candidates else "the stand-ins"
+            raise ValueError(f"autopilot is given with {given}, wanted strong and weak: it certifies one pair")
+        if self.shadow is not None:
+            raise ValueError("autopilot and shadow are both given, wanted one: the autopilot compares by itself")
+        if self.cascade is not None:
+            raise ValueError("autopilot and cascade are both given, wanted one: what is certified are prompts alone")
+        if self.policy.is_set or self.policy.schedule:
+            raise ValueError(
+                "autopilot and a policy that sets the threshold are both given, wanted one: leave out "
+                "policy.threshold, strong_share, max_loss, max_cost_usd and schedule; hard budgets may stay, and win "
+                "over the bound"
+            )
 
     def _candidate_problems(self) -> Iterator[str]:
         names = self.candidates

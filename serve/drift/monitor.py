@@ -99,6 +99,11 @@ class DriftMonitor:
         watch = self._watches.get(router)
         return self.config.on_alarm == "strong" and watch is not None and watch.alarm is not None
 
+    def alarm(self, router: str) -> str | None:
+        """What identifies the alarm of a router; None while there is none."""
+        watch = self._watches.get(router)
+        return None if watch is None or watch.alarm is None else f"{watch.identity} {watch.alarm.at:.3f}"
+
     def status(self) -> dict[str, Any]:
         """What is watched and what was found, as JSON types."""
         return {

@@ -2,6 +2,7 @@
 
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -99,6 +100,10 @@ class Engine:
             from pointsman.serve.feedback.shadow import check_shadow
 
             check_shadow(config.shadow, self.billing)
+        if config.autopilot is not None:
+            from pointsman.serve.feedback.shadow import check_shadow
+
+            check_shadow(config.autopilot.comparisons(), self.billing, part="autopilot")
         self.policies = Policies(
             config.policy,
             self.routers,
@@ -124,6 +129,7 @@ class Engine:
             price_list=self.billing.prices,
             bills=bills,
             drift=self.state.drift,
+            autopilot=self.state.autopilot if config.autopilot is not None else None,
             threads=self.threads,
             makers=self.state.makers,
             cascade=self._cascade,
@@ -141,12 +147,20 @@ class Engine:
         if self.state.drift is not None:
             self.state.drift.reconfigure(self.routers)
         if self.state.shadow is not None:
-            self.state.shadow.reconfigure(
-                self.config.shadow,
-                self.upstreams,
-                self.billing,
-                lambda: self.policies.exhausted_limit(None) is not None,
-            )
+            self.state.shadow.reconfigure(self.config.shadow, self.upstreams, self.billing, self._is_exhausted)
+
+        if self.state.autopilot is not None and self.state.comparer is not None:
+            from pointsman.serve.engine.steered import steered
+
+            now, drift = steered(self.config, self.routers, self.pair), self.state.drift
+            comparisons = self.config.autopilot.comparisons() if self.config.autopilot is not None else None
+            self.state.comparer.reconfigure(comparisons, self.upstreams, self.billing, self._is_exhausted)
+            alarm = partial(drift.alarm, now.router) if drift is not None else None
+            await self.state.autopilot.reconfigure(self.config.autopilot, now, alarm)
+
+    def _is_exhausted(self) -> bool:
+        """Whether a hard limit of everybody's is exhausted."""
+        return self.policies.exhausted_limit(None) is not None
 
     async def close(self) -> None:
         """Releases its threads and connections."""

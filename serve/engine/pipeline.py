@@ -7,6 +7,7 @@ from pointsman.core.pair import ModelPair
 from pointsman.core.prices import Price
 from pointsman.serve.config import Config
 from pointsman.serve.engine.expected_bills import ExpectedBills
+from pointsman.serve.engine.steps.apply_certificate import ApplyCertificate
 from pointsman.serve.engine.steps.background_to_weak import BackgroundToWeak
 from pointsman.serve.engine.steps.check_capabilities import CheckCapabilities
 from pointsman.serve.engine.steps.check_circuits import CheckCircuits
@@ -31,6 +32,7 @@ from pointsman.serve.upstreams.attempts import Service
 from pointsman.serve.upstreams.base import Upstream
 
 if TYPE_CHECKING:
+    from pointsman.serve.autopilot.autopilot import Autopilot
     from pointsman.serve.drift.monitor import DriftMonitor
     from pointsman.serve.engine.cascade import Cascade
     from pointsman.serve.store.shared_sessions import SharedSessions
@@ -52,6 +54,7 @@ def build_pipeline(
     price_list: Mapping[str, Price],
     bills: ExpectedBills,
     drift: "DriftMonitor | None",
+    autopilot: "Autopilot | None",
     threads: RouterThreads,
     makers: Makers,
     cascade: "Cascade | None" = None,
@@ -74,6 +77,7 @@ def build_pipeline(
         resolve,
         ScorePrompt(routers, threads, timeout_s=config.server.routing_timeout_s),
         SetThreshold(policies, pair, candidates),
+        ApplyCertificate(autopilot) if autopilot is not None else None,
         CheckSurface(upstreams),
         CheckTranslation(upstreams),
         CheckCapabilities(capabilities) if capabilities else None,

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 from prometheus_client import CollectorRegistry
 
 from pointsman.core.expected_cost import AnswerTokens
-from pointsman.serve.config import Config, StoreConfig
+from pointsman.serve.config import AutopilotConfig, Config, StoreConfig
 from pointsman.serve.engine.expected_bills import LearnAnswerTokens
 from pointsman.serve.engine.steps.count_decision import CountSpending
 from pointsman.serve.money.leases import Leases
@@ -20,6 +20,7 @@ from pointsman.serve.request.makers import Makers
 from pointsman.serve.request.record import Observer
 
 if TYPE_CHECKING:
+    from pointsman.serve.autopilot.autopilot import Autopilot
     from pointsman.serve.drift.monitor import DriftMonitor
     from pointsman.serve.feedback.shadow import Shadow
     from pointsman.serve.observers.tracing import Tracing
@@ -56,6 +57,8 @@ class ServerState:
         ledger: what was spent.
         drift: watches whether prompts are still like those of the calibration.
         shadow: compares answers of the weak model with the strong one's.
+        autopilot: keeps the certificate, and draws what is compared for it.
+        comparer: has its comparisons made.
         live: shows what happens now.
         leases: what is drawn of hard budgets.
         answer_tokens: how long each model's answers are.
@@ -76,6 +79,8 @@ class ServerState:
     drift: "DriftMonitor | None" = None
     live: LiveHub | None = None
     shadow: "Shadow | None" = None
+    autopilot: "Autopilot | None" = None
+    comparer: "Shadow | None" = None
     tracing: "Tracing | None" = None
 
     def __init__(self, config: Config) -> None:
@@ -111,6 +116,8 @@ class ServerState:
                     Shadow(config.shadow, ledger=self.ledger, money=money, put=self.writer.put, registry=self.registry)
                 )
             )
+        if config.autopilot is not None and self.store is not None and self.writer is not None:
+            self._add_autopilot(config.autopilot, self.store, self.writer, money)
         if config.dashboard.enabled:
             shown = config.store is None or config.store.prompts == "text"
             self.live = self._observe(self._add(LiveHub(max_watchers=config.dashboard.watchers, prompts=shown)))
@@ -140,6 +147,18 @@ class ServerState:
         while self._n_started:
             self._n_started -= 1
             await self._components[self._n_started].close()
+
+    def _add_autopilot(self, config: AutopilotConfig, store: "Store", writer: "Writer", money: MoneyMetrics) -> None:
+        from pointsman.serve.autopilot.autopilot import Autopilot
+        from pointsman.serve.feedback.shadow import Shadow
+
+        self.comparer = Shadow(
+            config.comparisons(), ledger=self.ledger, money=money, put=writer.put, registry=CollectorRegistry()
+        )
+        autopilot = Autopilot(
+            config, store=store, put=writer.put, compare=self.comparer.compare, registry=self.registry
+        )
+        self.autopilot = self._observe(self._add(autopilot))
 
     def _add_store(self, config: StoreConfig, *, keys: bool) -> None:
         """Keeps a store: its rows are written, old ones deleted, its keys followed.

@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -35,12 +36,25 @@ from pointsman.serve.store.rows import ComparisonRow, Row
 from pointsman.serve.upstreams.base import Call, Upstream
 from pointsman.serve.upstreams.tries import Attempt
 
-__all__ = ["Shadow", "check_shadow", "shadow_request"]
+__all__ = ["Compared", "Shadow", "check_shadow", "shadow_request"]
 
 _LOG = logging.getLogger(__name__)
 _SHARES = {"model_a": 1.0, "tie": 0.5, "model_b": 0.0}
 _LIMITS = ("max_tokens", "max_completion_tokens")
 _LEFT_OUT = ("stream", "stream_options", "store", "metadata", "user")
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A comparison that was made.
+
+    Attributes:
+        row: for the store.
+        agreed: whether the judge said the same in both orders, or was not asked.
+    """
+
+    row: ComparisonRow
+    agreed: bool
 
 
 class Shadow:
@@ -136,7 +150,10 @@ class Shadow:
             if self._config is None or self._billing is None:
                 continue
             try:
-                result = await self._compare_within_budget(sample, self._config, self._billing)
+                compared = await self.compare(sample)
+                result = "over_budget" if compared is None else "compared"
+                if compared is not None:
+                    self._put(compared.row)
             except (UpstreamError, RequestError) as error:
                 _LOG.warning("shadow comparison of request %s: %s", sample.request_id, error)
                 result = "failed"
@@ -145,23 +162,28 @@ class Shadow:
                 result = "failed"
             self._results.labels(result).inc()
 
-    async def _compare_within_budget(self, sample: Sample, config: ShadowConfig, billing: Billing) -> str:
+    async def compare(self, sample: Sample) -> "Compared | None":
         """Compares if the most that it can cost is left of the day's dollars, and no hard budget is spent.
 
-        What it can cost is set aside while it does.
+        What it can cost is set aside while it does. None where it is not left, or nothing is to be compared.
+
+        Raises:
+            UpstreamError, RequestError: the other model or the judge failed.
         """
+        config, billing = self._config, self._billing
+        if config is None or billing is None:
+            return None
         most_usd = _most_usd(sample, config, billing)
         spent_usd = self._ledger.spent_usd("day", key=SHADOW_KEY)
         if self._walled() or spent_usd + self._held_usd + most_usd > config.max_usd_per_day:
-            return "over_budget"
+            return None
         self._held_usd += most_usd
         try:
-            await self._compare(sample, config, billing)
+            return await self._compare(sample, config, billing)
         finally:
             self._held_usd -= most_usd
-        return "compared"
 
-    async def _compare(self, sample: Sample, config: ShadowConfig, billing: Billing) -> None:
+    async def _compare(self, sample: Sample, config: ShadowConfig, billing: Billing) -> "Compared":
         pair, charges = billing.pair, list[Charge]()
         other = _other(sample, pair)
         answer = await self._ask(other, shadow_request(sample.document, config), billing, charges)
@@ -177,21 +199,20 @@ class Shadow:
             shares = [_share(first), 1.0 - _share(second)]
         mean = sum(shares) / len(shares)
         now, costs = time.time(), [charge.cost_usd or 0.0 for charge in charges]
-        self._put(
-            ComparisonRow(
-                id=new_row_id(now),
-                request_id=sample.request_id,
-                decision_id=sample.decision_id,
-                at=now,
-                model_a=sample.model,
-                model_b=other,
-                outcome=0.5 if mean == 0.5 else float(mean > 0.5),
-                judge=config.judge,
-                cost_usd=sum(costs),
-                tokens_a=sample.n_tokens,
-                tokens_b=charges[0].usage.output_tokens,
-            )
+        row = ComparisonRow(
+            id=new_row_id(now),
+            request_id=sample.request_id,
+            decision_id=sample.decision_id,
+            at=now,
+            model_a=sample.model,
+            model_b=other,
+            outcome=0.5 if mean == 0.5 else float(mean > 0.5),
+            judge=config.judge,
+            cost_usd=sum(costs),
+            tokens_a=sample.n_tokens,
+            tokens_b=charges[0].usage.output_tokens,
         )
+        return Compared(row, len(set(shares)) == 1)
 
     async def _ask(self, model: str, request: Mapping[str, Any], billing: Billing, charges: list[Charge]) -> str:
         """What a model says; what it charges is booked whatever comes of it."""
@@ -217,13 +238,13 @@ class Shadow:
         return text
 
 
-def check_shadow(config: ShadowConfig, billing: Billing) -> None:
+def check_shadow(config: ShadowConfig, billing: Billing, *, part: str = "shadow") -> None:
     """Raises `ConfigError` where the price of a model that is asked, or of the judge, is not known."""
     asked = [billing.pair.strong, config.judge] + [billing.pair.weak] * (config.strong_share > 0.0)
     unpriced = [name for name in asked if name not in billing.prices]
     if unpriced:
         raise ConfigError(
-            f"shadow.max_usd_per_day needs the price of {', '.join(unpriced)}: give it as models.<name>.price"
+            f"{part}.max_usd_per_day needs the price of {', '.join(unpriced)}: give it as models.<name>.price"
         )
 
 

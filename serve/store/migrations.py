@@ -103,7 +103,19 @@ _FOURTH = (
     "CREATE INDEX sessions_at ON sessions (at)",
 )
 
-MIGRATIONS: tuple[Sequence[str], ...] = (_FIRST, _SECOND, _THIRD, _FOURTH)
+_FIFTH = (
+    """
+    CREATE TABLE autopilot (
+        id {ordered} NOT NULL PRIMARY KEY, at BIGINT NOT NULL, generation INTEGER NOT NULL,
+        score DOUBLE PRECISION NOT NULL, loss DOUBLE PRECISION NOT NULL, probability DOUBLE PRECISION NOT NULL,
+        n_undrawn INTEGER NOT NULL, plan TEXT NOT NULL, agreed BOOLEAN NOT NULL, cost_usd DOUBLE PRECISION NOT NULL,
+        embedding {blob}, counted INTEGER NOT NULL
+    )
+    """,
+    "CREATE INDEX autopilot_counted ON autopilot (counted, id)",
+)
+
+MIGRATIONS: tuple[Sequence[str], ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH)
 
 
 async def migrate(connection: AsyncConnection, steps: Sequence[Sequence[str]] = MIGRATIONS) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 __all__ = [
+    "AutopilotRow",
     "ComparisonRow",
     "DecisionRow",
     "FeedbackRow",
@@ -134,6 +135,38 @@ class ComparisonRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AutopilotRow:
+    """One comparison that the autopilot drew; see `core.certificate`.
+
+    Attributes:
+        id: of its `ComparisonRow`; they sort by `at`.
+        generation: whose certificate it is for.
+        score: of the prompt, in [0, 1].
+        loss: strong's score less weak's, in [-1, 1].
+        probability: with which such a prompt is drawn, in (0, 1].
+        n_undrawn: requests of the process since the comparison before, under the same plan.
+        plan: `reach`, `inside` and `outside` of the plan that it was drawn under.
+        agreed: whether the judge said the same in both orders.
+        cost_usd: of the other answer and of judging.
+        embedding: of the prompt, little-endian float32, to train on; None where none was computed.
+        counted: 1 once a certificate holds it.
+    """
+
+    id: str
+    at: float
+    generation: int
+    score: float
+    loss: float
+    probability: float
+    n_undrawn: int
+    plan: tuple[int, float, float]
+    agreed: bool
+    cost_usd: float
+    embedding: bytes | None = None
+    counted: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SpendRow:
     """What one process has spent in one quarter of an hour, so far.
 
@@ -172,7 +205,7 @@ class StatusRow:
     at: float
 
 
-Row: TypeAlias = DecisionRow | FeedbackRow | ComparisonRow
+Row: TypeAlias = DecisionRow | FeedbackRow | ComparisonRow | AutopilotRow
 
 
 def clean_text(text: str) -> str:

@@ -26,6 +26,7 @@ __all__ = [
     "Json",
     "Moment",
     "Words",
+    "autopilot",
     "comparisons",
     "decisions",
     "feedback",
@@ -148,6 +149,24 @@ comparisons = Table(
     Column("tokens_b", BigInteger),
     Column("decision_id", Text),
     Index("comparisons_request_id", "request_id", "id"),
+)
+
+autopilot = Table(
+    "autopilot",
+    TABLES,
+    Column("id", Text, primary_key=True),
+    Column("at", Moment, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("score", Double, nullable=False),
+    Column("loss", Double, nullable=False),
+    Column("probability", Double, nullable=False),
+    Column("n_undrawn", Integer, nullable=False),
+    Column("plan", Json, nullable=False),
+    Column("agreed", Boolean, nullable=False),
+    Column("cost_usd", Double, nullable=False),
+    Column("embedding", LargeBinary),
+    Column("counted", Integer, nullable=False),
+    Index("autopilot_counted", "counted", "id"),
 )
 
 spend = Table(

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Self, TypeVar
 
@@ -26,8 +26,18 @@ from pointsman.serve.store.queries import (
     select_totals,
     within,
 )
-from pointsman.serve.store.rows import ComparisonRow, DecisionRow, FeedbackRow, Row, SpendRow, StatusRow, clean_text
+from pointsman.serve.store.rows import (
+    AutopilotRow,
+    ComparisonRow,
+    DecisionRow,
+    FeedbackRow,
+    Row,
+    SpendRow,
+    StatusRow,
+    clean_text,
+)
 from pointsman.serve.store.schema import (
+    autopilot,
     budget_accounts,
     comparisons,
     decisions,
@@ -42,7 +52,12 @@ from pointsman.serve.store.url import read_url
 __all__ = ["Store"]
 
 _LOG = logging.getLogger(__name__)
-_TABLES: dict[type, Table] = {DecisionRow: decisions, FeedbackRow: feedback, ComparisonRow: comparisons}
+_TABLES: dict[type, Table] = {
+    DecisionRow: decisions,
+    FeedbackRow: feedback,
+    ComparisonRow: comparisons,
+    AutopilotRow: autopilot,
+}
 _KEYS_CHANGED = "keys"  # status row whose version counts the changes of the keys
 _RETRY_S = 0.5
 _FILE_PATIENCE_S = 2.0  # others may be making the file at this moment
@@ -304,6 +319,39 @@ class Store:
         async with self._database.writing() as connection:
             return await self._set_status(connection, name, value, version)
 
+    async def autopilot(self, generations: Sequence[int] | None = None) -> list[AutopilotRow]:
+        """The autopilot's comparisons, the oldest first; those of some generations, or all."""
+        query = select(autopilot).order_by(autopilot.c.id)
+        if generations is not None:
+            query = query.where(autopilot.c.generation.in_(generations))
+        return [_autopilot_row(row) for row in await self._database.rows(query)]
+
+    async def fold_autopilot(
+        self, name: str, change: Callable[[Any, Sequence[AutopilotRow]], Any], *, limit: int = 50
+    ) -> tuple[Any, int]:
+        """Folds comparisons that were not counted yet into a fact, in one transaction: each of them counts once.
+
+        Args:
+            name: of the fact.
+            change: from its value, None at first, and the oldest of these comparisons, its new value.
+            limit: at most so many comparisons.
+
+        Returns:
+            The new value, and how many comparisons were folded in.
+        """
+        waiting = select(autopilot).where(autopilot.c.counted == 0).order_by(autopilot.c.id).limit(limit)
+        async with self._database.writing() as connection:
+            await self._set_status(connection, name, None, 0)
+            locked = select(status.c.value).where(status.c.name == name).with_for_update()  # SQLite ignores it
+            value = (await connection.execute(locked)).scalar_one()
+            rows = [_autopilot_row(dict(row)) for row in (await connection.execute(waiting)).mappings()]
+            value = change(value, rows)
+            if rows:
+                done = update(autopilot).where(autopilot.c.id.in_([row.id for row in rows])).values(counted=1)
+                await connection.execute(done)
+            await self._set_status(connection, name, value, None)
+        return value, len(rows)
+
     async def delete_before(self, at: float, *, limit: int = 1000) -> int:
         """Deletes at most `limit` of the oldest rows before a time from each table of rows; how many there were."""
         deleted = 0
@@ -377,3 +425,7 @@ def _put_spend(database: Database) -> Any:
 
 def _values(row: Any) -> dict[str, Any]:
     return {field.name: getattr(row, field.name) for field in fields(row)}
+
+
+def _autopilot_row(values: dict[str, Any]) -> AutopilotRow:
+    return AutopilotRow(**{**values, "plan": tuple(values["plan"])})

@@ -73,7 +73,20 @@ def test_serve_imports_no_framework_and_backends_only_inside_functions(path):
 
 
 FLOORS = (
-    *("cli", "commands", "scale", "server", "dashboard", "python_api", "engine", "feedback", "money", "store", "drift"),
+    *(
+        "cli",
+        "commands",
+        "scale",
+        "server",
+        "dashboard",
+        "python_api",
+        "engine",
+        "autopilot",
+        "feedback",
+        "money",
+        "store",
+        "drift",
+    ),
     *("observers", "request", "policy", "upstreams", "config", "auth", "protocols", "checkpoints", "judging", "http"),
 )  # of serve/, from the top: a folder imports only from itself and from those after it
 

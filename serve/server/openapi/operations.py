@@ -16,6 +16,7 @@ from pointsman.serve.server.openapi.requests import (
     Messages,
     ResetDrift,
     ResetPolicy,
+    SteerAutopilot,
 )
 
 __all__ = ["OPERATIONS", "UNDOCUMENTED", "Operation"]
@@ -59,6 +60,8 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("POST", "/v1/policy"): Operation("Set the policy's target", dict[str, Any], SettingConfig | ResetPolicy),
     ("GET", "/v1/drift"): Operation("Whether prompts have drifted", dict[str, Any]),
     ("POST", "/v1/drift/reset"): Operation("Forget an alarm", dict[str, Any], ResetDrift, body_optional=True),
+    ("GET", "/v1/autopilot"): Operation("What is certified, saved, and next", dict[str, Any]),
+    ("POST", "/v1/autopilot"): Operation("Pause, resume or reset it", dict[str, Any], SteerAutopilot),
     ("GET", "/health"): Operation("Whether the process answers", Health, public=True),
     ("GET", "/ready"): Operation("Whether a request could be answered", Ready, public=True, unready=True),
     ("GET", "/metrics"): Operation("Metrics in Prometheus' text format", public=True),

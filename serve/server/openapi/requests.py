@@ -114,6 +114,12 @@ class ResetPolicy(BaseModel):
     reset: Literal[True]
 
 
+class SteerAutopilot(_Open):
+    """What is done to the autopilot: its comparing paused or resumed, or all that it has certified reset."""
+
+    action: Literal["pause", "resume", "reset"]
+
+
 class ResetDrift(_Open):
     """The router whose alarm is forgotten; all of them if none is named."""
 

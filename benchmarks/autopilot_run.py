@@ -1,0 +1,188 @@
+"""The autopilot for real: three processes, PostgreSQL, two models of planted quality, a judge that knows the answers.
+
+    python -m benchmarks.autopilot_run [--requests 20000]
+
+Into it fall: a process that is killed (SIGKILL), a price that changes while the server runs, and a drift half-way,
+after which prompts are longer and the weak model is wrong more often. The mock keeps its own ledger and counts what was
+judged for which prompt. Printed: what was certified when and what it lost in truth; at the end the dollars beside the
+mock's, and whether any comparison was counted twice or lost.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import yaml
+
+from pointsman.serve.config import StoreConfig
+from pointsman.serve.store.store import Store
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))  # the mock, the database and the process are the tests' own
+from support.databases import Postgres, _binaries
+from support.planted_models import PlantedModels
+from support.processes import ServerProcess
+from support.upstream import LocalServer
+
+_PRICES = {"big": (10.0, 30.0), "small": (1.0, 2.0), "judge": (2.0, 6.0)}
+_NEW_PRICES = {**_PRICES, "small": (2.0, 4.0)}
+_BOUND = 0.05
+_CLIENTS = 24
+_TOKENS = (100, 50)
+
+
+def main() -> int:
+    """Runs it, prints."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--requests", type=int, default=20_000)
+    args = parser.parse_args()
+    models, postgres = PlantedModels(hard=0.3), Postgres(_binaries())
+    try:
+        postgres.start()
+        url = postgres.new_database()
+        with tempfile.TemporaryDirectory() as folder, LocalServer(models.app()) as upstream:
+            path = Path(folder) / "config.yaml"
+            _write(path, f"{upstream.url}/v1", url, _PRICES)
+            with ServerProcess("--config", str(path), "--workers", "3") as server:
+                facts = asyncio.run(_run(server, models, path, f"{upstream.url}/v1", url, args.requests))
+            facts |= asyncio.run(_check(url, models))
+    finally:
+        postgres.remove()
+    print(json.dumps({"bench": "autopilot_run", **facts}))
+    return 0
+
+
+def _write(path: Path, upstream: str, store: str, prices: dict[str, tuple[float, float]]) -> None:
+    models = {
+        name: {
+            "base_url": upstream,
+            "price": {"input_usd_per_million": dear, "output_usd_per_million": out},
+            "timeouts": {"first_byte_s": 120},
+        }
+        for name, (dear, out) in prices.items()
+    }
+    autopilot = {"max_loss": _BOUND, "judge": "judge", "compare": 0.2, "max_usd_per_day": 1000, "concurrency": 8}
+    values = {
+        "strong": "big", "weak": "small", "models": models, "store": {"url": store}, "autopilot": autopilot,
+        "drift": {"reference": "traffic", "warm_up": 500},
+    }  # fmt: skip
+    temporary = path.with_suffix(".new")
+    temporary.write_text(yaml.safe_dump(values))
+    temporary.replace(path)
+
+
+async def _run(
+    server: ServerProcess, models: PlantedModels, path: Path, upstream: str, store: str, n: int
+) -> dict[str, Any]:
+    rows, usd, weak_loss = [], 0.0, 0
+    before: Counter[str] = Counter()
+    print(f"{'requests':>9}{'state':>12}{'certified':>11}{'to weak':>9}{'true loss':>11}{'compared':>10}"
+          f"{'saved $':>9}{'net $':>9}  event")  # fmt: skip
+    prices, killed = _PRICES, False
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=_CLIENTS)) as session:
+        step = n // 20
+        for first in range(0, n, step):
+            event = ""
+            if first == 4 * step:
+                event, killed = "SIGKILL of one process", True
+                os.kill(server.pids[0], signal.SIGKILL)
+                await asyncio.sleep(3.0)
+            if first == 6 * step:
+                event = "price of small doubled"
+                await asyncio.sleep(3.0)
+                usd, before = usd + _usd(models.calls - before, prices), models.calls.copy()
+                prices = _NEW_PRICES
+                _write(path, upstream, store, prices)
+                await asyncio.sleep(4.0)
+            if first == 10 * step:
+                event, models.hard = "drift: longer prompts, weak wrong more often", 0.6
+            answered = await _ask(session, server.url, first, step, drifted=first >= 10 * step)
+            await asyncio.sleep(2.5)
+            async with session.get(f"{server.url}/v1/autopilot") as answer:
+                facts = await answer.json()
+            weak = [i for i, model in answered if model == "small"]
+            lost = sum(models.is_wrong(_prompt(i, drifted=first >= 10 * step)) for i in weak)
+            weak_loss += lost
+            row = {
+                "requests": first + step, "state": facts["state"], "certified": facts["certified_share"],
+                "weak": len(weak) / step, "loss": lost / step, "compared": facts["comparisons"]["n"],
+                "saved_usd": facts["saved_usd"], "net_usd": facts["net_saved_usd"], "event": event,
+            }  # fmt: skip
+            rows.append(row)
+            print(f"{row['requests']:>9,}{row['state']:>12}{row['certified']:>11.1%}{row['weak']:>9.1%}"
+                  f"{row['loss']:>11.4f}{row['compared']:>10,}{row['saved_usd']:>9.2f}{row['net_usd']:>9.2f}  {event}",
+                  flush=True)  # fmt: skip
+        await asyncio.sleep(5.0)
+        async with session.get(f"{server.url}/v1/autopilot") as answer:
+            facts = await answer.json()
+    usd += _usd(models.calls - before, prices)
+    events = [event for event in facts["events"] if event["what"] != "opened"]
+    for event in events:
+        print(time.strftime("%H:%M:%S", time.localtime(event["at"])), event)
+    return {
+        "rows": rows, "mean_loss": weak_loss / n, "killed": killed, "mock_usd": round(usd, 4),
+        "status_comparisons": facts["comparisons"], "closed": [g["closed"] for g in facts["generations"]],
+    }  # fmt: skip
+
+
+async def _check(url: str, models: PlantedModels) -> dict[str, Any]:
+    """What the store holds beside what the mock saw."""
+    async with Store(StoreConfig(url=url)) as store:
+        rows = await store.autopilot()
+        spent = sum(row.cost_usd for row in await store.spend(0.0))
+    twice = sum(1 for n in models.judged.values() if n != 2)
+    found = {
+        "comparison_rows": len(rows), "counted": sum(row.counted for row in rows),
+        "ids": len({row.id for row in rows}), "judged_prompts": len(models.judged), "not_judged_twice": twice,
+        "lost": len(models.judged) - len(rows), "store_usd": round(spent, 4),
+    }  # fmt: skip
+    print(found)
+    return found
+
+
+def _usd(calls: Counter[str], prices: dict[str, tuple[float, float]]) -> float:
+    read, written = _TOKENS
+    return sum(n * (prices[model][0] * read + prices[model][1] * written) / 1e6 for model, n in calls.items())
+
+
+def _prompt(i: int, *, drifted: bool) -> str:
+    """Of 10 to 300 characters, after the drift of 200 to 400; no two are alike."""
+    n_words = 38 + i * 7919 % 45 if drifted else i * 7919 % 65
+    return f"Question {i}: " + "why " * n_words
+
+
+async def _ask(
+    session: aiohttp.ClientSession, url: str, first: int, n: int, *, drifted: bool
+) -> list[tuple[int, str | None]]:
+    """Who answered each prompt; a request whose process is killed is asked again, as a client would."""
+    numbers, answered = iter(range(first, first + n)), list[tuple[int, str | None]]()
+
+    async def client() -> None:
+        for i in numbers:
+            document = {"model": "auto", "messages": [{"role": "user", "content": _prompt(i, drifted=drifted)}]}
+            for _ in range(20):
+                try:
+                    async with session.post(f"{url}/v1/chat/completions", json=document) as answer:
+                        await answer.read()
+                        if answer.status == 200:
+                            answered.append((i, answer.headers["x-pointsman-model"]))
+                            break
+                except aiohttp.ClientError:
+                    await asyncio.sleep(0.2)
+            else:
+                answered.append((i, None))
+
+    await asyncio.gather(*(client() for _ in range(_CLIENTS)))
+    return answered
+
+
+if __name__ == "__main__":
+    sys.exit(main())

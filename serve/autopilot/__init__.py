@@ -1,0 +1,1 @@
+"""The autopilot: comparisons in, certified savings out."""

@@ -1,0 +1,58 @@
+"""The autopilot in the configuration."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pointsman.serve.config.base import Name, Part
+from pointsman.serve.config.shadow import ShadowConfig
+
+__all__ = ["AutopilotConfig"]
+
+_Inner = Annotated[float, Field(gt=0.0, lt=1.0)]
+
+
+class AutopilotConfig(Part):
+    """Begins with everything to the strong model, and sends away as much as is certified at that moment.
+
+    Attributes:
+        max_loss: mean loss of quality against always asking the strong model, as the judge sees it.
+        confidence: that the bound holds at every moment, for as long as it runs.
+        judge: name of the model that judges, neither of the two.
+        compare: share of the requests whose other answer is asked for and judged.
+        max_usd_per_day: what comparisons may cost in a day of the policy's time zone, all processes together.
+        train: whether later generations are trained on comparisons, where the router is read from a folder of named
+            checkpoints.
+        max_failures: share of the last 40 comparisons that may fail before comparing pauses by itself.
+        max_tokens: of the other model's answer, unless the request itself says how many.
+        limit_parameter: how the upstreams call that limit.
+        judge_max_tokens: of a verdict with its reasons.
+        concurrency: comparisons under way at once in a process.
+        queue: answers that may wait to be compared in a process; beyond them none is drawn.
+    """
+
+    max_loss: _Inner
+    confidence: _Inner = 0.95
+    judge: Name
+    compare: Annotated[float, Field(gt=0.0, le=1.0)] = 0.05
+    max_usd_per_day: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] = 10.0
+    train: bool = True
+    max_failures: _Inner = 0.5
+    max_tokens: Annotated[int, Field(gt=0)] = 2048
+    limit_parameter: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    judge_max_tokens: Annotated[int, Field(gt=0)] = 512
+    concurrency: Annotated[int, Field(gt=0, le=64)] = 2
+    queue: Annotated[int, Field(gt=0)] = 100
+
+    def comparisons(self) -> ShadowConfig:
+        """How answers are compared; which are, the autopilot draws itself."""
+        shared = (
+            "judge",
+            "max_usd_per_day",
+            "max_tokens",
+            "limit_parameter",
+            "judge_max_tokens",
+            "concurrency",
+            "queue",
+        )
+        return ShadowConfig(share=1.0, strong_share=1.0, **{name: getattr(self, name) for name in shared})

@@ -1,0 +1,34 @@
+"""What the autopilot steers: the default router before the pair, and what its certificate rests on."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+from pointsman.core.pair import ModelPair
+from pointsman.serve.autopilot.autopilot import Serving
+from pointsman.serve.checkpoints.load import checkpoint_folder
+from pointsman.serve.config import Config, ModelConfig
+from pointsman.serve.policy.served_router import ServedRouter
+
+__all__ = ["steered"]
+
+_ASKED = {"model", "base_url", "provider"}  # of a model: who answers; its price changes what is saved and nothing else
+_META = "pointsman.json"  # holds the hashes of a checkpoint's other files
+
+
+def steered(config: Config, routers: Mapping[str, ServedRouter], pair: ModelPair) -> Serving:
+    """The default router, by what it scores with; and the models, the judge and the bound, as a digest."""
+    name, router = next(iter(routers.items()))
+    settings = config.routers[name]
+    folder = checkpoint_folder(settings.kind or name, settings.checkpoint)
+    weights = (folder / _META).read_bytes() if folder is not None else (settings.kind or name).encode()
+    terms: dict[str, object] = {"pair": [pair.strong, pair.weak]}
+    if (autopilot := config.autopilot) is not None:
+        asked = {each: config.models.get(each, ModelConfig()) for each in (pair.strong, pair.weak, autopilot.judge)}
+        terms["models"] = {each: model.model_dump(mode="json", include=_ASKED) for each, model in asked.items()}
+        terms["bound"] = [autopilot.max_loss, autopilot.confidence, autopilot.judge]
+    return Serving(name, _digest(weights), router.checkpoint, pair, _digest(json.dumps(terms, sort_keys=True).encode()))
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]

@@ -1,0 +1,27 @@
+"""Sets the threshold that the autopilot has certified."""
+
+from typing import TYPE_CHECKING
+
+from pointsman.serve.request.context import RequestContext
+
+if TYPE_CHECKING:
+    from pointsman.serve.autopilot.autopilot import Autopilot
+
+__all__ = ["ApplyCertificate"]
+
+_POLICY = "autopilot"
+
+
+class ApplyCertificate:
+    """Of requests that name a router and no threshold; an exhausted hard limit wins over the bound."""
+
+    def __init__(self, autopilot: "Autopilot") -> None:
+        self._autopilot = autopilot
+
+    async def __call__(self, context: RequestContext) -> None:
+        field, ruled = context.parsed, context.ruled
+        if field is None or field.router is None or ruled is None or ruled.exhausted or field.names_threshold:
+            return
+        threshold = self._autopilot.threshold(field.router)
+        if threshold is not None:
+            context.threshold, context.policy = threshold, _POLICY

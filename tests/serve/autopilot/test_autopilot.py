@@ -1,0 +1,360 @@
+"""The autopilot on a server: everything strong at first, then as much as is certified."""
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+
+from pointsman.core.errors import ConfigError, StoreError
+from pointsman.serve import create_app
+from pointsman.serve.cli import main
+from pointsman.serve.config.load import make_config
+from pointsman.serve.store.store import Store
+
+from support.planted_models import PlantedModels
+from support.upstream import LocalServer
+
+PRICES = {"big": (10.0, 30.0), "small": (1.0, 2.0), "judge": (5.0, 15.0)}
+
+
+def settings(url: str, store: str, **more) -> dict:
+    models = {
+        name: {"base_url": url, "price": {"input_usd_per_million": dear, "output_usd_per_million": out}}
+        for name, (dear, out) in PRICES.items()
+    }
+    autopilot = {"max_loss": 0.2, "judge": "judge", "compare": 1.0, "max_usd_per_day": 1000, "concurrency": 16}
+    return {
+        "strong": "big", "weak": "small", "models": models, "store": {"url": store},
+        "autopilot": {**autopilot, "queue": 10_000, **more.pop("autopilot", {})}, **more,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def planted():
+    """The models, and where they are asked."""
+    models = PlantedModels()
+    with LocalServer(models.app()) as server:
+        models.url = f"{server.url}/v1"
+        yield models
+
+
+@asynccontextmanager
+async def serving(values: dict):
+    """A server in this loop, with a client; its autopilot turns when told to, not by the clock."""
+    app = create_app(make_config(values))
+    async with _lifespan(app):
+        transport = httpx.ASGITransport(app, client=("127.0.0.1", 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            yield client, app
+
+
+@asynccontextmanager
+async def _lifespan(app):
+    received, sent = asyncio.Queue(), asyncio.Queue()
+    task = asyncio.create_task(app({"type": "lifespan"}, received.get, sent.put))
+    await received.put({"type": "lifespan.startup"})
+    message = await sent.get()
+    assert message["type"] == "lifespan.startup.complete", message
+    try:
+        yield
+    finally:
+        await received.put({"type": "lifespan.shutdown"})
+        await sent.get()
+        await task
+
+
+def prompt(i: int) -> str:
+    return f"Question {i}: " + "why " * (i % 97)
+
+
+async def ask(client, first: int, n: int, **more) -> list[str]:
+    """Asks, sixteen at a time; who answered, in the order of the prompts."""
+    slots = asyncio.Semaphore(16)
+
+    async def one(i: int) -> str:
+        async with slots:
+            document = {"model": "auto", "messages": [{"role": "user", "content": prompt(i)}], **more}
+            answer = await client.post("/v1/chat/completions", json=document)
+            assert answer.status_code == 200, answer.text
+            return answer.headers["x-pointsman-model"]
+
+    return list(await asyncio.gather(*(one(i) for i in range(first, first + n))))
+
+
+async def settled(app) -> dict:
+    """Waits until everything that was drawn has been written and counted; the status then."""
+    autopilot, state = app.engine.state.autopilot, app.engine.state
+    for _ in range(600):
+        autopilot._flush()
+        if not autopilot._pending and not state.writer._queue:
+            await autopilot._turn()
+            if all(row.counted for row in await state.store.autopilot()):
+                return autopilot.status()
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"comparisons were not counted: {autopilot.status()}")
+
+
+def autopilot_done(autopilot) -> int:
+    """Comparisons that this process has made."""
+    return int(autopilot._results.labels("compared")._value.get())
+
+
+async def test_savings_are_earned(planted, store_url):
+    """All is strong until something is certified; then the easiest prompts go to the weak model, within the bound."""
+    async with serving(settings(planted.url, store_url)) as (client, app):
+        autopilot = app.engine.state.autopilot
+        assert set(await ask(client, 0, 110)) == {"big"}
+        await settled(app)  # the first requests make the chain
+        assert set(await ask(client, 110, 150)) == {"big"} or autopilot.status()["certified_share"] > 0
+        facts = await settled(app)
+        assert facts["state"] == "certified"
+        assert 0.0 < facts["certified_share"] <= 1.0
+        assert facts["loss"]["low"] <= facts["loss"]["value"] <= facts["loss"]["high"]
+        answered = await ask(client, 1000, 97)
+        assert "small" in answered
+        lost = sum(planted.is_wrong(prompt(1000 + i)) for i, model in enumerate(answered) if model == "small")
+        assert lost / len(answered) <= 0.2
+        facts = await settled(app)
+        assert facts["saved_usd"] == pytest.approx(answered.count("small") * (100 * 9 + 50 * 28) / 1e6, rel=0.5)
+        named = await client.post(
+            "/v1/chat/completions",
+            json={"model": "router-mf-0", "messages": [{"role": "user", "content": prompt(1)}]},
+        )
+        assert named.headers["x-pointsman-policy"] == "request"
+        metrics = (await client.get("/metrics")).text
+        assert "pointsman_autopilot_certified_share" in metrics
+        assert 'pointsman_autopilot_comparisons_total{result="compared"}' in metrics
+
+
+async def test_a_restart_serves_on_and_nothing_is_counted_twice(planted, store_url):
+    """What was certified is served from the first request after a restart; rows and the certificate agree."""
+    values = settings(planted.url, store_url)
+    async with serving(values) as (client, app):
+        await ask(client, 0, 110)
+        await settled(app)
+        await ask(client, 110, 200)
+        before = await settled(app)
+    assert before["certified_share"] > 0.0
+    async with serving(values) as (client, app):
+        after = app.engine.state.autopilot.status()
+        assert after["certified_share"] == before["certified_share"]
+        assert after["comparisons"]["n"] == before["comparisons"]["n"]
+        assert "small" in await ask(client, 0, 97)
+        facts = await settled(app)
+        rows = await app.engine.state.store.autopilot()
+        assert len(rows) == facts["comparisons"]["n"] == sum(row.counted for row in rows)
+        assert sum(row.cost_usd for row in rows) == pytest.approx(facts["comparisons"]["usd"], abs=1e-5)
+
+
+async def test_two_processes_count_each_comparison_once(planted, store_url):
+    """Two servers on one store share the certificate, and their comparisons add up."""
+    values = settings(planted.url, store_url)
+    async with serving(values) as (one, first), serving(values) as (two, second):
+        pilots = (first.engine.state.autopilot, second.engine.state.autopilot)
+        await asyncio.gather(ask(one, 0, 110), ask(two, 200, 110))
+        for _ in range(3):
+            await asyncio.gather(*(pilot._turn() for pilot in pilots))
+        await asyncio.gather(ask(one, 400, 80), ask(two, 600, 80))
+        for _ in range(100):
+            for pilot in pilots:
+                pilot._flush()
+                await pilot._turn()
+            made = sum(autopilot_done(pilot) for pilot in pilots)
+            if not any(pilot._pending for pilot in pilots) and made == pilots[0].status()["comparisons"]["n"]:
+                break
+            await asyncio.sleep(0.1)
+        await pilots[0]._turn()
+        await pilots[1]._turn()
+        assert pilots[0].status()["generation"] == pilots[1].status()["generation"]
+        assert pilots[0].status()["comparisons"]["n"] == made == len(await first.engine.state.store.autopilot())
+
+
+async def test_an_administrator_pauses_resumes_and_resets(planted, tmp_path):
+    """Paused, nothing is compared and what is certified serves on; reset, everything is strong again."""
+    async with serving(settings(planted.url, f"sqlite:///{tmp_path}/p.db")) as (client, app):
+        await ask(client, 0, 110)
+        await settled(app)
+        await ask(client, 110, 200)
+        await settled(app)
+        paused = (await client.post("/v1/autopilot", json={"action": "pause"})).json()
+        assert paused["state"] == "paused"
+        assert "small" in await ask(client, 0, 97)
+        assert (await settled(app))["comparisons"]["n"] == paused["comparisons"]["n"]
+        assert (await client.post("/v1/autopilot", json={"action": "resume"})).json()["paused"] is None
+        reset = (await client.post("/v1/autopilot", json={"action": "reset"})).json()
+        assert reset["certified_share"] == 0.0
+        assert [g["closed"] for g in reset["generations"]] == ["reset", None]
+        assert set(await ask(client, 0, 97)) == {"big"}
+        wrong = await client.post("/v1/autopilot", json={"action": "land"})
+        assert (wrong.status_code, "wanted one of pause, resume, reset" in wrong.text) == (400, True)
+
+
+async def test_a_judge_that_answers_rubbish_is_paused(planted, tmp_path):
+    """Comparisons that fail count for nothing, are counted as failed, and comparing pauses by itself."""
+    planted.rubbish = True
+    async with serving(settings(planted.url, f"sqlite:///{tmp_path}/r.db")) as (client, app):
+        await ask(client, 0, 110)
+        await settled(app)
+        await ask(client, 110, 120)
+        facts = await settled(app)
+        assert facts["comparisons"]["n"] == facts["certified_share"] * 0
+        assert facts["comparisons"]["failed"] >= 40
+        assert "more than 50% of the last 40 comparisons failed" in facts["paused"]
+        assert facts["state"] == "paused"
+
+
+async def test_outages_are_no_losses(planted, tmp_path):
+    """While the weak model is down nothing is counted against it; the strong one answers."""
+    async with serving(settings(planted.url, f"sqlite:///{tmp_path}/o.db", autopilot={"max_failures": 0.99})) as (
+        client,
+        app,
+    ):
+        await ask(client, 0, 110)
+        await settled(app)
+        planted.failing = {"small"}
+        await ask(client, 110, 30)
+        facts = await settled(app)
+        assert facts["comparisons"]["n"] == 0
+        assert facts["comparisons"]["failed"] == 30
+
+
+async def test_a_drift_alarm_closes_the_certificate_once(planted, tmp_path):
+    """Everything goes to the strong model, and a new generation with less of the error begins on the new traffic."""
+    async with serving(settings(planted.url, f"sqlite:///{tmp_path}/d.db", drift={"reference": "traffic"})) as (
+        client,
+        app,
+    ):
+        autopilot = app.engine.state.autopilot
+        await ask(client, 0, 110)
+        await settled(app)
+        await ask(client, 110, 200)
+        assert (await settled(app))["certified_share"] > 0.0
+        autopilot._alarm = lambda: "win rate at noon"
+        await autopilot._turn()
+        await autopilot._turn()
+        facts = autopilot.status()
+        assert [g["closed"] for g in facts["generations"]] == ["drift", None]
+        assert set(await ask(client, 0, 97)) == {"big"}
+        await ask(client, 97, 20)
+        assert (await settled(app))["generation"]["error"] == pytest.approx(0.05 * 0.75 * 0.25)
+
+
+async def test_another_model_voids_and_another_price_does_not(planted, tmp_path):
+    """A configuration that names another weak model begins anew; a new price keeps what is certified."""
+    store = f"sqlite:///{tmp_path}/m.db"
+    values = settings(planted.url, store)
+    async with serving(values) as (client, app):
+        await ask(client, 0, 110)
+        await settled(app)
+        await ask(client, 110, 200)
+        certified = (await settled(app))["certified_share"]
+    values["models"]["small"]["price"] = {"input_usd_per_million": 2.0, "output_usd_per_million": 4.0}
+    async with serving(values) as (client, app):
+        assert app.engine.state.autopilot.status()["certified_share"] == certified > 0.0
+    values["models"]["small"]["model"] = "smaller"
+    async with serving(values) as (client, app):
+        facts = app.engine.state.autopilot.status()
+        assert facts["certified_share"] == 0.0
+        assert facts["generations"][0]["closed"] == "models, judge or bound have changed"
+
+
+async def test_without_the_store_what_is_certified_serves_on(planted, tmp_path, monkeypatch):
+    """A store that is away counts nothing and draws nothing; it goes on when it is back."""
+    async with serving(settings(planted.url, f"sqlite:///{tmp_path}/s.db")) as (client, app):
+        autopilot, store = app.engine.state.autopilot, app.engine.state.store
+        await ask(client, 0, 110)
+        await settled(app)
+        await ask(client, 110, 200)
+        before = await settled(app)
+        real = store.fold_autopilot
+
+        async def away(*_, **__):
+            raise StoreError("the store is away")
+
+        monkeypatch.setattr(store, "fold_autopilot", away)
+        await autopilot._turn()
+        assert "small" in await ask(client, 0, 97)
+        assert autopilot.status()["state"] == "store away"
+        assert not autopilot._pending
+        answer = await client.post("/v1/autopilot", json={"action": "pause"})
+        assert (answer.status_code, "pause was not done" in answer.text) == (503, True)
+        monkeypatch.setattr(store, "fold_autopilot", real)
+        after = await settled(app)
+        assert after["requests"]["n"] == before["requests"]["n"] + 97
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"autopilot": {"judge": "big"}}, "autopilot.judge is 'big', wanted a name under models"),
+        ({"autopilot": {"compare": 0}}, "autopilot.compare"),
+        ({"autopilot": {"max_loss": 1.5}}, "autopilot.max_loss"),
+        ({"policy": {"strong_share": 0.3}}, "autopilot and a policy that sets the threshold are both given"),
+        ({"shadow": {"share": 0.1, "judge": "judge", "max_usd_per_day": 1}}, "autopilot and shadow are both given"),
+    ],
+)
+def test_what_cannot_work_is_refused(change, message, tmp_path):
+    """A configuration that could certify nothing, or two masters of one threshold, is an error with the way out."""
+    with pytest.raises(ConfigError) as found:
+        make_config(settings("http://127.0.0.1:1/v1", f"sqlite:///{tmp_path}/x.db", **change))
+    assert message in str(found.value)
+
+
+def test_an_autopilot_needs_a_store(tmp_path):
+    """Without a place for comparisons there is no certificate; the error says what to add."""
+    values = settings("http://127.0.0.1:1/v1", f"sqlite:///{tmp_path}/x.db")
+    del values["store"]
+    with pytest.raises(ConfigError, match="autopilot needs a place for its comparisons, wanted a store"):
+        make_config(values)
+
+
+def test_a_price_that_is_not_known_is_refused(tmp_path):
+    """A dollar ceiling without prices is an error that names the models."""
+    values = settings("http://127.0.0.1:1/v1", f"sqlite:///{tmp_path}/x.db")
+    del values["models"]["judge"]["price"]
+    with pytest.raises(ConfigError, match=r"autopilot.max_usd_per_day needs the price of judge"):
+        create_app(make_config(values))
+
+
+async def test_without_an_autopilot_its_path_says_so(tmp_path):
+    """GET /v1/autopilot of a server without one is 404, and names the setting."""
+    app = create_app(make_config({}))
+    async with _lifespan(app):
+        transport = httpx.ASGITransport(app, client=("127.0.0.1", 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            answer = await client.get("/v1/autopilot")
+    assert (answer.status_code, "add `autopilot:" in answer.text) == (404, True)
+
+
+async def test_rows_are_folded_once(store_url):
+    """A comparison is folded into the fact by one transaction, and by no later one."""
+    from pointsman.serve.config import StoreConfig
+    from pointsman.serve.store.rows import AutopilotRow
+
+    row = AutopilotRow(
+        id="1", at=1.0, generation=0, score=0.5, loss=-1.0, probability=0.5, n_undrawn=3, plan=(2, 0.5, 0.1),
+        agreed=True, cost_usd=0.1,
+    )  # fmt: skip
+    async with Store(StoreConfig(url=store_url)) as store:
+        await store.add([row])
+        await store.add([row])
+
+        def count(value, rows):
+            return (value or 0) + len(rows)
+
+        assert await store.fold_autopilot("n", count) == (1, 1)
+        assert await store.fold_autopilot("n", count) == (1, 0)
+        (kept,) = await store.autopilot([0])
+        assert (kept.plan, kept.counted) == ((2, 0.5, 0.1), 1)
+
+
+async def test_the_command_shows_and_steers(planted, tmp_path, capsys):
+    """`pointsman autopilot` prints the status of a running server, and pauses it."""
+    app = create_app(make_config(settings(planted.url, f"sqlite:///{tmp_path}/c.db")))
+    with LocalServer(app) as server:
+        await asyncio.to_thread(main, ["autopilot", "status", "--server", server.url])
+        assert "warming up: 0.0% of the traffic is certified to small, the rest goes to big" in capsys.readouterr().out
+        assert await asyncio.to_thread(main, ["autopilot", "pause", "--server", server.url, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["state"] == "paused"

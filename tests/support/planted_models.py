@@ -1,0 +1,68 @@
+"""Two models of planted quality and a judge that knows the answer key, as one ASGI application with its own ledger."""
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+__all__ = ["PlantedModels"]
+
+RIGHT, WRONG = "the right answer", "a wrong answer"
+
+
+@dataclass
+class PlantedModels:
+    """Model `big` is always right; `small` is wrong on a share of the prompts that grows with their length.
+
+    Attributes:
+        hard: of the longest prompts, share on which `small` is wrong; none of the shortest.
+        longest: characters of the longest prompt.
+        calls: by model.
+        judged: requests whose answers were judged, by their prompt.
+        rubbish: the judge gives no verdict.
+        failing: models that answer 500.
+    """
+
+    hard: float = 0.5
+    longest: int = 400
+    calls: Counter[str] = field(default_factory=Counter)
+    judged: Counter[str] = field(default_factory=Counter)
+    rubbish: bool = False
+    failing: set[str] = field(default_factory=set)
+
+    def app(self) -> Starlette:
+        """The ASGI application."""
+        return Starlette(routes=[Route("/v1/chat/completions", self._chat, methods=["POST"])])
+
+    def is_wrong(self, prompt: str) -> bool:
+        """Whether `small` is wrong on a prompt."""
+        luck = int(hashlib.sha256(prompt.encode()).hexdigest()[:8], 16) / 2**32
+        return luck < self.hard * len(prompt) / self.longest
+
+    async def _chat(self, request: Request) -> JSONResponse:
+        document: dict[str, Any] = await request.json()
+        model, text = document["model"], document["messages"][-1]["content"]
+        self.calls[model] += 1
+        if model in self.failing:
+            return JSONResponse({"error": {"message": "down"}}, 500)
+        said = self._judge(text) if model == "judge" else self._answer(model, text)
+        usage = {"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150}
+        choice = {"index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": "stop"}
+        return JSONResponse(
+            {"id": "c", "object": "chat.completion", "model": model, "choices": [choice], "usage": usage}
+        )
+
+    def _answer(self, model: str, prompt: str) -> str:
+        return f"{WRONG if model == 'small' and self.is_wrong(prompt) else RIGHT} of {model}"
+
+    def _judge(self, text: str) -> str:
+        self.judged[text.partition("<request>\n")[2].partition("\n</request>")[0]] += 1
+        if self.rubbish:
+            return "I cannot say."
+        first, second = text.split("<answer_b>")
+        return "[[C]]" if (RIGHT in first) == (RIGHT in second) else "[[A]]" if RIGHT in first else "[[B]]"

@@ -62,10 +62,11 @@ _HTTP = """# HTTP reference
 | `x-pointsman-chain` | every try in order, where there was more than one |
 | `x-pointsman-request-id` | the client's `X-Request-Id`, or a new one; for logs and feedback |
 
-Where keys are asked for, they come as `Authorization: Bearer pm-...`, `x-api-key: pm-...` or `api-key: pm-...`. Errors have OpenAI's
-shape, `{"error": {"message", "type", "param", "code"}}`; on `/v1/messages` Anthropic's. What a model's service answers
-with a 4xx is passed on, but for 401 and 402: they are about the server's own key, and the status is 502. Where there
-was no usable answer, it is 502, 503 (with `Retry-After`) or 504.
+Where keys are asked for, they come as `Authorization: Bearer pm-...`, `x-api-key: pm-...` or `api-key: pm-...`. Errors
+have OpenAI's shape, `{"error": {"message", "type", "param", "code"}}`; on `/v1/messages` Anthropic's. What a model's
+service answers with a 4xx is passed on, but for 401 and 402: they are about the server's own key, and the status is
+502. Where there was no usable answer, it is 502, 503 (with `Retry-After`) or 504. A stream of which nothing comes for
+`server.ping_s` is begun with a comment, and told of errors by an event from then on.
 
 ```sh
 pointsman serve --schema > config.schema.json

@@ -18,6 +18,8 @@ class ServerConfig(Part):
         header_timeout_s: for them to arrive.
         body_timeout_s: for a request's body to arrive.
         stall_timeout_s: for a client to take some of an answer that waits for it.
+        ping_s: of silence in a stream, after which the client is sent a comment that keeps its connection alive; the
+            first one begins the answer, so that an upstream's later error comes as an event of the stream.
         routing_timeout_s: for a decision; the strong model answers where it takes longer.
         drain_timeout_s: for the requests that are being served when the server is told to stop.
         cors_origins: origins whose pages may ask from a browser.
@@ -35,6 +37,7 @@ class ServerConfig(Part):
     header_timeout_s: Seconds = 20.0
     body_timeout_s: Seconds = 60.0
     stall_timeout_s: Seconds = 60.0
+    ping_s: Seconds = 15.0
     routing_timeout_s: Seconds = 2.0
     drain_timeout_s: Seconds = 60.0
     cors_origins: Annotated[tuple[Name, ...], Field(strict=False)] = ()

@@ -11,9 +11,9 @@ from pointsman.serve.http.content_encoding import check_encoding, inflate
 from pointsman.serve.http.errors import RequestError
 from pointsman.serve.http.streams import ByteStream, Headers
 
-__all__ = ["ClientGone", "WhileConnected", "read_body", "send_body", "send_stream"]
+__all__ = ["UNBUFFERED", "ClientGone", "WhileConnected", "read_body", "send_body", "send_stream"]
 
-_UNBUFFERED = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
+UNBUFFERED = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
 _UNWATCHED_S = 0.02
 _DISCARD_BYTES = 64 * 1024 * 1024  # of a body that is too large, so that the client reads the answer before the end
 
@@ -85,7 +85,7 @@ async def send_body(send: Send, status: int, body: bytes, headers: Iterable[tupl
 
 async def send_stream(send: Send, status: int, chunks: ByteStream, headers: Headers) -> None:
     """Sends a stream, each piece as it comes, and asks the proxies in between to do the same."""
-    await send({"type": "http.response.start", "status": status, "headers": [*_UNBUFFERED, *headers]})
+    await send({"type": "http.response.start", "status": status, "headers": [*UNBUFFERED, *headers]})
     async for chunk in chunks:
         await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send({"type": "http.response.body", "body": b""})

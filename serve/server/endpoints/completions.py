@@ -22,6 +22,7 @@ from pointsman.serve.request.conversations import naming_headers
 from pointsman.serve.request.ids import request_id
 from pointsman.serve.request.record import Observer, Record
 from pointsman.serve.server.endpoints.headers import JSON, record_headers, refuse
+from pointsman.serve.server.endpoints.heartbeat import Heartbeat
 from pointsman.serve.upstreams.attempts import Answered
 
 __all__ = ["Completions"]
@@ -56,27 +57,33 @@ class Completions:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         record = Record(request_id(scope), scope["path"])
         self._metrics.begin()
+        beat = Heartbeat(send, self._surface.stream, lambda: record_headers(record), every_s=self._limits.ping_s)
         with Lifecycle(record, self._engine.billing, self._observers) as life:
-            try:
-                await self._serve(record, scope, receive, send)
-            except RequestError as error:
-                life.note(error)
-                await refuse(send, error, record_headers(record))
-            except UpstreamFailure as failure:
-                _LOG.warning("request %s: %s", record.id, failure)
-                life.note(failure)
-                await _fail(send, failure, record_headers(record))
-            except ClientGone as gone:
-                life.note(gone)
-            except Exception:
-                _LOG.exception("request %s crashed", record.id)
-                if record.answered_at is not None:
-                    raise  # something of an answer may have been sent: the server ends the connection
-                record.status = HTTPStatus.INTERNAL_SERVER_ERROR
-                body = error_body(_CRASHED, "server_error", code="internal_error")
-                await send_body(send, record.status, body, (JSON, *record_headers(record)))
+            async with beat:
+                await self._answer(life, scope, receive, beat)
 
-    async def _serve(self, record: Record, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer(self, life: Lifecycle, scope: Scope, receive: Receive, send: Heartbeat) -> None:
+        record = life.record
+        try:
+            await self._serve(record, scope, receive, send)
+        except RequestError as error:
+            life.note(error)
+            await refuse(send, error, record_headers(record))
+        except UpstreamFailure as failure:
+            _LOG.warning("request %s: %s", record.id, failure)
+            life.note(failure)
+            await _fail(send, failure, record_headers(record))
+        except ClientGone as gone:
+            life.note(gone)
+        except Exception:
+            _LOG.exception("request %s crashed", record.id)
+            if record.answered_at is not None:
+                raise  # something of an answer may have been sent: the server ends the connection
+            record.status = HTTPStatus.INTERNAL_SERVER_ERROR
+            body = error_body(_CRASHED, "server_error", code="internal_error")
+            await send_body(send, record.status, body, (JSON, *record_headers(record)))
+
+    async def _serve(self, record: Record, scope: Scope, receive: Receive, send: Heartbeat) -> None:
         body = await read_body(scope, receive, self._limits)
         record.received_at = perf_counter()
         context = RequestContext(self._surface.read(body), _passed_on(scope), self._surface, request_key(scope))
@@ -84,6 +91,8 @@ class Completions:
         context.client = naming_headers(scope["headers"])
         record.context = context
         check_model(scope, context.request.model, means=self._engine.resolve.means(context.request.model))
+        if context.request.stream:
+            send.begin()
         async with WhileConnected(receive):
             answered = await self._engine.serve(record, context)
             await _send_answered(send, answered, record_headers(record))

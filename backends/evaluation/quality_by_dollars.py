@@ -1,0 +1,149 @@
+"""Quality against dollars: what a router's threshold buys, beside every single model and mixtures of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pointsman.core.arrays import AnyFloatArray, FloatArray, IntArray
+from pointsman.core.choice_rows import weigh_rows
+from pointsman.core.hull import Hull, upper_hull
+from pointsman.core.score_models import column_means
+
+__all__ = ["THRESHOLDS", "DollarCurve", "gain_interval", "threshold_curve"]
+
+THRESHOLDS = np.concatenate([np.linspace(0.0, 0.5, 26)[:-1], 0.5 + 0.5 * np.linspace(0.0, 1.0, 151) ** 2])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DollarCurve:
+    """What a router reaches at each threshold.
+
+    Attributes:
+        thresholds: shape (n_thresholds,).
+        usd, quality: mean bill and score at each threshold, shape (n_thresholds,).
+        chosen: column of the candidate of each prompt at each threshold, shape (n_thresholds, n_prompts).
+        single_usd, single_quality: of each candidate alone, shape (n_candidates,).
+        hull: of these points.
+    """
+
+    thresholds: FloatArray
+    usd: FloatArray
+    quality: FloatArray
+    chosen: IntArray
+    single_usd: FloatArray
+    single_quality: FloatArray
+    hull: Hull
+
+    @property
+    def best(self) -> int:
+        """Column of the best single candidate, the cheaper one of equals."""
+        return int(self.hull.rows[-1])
+
+    @property
+    def best_usd(self) -> float:
+        """Mean bill of the best single candidate."""
+        return float(self.single_usd[self.best])
+
+    @property
+    def best_quality(self) -> float:
+        """Its mean score."""
+        return float(self.single_quality[self.best])
+
+    def quality_at(self, usd: AnyFloatArray) -> FloatArray:
+        """Quality at a mean cost, between thresholds by a mixture of both; NaN below the cheapest."""
+        order = np.lexsort((self.quality, self.usd))
+        return np.asarray(np.interp(usd, self.usd[order], self.quality[order], left=np.nan))
+
+    @property
+    def cost_at_best_quality(self) -> float | None:
+        """Least cost at which the best single quality is reached, as a share of that model's; None if it never is."""
+        reached = self.usd[self.quality >= self.best_quality - 1e-12]
+        return float(reached.min()) / self.best_usd if reached.size else None
+
+    @property
+    def gain_over_hull(self) -> float:
+        """Mean over evenly spaced costs up to the best single model's of quality less the hull's."""
+        budgets = np.linspace(max(self.usd.min(), self.hull.usd[0]), self.best_usd, 201)
+        return float(np.nanmean(self.quality_at(budgets) - self.hull.quality_at(budgets)))
+
+    def to_dict(self, names: Sequence[str]) -> dict[str, Any]:
+        """The curve and the single models as JSON types."""
+        return {
+            "curve": [
+                {"threshold": float(t), "usd": float(c), "quality": float(q)}
+                for t, c, q in zip(self.thresholds, self.usd, self.quality, strict=True)
+            ],
+            "singles": [
+                {"model": name, "usd": float(c), "quality": float(q)}
+                for name, c, q in zip(names, self.single_usd, self.single_quality, strict=True)
+            ],
+            "hull": [names[i] for i in self.hull.rows],
+            "best_single": names[self.best],
+            "gain_over_hull": self.gain_over_hull,
+            "cost_at_best_quality": self.cost_at_best_quality,
+            "quality_at_best_cost": float(self.quality_at(np.array([self.best_usd]))[0]),
+        }
+
+
+def threshold_curve(
+    win_rates: FloatArray,
+    expected_usd: FloatArray | None,
+    scores: FloatArray,
+    usd: FloatArray,
+    *,
+    reference: int = 0,
+    point_usd: float | None = None,
+    thresholds: FloatArray = THRESHOLDS,
+) -> DollarCurve:
+    """What the rule of choice reaches on prompts of known scores and bills.
+
+    Args:
+        win_rates, expected_usd: predicted, shape (n_prompts, n_candidates); bills by order alone if None or not known.
+        scores, usd: what came, same shape; the candidate's mean where it is NaN.
+        reference: column of the reference.
+        point_usd: see `core.choice`.
+    """
+    if expected_usd is not None and not np.isfinite(expected_usd).all():
+        expected_usd = None
+    scores, usd = (np.where(np.isfinite(values), values, column_means(values)) for values in (scores, usd))
+    weighing = weigh_rows(win_rates, expected_usd, reference=reference, point_usd=point_usd)
+    rows = np.arange(len(scores))
+    chosen = np.stack([weighing.chosen(float(t)) for t in thresholds])
+    single_usd, single_quality = usd.mean(axis=0), scores.mean(axis=0)
+    return DollarCurve(
+        np.asarray(thresholds, dtype=np.float64),
+        np.array([usd[rows, row].mean() for row in chosen]),
+        np.array([scores[rows, row].mean() for row in chosen]),
+        chosen,
+        single_usd,
+        single_quality,
+        upper_hull(single_usd, single_quality),
+    )
+
+
+def gain_interval(
+    curve: DollarCurve, scores: FloatArray, usd: FloatArray, *, n_replicates: int, rng: np.random.Generator
+) -> dict[str, tuple[float, float]]:
+    """95 % bootstrap intervals, prompts drawn anew for router and single models alike.
+
+    Of `gain_over_hull`, `cost_at_best_quality` (never reached counts as 1), and the quality at the best single model's
+    cost less that model's.
+    """
+    scores, usd = (np.where(np.isfinite(values), values, column_means(values)) for values in (scores, usd))
+    rows = np.arange(len(scores))
+    routed = np.stack([scores[rows, row] for row in curve.chosen]), np.stack([usd[rows, row] for row in curve.chosen])
+    found: dict[str, list[float]] = {"gain_over_hull": [], "cost_at_best_quality": [], "gain_at_best_cost": []}
+    for _ in range(n_replicates):
+        weight = np.bincount(rng.integers(0, len(rows), len(rows)), minlength=len(rows)) / len(rows)
+        singles = weight @ usd, weight @ scores
+        drawn = DollarCurve(
+            curve.thresholds, routed[1] @ weight, routed[0] @ weight, curve.chosen, *singles, upper_hull(*singles)
+        )
+        cost = drawn.cost_at_best_quality
+        found["gain_over_hull"].append(drawn.gain_over_hull)
+        found["cost_at_best_quality"].append(1.0 if cost is None else cost)
+        found["gain_at_best_cost"].append(float(drawn.quality_at(np.array([drawn.best_usd]))[0]) - drawn.best_quality)
+    ends = {name: np.quantile(values, [0.025, 0.975]) for name, values in found.items()}
+    return {name: (float(low), float(high)) for name, (low, high) in ends.items()}

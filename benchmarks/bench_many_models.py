@@ -1,0 +1,231 @@
+"""Is choosing among many models by prompt better than any fixed choice of them, in dollars?
+
+Every kind is trained on half of the prompts and measured on the other half, on real scores and real bills: the quality
+that its threshold buys at each cost, beside every single model, mixtures of singles (the convex hull), the best model
+of each data set, the cheapest correct model, prompt length, a router of shuffled labels, and an oracle.
+
+    python -m benchmarks.bench_many_models DATA --splits 10 --kinds blend,linear,knn --without claude-fable-5
+"""
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from pointsman.backends.data.score_tables import ScoreTable, read_score_table
+from pointsman.backends.embedders import resolve_embedder
+from pointsman.backends.evaluation.quality_by_dollars import DollarCurve, threshold_curve
+from pointsman.backends.training.embeddings import PromptEmbeddings, embed_prompts
+from pointsman.backends.training.scores import ScoreRecipe, fit_scores
+from pointsman.core.choice import Candidate, choose
+from pointsman.core.hull import point_usd
+from pointsman.core.routers.scores import load_candidates
+from pointsman.core.score_models import column_means
+
+_BUDGETS = np.linspace(0.005, 1.0, 200)  # of the best single model's cost
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints a table and one JSON line."""
+    parser = argparse.ArgumentParser(prog="benchmarks.bench_many_models")
+    parser.add_argument("data", type=Path, help="outcome table with bills")
+    parser.add_argument("--splits", type=int, default=10)
+    parser.add_argument("--kinds", default="blend,linear,knn")
+    parser.add_argument("--without", nargs="*", default=[], help="models to leave out")
+    parser.add_argument("--draws", type=int, default=0, help="shuffle the training labels so often, one split each")
+    parser.add_argument("--leave-out", action="store_true", help="train without each data set in turn, test on it")
+    args = parser.parse_args(argv)
+    table = read_score_table([str(args.data)])
+    table = table.of([name for name in table.models if name not in args.without])
+    embeddings = embed_prompts(table.prompts, resolve_embedder("static"))
+    rows = []
+    for kind in args.kinds.split(","):
+        rows.append(_summary(kind, [_split(table, embeddings, kind, seed) for seed in range(args.splits)]))
+        if args.draws:
+            drawn = [_split(table, embeddings, kind, seed, shuffled=True) for seed in range(args.draws)]
+            rows.append(_summary(f"{kind}, labels shuffled", drawn))
+        if args.leave_out and table.group is not None:
+            for name in np.unique(table.group):
+                out = _curve(table, embeddings, kind, np.flatnonzero(table.group != name), table.group == name)
+                rows.append(_summary(f"{kind}, without {name}", [out]))
+    for name, curves in _baselines(table, args.splits).items():
+        rows.append(_summary(name, curves))
+    _print(rows)
+    best = next(row for row in rows if row["router"] == args.kinds.split(",")[0])
+    targets = {
+        "cost_at_best_quality": {"value": best["cost_at_best"], "goal": 0.7, "met": _within(best["cost_at_best"], 0.7)},
+        "points_over_hull": {"value": best["over_hull"], "goal": 2.0, "met": best["over_hull"] >= 2.0},
+        "never_below_hull": {
+            "value": min(row["over_hull"] + 1.96 * row["error"] for row in rows if row["trained"]),
+            "goal": -0.5,
+            "met": all(row["over_hull"] >= -0.5 - 1.96 * row["error"] for row in rows if row["trained"]),
+        },
+    }
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    facts = {"bench": "many_models", "data": args.data.stem, "rows": rows, "targets": targets}
+    machine = {"machine": platform.platform(), "commit": commit.stdout.strip()}
+    print(json.dumps({**facts, "decision_us": _decision_times(), **machine}))
+    return 0
+
+
+def _split(
+    table: ScoreTable, embeddings: PromptEmbeddings, kind: str, seed: int, *, shuffled: bool = False
+) -> tuple[DollarCurve, bool]:
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(table))
+    train, test = order[: len(table) // 2], order[len(table) // 2 :]
+    return _curve(table, embeddings, kind, train, test, shuffle=rng if shuffled else None)
+
+
+def _curve(
+    table: ScoreTable,
+    embeddings: PromptEmbeddings,
+    kind: str,
+    train: np.ndarray,
+    test: np.ndarray,
+    *,
+    shuffle: np.random.Generator | None = None,
+) -> tuple[DollarCurve, bool]:
+    """The served curve on test prompts, the best single model of training being the reference; and whether trusted."""
+    part = table.take(train)
+    if shuffle is not None:
+        order = shuffle.permutation(len(part))
+        part = replace(part, scores=part.scores[order], usd=part.usd[order])
+    candidates = [table.models[i] for i in np.argsort(-column_means(part.scores), kind="stable")]
+    known = PromptEmbeddings(embeddings.values[train], embeddings.identity, embeddings.canaries)
+    checkpoint = fit_scores(part, known, candidates, ScoreRecipe(kind)).checkpoint
+    router = load_candidates(checkpoint, _Stored(embeddings), candidates)
+    win_rates, usd, _ = router.score_and_bill(embeddings.values[test])
+    means = router.means or ()
+    worth = point_usd(np.array([mean.usd for mean in means]), np.array([mean.score for mean in means]))
+    held = table.of(candidates)
+    curve = threshold_curve(win_rates, usd, held.scores[test], held.usd[test], point_usd=worth)
+    return curve, bool(checkpoint.options["trusted"])
+
+
+class _Stored:
+    """Stands in for the embedder: the prompts are embedded already."""
+
+    blocking = False
+
+    def __init__(self, embeddings: PromptEmbeddings) -> None:
+        self.identity = embeddings.identity
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        raise AssertionError("embeddings are given")
+
+
+def _baselines(table: ScoreTable, n_splits: int) -> dict[str, list[tuple[DollarCurve, bool]]]:
+    """Choices that know the data set, or the outcome, by the same rule."""
+    found: dict[str, list[tuple[DollarCurve, bool]]] = {}
+    for seed in range(n_splits):
+        order = np.random.default_rng(seed).permutation(len(table))
+        train, test = order[: len(table) // 2], order[len(table) // 2 :]
+        mean, usd = column_means(table.scores[train]), column_means(table.usd[train])
+        best = int(np.argmax(mean))
+        worth = point_usd(usd, mean, reference=best)
+        scores, bills = table.scores[test], table.usd[test]
+
+        def add(
+            name: str,
+            known: np.ndarray,
+            paid: np.ndarray,
+            reference: int = best,
+            worth: float | None = worth,
+            scores: np.ndarray = scores,
+            bills: np.ndarray = bills,
+        ) -> None:
+            filled = np.where(np.isfinite(known), known, np.nanmean(known, axis=0))
+            rates = 0.5 + (filled[:, [reference]] - filled) / 2.0
+            curve = threshold_curve(rates, paid, scores, bills, reference=reference, point_usd=worth)
+            found.setdefault(name, []).append((curve, True))
+
+        fixed = np.tile(usd, (len(test), 1))
+        add("fixed choice", np.tile(mean, (len(test), 1)), fixed)
+        if table.group is not None:
+            groups = table.group[train]
+            by_group = {g: column_means(table.scores[train][groups == g]) for g in np.unique(groups)}
+            paid = {g: column_means(table.usd[train][groups == g]) for g in np.unique(groups)}
+            add(
+                "best of each data set",
+                np.array([by_group.get(g, mean) for g in table.group[test]]),
+                np.array([paid.get(g, usd) for g in table.group[test]]),
+            )
+        length = np.array([len(table.prompts[i]) for i in test])
+        edges = np.quantile([len(table.prompts[i]) for i in train], np.linspace(0, 1, 6)[1:-1])
+        bins = np.searchsorted(edges, [len(table.prompts[i]) for i in train])
+        by_bin = [column_means(table.scores[train][bins == b]) if (bins == b).any() else mean for b in range(5)]
+        add("prompt length", np.array([by_bin[b] for b in np.searchsorted(edges, length)]), fixed)
+        add("oracle", scores, np.where(np.isfinite(bills), bills, usd))
+    return found
+
+
+def _summary(name: str, curves: Sequence[tuple[DollarCurve, bool]]) -> dict[str, float | str | None]:
+    """Means over splits; points are hundredths of a score, costs shares of the best single model's."""
+    over, log_over, at_cost, crossings, curve_rows = [], [], [], [], []
+    for curve, _ in curves:
+        budgets = _BUDGETS * curve.best_usd
+        quality, hull = curve.quality_at(budgets), curve.hull.quality_at(budgets)
+        over.append(100 * float(np.nanmean(quality - hull)))
+        spaced = np.geomspace(max(curve.usd.min(), curve.hull.usd[0]), curve.best_usd, 200)
+        log_over.append(100 * float(np.nanmean(curve.quality_at(spaced) - curve.hull.quality_at(spaced))))
+        at_cost.append(100 * (float(curve.quality_at(np.array([curve.best_usd]))[0]) - curve.best_quality))
+        crossings.append(curve.cost_at_best_quality)
+        curve_rows.append(quality - curve.best_quality)
+    mean_curve = np.nanmean(np.array(curve_rows), axis=0)
+    reached = np.flatnonzero(mean_curve >= 0.0)
+    return {
+        "router": name,
+        "over_hull": float(np.mean(over)),
+        "error": float(np.std(over) / np.sqrt(max(len(over), 1))),
+        "over_hull_log": float(np.mean(log_over)),
+        "at_best_cost": float(np.mean(at_cost)),
+        "cost_at_best": float(_BUDGETS[reached[0]]) if reached.size else None,
+        "cost_at_best_median": float(np.median([1.0 if c is None else c for c in crossings])),
+        "trusted": sum(trusted for _, trusted in curves),
+        "n": len(curves),
+        "worst": float(np.min(over)),
+        "trained": "," in name or name in ("blend", "linear", "knn"),
+    }
+
+
+def _decision_times(n_repeats: int = 2000) -> dict[str, float]:
+    """Microseconds of the choice alone among 2, 5 and 20 candidates."""
+    from time import perf_counter
+
+    found = {}
+    for n in (2, 5, 20):
+        rng = np.random.default_rng(0)
+        field = [Candidate(f"m{i}", 0.5 if i == 0 else float(rng.random()), float(rng.random())) for i in range(n)]
+        for _ in range(100):
+            choose(field, field[0], threshold=0.6)
+        start = perf_counter()
+        for _ in range(n_repeats):
+            choose(field, field[0], threshold=0.6)
+        found[str(n)] = 1e6 * (perf_counter() - start) / n_repeats
+    return found
+
+
+def _within(value: float | None, goal: float) -> bool:
+    return value is not None and value <= goal
+
+
+def _print(rows: Sequence[dict[str, float | str | None]]) -> None:
+    print(f"{'router':32s} over hull  (worst)  log-spaced  at best cost  cost at best  median  trusted")
+    for row in rows:
+        cost = "   -" if row["cost_at_best"] is None else f"{row['cost_at_best']:.2f}"
+        print(
+            f"{row['router']:32s} {row['over_hull']:+6.2f} ±{1.96 * float(row['error'] or 0):.2f} {row['worst']:+6.2f} "
+            f"{row['over_hull_log']:+9.2f} {row['at_best_cost']:+12.2f} {cost:>12s} {row['cost_at_best_median']:8.2f} "
+            f"{row['trusted']:>4}/{row['n']}"
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -9,7 +9,10 @@ Every column of the table is predicted by itself, from the prompts on which it i
 
 What is predicted counts beyond a model's mean as far as cross-validation bears it out, b in [0, 1] for each model:
 
-    W(ref, m) = 1/2 + (g_ref(e) - g_m(e)) / 2,   g_m(e) = mean_m + b_m (f_m(e) - mean_m)
+    W(ref, m) = 1/2 + (g_ref(e) - g_m(e)) / 2,   g_m(e) = mean_m + k(e) b_m (f_m(e) - mean_m)
+
+with k = 1 for prompts as near to the centroids of the labelled ones as a quarter of them when left out, falling to 0
+for those further away than nine in ten: of a source that was never seen nothing is predicted beyond the means.
 """
 
 from collections.abc import Callable
@@ -21,9 +24,19 @@ import numpy as np
 from pointsman.core.arrays import AnyFloatArray, Float32Array, FloatArray, IntArray
 from pointsman.core.embedding import check_embeddings
 from pointsman.core.landmarks import Landmarks
+from pointsman.core.novelty import Centroids
 from pointsman.core.similarity import unit_rows
 
-__all__ = ["LandmarkRows", "NeighbourMeans", "Predictor", "blend", "column_means", "fit_rows", "shrunk_win_rates"]
+__all__ = [
+    "Coverage",
+    "LandmarkRows",
+    "NeighbourMeans",
+    "Predictor",
+    "blend",
+    "column_means",
+    "fit_rows",
+    "shrunk_win_rates",
+]
 
 Predictor: TypeAlias = Callable[[AnyFloatArray], FloatArray]  # embeddings (n_prompts, dim) -> (n_prompts, n_columns)
 _CHUNK = 64
@@ -151,13 +164,32 @@ def blend(linear: Predictor, neighbours: Predictor, weight: float) -> Predictor:
     return lambda embeddings: weight * linear(embeddings) + (1.0 - weight) * neighbours(embeddings)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Coverage:
+    """How far prompts are covered by the labelled ones.
+
+    Attributes:
+        centroids: of the labelled prompts.
+        near, far: distances up to which a prompt is covered, and from which it is not at all.
+    """
+
+    centroids: Centroids
+    near: float
+    far: float
+
+    def __call__(self, embeddings: AnyFloatArray) -> FloatArray:
+        """k in [0, 1], shape (n_prompts,)."""
+        distances = self.centroids.distances(embeddings)
+        return np.asarray(np.clip((self.far - distances) / max(self.far - self.near, 1e-9), 0.0, 1.0))
+
+
 def shrunk_win_rates(scores: FloatArray, means: FloatArray, shrinkage: FloatArray, *, reference: int = 0) -> FloatArray:
     """Win rates of the reference over every model in [0, 1], 1/2 for itself, shape (n_prompts, n_models).
 
     Args:
         scores: predicted ones in [0, 1], shape (n_prompts, n_models).
         means: of each model, shape (n_models,), or as known for each prompt, shape of `scores`.
-        shrinkage: how far predictions count beyond the mean, shape (n_models,).
+        shrinkage: how far predictions count beyond the mean, shape (n_models,), or shape of `scores`.
     """
     counted = means + shrinkage * (scores - means)
     rates = 0.5 + (counted[:, [reference]] - counted) / 2.0

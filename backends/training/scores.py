@@ -19,9 +19,10 @@ from pointsman.core.errors import DataError
 from pointsman.core.evidence import Evidence, gain_over_fixed, shrinkage
 from pointsman.core.hull import upper_hull
 from pointsman.core.landmarks import Landmarks
-from pointsman.core.novelty import fit_centroids
+from pointsman.core.novelty import Centroids, fit_centroids
 from pointsman.core.pair import ModelPair
 from pointsman.core.score_models import (
+    Coverage,
     LandmarkRows,
     NeighbourMeans,
     Predictor,
@@ -38,6 +39,7 @@ _TEMPERATURE = 0.05  # of memberships
 _PENALTIES = np.array([5.0, 20.0, 40.0, 100.0, 400.0])
 _WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _UNKNOWN = -1.0
+_COVERED = (0.25, 0.9)  # quantiles of left-out distances: up to which, and from which no more, a prompt is covered
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +111,10 @@ def fit_scores(
     n_models = len(table.models)
     search = _Search(values, columns, n_models, recipe)
     unseen, fold_means, settings = search.run()
+    coverage = search.coverage()
     counts = shrinkage(unseen[:, :n_models], table.scores)
     at = np.array([table.models.index(name) for name in candidates])
-    evidence, win_rates, usd = _evidence(table, unseen, fold_means, counts, at)
+    evidence, win_rates, usd = _evidence(table, unseen, fold_means, counts * search.covered[:, None], at)
     arrays, options = search.final(settings)
     means = column_means(columns)
     note = _note(table, candidates, at, evidence)
@@ -125,13 +128,14 @@ def fit_scores(
         arrays={
             **arrays,
             "embeddings": values.astype(np.float16),
+            "centroids": coverage.centroids.vectors.astype(np.float16),
             "shrinkage": counts.astype(np.float32),
             "scores": _stored(table.scores),
             "usd": _stored(table.usd),
             "input_tokens": _stored(table.input_tokens),
             "output_tokens": _stored(table.output_tokens),
         },
-        options={**options, "trusted": evidence.trusted},
+        options={**options, "trusted": evidence.trusted, "covered": coverage.near, "not_covered": coverage.far},
         metrics={
             "n_prompts": len(table),
             "evidence": {**asdict(evidence), "trusted": evidence.trusted, "note": note},
@@ -152,11 +156,11 @@ def _evidence(
     predicted, expected = unseen[:, at], np.maximum(unseen[:, n_models + at], 0.0)
     means, mean_usd = fold_means[:, at], fold_means[:, n_models + at]
     priced = bool(np.isfinite(mean_usd).all() and np.isfinite(expected).all())
-    win_rates = shrunk_win_rates(predicted, means, counts[at])
+    win_rates = shrunk_win_rates(predicted, means, counts[:, at])
     scores, usd = table.scores[:, at], table.usd[:, at] if priced else None
     evidence = gain_over_fixed(win_rates, expected if priced else None, scores, usd, (means, mean_usd))
     if not evidence.trusted:
-        win_rates, expected = shrunk_win_rates(means, means, counts[at]), mean_usd
+        win_rates, expected = shrunk_win_rates(means, means, counts[:, at]), mean_usd
     return evidence, win_rates, expected if priced else None
 
 
@@ -167,6 +171,8 @@ class _Search:
         self._embeddings, self._columns, self._n_models, self._recipe = embeddings, columns, n_models, recipe
         rng = np.random.default_rng(recipe.seed)
         self._fold = rng.permutation(len(columns)) % recipe.n_folds
+        self._distances = np.zeros(len(columns))
+        self.covered = np.ones(len(columns))
 
     def run(self) -> tuple[FloatArray, FloatArray, dict[str, Any]]:
         """What the best settings predict of left-out prompts, the means of the others, and these settings."""
@@ -176,6 +182,7 @@ class _Search:
         for fold in range(self._recipe.n_folds):
             held = self._fold == fold
             fold_means[held] = column_means(self._columns[~held])
+            self._distances[held] = self._centroids(~held).distances(self._embeddings[held])
             for name, predict in self._models(~held):
                 unseen.setdefault(name, np.empty_like(self._columns))[held] = predict(self._embeddings[held])
         best: dict[str, tuple[Any, ...]] = {}
@@ -189,6 +196,19 @@ class _Search:
         weight = min(_WEIGHTS, key=lambda w: self._loss(w * linear + (1.0 - w) * near))
         settings = {family: name[1:] for family, name in best.items()}
         return weight * linear + (1.0 - weight) * near, fold_means, {**settings, "weight": weight}
+
+    def coverage(self) -> Coverage:
+        """How far prompts are covered, by the distances of left-out ones; fills in `covered` for these."""
+        near, far = (float(q) for q in np.quantile(self._distances, _COVERED))
+        found = Coverage(self._centroids(np.ones(len(self._fold), dtype=bool)), near, max(far, near + 1e-6))
+        self.covered = np.clip((found.far - self._distances) / (found.far - found.near), 0.0, 1.0)
+        return found
+
+    def _centroids(self, rows: np.ndarray) -> Centroids:
+        n = min(max(self._recipe.n_landmarks), max(1, int(rows.sum()) // 8))
+        rng = np.random.default_rng(self._recipe.seed)
+        vectors = fit_centroids(self._embeddings[rows], n, rng=rng).vectors.astype(np.float16)
+        return Centroids(vectors.astype(np.float32))
 
     def final(self, settings: dict[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Arrays and options of a checkpoint, fitted on all prompts."""

@@ -11,9 +11,11 @@ from pointsman.core.embedding import Embedder
 from pointsman.core.errors import CheckpointError, EmbedderMismatchError
 from pointsman.core.expected_cost import LabelledBill
 from pointsman.core.landmarks import Landmarks
+from pointsman.core.novelty import Centroids
 from pointsman.core.pair import ModelPair
 from pointsman.core.router import CandidateMeans, EmbeddingRouter, Reading
 from pointsman.core.score_models import (
+    Coverage,
     LandmarkRows,
     NeighbourMeans,
     Predictor,
@@ -36,7 +38,12 @@ class ScoreRouter(EmbeddingRouter):
     kind: ClassVar[str] = "scores"
 
     def __init__(
-        self, embed: Embedder, predict: Predictor, means: Sequence[CandidateMeans], shrinkage: FloatArray
+        self,
+        embed: Embedder,
+        predict: Predictor,
+        means: Sequence[CandidateMeans],
+        shrinkage: FloatArray,
+        coverage: Coverage,
     ) -> None:
         """Takes the parts.
 
@@ -44,10 +51,11 @@ class ScoreRouter(EmbeddingRouter):
             predict: columns of scores, dollars and output tokens, N each, NaN where nothing is known.
             means: of each candidate, the reference first.
             shrinkage: of each candidate's scores, in [0, 1]; zeros for a router that steps aside.
+            coverage: of prompts by the labelled ones.
         """
         super().__init__(embed)
         self.means = tuple(means)
-        self._predict, self._shrinkage = predict, shrinkage
+        self._predict, self._shrinkage, self._coverage = predict, shrinkage, coverage
         self._scores = np.array([mean.score for mean in means])
         self._usd = np.array([np.nan if mean.usd is None else mean.usd for mean in means])
         self._tokens = np.array([np.nan if mean.output_tokens is None else mean.output_tokens for mean in means])
@@ -68,7 +76,8 @@ class ScoreRouter(EmbeddingRouter):
             fixed = [np.tile(row, (len(embeddings), 1)) for row in (rates, self._usd, self._tokens)]
             return fixed[0], fixed[1], fixed[2]
         found = self._predict(embeddings)
-        rates = shrunk_win_rates(found[:, :n], self._scores, self._shrinkage)
+        counts = self._coverage(embeddings)[:, None] * self._shrinkage
+        rates = shrunk_win_rates(found[:, :n], self._scores, counts)
         return rates, np.maximum(found[:, n : 2 * n], 0.0), np.maximum(found[:, 2 * n :], 0.0)
 
     def read(self, prompt: str) -> Reading:
@@ -144,13 +153,15 @@ def load_candidates(checkpoint: Checkpoint, embed: Embedder | None, candidates: 
     shrinkage = checkpoint.array("shrinkage", ndim=1)[rows].astype(np.float64)
     try:
         trusted = bool(checkpoint.options["trusted"])
+        near, far = (float(checkpoint.options[name]) for name in ("covered", "not_covered"))
+        coverage = Coverage(Centroids(checkpoint.array("centroids", ndim=2)), near, far)
         predict = _predictor(checkpoint, rows, [tables[name] for name in ("scores", "usd", "output_tokens")])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"checkpoint {checkpoint.path}: an option or array is malformed: {error!r}") from error
     found = [
         CandidateMeans(float(means["scores"][i]), *(_known(means[n][i]) for n in _TABLES[1:])) for i in range(len(rows))
     ]
-    return _CLASSES[checkpoint.kind](embed, predict, found, shrinkage * trusted)
+    return _CLASSES[checkpoint.kind](embed, predict, found, shrinkage * trusted, coverage)
 
 
 def _predictor(checkpoint: Checkpoint, rows: Sequence[int], tables: Sequence[FloatArray]) -> Predictor:

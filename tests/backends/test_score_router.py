@@ -165,3 +165,16 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
     assert np.array_equal(
         _router(read_checkpoint(tmp_path / "c")).score(embeddings.values), _router(checkpoint).score(embeddings.values)
     )
+
+
+def test_of_an_unseen_source_nothing_is_predicted(tmp_path):
+    """Far from all labelled prompts win rates are the means', whatever the direction would suggest."""
+    columns, embeddings, _ = _data(600)
+    near = embeddings.values * np.array([1, 1, 1, 0, 0, 0], dtype=np.float32)
+    table = _table(tmp_path, columns)
+    trained = fit_scores(table, replace(embeddings, values=near), ("big", "middle", "small"), ScoreRecipe("linear"))
+    assert trained.checkpoint.options["trusted"]
+    router = _router(trained.checkpoint)
+    far = near[:50] + np.array([0, 0, 0, 9, 9, 9], dtype=np.float32)
+    assert np.ptp(router.score(far), axis=0) == pytest.approx(np.zeros(3), abs=1e-9)
+    assert np.ptp(router.score(near[:50]), axis=0)[1:].min() > 0.01

@@ -40,6 +40,7 @@ _PENALTIES = np.array([5.0, 20.0, 40.0, 100.0, 400.0])
 _WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _UNKNOWN = -1.0
 _COVERED = (0.25, 0.9)  # quantiles of left-out distances: up to which, and from which no more, a prompt is covered
+_LEAST = (0.1, 0.25)  # and at least so far: labelled prompts that are all alike cover those that are nearly so
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,8 +200,9 @@ class _Search:
 
     def coverage(self) -> Coverage:
         """How far prompts are covered, by the distances of left-out ones; fills in `covered` for these."""
-        near, far = (float(q) for q in np.quantile(self._distances, _COVERED))
-        found = Coverage(self._centroids(np.ones(len(self._fold), dtype=bool)), near, max(far, near + 1e-6))
+        quantiles = np.quantile(self._distances, _COVERED)
+        near, far = (max(float(q), least) for q, least in zip(quantiles, _LEAST, strict=True))
+        found = Coverage(self._centroids(np.ones(len(self._fold), dtype=bool)), near, far)
         self.covered = np.clip((found.far - self._distances) / (found.far - found.near), 0.0, 1.0)
         return found
 

@@ -16,8 +16,10 @@ from pointsman.core.errors import DataError, MissingExtraError
 from pointsman.core.pair import ModelPair
 from pointsman.serve.checkpoints.load import load_checkpoint, load_router
 from pointsman.serve.commands.arguments import add_column_arguments, mapped
+from pointsman.serve.commands.evaluate_candidates import check_condition, evaluate_candidates
 from pointsman.serve.commands.on_ray import add_engine_arguments, win_rates_on_ray
 from pointsman.serve.commands.progress import progress_bar
+from pointsman.serve.commands.training.inputs import name_list
 from pointsman.serve.commands.verifiers import report_cascade
 
 if TYPE_CHECKING:
@@ -43,6 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--benchmark", choices=("mmlu", "gsm8k", "mt-bench"), help="read this benchmark in RouteLLM's format")
     add("--strong", help="strong model: a column, or a name in column `model` (default: column strong)")
     add("--weak", help="weak model, likewise (default: column weak)")
+    add("--candidates", type=name_list, default=[], metavar="A,B,C",
+        help="quality against dollars of any number of models, the reference first")  # fmt: skip
+    add("--fail-if", type=check_condition, metavar="CONDITION",
+        help='with --candidates: exit with 1 where it holds, e.g. "gain_over_hull < 0.01"')  # fmt: skip
     add("--group", metavar="COLUMN", help="column of groups (default: domain, dataset, category or group if there)")
     add("--scale", nargs=2, type=float, default=[0.0, 1.0], metavar=("LOW", "HIGH"), help="range of the scores (0 1)")
     add("--cost-usd", nargs=2, type=float, metavar=("STRONG", "WEAK"), help="dollars per thousand prompts")
@@ -68,6 +74,8 @@ def run(args: argparse.Namespace) -> int:
     from pointsman.backends.evaluation.text import as_text
 
     _check(args)
+    if args.candidates:
+        return evaluate_candidates(args)
     outcomes = _read(args)
     checkpoints = {name: load_checkpoint(name) for name in args.routers if not name.startswith(_COLUMN)}
     win_rates = _win_rates(args, outcomes, checkpoints)

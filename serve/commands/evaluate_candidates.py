@@ -1,0 +1,135 @@
+"""`pointsman evaluate --candidates`: quality against dollars of routers of any number of candidates."""
+
+import argparse
+import json
+import operator
+import re
+import sys
+from typing import TYPE_CHECKING, Any
+
+from pointsman.core.errors import DataError
+from pointsman.serve.checkpoints.load import load_checkpoint, load_router
+from pointsman.serve.commands.arguments import mapped
+
+if TYPE_CHECKING:
+    from pointsman.backends.data.score_tables import ScoreTable
+    from pointsman.backends.evaluation.quality_by_dollars import DollarCurve
+
+__all__ = ["check_condition", "evaluate_candidates"]
+
+_CONDITION = re.compile(r"\s*([a-z_]+)\s*(<=|>=|<|>)\s*(-?[0-9.]+)\s*")
+_COMPARES = {"<": operator.lt, ">": operator.gt, "<=": operator.le, ">=": operator.ge}
+_FIGURES = ("gain_over_hull", "cost_at_best_quality", "gain_at_best_cost")
+
+
+def check_condition(text: str) -> tuple[str, str, float]:
+    """A condition such as "gain_over_hull < 0.01".
+
+    Raises:
+        ArgumentTypeError: it is none, or of another figure.
+    """
+    found = _CONDITION.fullmatch(text)
+    if found is None or found[1] not in _FIGURES:
+        raise argparse.ArgumentTypeError(f"{text!r} is given, wanted FIGURE < NUMBER with one of {', '.join(_FIGURES)}")
+    return found[1], found[2], float(found[3])
+
+
+def evaluate_candidates(args: argparse.Namespace) -> int:
+    """Scores the prompts with every router and sets what it reaches beside single models; 1 where --fail-if holds."""
+    from pointsman.backends.data.score_tables import check_candidates, read_score_table
+
+    table = read_score_table([mapped(args.outcomes, args)], args.candidates)
+    check_candidates(table, args.candidates)
+    table = table.of(args.candidates)
+    reports = {name: _report(name, table, args) for name in args.routers}
+    if args.json:
+        print(json.dumps({"candidates": list(table.models), "n_prompts": len(table), "routers": reports}))
+    else:
+        print("\n\n".join(_text(name, report) for name, report in reports.items()))
+    failed = [name for name, report in reports.items() if args.fail_if and _holds(args.fail_if, report)]
+    for name in failed:
+        print(f"{name}: {' '.join(map(str, args.fail_if))}", file=sys.stderr)
+    return int(bool(failed))
+
+
+def _report(name: str, table: "ScoreTable", args: argparse.Namespace) -> dict[str, Any]:
+    import numpy as np
+
+    from pointsman.backends.evaluation.quality_by_dollars import gain_interval, threshold_curve
+    from pointsman.core.hull import point_usd
+    from pointsman.core.routers.scores import ScoreRouter
+    from pointsman.core.score_models import column_means
+
+    checkpoint = load_checkpoint(name)
+    router = load_router(checkpoint, candidates=table.models if len(table.models) > 2 else ())
+    bills, scores = column_means(table.usd), column_means(table.scores)
+    if not np.isfinite(bills).all():
+        lacking = [model for model, bill in zip(table.models, bills, strict=True) if not np.isfinite(bill)]
+        raise DataError(f"{table.source} has no cost_usd of {', '.join(lacking)}: quality against dollars needs bills")
+    if isinstance(router, ScoreRouter) and router.means is not None:
+        rates, usd, _ = router.score_and_bill(router.embed(table.prompts))
+        scores = np.array([mean.score for mean in router.means])
+        bills = np.array([np.nan if mean.usd is None else mean.usd for mean in router.means])
+    else:
+        rates = router.win_rates(table.prompts)
+        rates = np.stack([np.full(len(rates), 0.5), rates], axis=1) if rates.ndim == 1 else rates
+        usd = np.tile(bills, (len(table), 1))
+    worth = point_usd(bills, scores) if np.isfinite(bills).all() else None
+    curve = threshold_curve(rates, usd, table.scores, table.usd, point_usd=worth)
+    drawn = gain_interval(
+        curve, table.scores, table.usd, n_replicates=args.replicates, rng=np.random.default_rng(args.seed)
+    )
+    note = checkpoint.metrics.get("evidence", {}).get("note")
+    return {**curve.to_dict(table.models), "intervals": drawn, **_limits(table, curve), "training": note}
+
+
+def _limits(table: "ScoreTable", curve: "DollarCurve") -> dict[str, Any]:
+    """What knowing the data set, and knowing the outcome, would reach."""
+    import numpy as np
+
+    from pointsman.core.score_models import column_means
+
+    scores, usd = (np.where(np.isfinite(values), values, column_means(values)) for values in (table.scores, table.usd))
+    rows = np.arange(len(scores))
+    best = scores.max(axis=1, keepdims=True)
+    cheapest = np.where(scores >= best, usd, np.inf).argmin(axis=1)
+    found: dict[str, Any] = {
+        "cheapest_correct": {"quality": float(scores[rows, cheapest].mean()), "usd": float(usd[rows, cheapest].mean())}
+    }
+    if table.group is not None:
+        by_group = {name: int(scores[table.group == name].mean(axis=0).argmax()) for name in np.unique(table.group)}
+        chosen = np.array([by_group[name] for name in table.group])
+        found["best_of_each_group"] = {
+            "quality": float(scores[rows, chosen].mean()),
+            "usd": float(usd[rows, chosen].mean()),
+        }
+    return found
+
+
+def _holds(condition: tuple[str, str, float], report: dict[str, Any]) -> bool:
+    name, sign, number = condition
+    best = next(each for each in report["singles"] if each["model"] == report["best_single"])
+    value = report["quality_at_best_cost"] - best["quality"] if name == "gain_at_best_cost" else report[name]
+    return bool(_COMPARES[sign](1.0 if value is None else value, number))
+
+
+def _text(name: str, report: dict[str, Any]) -> str:
+    best = next(each for each in report["singles"] if each["model"] == report["best_single"])
+    low, high = report["intervals"]["gain_over_hull"]
+    cost = report["cost_at_best_quality"]
+    reached = "never reached" if cost is None else f"{100 * cost:.0f} % of its cost"
+    lines = [
+        name,
+        f"  over random mixtures of single models: {100 * report['gain_over_hull']:+.2f} points "
+        f"({100 * low:+.2f} to {100 * high:+.2f}) on average up to the best single model's cost",
+        f"  quality of the best single model ({best['model']}): {reached}",
+        f"  quality at its cost: {report['quality_at_best_cost']:.4f} against {best['quality']:.4f}",
+        "  single models:",
+        *(f"    {each['model']:32s} {each['quality']:.4f}  ${each['usd']:.6g}" for each in report["singles"]),
+        f"  mixtures worth their money: {', '.join(report['hull'])}",
+        f"  cheapest correct model, known beforehand: {report['cheapest_correct']['quality']:.4f}  "
+        f"${report['cheapest_correct']['usd']:.6g}",
+    ]
+    if (group := report.get("best_of_each_group")) is not None:
+        lines.append(f"  best model of each group: {group['quality']:.4f}  ${group['usd']:.6g}")
+    return "\n".join([*lines, *([f"  training: {report['training']}"] if report["training"] else [])])

@@ -1,5 +1,6 @@
 """Progress on stderr."""
 
+import io
 import sys
 
 from rich.console import Console
@@ -14,13 +15,14 @@ def progress_bar(unit: str) -> Progress:
     Args:
         unit: what is counted, e.g. "prompts".
     """
+    shown = sys.stderr is not None and sys.stderr.isatty()
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn(unit),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=Console(stderr=True) if shown else Console(file=io.StringIO()),  # Rich 13 ends a hidden bar with a line
         transient=True,
-        disable=sys.stderr is None or not sys.stderr.isatty(),
+        disable=not shown,
     )

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from uvicorn.config import STARTUP_FAILURE
 
 from pointsman.core.errors import PointsmanError
 from pointsman.serve.checkpoints.shared_arrays import SHARED_VARIABLE
@@ -32,7 +31,7 @@ from pointsman.serve.server.app import create_app
 from pointsman.serve.server.connection_limits import limit_heads
 from pointsman.serve.server.hot_swap import Application, Companion
 from pointsman.serve.server.reload import Reloader, Source
-from pointsman.serve.server.supervisor import Supervisor
+from pointsman.serve.server.supervisor import STARTUP_FAILURE, Supervisor
 
 __all__ = ["LaunchOptions", "build_engine", "create_worker_app", "hand_over_key", "run_server"]
 

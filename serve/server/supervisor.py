@@ -7,11 +7,12 @@ import time
 from contextlib import suppress
 
 from prometheus_client.multiprocess import mark_process_dead
-from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 from uvicorn.supervisors.multiprocess import Process
 
-__all__ = ["Supervisor"]
+__all__ = ["STARTUP_FAILURE", "Supervisor"]
+
+STARTUP_FAILURE = 3  # the status that uvicorn gives a worker which could not start
 
 _LOG = logging.getLogger(__name__)
 _RETRY_S = 2.0

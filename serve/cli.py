@@ -18,6 +18,7 @@ COMMANDS = {
     "embed": "embeddings of a file of prompts, for training",
     "calibrate": "from win rates to a threshold: by strong share, by cost, or with a guarantee on quality",
     "evaluate": "how good routers are on stored outcomes, beside baselines, with intervals",
+    "learn": "from a table of outcomes to a router that is ready to be served, in one step",
     "train": "a router from your own battles or outcomes",
     "import-routellm": "RouteLLM's matrix factorisation as a checkpoint of Pointsman",
     "autopilot": "savings that are earned under a bound: what they would be on a table, what they are on a server",

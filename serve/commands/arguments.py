@@ -1,6 +1,7 @@
 """Values of options, checked as they are parsed: what is wrong with them is wrong usage."""
 
 import argparse
+import contextlib
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -38,8 +39,16 @@ def checkpoint_output(text: str) -> str:
 
 
 def fraction(text: str) -> float:
-    """A number in [0, 1]."""
-    return _number(text, "a number in [0, 1]", 1.0)
+    """A share: a number in [0, 1], or a percentage such as 30%."""
+    if text.endswith("%"):
+        return _number(text[:-1], "a share such as 30% or 0.3", 100.0) / 100.0
+    try:
+        return _number(text, "a share such as 30% or 0.3", 1.0)
+    except argparse.ArgumentTypeError as error:
+        with contextlib.suppress(ValueError):
+            if 1.0 < float(text) <= 100.0:
+                raise argparse.ArgumentTypeError(f"{text!r} is given, wanted a share: did you mean {text}%?") from error
+        raise
 
 
 def _number(text: str, wanted: str, highest: float) -> float:

@@ -1,0 +1,195 @@
+"""`pointsman learn`: one command from a table of outcomes to a router that is ready to be served."""
+
+import argparse
+import json
+import sys
+import tempfile
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pointsman.core.calibration import Calibration
+from pointsman.core.checkpoint import read_checkpoint, write_checkpoint
+from pointsman.core.errors import ConfigError, DataError
+from pointsman.core.guarantee import certify_threshold
+from pointsman.serve.checkpoints.load import load_embedder
+from pointsman.serve.checkpoints.promotion import checkpoint_names, promote, promoted_name
+from pointsman.serve.commands.arguments import (
+    FORMATS_HELP,
+    add_column_arguments,
+    amount,
+    checkpoint_output,
+    fraction,
+    mapped,
+)
+from pointsman.serve.commands.learn_kinds import KINDS, Tried, baselines, train_kinds
+from pointsman.serve.commands.learn_report import compared, dollars, next_steps, report
+
+if TYPE_CHECKING:
+    from pointsman.backends.evaluation.outcome_pairs import PairOutcomes
+
+__all__ = ["add_arguments", "run"]
+
+_LEAST_PROMPTS = 50
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the subcommand."""
+    add = parser.add_argument
+    add("data", nargs="+", help=f"outcomes or battles of two models: {FORMATS_HELP}")
+    add_column_arguments(parser, winners=True)
+    for side in ("strong", "weak"):
+        add(f"--{side}", metavar="MODEL", help=f"{side} model: a column of scores, or a name in the table ({side})")
+    add("--scale", nargs=2, type=float, default=[0.0, 1.0], metavar=("LOW", "HIGH"), help="range of the scores (0 1)")
+    add("--max-loss", type=fraction, default=0.05, metavar="SHARE",
+        help="lose at most this share of the scores' range against always asking strong (default: 5%%)")  # fmt: skip
+    add("--confidence", type=fraction, default=0.95, help="with which that holds (default: 95%%)")
+    add("--kinds", nargs="+", choices=KINDS, default=list(KINDS), metavar="KIND",
+        help=f"kinds of routers to try (default: {' '.join(KINDS)})")  # fmt: skip
+    add("--held-out", type=fraction, default=0.4, metavar="SHARE",
+        help="prompts that compare and calibrate, and train nothing (default: 40%%)")  # fmt: skip
+    for side in ("strong", "weak"):
+        add(f"--{side}-price", nargs=2, type=amount, metavar=("IN", "OUT"),
+            help=f"dollars per million tokens of the {side} model (default: those of the configuration)")  # fmt: skip
+    add("--output-tokens", type=amount, default=300, help="mean length of an answer (default: 300)")
+    add("--checkpoints", default="checkpoints", metavar="DIR", help="folder of checkpoints (default: checkpoints)")
+    add("--name", type=checkpoint_output, help="of the new checkpoint (default: learned-1, learned-2, ...)")
+    add("--config", default="pointsman.yaml", metavar="FILE", help="configuration to write or to complete")
+    add("--apply", action="store_true", help="promote it at once: a running server serves it within seconds")
+    add("--seed", type=int, default=0, help="of the split and of training (default: 0)")
+    add("--json", action="store_true", help="print the figures as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Trains the kinds, compares and certifies them on held-out prompts, and writes the best one."""
+    from pointsman.serve.config.add_router import add_router
+
+    folder = Path(args.checkpoints)
+    name = args.name or _next_name(folder)
+    if (folder / name).exists():
+        raise ConfigError(f"{folder / name} is there already: choose another --name")
+    if not 0.0 < args.max_loss < 1.0 or not 0.0 < args.confidence < 1.0:
+        raise ConfigError("--max-loss and --confidence are 0 or 100 %, wanted something between, such as 5% and 95%")
+    outcomes = _read(args)
+    train, held = _split(outcomes, args.held_out, seed=args.seed)
+    print(f"{len(train):,} prompts train; {len(held):,} others compare and calibrate", file=sys.stderr)
+    with tempfile.TemporaryDirectory(prefix="pointsman-learn-") as scratch:
+        tried = [*train_kinds(args, train, held, Path(scratch)), *baselines(held)]
+        certified = _certified(tried, held, args)
+        # the cheapest that is certified; among equals the one that orders prompts best, then the quickest
+        figures = compared(certified, held, seed=args.seed)
+        served = [one for one in certified if one.path is not None]
+        best = min(served, key=lambda one: (one.share, -figures[one.name][0], one.decision_ms))
+        _write(best, held, folder / name, args)
+    promoted = args.apply or promoted_name(folder) is None
+    if promoted:
+        promote(folder, name)
+    money = dollars(args, held)
+    config = add_router(Path(args.config), checkpoints=folder, max_loss=args.max_loss)
+    found = report(best, certified, figures, held, money, args)
+    found |= {"checkpoint": str(folder / name), "promoted": promoted, "config": config.line}
+    print(json.dumps(found) if args.json else "\n".join([*found["lines"], *next_steps(found)]))
+    return 0
+
+
+def _read(args: argparse.Namespace) -> "PairOutcomes":
+    """The tables as one, a row per prompt."""
+    from pointsman.backends.evaluation.outcome_pairs import read_pair_outcomes
+
+    scale = (args.scale[0], args.scale[1])
+    parts = [
+        read_pair_outcomes(mapped(source, args), strong=args.strong, weak=args.weak, scale=scale)
+        for source in args.data
+    ]
+    first = parts[0]
+    known = all(part.strong_usd is not None for part in parts)
+    together = replace(
+        first,
+        prompts=tuple(prompt for part in parts for prompt in part.prompts),
+        strong=np.concatenate([part.strong for part in parts]),
+        weak=np.concatenate([part.weak for part in parts]),
+        source=", ".join(part.source for part in parts),
+        group=None,
+        strong_usd=np.concatenate([p.strong_usd for p in parts if p.strong_usd is not None]) if known else None,
+        weak_usd=np.concatenate([p.weak_usd for p in parts if p.weak_usd is not None]) if known else None,
+        columns={},
+        notes=tuple(note for part in parts for note in part.notes),
+    ).merged()
+    for note in together.notes:
+        print(note, file=sys.stderr)
+    if len(together) < _LEAST_PROMPTS:
+        raise DataError(
+            f"{together.source} holds {len(together)} prompts with outcomes of both models, wanted at least "
+            f"{_LEAST_PROMPTS}; `pointsman judge` makes more from prompts alone"
+        )
+    return together
+
+
+def _split(outcomes: "PairOutcomes", held_out: float, *, seed: int) -> tuple["PairOutcomes", "PairOutcomes"]:
+    """Prompts that train, and the others."""
+    order = np.random.default_rng(seed).permutation(len(outcomes))
+    n_held = round(held_out * len(outcomes))
+    if not _LEAST_PROMPTS // 2 <= n_held <= len(outcomes) - _LEAST_PROMPTS // 2:
+        raise ConfigError(
+            f"--held-out leaves {n_held} of {len(outcomes)} prompts to compare on, wanted 25 of both at least"
+        )
+    return _rows(outcomes, np.sort(order[n_held:])), _rows(outcomes, np.sort(order[:n_held]))
+
+
+def _rows(outcomes: "PairOutcomes", rows: np.ndarray) -> "PairOutcomes":
+    usd = outcomes.strong_usd, outcomes.weak_usd
+    return replace(
+        outcomes,
+        prompts=tuple(outcomes.prompts[row] for row in rows),
+        strong=outcomes.strong[rows],
+        weak=outcomes.weak[rows],
+        strong_usd=None if usd[0] is None else usd[0][rows],
+        weak_usd=None if usd[1] is None else usd[1][rows],
+        notes=(),
+    )
+
+
+def _certified(tried: list[Tried], held: "PairOutcomes", args: argparse.Namespace) -> list[Tried]:
+    """All with what holds for them. Each gets its part of the error: so it holds for whichever is chosen."""
+    n = sum(one.path is not None for one in tried)
+    low, high = args.scale
+    strong, weak = ((scores - low) / (high - low) for scores in (held.strong, held.weak))
+    confidence = 1.0 - (1.0 - args.confidence) / n
+    return [
+        one
+        if one.path is None
+        else replace(
+            one,
+            bound=certify_threshold(
+                one.rates, strong, weak, max_loss=args.max_loss, confidence=confidence, seed=args.seed
+            ),
+        )
+        for one in tried
+    ]
+
+
+def _write(best: Tried, held: "PairOutcomes", path: Path, args: argparse.Namespace) -> None:
+    """The chosen checkpoint with its threshold, and with quantiles and a sample of the held-out prompts."""
+    from pointsman.backends.training.drift_sample import recalibrated
+
+    assert best.path is not None and best.bound is not None
+    checkpoint = read_checkpoint(best.path)
+    source = f"{len(held):,} held-out prompts of {held.source}"
+    checkpoint = recalibrated(checkpoint, held.prompts, best.rates, embed=load_embedder(checkpoint), source=source)
+    facts = asdict(best.bound) | {"certified": best.bound.certified, "confidence": args.confidence}
+    rule = f"max_loss={args.max_loss:g},confidence={args.confidence:g}"
+    changed = replace(
+        checkpoint,
+        calibration=Calibration.from_win_rates(best.rates, source=source),
+        thresholds={rule: {"rule": "max_loss", "wanted": args.max_loss, **facts, "data": {"source": source}}},
+    )
+    further = {p.relative_to(best.path).as_posix(): p for p in best.path.rglob("*") if p.is_file()}
+    own = ("pointsman.json", "weights.safetensors")
+    write_checkpoint(changed, path, files={name: file for name, file in further.items() if name not in own})
+
+
+def _next_name(folder: Path) -> str:
+    taken = set(checkpoint_names(folder))
+    return next(name for k in range(1, len(taken) + 2) if (name := f"learned-{k}") not in taken)

@@ -4,38 +4,57 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 from pointsman.core.errors import PointsmanError
+from pointsman.serve.commands.arguments import FOUND_CONFIG
 
-__all__ = ["COMMANDS", "main"]
+__all__ = ["COMMANDS", "GROUPS", "add_arguments_of", "main"]
 
-COMMANDS = {
-    "serve": "answer OpenAI-compatible requests, each with the model that its prompt needs",
-    "route": "say which model should answer a prompt, and why",
-    "score": "win rates for a file of prompts",
-    "embed": "embeddings of a file of prompts, for training",
-    "calibrate": "from win rates to a threshold: by strong share, by cost, or with a guarantee on quality",
-    "evaluate": "how good routers are on stored outcomes, beside baselines, with intervals",
-    "learn": "from a table of outcomes to a router that is ready to be served, in one step",
-    "train": "a router from your own battles or outcomes",
-    "import-routellm": "RouteLLM's matrix factorisation as a checkpoint of Pointsman",
-    "autopilot": "savings that are earned under a bound: what they would be on a table, what they are on a server",
-    "replay": "what another checkpoint or threshold would have done with logged traffic",
-    "promote": "have a running server serve another of its named checkpoints",
-    "rollback": "have it serve again the checkpoint that was promoted before",
-    "inspect": "what a checkpoint holds",
-    "usage": "requests, tokens and dollars by day, model, key or policy, and what routing saved",
-    "export-battles": "what users and judges said of answers, as data to train on",
-    "keys": "make, list and revoke access keys of the server",
-    "extproc": "decide for Envoy which model answers, as its external processor",
-    "judge": "battles between two models on your prompts, judged by a third",
+_NO_COMMAND = "argument COMMAND: invalid choice: "
+_INSTEAD = ("store", "checkpoints", "file")  # options that say where, in place of a configuration
+
+GROUPS = {
+    "Serve": {
+        "serve": "answer OpenAI-compatible requests, each with the model that its prompt needs",
+        "init": "write a configuration from the keys in the environment",
+        "doctor": "check configuration, keys, models, prices, store and port, and say what to do",
+        "keys": "make, list and revoke access keys of the server",
+        "extproc": "decide for Envoy which model answers, as its external processor",
+    },
+    "Learn from your data": {
+        "learn": "from a table of outcomes to a router that is ready to be served, in one step",
+        "judge": "battles between two models on your prompts, judged by a third",
+        "embed": "embeddings of a file of prompts, for training",
+        "train": "a router from your own battles or outcomes",
+        "import-routellm": "RouteLLM's matrix factorisation as a checkpoint of Pointsman",
+        "calibrate": "from win rates to a threshold: by strong share, by cost, or with a guarantee on quality",
+        "evaluate": "how good routers are on stored outcomes, beside baselines, with intervals",
+    },
+    "Look": {
+        "route": "say which model should answer a prompt, and why",
+        "score": "win rates for a file of prompts",
+        "inspect": "what a checkpoint holds",
+        "usage": "requests, tokens and dollars by day, model, key or policy, and what routing saved",
+        "export-battles": "what users and judges said of answers, as data to train on",
+    },
+    "Change what is served": {
+        "replay": "what another checkpoint or threshold would have done with logged traffic",
+        "promote": "have a running server serve another of its named checkpoints",
+        "rollback": "have it serve again the checkpoint that was promoted before",
+        "autopilot": "savings that are earned under a bound: what they would be on a table, what they are on a server",
+    },
+    "This command": {
+        "completion": "completion of commands and options for bash, zsh or fish",
+    },
 }
+COMMANDS = {name: summary for group in GROUPS.values() for name, summary in group.items()}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command line; returns 0, 1 (the run failed) or 2 (wrong usage)."""
+    """Runs one command line; returns 0, 1 (the run failed), 2 (wrong usage) or 130 (interrupted)."""
     # looking for plugins of pydantic reads the metadata of every package that is installed
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     words = list(sys.argv[1:] if argv is None else argv)
@@ -52,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         print(f"pointsman {chosen}: interrupted", file=sys.stderr)
-        return 1
+        return 130
 
 
 def _run(words: Sequence[str], chosen: str | None) -> int:
@@ -63,21 +82,62 @@ def _run(words: Sequence[str], chosen: str | None) -> int:
             commands[args.command].error(f"unrecognized arguments: {' '.join(unknown)}")
     except SystemExit as stop:
         return int(stop.code or 0)
+    config = getattr(args, "config", None)
+    if config == FOUND_CONFIG and not any(getattr(args, name, None) for name in _INSTEAD) and "--config" not in words:
+        print(f"pointsman {chosen}: reads {config}", file=sys.stderr)
     return int(args.run(args))
 
 
 def _parser(chosen: str | None) -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
     """The parser of the whole line, and those of the commands; of these only the chosen one knows its arguments."""
-    parser = argparse.ArgumentParser(prog="pointsman", description="An LLM router that learns who should answer.")
+    parser = _Parser(prog="pointsman", description="An LLM router that learns who should answer.")
     parser.add_argument("--version", action=_PrintVersion, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary in COMMANDS.items():
-        command = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        command = commands.add_parser(name, description=summary[0].upper() + summary[1:] + ".")
         if name == chosen:
-            module = import_module(f"pointsman.serve.commands.{name.replace('-', '_')}")
-            module.add_arguments(command)
-            command.set_defaults(run=module.run)
+            add_arguments_of(name, command)
     return parser, commands.choices
+
+
+def add_arguments_of(name: str, parser: argparse.ArgumentParser) -> None:
+    """Gives a parser the arguments of a command."""
+    module = import_module(f"pointsman.serve.commands.{name.replace('-', '_')}")
+    module.add_arguments(parser)
+    parser.set_defaults(run=module.run)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, with what may have been meant."""
+
+    def error(self, message: str) -> NoReturn:
+        meant = self._meant(message)
+        if message.startswith("argument COMMAND: invalid choice: "):
+            message = (
+                message.removeprefix("argument COMMAND: invalid choice: ").partition(" (choose")[0] + " is no command"
+            )
+        self.exit(2, f"{self.prog}: {message}{meant}; see `{self.prog} --help`\n")
+
+    def format_help(self) -> str:
+        if self.prog != "pointsman":
+            return super().format_help()
+        lines = [f"usage: {self.prog} COMMAND ...", "", str(self.description)]
+        width = max(map(len, COMMANDS))
+        for title, commands in GROUPS.items():
+            lines += ["", f"{title}:", *(f"  {name.ljust(width)}  {summary}" for name, summary in commands.items())]
+        return "\n".join([*lines, "", f"{self.prog} COMMAND --help tells of one; --version, of this one.", ""])
+
+    def _meant(self, message: str) -> str:
+        """Known commands or options that are near to what is not known."""
+        if "invalid choice: " in message:
+            given, known = message.partition("invalid choice: '")[2].partition("'")[0], list(COMMANDS)
+        elif message.startswith("unrecognized arguments: "):
+            given = message.removeprefix("unrecognized arguments: ").split()[0].partition("=")[0]
+            known = [option for action in self._actions for option in action.option_strings]
+        else:
+            return ""
+        near = get_close_matches(given, known, n=1)
+        return f"; did you mean {near[0]}?" if near else ""
 
 
 class _PrintVersion(argparse.Action):

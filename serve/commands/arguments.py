@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,14 +12,29 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FORMATS_HELP",
+    "FOUND_CONFIG",
     "add_column_arguments",
+    "add_config_argument",
     "amount",
     "checkpoint_output",
+    "found_config",
     "fraction",
     "mapped",
 ]
 
+FOUND_CONFIG = "pointsman.yaml"
 FORMATS_HELP = ".parquet .jsonl .json .csv .tsv (text also .gz), a folder or pattern of them, or a data set id"
+
+
+def found_config() -> str | None:
+    """The configuration of the working directory, if there is one: what --config means where it is not given."""
+    return FOUND_CONFIG if Path(FOUND_CONFIG).is_file() else None
+
+
+def add_config_argument(parser: argparse._ActionsContainer, help_text: str) -> None:
+    """The option --config, pointsman.yaml by default where there is one."""
+    parser.add_argument("--config", default=found_config(), metavar="FILE",
+        help=f"{help_text} (default: {FOUND_CONFIG}, if it is there)")  # fmt: skip
 
 
 def amount(text: str) -> float:

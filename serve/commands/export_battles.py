@@ -12,14 +12,15 @@ from pointsman.core.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from pointsman.core.pair import ModelPair
     from pointsman.serve.feedback.export import Export
+from pointsman.serve.commands.arguments import add_config_argument, found_config
 
 __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the subcommand."""
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--config", help="configuration file that names the store and the pair")
+    source = parser.add_mutually_exclusive_group(required=found_config() is None)
+    add_config_argument(source, "configuration file that names the store and the pair")
     source.add_argument("--store", metavar="URL", help="the store alone, e.g. sqlite:///pointsman.db")
     parser.add_argument("-o", "--output", required=True, help="file to write, format by its suffix")
     parser.add_argument(

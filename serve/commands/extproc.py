@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from pointsman.serve.commands.arguments import add_config_argument
 from pointsman.serve.commands.serve import bind, exposure, server_url
 
 __all__ = ["add_arguments", "run"]
@@ -12,7 +13,7 @@ _LOOPBACK = ("unix:", "127.0.0.1:", "[::1]:", "localhost:")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the subcommand."""
-    parser.add_argument("--config", help="YAML file, as for `pointsman serve`")
+    add_config_argument(parser, "YAML file, as for `pointsman serve`")
     parser.add_argument(
         "--listen", default="127.0.0.1:50051", help="HOST:PORT or unix:PATH for Envoy (default: 127.0.0.1:50051)"
     )

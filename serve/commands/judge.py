@@ -9,9 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pointsman.core.errors import DataError
+from pointsman.core.errors import ConfigError, DataError
 from pointsman.core.prices import Price
-from pointsman.serve.commands.arguments import FORMATS_HELP, add_column_arguments, mapped
+from pointsman.serve.commands.arguments import FORMATS_HELP, add_column_arguments, add_config_argument, mapped
 from pointsman.serve.commands.on_ray import add_engine_arguments
 from pointsman.serve.commands.progress import progress_bar
 from pointsman.serve.judging.judge import Judging, JudgingReport, estimate_cost_usd, judge_prompts
@@ -23,10 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the subcommand."""
     parser.add_argument("input", help=f"prompts: {FORMATS_HELP}")
     parser.add_argument("-o", "--output", required=True, help="battles, format by its suffix")
-    parser.add_argument("--model-a", required=True, help="model string, or a name under models of the config")
-    parser.add_argument("--model-b", required=True, help="the model to compare it with")
-    parser.add_argument("--judge", required=True, help="the model that compares their answers")
-    parser.add_argument("--config", help="YAML file that says where the models are")
+    parser.add_argument("--model-a", help="model string, or a name under models of the config (default: its strong)")
+    parser.add_argument("--model-b", help="the model to compare it with (default: the config's weak)")
+    parser.add_argument("--judge", help="the model that compares their answers (default: the config's shadow.judge)")
+    add_config_argument(parser, "YAML file that says where the models are")
     parser.add_argument("--base-url", help="OpenAI-protocol URL for models that the config gives none")
     add_column_arguments(parser)
     parser.add_argument(
@@ -51,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
     from pointsman.backends.data.table_writer import TableWriter
     from pointsman.backends.data.tables import Table
 
+    _complete(args)
     judging, parameters = _read_judging(args)
     if args.engine == "ray":
         from pointsman.serve.commands.judge_on_ray import judge_on_ray
@@ -78,6 +79,27 @@ def run(args: argparse.Namespace) -> int:
             out.write(Table({name: [row[name] for row in report.battles] for name in report.battles[0]}))
     _print_report(report, len(prompts), args)
     return 0 if report.n_prompts == len(prompts) else 1
+
+
+def _complete(args: argparse.Namespace) -> None:
+    """Takes the models that the command line does not name from the configuration.
+
+    Raises:
+        ConfigError: neither names one.
+    """
+    from pointsman.serve.config.load import read_values
+
+    values = read_values(args.config) if args.config else {}
+    shadow = values.get("shadow")
+    judge = shadow.get("judge") if isinstance(shadow, dict) else None
+    for name, found in (("model_a", values.get("strong")), ("model_b", values.get("weak")), ("judge", judge)):
+        if getattr(args, name) is None:
+            if found is None:
+                raise ConfigError(
+                    f"no model is named by --{name.replace('_', '-')}, and the configuration has none: wanted a model "
+                    "string such as gpt-4o, or strong, weak and shadow.judge in the configuration"
+                )
+            setattr(args, name, found)
 
 
 async def _judge(

@@ -8,6 +8,7 @@ from pathlib import Path
 from pointsman.core.errors import CheckpointError, ConfigError
 from pointsman.serve.checkpoints.load import load_checkpoint, load_router
 from pointsman.serve.checkpoints.promotion import POINTER, promote
+from pointsman.serve.commands.arguments import add_config_argument, found_config
 from pointsman.serve.config.load import make_config, read_values
 
 __all__ = ["add_arguments", "add_folder_arguments", "folder_of", "run"]
@@ -21,9 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_folder_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments that tell which folder of checkpoints is meant."""
-    where = parser.add_mutually_exclusive_group(required=True)
+    where = parser.add_mutually_exclusive_group(required=found_config() is None)
     where.add_argument("--checkpoints", metavar="DIR", help="folder of the named checkpoints")
-    where.add_argument("--config", help="configuration file whose router has that folder as its checkpoint")
+    add_config_argument(where, "configuration file whose router has that folder as its checkpoint")
     parser.add_argument("--router", help="of the configuration (default: its first)")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -34,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     checkpoint = load_checkpoint(args.name, folder / args.name) if (folder / args.name).is_dir() else None
     if checkpoint is not None:
         load_router(checkpoint)
-        if args.config is not None:
+        if args.config is not None and args.checkpoints is None:
             _check_configuration(args, folder / args.name)
     before = promote(folder, args.name)
     if args.json:

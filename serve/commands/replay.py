@@ -19,6 +19,7 @@ from pointsman.core.errors import ConfigError, DataError
 from pointsman.core.replay import Estimate, Figure, Replay, replay
 from pointsman.core.router import EmbeddingRouter
 from pointsman.serve.checkpoints.load import load_checkpoint, load_router
+from pointsman.serve.commands.arguments import add_config_argument, found_config
 from pointsman.serve.feedback.logged_traffic import Traffic, read_store, read_traffic_file
 
 __all__ = ["add_arguments", "run"]
@@ -34,9 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     setting.add_argument("--threshold", type=float, help="of the candidate")
     setting.add_argument("--strong-share", type=float, metavar="SHARE",
                          help="by the candidate's calibration (default: the log's share, on the log)")  # fmt: skip
-    source = parser.add_mutually_exclusive_group(required=True)
+    source = parser.add_mutually_exclusive_group(required=found_config() is None)
     source.add_argument("--store", metavar="URL", help="store of the server, e.g. sqlite:///pointsman.db")
-    source.add_argument("--config", help="configuration file that names the store")
+    add_config_argument(source, "configuration file that names the store")
     source.add_argument("--file", help="table with prompt and went_strong, or prompt, win_rate and threshold")
     add("--router", help="only what this router decided")
     add("--strong", metavar="MODEL", help="name of the strong model in the log (default: told from the decisions)")

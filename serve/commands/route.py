@@ -2,28 +2,31 @@
 
 import argparse
 import json
+import sys
 from typing import Any
 
 from pointsman.core.decision import Decision
-from pointsman.serve.commands.arguments import fraction
+from pointsman.serve.commands.arguments import add_config_argument, fraction
 
 __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the subcommand."""
-    parser.add_argument("prompt", help="the prompt to decide on")
+    parser.add_argument("prompt", help="the prompt to decide on; - reads it from stdin")
     parser.add_argument("--router", help="router kind or checkpoint directory (default: the config's first, or mf)")
     setting = parser.add_mutually_exclusive_group()
     setting.add_argument("--threshold", type=fraction, help="strong iff win rate >= this (default: the router's)")
     setting.add_argument("--strong-share", type=fraction, help="share of prompts for the strong model")
-    parser.add_argument("--config", help="YAML file with routers and models")
+    add_config_argument(parser, "YAML file with routers and models")
     parser.add_argument("--explain", action="store_true", help="say what the decision rests on, costs and saves")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Prints the chosen model and why."""
+    if args.prompt == "-":
+        args.prompt = sys.stdin.read()
     decision, explanation = _decide(args)
     if args.json:
         extra = {} if explanation is None else {"explanation": explanation}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pointsman.serve.config import Config
+from pointsman.serve.commands.arguments import add_config_argument
 
 __all__ = ["add_arguments", "bind", "exposure", "run", "server_url"]
 
@@ -19,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--routers", nargs="+", metavar="ROUTER", help="routers, the default one first (default: mf)")
     parser.add_argument("--strong-model", help="model for prompts that need it, e.g. gpt-4o or groq/<model>")
     parser.add_argument("--weak-model", help="model for the others, e.g. ollama/llama3.1")
-    parser.add_argument("--config", help="YAML file; the flags take precedence")
+    add_config_argument(parser, "YAML file; the flags take precedence")
     parser.add_argument("--base-url", help="OpenAI-protocol URL for the models that the config file gives none")
     parser.add_argument("--api-key", help="key for the models that the config file gives none, or env:NAME")
     parser.add_argument("--host", help="address to bind (default: 127.0.0.1)")

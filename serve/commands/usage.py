@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pointsman.serve.config import Config
     from pointsman.serve.money.savings import Savings
     from pointsman.serve.store.queries import Total
+from pointsman.serve.commands.arguments import add_config_argument, found_config
 
 __all__ = ["add_arguments", "run"]
 
@@ -26,8 +27,8 @@ _HEADS = ("requests", "answered", "priced", "estimated", "input", "cached", "out
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the subcommand."""
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--config", help="configuration file that names the store, the pair and the prices")
+    source = parser.add_mutually_exclusive_group(required=found_config() is None)
+    add_config_argument(source, "configuration file that names the store, the pair and the prices")
     source.add_argument("--store", metavar="URL", help="the store alone, e.g. sqlite:///pointsman.db")
     parser.add_argument("--by", nargs="+", choices=list(_GROUPS), default=["day"], help="groups (default: day)")
     parser.add_argument("--since", metavar="WHEN", help="date or time, e.g. 2026-11-01 or 2026-11-01T08:00")

@@ -47,7 +47,7 @@ def test_one_command_gives_a_certified_router_that_is_served(table, capsys):
     assert "loses at most 10 points with 95% confidence" in said
     assert "saves $" in said
     router = make_config(read_values("pointsman.yaml")).routers["learned"]
-    assert (router.checkpoint, router.max_loss) == ("checkpoints", 0.1)
+    assert (router.checkpoint, router.max_loss) == (str(FOLDER.absolute()), 0.1)
     assert promoted_name(FOLDER) == "learned-1"
     facts = next(iter(read_checkpoint(FOLDER / "learned-1").thresholds.values()))
     assert facts["certified"]

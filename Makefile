@@ -32,6 +32,7 @@ clean:
 	$(PYTHON) -m venv .venv
 
 .venv/.base: .venv/bin/python pyproject.toml constraints.txt
+	@echo "Installing Pointsman and what it needs into .venv (a minute or two, once) ..."
 	$(PIP) -e .
 	touch $@
 

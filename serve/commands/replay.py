@@ -7,6 +7,7 @@ import math
 import sys
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,10 @@ from pointsman.core.embedding import check_identity
 from pointsman.core.errors import ConfigError, DataError
 from pointsman.core.replay import Estimate, Figure, Replay, replay
 from pointsman.core.router import EmbeddingRouter
-from pointsman.serve.checkpoints.load import load_checkpoint, load_router
+from pointsman.serve.checkpoints.load import is_bundled, load_checkpoint, load_router
+from pointsman.serve.checkpoints.promotion import checkpoint_names
 from pointsman.serve.commands.arguments import add_config_argument, found_config
+from pointsman.serve.config.load import make_config, read_values
 from pointsman.serve.feedback.logged_traffic import Traffic, read_store, read_traffic_file
 
 __all__ = ["add_arguments", "run"]
@@ -29,7 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the subcommand."""
     add = parser.add_argument
     add(
-        "--candidate", required=True, metavar="CHECKPOINT", help="checkpoint directory, or the name of a bundled router"
+        "--candidate",
+        required=True,
+        metavar="CHECKPOINT",
+        help="name that `promote` takes, checkpoint directory, or bundled router",
     )
     setting = parser.add_mutually_exclusive_group()
     setting.add_argument("--threshold", type=float, help="of the candidate")
@@ -50,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Scores the logged prompts with the candidate and prints it beside what happened."""
-    checkpoint = load_checkpoint(args.candidate)
+    checkpoint = _load_candidate(args)
     traffic = read_traffic_file(args.file) if args.file else asyncio.run(_read_store(args))
     for note in traffic.notes:
         print(note, file=sys.stderr)
@@ -64,6 +70,16 @@ def run(args: argparse.Namespace) -> int:
     else:
         print("\n".join(_lines(found, threshold, args.confidence)))
     return 0
+
+
+def _load_candidate(args: argparse.Namespace) -> Checkpoint:
+    """The candidate; a name is looked up in the configuration's folders of checkpoints, as `pointsman promote` does."""
+    if args.config is not None and not is_bundled(args.candidate):
+        routers = make_config(read_values(args.config), source=f"config file {args.config}").routers.values()
+        for folder in (Path(router.checkpoint) for router in routers if router.checkpoint is not None):
+            if args.candidate in checkpoint_names(folder):
+                return load_checkpoint(args.candidate, folder / args.candidate)
+    return load_checkpoint(args.candidate)
 
 
 async def _read_store(args: argparse.Namespace) -> Traffic:

@@ -127,6 +127,8 @@ def _announce(config: "Config", listener: socket.socket, *, routers: list[str]) 
         lines.append(f"candidates: {', '.join(config.candidates)}   reference: {config.candidates[0]}")
     else:
         lines.append(f"strong: {config.strong}   weak: {config.weak}")
+    if config.dashboard.enabled:
+        lines.append(f"dashboard: {_reachable(server_url(listener))}/")
     key = "-H 'Authorization: Bearer YOUR-ACCESS-KEY' " if config.server.asks_for_keys else ""
     lines.append(
         f"Try: curl {_reachable(url)}/chat/completions {key}-H 'Content-Type: application/json' "

@@ -82,15 +82,14 @@ def test_a_failed_run_exits_1_says_why_and_writes_nothing(words, message, prompt
 def test_wrong_usage_exits_2(words, capsys):
     """A command line that cannot be understood is wrong usage."""
     assert main(words) == 2
-    assert "usage: pointsman" in capsys.readouterr().err
+    assert "--help`" in capsys.readouterr().err
 
 
-def test_a_misspelt_option_shows_those_of_its_command(capsys):
-    """The usage that is shown is the command's, not the list of all commands."""
+def test_a_misspelt_option_says_what_its_command_has(capsys):
+    """One line names the command, the option, and the one that may be meant."""
     assert main(["evaluate", "a.csv", "--routerz", "mf"]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("usage: pointsman evaluate")
-    assert said.endswith("unrecognized arguments: --routerz mf\n")
+    wanted = "unrecognized arguments: --routerz mf; did you mean --routers?; see `pointsman evaluate --help`"
+    assert capsys.readouterr().err == f"pointsman evaluate: {wanted}\n"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -115,13 +114,13 @@ def test_inspect_shows_what_the_default_checkpoint_holds(capsys):
 
 
 def test_an_interruption_while_a_command_is_imported_is_one_line(monkeypatch, capsys):
-    """Ctrl-C in the first moments ends as it does later: exit code 1 and no traceback."""
+    """Ctrl-C in the first moments ends as it does later: exit code 130 and no traceback."""
 
     def interrupted(name):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("pointsman.serve.cli.import_module", interrupted)
-    assert main(["score", "a.csv", "-o", "b.csv"]) == 1
+    assert main(["score", "a.csv", "-o", "b.csv"]) == 130
     assert capsys.readouterr().err == "pointsman score: interrupted\n"
 
 

@@ -106,13 +106,13 @@ def test_killed_and_resumed_nothing_is_paid_twice(key, tmp_path):
 
 
 def test_an_interrupted_job_says_how_to_go_on(key, tmp_path, monkeypatch, capsys):
-    """Ctrl-C ends with exit code 1 and the name of the file that the same command goes on from."""
+    """Ctrl-C ends with exit code 130 and the name of the file that the same command goes on from."""
 
     async def interrupted(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("pointsman.serve.commands.judge._judge", interrupted)
-    assert main(_words(key, tmp_path)) == 1
+    assert main(_words(key, tmp_path)) == 130
     error = capsys.readouterr().err
     assert f"kept in {tmp_path / 'battles.jsonl.journal'}; the same command goes on" in error
     assert error.endswith("pointsman judge: interrupted\n")

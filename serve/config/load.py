@@ -16,6 +16,7 @@ from pointsman.core.errors import ConfigError
 from pointsman.core.registry import known_kinds
 from pointsman.serve.checkpoints.load import checkpoint_folder
 from pointsman.serve.config import Config, name_problems
+from pointsman.serve.config.problems import problems
 
 __all__ = ["make_config", "read_values"]
 
@@ -45,16 +46,15 @@ def make_config(
     """
     chosen = {name: model for name, model in (("strong", strong), ("weak", weak)) if model is not None}
     merged = {**_select(_from_routellm(values or {}), routers), **chosen}
-    problems = [f"{path}: environment variable {name} is not set" for path, name in _missing_variables(merged, "")]
+    found = [f"{path}: environment variable {name} is not set" for path, name in _missing_variables(merged, "")]
     try:
         config = Config.model_validate(merged)
     except ValidationError as error:
-        found = error.errors(include_url=False)
-        problems = [f"{_path(details['loc'])}: {_message(details)}" for details in found] + problems
-        if found[0]["loc"]:  # then the names, which are looked at last, were not looked at
-            problems += _name_problems(merged)
-    if problems:
-        raise ConfigError("\n  ".join([f"{source} has {len(problems)} problem(s):", *problems]))
+        found = [*problems(error, merged), *found]
+        if error.errors()[0]["loc"]:  # then the names, which are looked at last, were not looked at
+            found += _name_problems(merged)
+    if found:
+        raise ConfigError("\n  ".join([f"{source} has {len(found)} problem(s):", *found]))
     return config
 
 
@@ -153,17 +153,3 @@ def _name_problems(values: Mapping[str, Any]) -> Iterator[str]:
     strong, weak = (values.get(role) if isinstance(values.get(role), str) else None for role in ("strong", "weak"))
     for problem in name_problems(strong, weak, models if isinstance(models, dict) else ()):
         yield f"(top level): {problem}"
-
-
-def _path(location: Sequence[str | int]) -> str:
-    return ".".join(str(part) for part in location if part != "[key]") or "(top level)"
-
-
-def _message(details: Any) -> str:
-    if details["loc"] and details["loc"][-1] == "api_key":
-        return "is no env:NAME; keys are read from the environment and never stand in this file"
-    if details["type"] == "extra_forbidden":
-        return "is no known key"
-    message = str(details["msg"]).removeprefix("Value error, ").replace("Input should be", "wanted")
-    number = details["input"]  # of values, numbers alone are shown: text may be a secret
-    return f"is {number}, {message}" if message.startswith("wanted") and isinstance(number, int | float) else message

@@ -1,6 +1,7 @@
 """Reads YAML files, strictly."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,14 @@ def read_mapping(path: str | os.PathLike[str]) -> dict[str, Any]:
     return values or {}
 
 
+class _Key(str):
+    """A key that knows the line it stands in, from 1."""
+
+    line: int
+
+
 class _Loader(yaml.SafeLoader):
-    """Safe loader that refuses a key given twice."""
+    """Safe loader that refuses a key given twice, and whose keys know their lines."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -41,7 +48,17 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.MarkedYAMLError(problem=f"key {key.value!r} is given twice", problem_mark=key.start_mark)
             if isinstance(key.value, str):
                 seen.add(key.value)
-        return super().construct_mapping(node, deep)
+        lines = {key.value: key.start_mark.line + 1 for key, _ in node.value if isinstance(key.value, str)}
+        return {_placed(key, lines): value for key, value in super().construct_mapping(node, deep).items()}
+
+
+def _placed(key: Any, lines: Mapping[str, int]) -> Any:
+    """The key with its line; as it is where it is no text, or came by an alias."""
+    if not isinstance(key, str) or key not in lines:
+        return key
+    placed = _Key(key)
+    placed.line = lines[key]
+    return placed
 
 
 def _check_tree(value: Any, above: tuple[int, ...] = ()) -> None:

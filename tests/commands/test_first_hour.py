@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pointsman.core.errors import ConfigError
 from pointsman.serve.cli import COMMANDS, GROUPS, main
 from pointsman.serve.commands.completion import SHELLS
 from pointsman.serve.config.load import make_config, read_values
@@ -155,3 +156,26 @@ def test_doctor_says_what_is_wrong_and_exits_1(here, capsys):
     Path("pointsman.yaml").write_text("sevrer: {}\n")
     assert main(["doctor"]) == 1
     assert "sevrer" in capsys.readouterr().out
+
+
+def test_problems_of_a_file_name_their_line_in_plain_words(here):
+    """Line, path, what was wanted, a near key; no name of a class, no regular expression."""
+    Path("pointsman.yaml").write_text(
+        "strong: a\nweak: b\nmodels:\n  a:\n    price: {input: 3, output_usd_per_million: 1}\n    base_url: ftp://x\n"
+        "    timouts: {}\n  b: {base_url: 'http://b/v1', price: 7}\nrouters: {mf: {strong_share: 30}}\nsevrer: {}\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        make_config(read_values("pointsman.yaml"))
+    said = str(caught.value)
+    for line in (
+        "models.a.base_url: wanted http(s) URL up to and with /v1 (line 6)",
+        "models.a.price.input_usd_per_million: is missing (line 5)",
+        "models.a.price.input: is no known key (line 5)",
+        "models.a.timouts: is no known key; did you mean timeouts? (line 7)",
+        "models.b.price: is 7, wanted a mapping of its settings or a valid string (line 8)",
+        "routers.mf.strong_share: is 30, wanted at most 1; did you mean 0.3? (line 9)",
+        "sevrer: is no known key; did you mean server? (line 10)",
+    ):
+        assert f"\n  {line}" in said
+    assert "7 problem(s)" in said
+    assert not [word for word in ("PriceConfig", "constrained", "pattern", "^") if word in said]

@@ -96,7 +96,7 @@ server: {port: eighty}
         ("{[a]: b}", "not valid YAML"),
         ("models: &a {b: *a}", "no end"),
         ("server: {cors_origins: &a [*a]}", "no end"),
-        ("policy: {strong_share: 30}", "policy.strong_share: is 30, wanted less than or equal to 1"),
+        ("policy: {strong_share: 30}", "policy.strong_share: is 30, wanted at most 1; did you mean 0.3?"),
         ("server: {port: sk-secret}", "server.port: wanted a valid integer"),
     ],
 )

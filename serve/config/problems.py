@@ -1,0 +1,101 @@
+"""What is wrong with a configuration, in words: where it stands in the file, what was wanted, what may be meant."""
+
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from functools import cache
+from typing import Any
+
+from pydantic import ValidationError
+
+from pointsman.serve.config.root import Config
+
+__all__ = ["problems"]
+
+_MAPPING = re.compile(r"wanted a valid dictionary or instance of \w+")
+_PATTERN = "string_pattern_mismatch"
+
+
+def problems(error: ValidationError, values: Mapping[str, Any]) -> list[str]:
+    """A line for each place that is wrong.
+
+    Args:
+        values: what was validated; keys that know their line in the file are told with it.
+    """
+    found: dict[tuple[str, int | None], list[str]] = {}
+    for details in error.errors(include_url=False):
+        place = _place(details, values)
+        message = _message(details, place[0])
+        if message not in found.setdefault(place, []):
+            found[place].append(message)
+    return [
+        f"{where}: {' or '.join([said[0], *(_alternative(s) for s in said[1:])])}{f' (line {line})' if line else ''}"
+        for (where, line), said in found.items()
+        if not any(other.startswith(f"{where}.") for other, _ in found)  # then what is wrong with it stands deeper
+    ]
+
+
+def _alternative(message: str) -> str:
+    return message.rpartition("wanted ")[2]
+
+
+def _place(details: Any, values: Any) -> tuple[str, int | None]:
+    """Path in the file, without the names of the alternatives that were tried, and the line of its last key."""
+    parts: list[str] = []
+    line, location = None, details["loc"]
+    missing = len(location) - 1 if details["type"] == "missing" else None
+    for position, part in enumerate(location):
+        keys = {key: key for key in values} if isinstance(values, Mapping) else {}
+        if part in keys:
+            line = getattr(keys[part], "line", line)
+            values = values[part]
+        elif isinstance(part, int) and isinstance(values, list | tuple) and part < len(values):
+            values = values[part]
+        elif position != missing:
+            continue  # the name of an alternative
+        parts.append(str(part))
+    return ".".join(parts) or "(top level)", line
+
+
+def _message(details: Any, where: str) -> str:
+    if details["loc"] and details["loc"][-1] == "api_key":
+        return "is no env:NAME; keys are read from the environment and never stand in this file"
+    if details["type"] == "extra_forbidden":
+        near = get_close_matches(where.rpartition(".")[2], _known_keys(), n=1)
+        return "is no known key" + (f"; did you mean {near[0]}?" if near else "")
+    if details["type"] == "missing":
+        return "is missing"
+    if details["type"] == _PATTERN and (meaning := _meanings().get(details["ctx"]["pattern"])):
+        return f"wanted {meaning}"
+    message = str(details["msg"]).removeprefix("Value error, ").replace("Input should be", "wanted")
+    message = _MAPPING.sub("wanted a mapping of its settings", message)
+    message = message.replace("less than or equal to", "at most").replace("greater than or equal to", "at least")
+    number = details["input"]  # of values, numbers alone are shown: text may be a secret
+    if not message.startswith("wanted") or not isinstance(number, int | float):
+        return message
+    meant = f"; did you mean {number / 100:g}?" if message == "wanted at most 1" and 1 < number <= 100 else ""
+    return f"is {number}, {message}{meant}"
+
+
+@cache
+def _known_keys() -> tuple[str, ...]:
+    """Every key that a configuration can have, of all its parts."""
+    schema = Config.model_json_schema()
+    parts = [schema, *schema.get("$defs", {}).values()]
+    return tuple(dict.fromkeys(key for part in parts for key in part.get("properties", {})))
+
+
+@cache
+def _meanings() -> dict[str, str]:
+    """What texts of a pattern are, by the pattern."""
+    found: dict[str, str] = {r"^\S+$": "text without spaces"}
+    waiting: list[Any] = [Config.model_json_schema()]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            if isinstance(part.get("pattern"), str) and isinstance(part.get("description"), str):
+                found.setdefault(part["pattern"], part["description"])
+            waiting += part.values()
+        elif isinstance(part, list):
+            waiting += part
+    return found

@@ -2,6 +2,8 @@
 
 import argparse
 
+from pointsman.serve.commands.listing import COMMANDS, add_arguments_of
+
 __all__ = ["SHELLS", "add_arguments", "run"]
 
 SHELLS = ("bash", "zsh", "fish")
@@ -21,8 +23,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _options() -> dict[str, list[str]]:
     """Options of every command."""
-    from pointsman.serve.cli import COMMANDS, add_arguments_of
-
     found = {}
     for name in COMMANDS:
         parser = argparse.ArgumentParser(prog=name)
@@ -48,8 +48,6 @@ complete -o default -F _pointsman pointsman"""
 
 
 def _fish(options: dict[str, list[str]]) -> str:
-    from pointsman.serve.cli import COMMANDS
-
     def quoted(text: str) -> str:
         return "'" + text.replace("'", "\\'") + "'"
 

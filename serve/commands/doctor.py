@@ -1,12 +1,10 @@
 """`pointsman doctor`: checks what a server needs, and says what to do about what is wrong."""
 
 import argparse
-import asyncio
 import json
 import platform
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -87,24 +85,21 @@ def _models(config: "Config", engine: "Engine", *, ask: bool) -> Iterator[_Findi
                 f"no price is known, so no dollars are: give models.{name}.price, or install pointsman[litellm]",
             )  # fmt: skip
         if ask:
-            yield asyncio.run(_answers(name, config))
+            yield _answers(name, config)
         else:
             yield _Finding(name, "ok", "its key is set; --ask asks it for one word")
 
 
-async def _answers(name: str, config: "Config") -> _Finding:
+def _answers(name: str, config: "Config") -> _Finding:
     from pointsman.serve.python_api.controller import Controller
 
     controller = Controller(config=config)
     try:
-        answer = await controller.acompletion(
-            model=name, messages=[{"role": "user", "content": "Say ok."}], max_tokens=16
-        )
+        answer = controller.completion(model=name, messages=[{"role": "user", "content": "Say ok."}], max_tokens=16)
     except (PointsmanError, OSError) as error:
         return _Finding(name, "problem", f"does not answer: {error}")
     finally:
-        with suppress(PointsmanError):
-            await controller.aclose()
+        controller.close()
     return _Finding(name, "ok", f"answers as {dict(answer).get('model', name)}")
 
 

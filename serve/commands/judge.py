@@ -153,7 +153,7 @@ def _configured_prices(args: argparse.Namespace) -> dict[str, Price]:
     from pointsman.serve.money.price_list import read_price_list
 
     values = dict(read_values(args.config))
-    named = {name: {} for name in (args.model_a, args.model_b, args.judge)}
+    named: dict[str, Any] = {name: {} for name in (args.model_a, args.model_b, args.judge)}
     values["models"] = {**named, **(values.get("models") or {})}
     listed = read_price_list(make_config(values, source=f"config file {args.config}"))
     return {name: listed[name].price for name in named if name in listed}

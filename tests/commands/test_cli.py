@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from pointsman.serve.checkpoints.load import load_checkpoint, load_router
-from pointsman.serve.cli import COMMANDS, main
+from pointsman.serve.cli import main
 from pointsman.serve.commands.inspect import describe
+from pointsman.serve.commands.listing import COMMANDS
 
 _MAIN = "import sys; from pointsman.serve.cli import main; sys.exit(main())"
 PROMPTS = ["What is 2 + 2?", "Prove that there are infinitely many primes.", "héllo 😀", ""]
@@ -119,7 +120,7 @@ def test_an_interruption_while_a_command_is_imported_is_one_line(monkeypatch, ca
     def interrupted(name):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pointsman.serve.cli.import_module", interrupted)
+    monkeypatch.setattr("pointsman.serve.commands.listing.import_module", interrupted)
     assert main(["score", "a.csv", "-o", "b.csv"]) == 130
     assert capsys.readouterr().err == "pointsman score: interrupted\n"
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from pointsman.core.errors import ConfigError
-from pointsman.serve.cli import COMMANDS, GROUPS, main
+from pointsman.serve.cli import main
 from pointsman.serve.commands.completion import SHELLS
+from pointsman.serve.commands.listing import COMMANDS, GROUPS
 from pointsman.serve.config.load import make_config, read_values
 
 

@@ -28,14 +28,14 @@ is unable still sets the scale.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = ["MOST", "Candidate", "Choice", "Weighed", "choose", "relative_bills", "turning_point"]
 
 MOST = 1e9  # times the reference's bill: more counts as this, and stays finite
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A model that may answer one prompt.
 
     Attributes:
@@ -49,8 +49,7 @@ class Candidate:
     usd: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Weighed:
+class Weighed(NamedTuple):
     """A candidate as the rule sees it.
 
     Attributes:
@@ -120,10 +119,9 @@ def choose(
     scores = [rates[i] - counted[i] / 2.0 + threshold * counted[i] for i in rows]
     left_out = field.left_out(rates)
     first = field.end(rates, threshold)
-    order = sorted(
-        rows, key=lambda i: (i != first, left_out[i], scores[i], -dearness[i], i != field.row, candidates[i].name)
-    )
-    return Choice(tuple([Weighed(candidates[i], r[i], scores[i]) for i in order]))
+    keys = [(i != first, left_out[i], scores[i], -dearness[i], i != field.row, field.names[i], i) for i in rows]
+    keys.sort()
+    return Choice(tuple([Weighed(candidates[key[-1]], r[key[-1]], scores[key[-1]]) for key in keys]))
 
 
 def relative_bills(candidates: Sequence[Candidate], reference: Candidate) -> list[float]:
@@ -172,25 +170,27 @@ class _Field:
     """Candidates on the scale that the reference sets.
 
     Attributes:
-        row: of the reference among the candidates; None where it is unable.
+        names: of the candidates.
+        row: of the reference among them; None where it is unable.
         relative_bills: r of each.
         dearness: what tells which of two is dearer: bills, or r where they do not count.
     """
 
-    __slots__ = ("_candidates", "_weight", "dearness", "relative_bills", "row")
+    __slots__ = ("_candidates", "_weight", "dearness", "names", "relative_bills", "row")
 
     def __init__(self, candidates: Sequence[Candidate], reference: Candidate, point_usd: float | None = None) -> None:
         names = [candidate.name for candidate in candidates]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"candidates are {names}, wanted at least one, each once")
-        self._candidates = candidates
+        self._candidates, self.names = candidates, names
         self.row = names.index(reference.name) if reference.name in names else None
         scale = candidates if self.row is not None else [reference, *candidates]
         usd = [candidate.usd for candidate in scale if candidate.usd is not None]
         self._weight = 1.0
         if len(scale) > 2 and len(usd) == len(scale):
-            least, most = min(usd), next(c.usd for c in scale if c.name == reference.name) or 0.0
-            bills = [min((bill - least) / (most - least), MOST) if most > least else 0.0 for bill in usd]
+            least, most = min(usd), usd[self.row or 0]
+            span = most - least
+            bills = [min((bill - least) / span, MOST) for bill in usd] if span > 0.0 else [0.0] * len(usd)
             dearness = usd
             if point_usd:
                 self._weight = min(max(most - least, 0.0) / point_usd, MOST)
@@ -215,13 +215,13 @@ class _Field:
 
     def left_out(self, rates: Sequence[float]) -> list[bool]:
         """Which are dearer than another that is expected to be no worse; never the reference."""
-        order = sorted(range(len(rates)), key=lambda i: self.dearness[i])
-        found, best, waiting = [False] * len(rates), math.inf, math.inf
-        for place, i in enumerate(order):
-            if place and self.dearness[i] > self.dearness[order[place - 1]]:
-                best = waiting
-            found[i] = i != self.row and best <= rates[i]
-            waiting = min(waiting, rates[i])
+        found, best, waiting, last = [False] * len(rates), math.inf, math.inf, -math.inf
+        for bill, rate, i in sorted(zip(self.dearness, rates, range(len(rates)), strict=True)):
+            if bill > last:
+                best, last = waiting, bill
+            found[i] = best <= rate and i != self.row
+            if rate < waiting:
+                waiting = rate
         return found
 
     def end(self, rates: Sequence[float], threshold: float) -> int | None:

@@ -5,7 +5,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
-from pointsman.serve.protocols.turns import answer_marks
+from pointsman.serve.protocols.turns import answer_marks, held_marks
 from pointsman.serve.request.context import RequestContext
 from pointsman.serve.request.conversations import owner_of, session_of
 from pointsman.serve.request.record import Record
@@ -58,6 +58,8 @@ class Makers:
             return
         last = context.attempts[-1]
         marks = last.stream.marks if last.stream is not None else answer_marks(last.document())
+        if record.outcome == "answered":  # whatever it went on with, goes on there
+            marks = [*marks, *held_marks(context.request.document)]
         if marks:
             self.note(marks, record.model, owner=owner_of(context), conversation=lambda: session_of(context))
 

@@ -49,7 +49,9 @@ class Models:
 
     def _means_something(self, name: str) -> bool:
         try:
-            self._engine.resolve.parse(name)
+            field = self._engine.resolve.parse(name)
+            if field.router is not None and field.names_threshold:
+                self._engine.routers[field.router].threshold(field)
         except RequestError:
             return False
         return True

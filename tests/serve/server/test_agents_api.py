@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from collections.abc import Iterator
 
 import httpx
@@ -56,7 +57,7 @@ def test_aliases(front):
         assert answered.status_code == 200
     answered = front.post("/v1/chat/completions", json={"model": "claude-haiku-4-5", "messages": HELLO})
     assert (answered.headers["x-pointsman-model"], answered.headers["x-pointsman-reason"]) == ("small", "pass-through")
-    for name in ("nobody", "router-random-7", "claude-opus-4"):
+    for name in ("nobody", "router-random-7", "router-random-loss0.05", "claude-opus-4"):
         assert front.get(f"/v1/models/{name}").status_code == 404
 
 
@@ -167,3 +168,39 @@ def test_decisions_on_the_requests_of_agents(front, name):
     told = front.post("/v1/route", json={**SHAPES[name].ask("Sort it", model="auto"), "explain": True}).json()
     assert told["explanation"]["read"]["text"] == "Sort it"
     assert set(told["candidates"]) == {"big", "small"}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_conversations_that_a_service_holds(services, stream):
+    """A response and a conversation go on where they are, without sessions and whatever the prompt is."""
+    one, other = GPTLike(), GPTLike()
+    with LocalServer(one.app()) as big, LocalServer(other.app()) as small:
+        one.url, other.url = big.url, small.url
+        app = create_app(make_config(config({"big": ("openai", big.url), "small": ("openai", small.url)})))
+        with LocalServer(app) as front, httpx.Client(base_url=front.url, timeout=60) as http:
+
+            def ask(router: str, **more) -> httpx.Response:
+                return http.post("/v1/responses", json={"model": router, "input": "Hello", "stream": stream, **more})
+
+            asked = {name: ask(router) for name, router in (("big", "router-random-0"), ("small", "router-random-1"))}
+            for name, answered in asked.items():
+                id = re.search(r'"(resp_\w+)"', answered.text)[1]
+                for router in ("router-random-0", "router-random-1"):
+                    on = ask(router, previous_response_id=id)
+                    assert (on.status_code, on.headers["x-pointsman-model"]) == (200, name)
+            assert ask("router-random-0", conversation="conv_1").headers["x-pointsman-model"] == "big"
+            assert ask("router-random-1", conversation="conv_1").headers["x-pointsman-model"] == "big"
+
+
+def test_a_response_of_another_process(services):
+    """One that this process knows nothing of is asked for where it may be, and then where it is."""
+    one, other = GPTLike(), GPTLike()
+    other.stored.add("resp_of_old")
+    with LocalServer(one.app()) as big, LocalServer(other.app()) as small:
+        app = create_app(make_config(config({"big": ("openai", big.url), "small": ("openai", small.url)})))
+        with LocalServer(app) as front, httpx.Client(base_url=front.url, timeout=60) as http:
+            asked = {"model": "router-random-0", "input": "Hello", "previous_response_id": "resp_of_old"}
+            answered = http.post("/v1/responses", json=asked)
+            assert (answered.status_code, answered.headers["x-pointsman-model"]) == (200, "small")
+            unknown = http.post("/v1/responses", json={**asked, "previous_response_id": "resp_of_nobody"})
+            assert unknown.status_code == 400

@@ -12,6 +12,7 @@ from pointsman.serve.http.streams import Headers
 from pointsman.serve.protocols.openai_streams import EventStream
 from pointsman.serve.protocols.sse import PrimedStream, event_data, relay_events
 from pointsman.serve.protocols.token_count import count_input_tokens
+from pointsman.serve.protocols.upstream_errors import ReportedFailure, find_error
 from pointsman.serve.protocols.usage import Usage
 from pointsman.serve.upstreams.base import Call, Reply, Upstream, Wrapper, refuse_surface
 from pointsman.serve.upstreams.translated.directions import CHAT_PATH, Direction, Events
@@ -97,7 +98,13 @@ class Translator(Wrapper):
     async def _streamed(self, reply: Reply, call: Call, direction: Direction) -> Reply:
         assert reply.chunks is not None
         source = direction.watch()
-        events = await PrimedStream.open(relay_events(reply.chunks, source))
+        try:
+            events = await PrimedStream.open(relay_events(reply.chunks, source))
+        except ReportedFailure as failure:  # in its first event
+            if failure.reported.status is None:
+                raise
+            headers = _headers(reply.headers, _JSON)
+            return Reply(failure.reported.status, headers, direction.error(failure.reported.body()))
         chunks = _translated(
             events, source, direction.events({**call.document, "model": self._model}), direction, call.document
         )
@@ -117,13 +124,16 @@ async def _translated(
     """
     try:
         async for some in events:
-            if source.failed:
-                raise source.failure or UpstreamFailure("the upstream reported an error in its answer")
-            told = [_parsed(data) for data in event_data(some) if data.strip() not in (b"", b"[DONE]")]
-            if written := b"".join(_event(one, direction) for event in told for one in made.feed(event)):
+            written, reported = b"", None
+            for event in [_parsed(data) for data in event_data(some) if data.strip() not in (b"", b"[DONE]")]:
+                if source.failed and (reported := find_error(event)) is not None:
+                    break
+                written += b"".join(_event(one, direction) for one in made.feed(event))
+            if written:
                 yield written
-        if source.failed:
-            raise source.failure or UpstreamFailure("the upstream reported an error in its answer")
+            if source.failed:
+                said = reported.message if reported is not None else ""
+                raise source.failure or UpstreamFailure("the upstream reported an error in its answer", said=said)
         usage = source.usage or Usage(count_input_tokens(asked), source.n_tokens(), estimated=True)
         yield b"".join(_event(one, direction) for one in made.end(usage)) + direction.closing
     finally:

@@ -35,6 +35,8 @@ class _ChatUpstream:
     refused: tuple[str, ...] = ()
     usage: dict[str, Any] | None = field(default_factory=lambda: dict(USAGE))
     breaks: bool = False
+    error: dict[str, Any] | None = None
+    n_before_error: int = 1
     received: list[dict[str, Any]] = field(default_factory=list)
 
     def app(self) -> Starlette:
@@ -60,7 +62,10 @@ class _ChatUpstream:
 
     def _chunks(self, head: dict[str, Any], document: dict[str, Any]) -> Iterator[str]:
         head = {**head, "object": "chat.completion.chunk"}
-        for text in ("Pa", "ris"):
+        for i, text in enumerate(("Pa", "ris")):
+            if self.error is not None and i == self.n_before_error:
+                yield f"data: {json.dumps({'error': self.error})}\n\n"
+                return
             choice = {"index": 0, "delta": {"content": text}, "finish_reason": None}
             yield f"data: {json.dumps({**head, 'choices': [choice]})}\n\n"
         if self.breaks:
@@ -172,6 +177,18 @@ def test_a_stream_that_breaks_is_not_shown_as_complete(http, chat):
     told = http.post("/messages", json={"model": "gpt", "max_tokens": 9, "messages": HELLO, "stream": True}).text
     assert "message_stop" not in told
     assert told.rstrip().splitlines()[-2] == "event: error"
+
+
+@pytest.mark.parametrize("n_before_error", [0, 1])
+def test_an_error_in_a_stream_keeps_its_words(http, chat, n_before_error):
+    """The first event's is the answer, with the status that it means; a later one ends the stream."""
+    chat.error, chat.n_before_error = {"message": "that image is broken", "code": 400}, n_before_error
+    answered = http.post("/messages", json={"model": "gpt", "max_tokens": 9, "messages": HELLO, "stream": True})
+    assert answered.status_code == (200 if n_before_error else 400)
+    assert "that image is broken" in answered.text
+    assert ('"text":"Pa"' in answered.text) == bool(n_before_error)
+    assert "message_stop" not in answered.text
+    assert len(chat.received) == 1
 
 
 def test_a_refused_hint_is_left_out(http, chat):

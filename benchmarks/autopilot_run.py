@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import json
 import os
+import random
 import signal
 import sys
 import tempfile
@@ -155,8 +156,8 @@ def _usd(calls: Counter[str], prices: dict[str, tuple[float, float]]) -> float:
 
 def _prompt(i: int, *, drifted: bool) -> str:
     """Of 10 to 300 characters, after the drift of 200 to 400; no two are alike."""
-    n_words = 38 + i * 7919 % 45 if drifted else i * 7919 % 65
-    return f"Question {i}: " + "why " * n_words
+    n_words = random.Random(i).randrange(38, 83) if drifted else random.Random(i).randrange(65)
+    return f"Question {random.Random(i).getrandbits(40)}: " + "why " * n_words
 
 
 async def _ask(

@@ -99,6 +99,11 @@ class DriftMonitor:
         watch = self._watches.get(router)
         return self.config.on_alarm == "strong" and watch is not None and watch.alarm is not None
 
+    @property
+    def by_traffic(self) -> bool:
+        """Whether prompts are compared with the traffic itself, so that a reset begins with what comes then."""
+        return self.config.reference == "traffic"
+
     def alarm(self, router: str) -> str | None:
         """What identifies the alarm of a router; None while there is none."""
         watch = self._watches.get(router)

@@ -156,7 +156,8 @@ class Engine:
             comparisons = self.config.autopilot.comparisons() if self.config.autopilot is not None else None
             self.state.comparer.reconfigure(comparisons, self.upstreams, self.billing, self._is_exhausted)
             alarm = partial(drift.alarm, now.router) if drift is not None else None
-            await self.state.autopilot.reconfigure(self.config.autopilot, now, alarm)
+            anew = partial(drift.reset, now.router) if drift is not None and drift.by_traffic else None
+            await self.state.autopilot.reconfigure(self.config.autopilot, now, alarm, anew)
 
     def _is_exhausted(self) -> bool:
         """Whether a hard limit of everybody's is exhausted."""

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from contextlib import asynccontextmanager
+from unittest.mock import AsyncMock
 
 import httpx
 import pytest
@@ -231,9 +232,12 @@ async def test_a_drift_alarm_closes_the_certificate_once(planted, tmp_path):
         await settled(app)
         await ask(client, 110, 200)
         assert (await settled(app))["certified_share"] > 0.0
-        autopilot._alarm = lambda: "win rate at noon"
+        alarms = ["win rate at noon"]
+        autopilot._alarm = lambda: alarms[-1] if alarms else None
+        autopilot._watch_anew = forget = AsyncMock(side_effect=alarms.clear)
         await autopilot._turn()
         await autopilot._turn()
+        assert forget.await_count == 1  # so that the next drift is noticed, too
         facts = autopilot.status()
         assert [g["closed"] for g in facts["generations"]] == ["drift", None]
         assert set(await ask(client, 0, 97)) == {"big"}

@@ -94,10 +94,12 @@ class Config(Part):
         return self
 
     def _check_cascade(self, cascade: CascadeConfig) -> None:
-        known = {self.strong, self.weak, *self.models}
-        for name in (*(cascade.models or ()), *filter(None, (cascade.p_true,))):
-            if name not in known:
-                raise ValueError(f"cascade names model {name!r}, wanted strong, weak or a name under models")
+        routed = self.candidates or tuple(filter(None, (self.strong, self.weak)))
+        for name in cascade.models or ():
+            if name not in routed:
+                raise ValueError(f"cascade names model {name!r}, wanted models that are routed: {', '.join(routed)}")
+        if cascade.p_true is not None and cascade.p_true not in self.models:
+            raise ValueError(f"cascade.p_true is {cascade.p_true!r}, wanted a name under models")
 
     def _check_judge(self, part: str, judge: str) -> None:
         if self.store is None:

@@ -20,7 +20,11 @@ from starlette.routing import Route
 
 __all__ = ["PRICES", "CascadingUpstream", "ask", "texts"]
 
-PRICES = {"small-1": ("0.5", "1.5"), "big-1": ("10", "30")}  # dollars per million tokens read and written
+PRICES = {
+    "small-1": ("0.5", "1.5"),
+    "middle-1": ("2", "6"),
+    "big-1": ("10", "30"),
+}  # dollars per million tokens read and written
 
 
 @dataclass

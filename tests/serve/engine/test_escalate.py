@@ -21,6 +21,7 @@ from support.cascading import PRICES, CascadingUpstream, ask, texts
 from support.upstream import LocalServer
 
 SURE, UNSURE = {"text": "It is 4.", "sure": 0.995}, {"text": "It is 4.", "sure": 0.3}
+PRICED = ("small", "middle", "big")
 PATHS = ("/v1/chat/completions", "/v1/responses", "/v1/messages")
 
 
@@ -40,14 +41,10 @@ def serving(upstream=None, *, path=PATHS[0], **cascade):
     with ExitStack() as stack:
         url = stack.enter_context(LocalServer(upstream.app())).url
         provider = "anthropic" if path == PATHS[2] else "openai"
-        models = {name: _model(name, f"{url}/v1", provider) for name in ("small", "big")}
-        config = {
-            "strong": "big",
-            "weak": "small",
-            "models": models,
-            "routers": {"random": {"threshold": 1.0}},
-            "cascade": cascade,
-        }
+        names = cascade.get("models", ["small", "big"])
+        models = {name: _model(name, f"{url}/v1", provider) for name in names if name in PRICED}
+        config = {"models": models, "routers": {"random": {"threshold": 1.0}}, "cascade": cascade}
+        config |= {"candidates": ["big", "middle", "small"]} if len(models) > 2 else {"strong": "big", "weak": "small"}
         front = stack.enter_context(LocalServer(create_app(make_config(config))))
         client = stack.enter_context(httpx.Client(base_url=front.url, timeout=60.0))
         client.upstream = upstream
@@ -414,6 +411,15 @@ def test_a_verifier_of_other_models_is_refused(tmp_path, verifier):
         serving(verifier=verifier, max_loss=0.01),
     ):
         pass
+
+
+def test_three_models_are_asked_in_their_order():
+    """Each answer that fails a check is followed by the next model; the last one's is returned as it is."""
+    with serving(CascadingUpstream(), models=["small", "middle", "big"]) as client:
+        response = post(client, {"small": {"text": ""}, "middle": {"text": ""}, "big": {"text": ""}})
+        assert response.headers["x-pointsman-cascade"] == "small:escalated(empty) middle:escalated(empty) big"
+        response = post(client, {"small": {"text": ""}})
+        assert response.headers["x-pointsman-cascade"] == "small:escalated(empty) middle:accepted(unread)"
 
 
 def test_texts_are_one_token_each():

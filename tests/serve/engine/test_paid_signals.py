@@ -1,0 +1,84 @@
+"""Signals of an answer that cost a call: what is asked, and what is made of it."""
+
+import json
+import math
+
+import pytest
+
+from pointsman.core.decision import Decision
+from pointsman.serve.config.cascade import CascadeConfig, CheckerConfig
+from pointsman.serve.engine.paid_signals import Checker, PaidSignals
+from pointsman.serve.http.errors import UpstreamFailure
+from pointsman.serve.protocols.requests import read_chat
+from pointsman.serve.protocols.said import Said
+from pointsman.serve.request.context import RequestContext
+from pointsman.serve.upstreams.attempts import Answered
+from pointsman.serve.upstreams.base import Call, Reply
+
+
+class Scripted:
+    """Stands in for `Failover`: answers with the next text, or fails where it is None."""
+
+    def __init__(self, *texts, logprob=None):
+        self.texts = list(texts)
+        self.logprob = logprob
+        self.asked = []
+
+    async def ask(self, call, models, new_stream, attempts=None):
+        self.asked.append((models[0], json.loads(call.body)))
+        text = self.texts.pop(0)
+        if text is None:
+            raise UpstreamFailure("no answer")
+        choice = {"message": {"content": text}, "finish_reason": "stop"}
+        if self.logprob is not None:
+            choice["logprobs"] = {"content": [{"token": text, "logprob": self.logprob}]}
+        return Answered(Reply(200, (), json.dumps({"choices": [choice]}).encode()), models[0])
+
+
+def asking(**fields):
+    """A request, its context and its call."""
+    body = json.dumps({"model": "auto", "messages": [{"role": "user", "content": "2 + 2?"}], **fields}).encode()
+    request = read_chat(body)
+    decision = Decision("small", None, None, "mf", "", ("big", "small"))
+    return RequestContext(request), Call("/chat/completions", body, request.document, request.stream, decision)
+
+
+async def test_agreement_is_the_share_of_samples_with_the_same_result():
+    """Samples are plain requests of the cheap model, compared by their last number; those that fail do not count."""
+    failover = Scripted("It is 4.", "So the sum is 4", "5", None)
+    context, call = asking(stream=True, stream_options={"include_usage": True})
+    signals = PaidSignals(CascadeConfig(samples=4), failover, checker=None)
+    assert await signals.agreement(context, call, "small", Said("2 + 2 = 4")) == pytest.approx(2 / 3)
+    assert all(model == "small" and document["stream"] is False for model, document in failover.asked)
+    assert not any("stream_options" in document for _, document in failover.asked)
+    nobody = PaidSignals(CascadeConfig(), failover, checker=None)
+    assert await nobody.agreement(context, call, "small", Said("4")) is None
+
+
+@pytest.mark.parametrize(
+    ("word", "p", "expected"),
+    [("True", 0.9, 0.9), ("False", 0.9, 0.1), ("no", 0.6, 0.4), ("Perhaps", 0.9, None), (None, 0.9, None)],
+)
+async def test_p_true_is_the_probability_of_a_yes(word, p, expected):
+    """One token of the named model, read with its log-probability; anything else is unknown."""
+    failover = Scripted(word, logprob=math.log(p))
+    context, call = asking()
+    found = await PaidSignals(CascadeConfig(p_true="judge"), failover, checker=None).p_true(context, call, Said("4"))
+    assert found == (None if expected is None else pytest.approx(expected))
+    model, document = failover.asked[0]
+    assert model == "judge" and document["max_tokens"] == 1 and "2 + 2?" in document["messages"][0]["content"]
+
+
+def scores(prompt, answer, request):
+    """A checker of this test's own."""
+    return {"accept": answer == "4"}
+
+
+async def test_a_checker_s_score_is_the_lowest_of_the_answers():
+    """`accept` counts as 1 or 0; a score outside [0, 1] is no score, and is counted."""
+    checker = Checker(CheckerConfig(entry_point=f"{__name__}:scores"))
+    assert await checker.score("2 + 2?", [Said("4")], {}) == 1.0
+    assert await checker.score("2 + 2?", [Said("4"), Said("5")], {}) == 0.0
+    odd = Checker(CheckerConfig(entry_point="builtins:print"))
+    assert await odd.score("2 + 2?", [Said("4")], {}) is None
+    assert (checker.n_absent, odd.n_absent) == (0, 1)

@@ -3,10 +3,13 @@
 import argparse
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pointsman.core.decision import Decision
 from pointsman.serve.commands.arguments import add_config_argument, fraction
+
+if TYPE_CHECKING:
+    from pointsman.serve.config import Config
 
 __all__ = ["add_arguments", "run"]
 
@@ -52,6 +55,8 @@ def _decide(args: argparse.Namespace) -> tuple[Decision, dict[str, Any] | None]:
 
     values = read_values(args.config) if args.config else {}
     config = make_config(values, routers=[args.router] if args.router else None, source=args.config or "command line")
+    if config.candidates:
+        return _decide_among(args, config)
     name, router_config = next(iter(config.routers.items()))
     served = serve_router(name, router_config)
     threshold = served.threshold(ModelField(name, args.threshold, args.strong_share))
@@ -65,3 +70,17 @@ def _decide(args: argparse.Namespace) -> tuple[Decision, dict[str, Any] | None]:
     reading = served.router.read(args.prompt)
     explainer = Explainer({name: served}, pair, read_price_list(config))
     return decision, explainer.explain(decision, prompt=args.prompt, embedding=reading.embedding)
+
+
+def _decide_among(args: argparse.Namespace, config: "Config") -> tuple[Decision, dict[str, Any] | None]:
+    """The same for configured candidates, as a server with this configuration decides."""
+    from pointsman.serve import Controller
+    from pointsman.serve.engine.explain import Explainer
+
+    with Controller(config=config) as controller:
+        decision = controller.route(args.prompt, threshold=args.threshold, strong_share=args.strong_share)
+        if not args.explain:
+            return decision, None
+        engine = controller.engine
+        explainer = Explainer(engine.routers, engine.pair, engine.price_list)
+        return decision, explainer.explain(decision, prompt=args.prompt)

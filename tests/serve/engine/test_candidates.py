@@ -1,10 +1,13 @@
 """Three candidates served: chosen by topic and bill, filtered, fallen back from, and explained."""
 
+import json
+
 import httpx
 import pytest
 
 from pointsman.core.errors import ConfigError
 from pointsman.serve import Controller
+from pointsman.serve.cli import main
 from pointsman.serve.config.load import make_config
 from pointsman.serve.http.errors import RequestError, UpstreamFailure
 from pointsman.serve.server.app import create_app
@@ -197,3 +200,12 @@ def test_two_of_the_three_are_a_pair(checkpoint, upstream):
         decision = controller.route(ASKED["poem"], threshold=0.5)
         assert decision.candidates == ("big", "small") and not decision.weighed
         assert (decision.model == "big") == (decision.win_rate >= 0.5)
+
+
+def test_the_command_decides_like_the_server(checkpoint, upstream, tmp_path, capsys):
+    """`pointsman route --config` weighs the candidates, and explains them."""
+    values = config_of_three(checkpoint, upstream.url)
+    (tmp_path / "c.yaml").write_text(json.dumps(values))
+    assert main(["route", ASKED["poem"], "--config", str(tmp_path / "c.yaml"), "--explain"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("middle: win rate") and "big: expected quality +0.0000 against the reference" in said

@@ -49,6 +49,7 @@ UNDOCUMENTED = ("/api/", "/dashboard/")  # the dashboard's own, which change wit
 OPERATIONS: dict[tuple[str, str], Operation] = {
     ("POST", "/v1/chat/completions"): Operation("Route a chat request and answer it", PassedOn, Chat, streams=True),
     ("POST", "/v1/responses"): Operation("Route a request of the Responses API", PassedOn, AskResponses, streams=True),
+    ("POST", "/v1/responses/compact"): Operation("Summarise a conversation", PassedOn, AskResponses),
     ("POST", "/v1/messages"): Operation("Route a request of the Messages API", PassedOn, Messages, streams=True),
     ("POST", "/v1/messages/count_tokens"): Operation("Count the tokens of one", PassedOn, CountTokens),
     ("POST", "/v1/embeddings"): Operation("Embed texts with a model that is named", PassedOn, Embed),

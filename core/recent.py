@@ -50,6 +50,10 @@ class RecentWinRates:
             return 0.0
         return _interpolated(self._ordered, 1.0 - strong_share) if strong_share > 0.0 else NEVER_STRONG
 
+    def draw(self, probability: float) -> float:
+        """Their quantile at `probability` in [0, 1]: at a uniform one, a win rate drawn from them."""
+        return _interpolated(self._ordered, probability)
+
     def quantiles(self, n: int = 129) -> list[float]:
         """Their quantiles at `n` evenly spaced probabilities: what to store, and to begin with again."""
         return [_interpolated(self._ordered, i / (n - 1)) for i in range(n)]

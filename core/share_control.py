@@ -62,5 +62,10 @@ class ShareControl:
         """Takes into account where a prompt went: strong 1, weak 0, of more candidates how far the bill went."""
         self.owed = self._within(self.owed + self.target - strong)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether a strong call that no win rate argues for keeps the share: none is ahead of it now."""
+        return self.owed >= 0.0 and self.target > 0.0 if self._low < 0.0 else True
+
     def _within(self, owed: float) -> float:
         return min(max(owed, self._low), self._high)

@@ -11,6 +11,8 @@ from pointsman.core.errors import ConfigError
 
 __all__ = ["read_mapping"]
 
+_MAX_VALUES = 100_000
+
 
 def read_mapping(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The values in a YAML file.
@@ -61,10 +63,16 @@ def _placed(key: Any, lines: Mapping[str, int]) -> Any:
     return placed
 
 
-def _check_tree(value: Any, above: tuple[int, ...] = ()) -> None:
-    """Raises `YAMLError` where an alias stands within what it stands for."""
-    if id(value) in above:
-        raise yaml.YAMLError("an alias stands within what it stands for, and has no end")
-    if isinstance(value, (dict, list)):
-        for inner in value.values() if isinstance(value, dict) else value:
-            _check_tree(inner, (*above, id(value)))
+def _check_tree(value: Any) -> None:
+    """Raises `YAMLError` where an alias stands within what it stands for, or aliases of aliases stand for too much."""
+    n_values, waiting = 0, [(value, frozenset[int]())]
+    while waiting:
+        part, above = waiting.pop()
+        n_values += 1
+        if n_values > _MAX_VALUES:
+            raise yaml.YAMLError(f"its aliases stand for more than {_MAX_VALUES:,} values: write out what is meant")
+        if id(part) in above:
+            raise yaml.YAMLError("an alias stands within what it stands for, and has no end")
+        if isinstance(part, (dict, list)):
+            within = above | {id(part)}
+            waiting += [(inner, within) for inner in (part.values() if isinstance(part, dict) else part)]

@@ -17,6 +17,7 @@ from pointsman.serve.engine.steps.check_translation import CheckTranslation
 from pointsman.serve.engine.steps.choose_model import ChooseAmong, ChooseModel
 from pointsman.serve.engine.steps.count_decision import CountDecision
 from pointsman.serve.engine.steps.first_model import FirstModel
+from pointsman.serve.engine.steps.hold_bounds import HoldBounds
 from pointsman.serve.engine.steps.keep_conversation import KeepConversation, PairPrices
 from pointsman.serve.engine.steps.reserve_budget import ReserveBudget
 from pointsman.serve.engine.steps.resolve_model import ResolveModel
@@ -91,6 +92,7 @@ def build_pipeline(
         ChooseAmong(bills, margin=margin or 0.0) if many else ChooseModel(pair),
         cascade.plan if cascade is not None else None,
         StrongOnDrift(drift, pair) if drift is not None else None,
+        HoldBounds(policies, pair),
         ReserveBudget(policies, pair, price_list) if policies.hard else None,
         CountDecision(policies, sessions, routers={} if many else routers, shared=shared_sessions),
     ]

@@ -250,10 +250,16 @@ def check_shadow(config: ShadowConfig, billing: Billing, *, part: str = "shadow"
 
 def shadow_request(document: Mapping[str, Any], config: ShadowConfig) -> dict[str, Any]:
     """The request once more, for a whole answer of limited length."""
-    request = {name: value for name, value in document.items() if name not in _LEFT_OUT}
-    if not any(request.get(name) for name in _LIMITS):
-        request[config.limit_parameter] = config.max_tokens
-    return request
+    request = {name: value for name, value in document.items() if name not in (*_LEFT_OUT, *_LIMITS)}
+    limits = _limits(document)
+    return {**request, **(limits or {config.limit_parameter: config.max_tokens})}
+
+
+def _limits(document: Mapping[str, Any]) -> dict[str, int]:
+    """The limits of length that a request sets; what is no positive whole number is none."""
+    given = {name: document.get(name) for name in _LIMITS}
+    whole = {name: int(value) for name, value in given.items() if isinstance(value, (int, float)) and value >= 1}
+    return {name: value for name, value in whole.items() if value == given[name] and given[name] is not True}
 
 
 def _other(sample: Sample, pair: ModelPair) -> str:
@@ -262,8 +268,7 @@ def _other(sample: Sample, pair: ModelPair) -> str:
 
 def _most_usd(sample: Sample, config: ShadowConfig, billing: Billing) -> float:
     """The most that one comparison can cost: both answers at full length before the judge, twice."""
-    given = [sample.document.get(name) for name in _LIMITS]
-    longest = next((limit for limit in given if isinstance(limit, int)), config.max_tokens)
+    longest = max(_limits(sample.document).values(), default=config.max_tokens)
     question = estimate_tokens(orjson.dumps(sample.document.get("messages")).decode())
     read = estimate_tokens(sample.question) + estimate_tokens(sample.answer) + longest + estimate_tokens(TEMPLATE)
     other, judge = billing.prices[_other(sample, billing.pair)], billing.prices[config.judge]

@@ -18,6 +18,7 @@ class Ruled:
         ruling: the threshold and the rule that set it.
         shares: what counts where the request goes.
         budgets: what it is spent from.
+        is_bound: whether the bounds of the policies hold for it, and not the request's own threshold alone.
         exhausted: whether a hard budget is spent, so that the strong model is not to answer.
     """
 
@@ -25,3 +26,4 @@ class Ruled:
     shares: tuple[ShareControl | LiveShare, ...] = ()
     budgets: tuple[Budget, ...] = ()
     exhausted: bool = False
+    is_bound: bool = False

@@ -1,5 +1,6 @@
 """The configured rules at work: which threshold a request gets, and which rule set it."""
 
+import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -95,6 +96,22 @@ class Policies:
             return self._bound(router, ruling, (), budgets, now)
         base, shares = self._base(router, field, key, now)
         return self._bound(router, base, shares, budgets, now)
+
+    def refusal(self, ruled: Ruled, router: str) -> str | None:
+        """Name of the rule that leaves no room for the strong model where no win rate argues for it; None if none does.
+
+        A share has room while no strong call is ahead of it. Budgets and bounds of the threshold are asked with a win
+        rate drawn from the recent ones, so that such requests get the strong model as often as others do.
+        """
+        full = next((s for s in ruled.shares if isinstance(s, ShareControl) and not s.has_room), None)
+        if full is not None:
+            return f"share {full.target:g}"
+        recent = self._recent(self._routers[router])
+        limits = [budget.ruling(self._clock(), recent) for budget in ruled.budgets]
+        if self._bounds.floor > 0.0 and ruled.is_bound:
+            limits.append(Ruling(self._bounds.floor, "floor"))
+        drawn = recent.draw(random.random())
+        return next((limit.policy for limit in limits if drawn < limit.threshold), None)
 
     def exhausted_limit(self, key: AccessKey | None) -> str | None:
         """Name of the hard limit that is exhausted; None if there is none."""
@@ -215,7 +232,7 @@ class Policies:
             least, shares = Ruling(share.threshold(self._recent(router)), "share floor"), (*shares, share)
         paced = [budget.ruling(now, self._recent(router)) for budget in budgets]
         ruling = compose(base, budgets=paced, most=most, least=least, bounds=self._bounds)
-        return Ruled(ruling, shares, budgets)
+        return Ruled(ruling, shares, budgets, is_bound=True)
 
     def _share_bound(self, router: ServedRouter, side: str, target: float) -> ShareControl:
         name = f"{self._names[router.name]} share {side}"

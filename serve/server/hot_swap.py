@@ -1,6 +1,7 @@
 """The ASGI application around the engines: each request is served by the one that is current when it comes in."""
 
 import asyncio
+import gc
 import logging
 import traceback
 from collections.abc import AsyncIterator, Callable
@@ -14,6 +15,7 @@ from pointsman.serve.engine.engine import Engine
 __all__ = ["Application", "Companion"]
 
 _LOG = logging.getLogger(__name__)
+_COLLECT_AFTER_S = 0.5
 
 
 class Companion(Protocol):
@@ -97,6 +99,8 @@ class Application:
         self._finishing.discard(task)
         if not task.cancelled() and (error := task.exception()):
             _LOG.error("an engine that was replaced did not close: %s", error)
+        # Its parts refer to each other: without a collection their memory and their mapped files would stay.
+        asyncio.get_running_loop().call_later(_COLLECT_AFTER_S, gc.collect)
 
     async def _live_by(self, receive: Receive, send: Send) -> None:
         """Starts when the server says so, and closes when it says so, by ASGI's lifespan protocol."""

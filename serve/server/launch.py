@@ -12,6 +12,8 @@ import os
 import signal
 import socket
 import tempfile
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -38,6 +40,7 @@ __all__ = ["LaunchOptions", "build_engine", "create_worker_app", "hand_over_key"
 _LOG = logging.getLogger(__name__)
 _OPTIONS_VARIABLE = "POINTSMAN_SERVE_OPTIONS"
 _KEY_VARIABLE = "POINTSMAN_SERVE_API_KEY"
+_PARENT_S = 0.5
 _FACTORY = "pointsman.serve.server.launch:create_worker_app"
 _COLLECTIONS = (50_000, 20, 50)  # a request makes a hundred objects, and hardly ever a cycle
 _DOORS = 16  # the loop accepts one connection per listener and turn: with one, a rush of them waits for seconds
@@ -106,7 +109,16 @@ def create_worker_app() -> Application:
         _LOG.error("this worker cannot start: %s", error)
         raise SystemExit(STARTUP_FAILURE) from error
     set_up_logging(engine.config.server.log)
+    threading.Thread(target=_end_with_parent, name="pointsman-parent", daemon=True).start()
     return _application(engine, options)
+
+
+def _end_with_parent() -> None:
+    """Ends this worker as SIGTERM would when its supervisor is gone: nobody else would, and the port would stay taken."""
+    parent = os.getppid()
+    while os.getppid() == parent:
+        time.sleep(_PARENT_S)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def run_server(

@@ -24,6 +24,7 @@ __all__ = ["Reloader", "Source"]
 _LOG = logging.getLogger(__name__)
 _LOOK_S = 1.0
 _SETTLE_S = 0.2  # a file that is being written is not read before it rests
+_SETTLE_TIMES = 10
 _FIXED = (
     "server.host",
     "server.port",
@@ -108,12 +109,14 @@ class Reloader:
                 stamps = None
 
     async def _settled(self, config: Config, now: _Stamps) -> _Stamps:
-        while True:
+        """Waits until nothing changes any more, but not for ever: some volumes are touched all the time."""
+        for _ in range(_SETTLE_TIMES):
             before = now
             await asyncio.sleep(_SETTLE_S)
             now = await asyncio.to_thread(self._stamps, config)
             if now == before:
-                return now
+                break
+        return now
 
     async def _reload(self, application: Application, first: Config) -> bool:
         try:

@@ -68,8 +68,9 @@ class ScorePrompt:
         except TimeoutError:
             context.reason = f"router failed: no win rate within {self._timeout_s:g} s"
         except Exception as error:  # noqa: BLE001  (a plug-in may raise anything; that must not fail the request)
-            _LOG.exception("router %s failed", context.parsed.router)
-            context.reason = f"router failed: {error if isinstance(error, PointsmanError) else type(error).__name__}"
+            # Not its words: those of an embedding service may quote the prompt, or tell its address.
+            _LOG.warning("router %s failed: %s", context.parsed.router, type(error).__name__)
+            context.reason = f"router failed: {type(error).__name__}"
 
     async def _read(self, router: Router, prompt: str) -> Reading:
         if router.blocking or len(prompt) > _INLINE_CHARACTERS:

@@ -3,13 +3,10 @@
 import argparse
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pointsman.core.decision import Decision
 from pointsman.serve.commands.arguments import add_config_argument, fraction
-
-if TYPE_CHECKING:
-    from pointsman.serve.config import Config
 
 __all__ = ["add_arguments", "run"]
 
@@ -45,42 +42,31 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _decide(args: argparse.Namespace) -> tuple[Decision, dict[str, Any] | None]:
-    """The decision, and the explanation if one is asked for."""
-    from dataclasses import replace
+    """The decision of a server with this configuration, and the explanation if one is asked for."""
+    import asyncio
 
-    from pointsman.core.pair import ModelPair
     from pointsman.serve.config.load import make_config, read_values
-    from pointsman.serve.policy.served_router import serve_router
-    from pointsman.serve.protocols.model_field import ModelField
+    from pointsman.serve.engine.engine import Engine
+    from pointsman.serve.engine.explain import Explainer
+    from pointsman.serve.protocols.model_field import AUTO, ROUTER_PREFIX
+    from pointsman.serve.protocols.requests import read_question
+    from pointsman.serve.request.context import RequestContext
+    from pointsman.serve.store.url import holds_a_store
 
     values = read_values(args.config) if args.config else {}
     config = make_config(values, routers=[args.router] if args.router else None, source=args.config or "command line")
-    if config.candidates:
-        return _decide_among(args, config)
-    name, router_config = next(iter(config.routers.items()))
-    served = serve_router(name, router_config)
-    threshold = served.threshold(ModelField(name, args.threshold, args.strong_share))
-    pair = ModelPair(config.strong or "strong", config.weak or "weak")
-    decision = replace(served.router.route(args.prompt, threshold, pair), router=name)
+    if config.store is not None and not holds_a_store(config.store.url):
+        config = config.model_copy(update={"store": None, "shadow": None})  # asking makes no database file
+    engine = Engine(config)
+    field = AUTO
+    if args.threshold is not None:
+        field = f"{ROUTER_PREFIX}{next(iter(engine.routers))}-{args.threshold}"
+    elif args.strong_share is not None:
+        field = f"{ROUTER_PREFIX}{next(iter(engine.routers))}-{100.0 * args.strong_share:.10g}pct"
+    question = read_question(json.dumps({"model": field, "prompt": args.prompt}).encode())
+    context = RequestContext(question, dry_run=True)
+    decision = asyncio.run(engine.decide_alone(context))
     if not args.explain:
         return decision, None
-    from pointsman.serve.engine.explain import Explainer
-    from pointsman.serve.money.price_list import read_price_list
-
-    reading = served.router.read(args.prompt)
-    explainer = Explainer({name: served}, pair, read_price_list(config))
-    return decision, explainer.explain(decision, prompt=args.prompt, embedding=reading.embedding)
-
-
-def _decide_among(args: argparse.Namespace, config: "Config") -> tuple[Decision, dict[str, Any] | None]:
-    """The same for configured candidates, as a server with this configuration decides."""
-    from pointsman.serve import Controller
-    from pointsman.serve.engine.explain import Explainer
-
-    with Controller(config=config) as controller:
-        decision = controller.route(args.prompt, threshold=args.threshold, strong_share=args.strong_share)
-        if not args.explain:
-            return decision, None
-        engine = controller.engine
-        explainer = Explainer(engine.routers, engine.pair, engine.price_list)
-        return decision, explainer.explain(decision, prompt=args.prompt)
+    explainer = Explainer(engine.routers, engine.pair, engine.price_list, drift=engine.state.drift)
+    return decision, explainer.explain_context(decision, context)

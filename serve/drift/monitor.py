@@ -147,7 +147,7 @@ class DriftMonitor:
             await self._take_waiting()
             if self._is_new or turn % _LOOK_EVERY == 0:
                 self._is_new = False
-                await self._look()
+                await self.load()
 
     async def _take_waiting(self) -> None:
         while self._waiting:
@@ -188,8 +188,8 @@ class DriftMonitor:
             self._unkept.discard(name)
             self._versions[name] = getattr(row, "version", 0)
 
-    async def _look(self) -> None:
-        """Takes over what another process found, or reset, since the last look."""
+    async def load(self) -> None:
+        """Takes over what another process found, or reset, since the last time."""
         store = self._store()
         if store is None:
             return

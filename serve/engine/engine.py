@@ -143,9 +143,7 @@ class Engine:
                 await upstream.start()
                 started.push_async_callback(upstream.close)
             started.pop_all()
-        self.state.ledger.reconfigure(ZoneInfo(self.config.policy.timezone))
-        if self.state.drift is not None:
-            self.state.drift.reconfigure(self.routers)
+        self._reconfigure()
         if self.state.shadow is not None:
             self.state.shadow.reconfigure(self.config.shadow, self.upstreams, self.billing, self._is_exhausted)
 
@@ -162,6 +160,23 @@ class Engine:
     def _is_exhausted(self) -> bool:
         """Whether a hard limit of everybody's is exhausted."""
         return self.policies.exhausted_limit(None) is not None
+
+    async def decide_alone(self, context: RequestContext) -> Decision:
+        """`decide` outside a server, in the light of what the configured store holds; nothing is written."""
+        self._reconfigure()
+        try:
+            await self.state.load()
+            return await self.decide(context)
+        finally:
+            self._threads.close()
+            if self.state.store is not None:
+                await self.state.store.close()
+
+    def _reconfigure(self) -> None:
+        """Tells the parts that outlive engines what this one is configured to do."""
+        self.state.ledger.reconfigure(ZoneInfo(self.config.policy.timezone))
+        if self.state.drift is not None:
+            self.state.drift.reconfigure(self.routers)
 
     async def close(self) -> None:
         """Releases its threads and connections."""

@@ -142,6 +142,15 @@ class ServerState:
             await self.close()
             raise
 
+    async def load(self) -> None:
+        """Reads what is stored, for decisions outside a server; no component runs, and only the store is open."""
+        if self.store is not None:
+            await self.store.start()
+            await self.ledger.sync()
+            await self.policies.load()
+            if self.drift is not None:
+                await self.drift.load()
+
     async def close(self) -> None:
         """Closes the components that were started, the last first."""
         while self._n_started:

@@ -72,13 +72,20 @@ class PolicyState:
         store = self._store()
         if store is None:
             return
+        await self.load()
+        self._task = asyncio.get_running_loop().create_task(self._keep_stored(store))
+
+    async def load(self) -> None:
+        """Reads what was stored."""
+        store = self._store()
+        if store is None:
+            return
         try:
             row = await store.status(_STATE)
             self._stored = row.value if row is not None and isinstance(row.value, dict) else {}
             await self._read_override(store)
         except StoreError as error:
             _LOG.warning("the policy state could not be read, policies start without it: %s", error)
-        self._task = asyncio.get_running_loop().create_task(self._keep_stored(store))
 
     async def close(self) -> None:
         """Stores the state for the last time."""

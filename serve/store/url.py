@@ -1,13 +1,14 @@
 """The database's URL."""
 
 import os
+from pathlib import Path
 
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from pointsman.core.errors import ConfigError
 
-__all__ = ["read_url"]
+__all__ = ["holds_a_store", "read_url"]
 
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
 _OPTIONS: dict[str, set[str]] = {
@@ -44,3 +45,9 @@ def read_url(reference: str) -> URL:
     if "sslmode" in url.query:  # libpq's word for what asyncpg calls ssl
         url = url.difference_update_query(["sslmode"]).update_query_dict({"ssl": url.query["sslmode"]})
     return url
+
+
+def holds_a_store(reference: str) -> bool:
+    """Whether there may be a store at a URL: always for a server, only where the file exists for SQLite."""
+    url = read_url(reference)
+    return not url.drivername.startswith("sqlite") or Path(url.database or "").exists()

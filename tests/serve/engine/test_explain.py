@@ -5,6 +5,7 @@ import json
 import httpx
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +18,7 @@ from pointsman.core.prices import Price
 from pointsman.core.probability import PlattMap
 from pointsman.core.reference import Reference
 from pointsman.core.routers.knn import KNNRouter
+from pointsman.core.routers.mf import MFRouter
 from pointsman.serve.cli import main
 from pointsman.serve.config.drift import DriftConfig
 from pointsman.serve.config.load import make_config
@@ -162,6 +164,35 @@ def test_the_command_line_explains(capsys):
     assert main(["route", "What is 2 + 2?", "--explain", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert 0.0 <= found["explanation"]["win_rate_percentile"] <= 1.0
+
+
+RULES = """
+strong: openai/gpt-4o
+weak: openai/gpt-4o-mini
+models: {openai/gpt-4o-mini: {capabilities: []}}
+routers: {mf: {threshold: 0.0}}
+policy: {threshold_bounds: {floor: 1.0}}
+"""
+
+
+def test_the_command_line_decides_as_the_server_does(tmp_path, monkeypatch, capsys):
+    """Policies and bounds hold for `pointsman route --config` too, the prompt is scored once, and no file is made."""
+    monkeypatch.setenv("OPENAI_API_KEY", "key")
+    path = tmp_path / "pointsman.yaml"
+    path.write_text(RULES + f"store: {{url: 'sqlite:///{tmp_path / 'none.db'}'}}\n")
+    scored = []
+    read = MFRouter.read
+    monkeypatch.setattr(MFRouter, "read", lambda router, prompt: scored.append(prompt) or read(router, prompt))
+    assert main(["route", "Prove it.", "--config", str(path), "--explain", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    monkeypatch.undo()
+    monkeypatch.setenv("OPENAI_API_KEY", "key")
+    with LocalServer(create_app(make_config({**yaml.safe_load(RULES)}))) as server:
+        _, told = post(server.url + "/v1/route", {"prompt": "Prove it.", "explain": True})
+    assert said == told
+    assert (said["model"], said["policy"], said["threshold"]) == ("openai/gpt-4o-mini", "floor", 1.0)
+    assert scored == ["Prove it."]
+    assert not (tmp_path / "none.db").exists()
 
 
 def post(url, value):

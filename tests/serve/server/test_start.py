@@ -125,11 +125,11 @@ def test_route_prints_one_decision(capsys):
     """The chosen model and why, or the same as JSON; thresholds and shares are taken."""
     assert main(["route", "Prove it.", "--router", "random", "--threshold", "0"]) == 0
     line = capsys.readouterr().out
-    assert re.fullmatch(r"strong: win rate [01]\.\d{4} >= threshold 0\.0000 \(router random\)\n", line)
+    assert re.fullmatch(r"stand-in-strong: win rate [01]\.\d{4} >= threshold 0\.0000 \(router random\)\n", line)
     assert main(["route", "Prove it.", "--strong-share", "0", "--json"]) == 0
     decision = json.loads(capsys.readouterr().out)
     assert decision["router"] == "mf"
-    assert decision["candidates"] == ["strong", "weak"]
+    assert decision["candidates"] == ["stand-in-strong", "stand-in-weak"]
     assert main(["route", "Prove it.", "--router", "mf", "--json"]) == 0
     again = json.loads(capsys.readouterr().out)
     assert again["win_rate"] == decision["win_rate"]
@@ -143,7 +143,7 @@ def test_route_goes_to_strong_where_the_router_fails(capsys, monkeypatch):
 
     monkeypatch.setattr(RandomRouter, "win_rates", fail)
     assert main(["route", "Prove it.", "--router", "random", "--threshold", "1"]) == 0
-    assert capsys.readouterr().out == "strong: router failed: the embedding service is down\n"
+    assert capsys.readouterr().out == "stand-in-strong: router failed: the embedding service is down\n"
 
 
 def test_serving_loads_no_framework():

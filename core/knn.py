@@ -165,7 +165,7 @@ def _weighted_mean(neighbours: Neighbours, cosines: AnyFloatArray) -> FloatArray
     rows, weights = _nearest_weights(np.ascontiguousarray(cosines.T), neighbours.k, neighbours.temperature)
     share = neighbours.share[rows]
     mean = (weights * share).sum(axis=1)  # which rounding may put an ulp outside of what it is a mean of
-    return np.clip(mean, share.min(axis=1), share.max(axis=1))
+    return np.asarray(np.clip(mean, share.min(axis=1), share.max(axis=1)))
 
 
 def _nearest_weights(cosines: AnyFloatArray, k: int, temperature: float) -> tuple[IntArray, FloatArray]:

@@ -168,7 +168,7 @@ class Engine:
             await self.state.load()
             return await self.decide(context)
         finally:
-            self._threads.close()
+            self.threads.close()
             if self.state.store is not None:
                 await self.state.store.close()
 

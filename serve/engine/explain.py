@@ -17,6 +17,7 @@ from pointsman.serve.http.errors import RequestError
 from pointsman.serve.money.price_list import ListedPrice
 from pointsman.serve.policy.served_router import ServedRouter
 from pointsman.serve.protocols.token_count import count_tokens
+from pointsman.serve.request.context import RequestContext
 
 __all__ = ["Explainer", "explanation_lines"]
 
@@ -51,6 +52,12 @@ class Explainer:
         if not isinstance(explain, bool):
             raise RequestError(f"explain is {explain!r:.60}, wanted true or false", param="explain")
         return explain
+
+    def explain_context(self, decision: Decision, context: RequestContext) -> dict[str, Any]:
+        """`explain` for a request that was just decided on, with what was read as its prompt."""
+        request = context.request
+        found = self.explain(decision, prompt=request.prompt, embedding=context.embedding)
+        return {**found, "read": asdict(request.task)}
 
     def explain(
         self,

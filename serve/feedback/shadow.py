@@ -251,8 +251,8 @@ def check_shadow(config: ShadowConfig, billing: Billing, *, part: str = "shadow"
 def shadow_request(document: Mapping[str, Any], config: ShadowConfig) -> dict[str, Any]:
     """The request once more, for a whole answer of limited length."""
     request = {name: value for name, value in document.items() if name not in (*_LEFT_OUT, *_LIMITS)}
-    limits = _limits(document)
-    return {**request, **(limits or {config.limit_parameter: config.max_tokens})}
+    limits: Mapping[str, int] = _limits(document) or {config.limit_parameter: config.max_tokens}
+    return {**request, **limits}
 
 
 def _limits(document: Mapping[str, Any]) -> dict[str, int]:

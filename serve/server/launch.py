@@ -114,7 +114,7 @@ def create_worker_app() -> Application:
 
 
 def _end_with_parent() -> None:
-    """Ends this worker as SIGTERM would when its supervisor is gone: nobody else would, and the port would stay taken."""
+    """Ends this worker as SIGTERM would when its supervisor is gone, or the port would stay taken."""
     parent = os.getppid()
     while os.getppid() == parent:
         time.sleep(_PARENT_S)

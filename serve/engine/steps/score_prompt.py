@@ -21,6 +21,10 @@ Found = TypeVar("Found")
 _INLINE_CHARACTERS = 20_000  # a longer prompt takes milliseconds to tokenise: not on the event loop
 
 
+class BadWinRateError(PointsmanError):
+    """A router gave what is no probability."""
+
+
 class RouterThreads:
     """The threads of routers that block, made when the first one is asked."""
 
@@ -80,5 +84,5 @@ class ScorePrompt:
             reading = router.read(prompt)
         for rate in (reading.win_rate, *(reading.win_rates or ())):
             if not (math.isfinite(rate) and 0.0 <= rate <= 1.0):
-                raise PointsmanError(f"its win rate is {rate}, wanted a number in [0, 1]")
+                raise BadWinRateError(f"its win rate is {rate}, wanted a number in [0, 1]")
         return reading

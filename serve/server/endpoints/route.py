@@ -1,7 +1,7 @@
 """POST /v1/route: the decision alone."""
 
 import logging
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import orjson
 from starlette.types import Receive, Scope, Send
@@ -54,10 +54,7 @@ class RouteOnly:
             if context.cascade is not None:
                 answer["cascade"] = context.cascade.to_dict()
             if explain:
-                answer["explanation"] = self._explainer.explain(
-                    decision, prompt=question.prompt, embedding=context.embedding
-                )
-                answer["explanation"]["read"] = asdict(question.task)
+                answer["explanation"] = self._explainer.explain_context(decision, context)
         except RequestError as error:
             await refuse(send, error)
         except ClientGone:

@@ -144,3 +144,13 @@ def test_any_values_are_a_configuration_or_a_config_error(values):
     except ConfigError:
         return
     assert isinstance(config, Config)
+
+
+def test_aliases_of_aliases_are_refused_soon(tmp_path):
+    """A few hundred bytes whose aliases stand for millions of values are refused instead of expanded."""
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 9)]
+    path = tmp_path / "bomb.yaml"
+    path.write_text("\n".join(lines))
+    with pytest.raises(ConfigError, match="stand for more than 100,000 values"):
+        read_values(path)

@@ -18,7 +18,7 @@ from pointsman.serve import create_app
 from pointsman.serve.config import ShadowConfig, StoreConfig
 from pointsman.serve.config.load import make_config
 from pointsman.serve.feedback.sample import Sample
-from pointsman.serve.feedback.shadow import Shadow
+from pointsman.serve.feedback.shadow import Shadow, shadow_request
 from pointsman.serve.money.billing import Billing
 from pointsman.serve.money.ledger import SHADOW_KEY, Ledger
 from pointsman.serve.money.metrics import MoneyMetrics
@@ -306,3 +306,24 @@ def test_prices_are_needed_for_the_ceiling(served):
     shadow = {**values["shadow"], "strong_share": 0.1}
     with pytest.raises(ConfigError, match="needs the price of small"):
         create_app(make_config({**values, "models": {**values["models"], "small": bare}, "shadow": shadow}))
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"max_tokens": -1}, {"max_tokens": 100}),
+        ({"max_tokens": 1, "max_completion_tokens": 50_000}, {"max_tokens": 1, "max_completion_tokens": 50_000}),
+        ({"max_tokens": 50_000.0}, {"max_tokens": 50_000}),
+        ({"max_tokens": "many"}, {"max_tokens": 100}),
+        ({"max_tokens": True}, {"max_tokens": 100}),
+        ({"max_tokens": 0.5}, {"max_tokens": 100}),
+        ({}, {"max_tokens": 100}),
+    ],
+)
+def test_only_limits_that_are_counted_are_sent(given, expected):
+    """A comparison asks for no longer an answer than it has set money aside for, whatever the client's limits are."""
+    request = shadow_request(
+        {"messages": [], **given},
+        ShadowConfig(judge="judge", share=0.1, max_usd_per_day=1, max_tokens=100, limit_parameter="max_tokens"),
+    )
+    assert {name: value for name, value in request.items() if "max" in name} == expected

@@ -266,11 +266,11 @@ def test_an_unknown_router_or_model_is_refused_at_once():
     [
         (
             FixedRouter(error=PointsmanError("the embedding service is down")),
-            "router failed: the embedding service is down",
+            "router failed: PointsmanError",
         ),
         (FixedRouter(error=RuntimeError("secret details")), "router failed: RuntimeError"),
-        (FixedRouter(float("nan")), "router failed: its win rate is nan, wanted a number in [0, 1]"),
-        (FixedRouter(1.5), "router failed: its win rate is 1.5, wanted a number in [0, 1]"),
+        (FixedRouter(float("nan")), "router failed: BadWinRateError"),
+        (FixedRouter(1.5), "router failed: BadWinRateError"),
         (FixedRouter(0.1, delay_s=1.0), "router failed: no win rate within 0.2 s"),
     ],
     ids=["service", "bug", "nan", "range", "deadline"],

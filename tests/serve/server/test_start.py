@@ -143,7 +143,7 @@ def test_route_goes_to_strong_where_the_router_fails(capsys, monkeypatch):
 
     monkeypatch.setattr(RandomRouter, "win_rates", fail)
     assert main(["route", "Prove it.", "--router", "random", "--threshold", "1"]) == 0
-    assert capsys.readouterr().out == "stand-in-strong: router failed: the embedding service is down\n"
+    assert capsys.readouterr().out == "stand-in-strong: router failed: UpstreamError\n"
 
 
 def test_serving_loads_no_framework():

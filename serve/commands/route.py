@@ -63,12 +63,8 @@ def _decide(args: argparse.Namespace) -> tuple[Decision, dict[str, Any] | None]:
         field = f"{ROUTER_PREFIX}{next(iter(engine.routers))}-{args.threshold}"
     elif args.strong_share is not None:
         field = f"{ROUTER_PREFIX}{next(iter(engine.routers))}-{100.0 * args.strong_share:.10g}pct"
-<<<<<<< HEAD
     question = read_question(json.dumps({"model": field, "prompt": args.prompt}).encode())
     context = RequestContext(question, dry_run=True)
-=======
-    context = RequestContext(read_question(json.dumps({"model": field, "prompt": args.prompt}).encode()), dry_run=True)
->>>>>>> f66024d (Hold shares, budgets and bounds for every decision, last)
     decision = asyncio.run(engine.decide_alone(context))
     if not args.explain:
         return decision, None

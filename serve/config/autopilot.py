@@ -21,8 +21,6 @@ class AutopilotConfig(Part):
         judge: name of the model that judges, neither of the two.
         compare: share of the requests whose other answer is asked for and judged.
         max_usd_per_day: what comparisons may cost in a day of the policy's time zone, all processes together.
-        train: whether later generations are trained on comparisons, where the router is read from a folder of named
-            checkpoints.
         max_failures: share of the last 40 comparisons that may fail before comparing pauses by itself.
         max_tokens: of the other model's answer, unless the request itself says how many.
         limit_parameter: how the upstreams call that limit.
@@ -36,7 +34,6 @@ class AutopilotConfig(Part):
     judge: Name
     compare: Annotated[float, Field(gt=0.0, le=1.0)] = 0.05
     max_usd_per_day: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] = 10.0
-    train: bool = True
     max_failures: _Inner = 0.5
     max_tokens: Annotated[int, Field(gt=0)] = 2048
     limit_parameter: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"

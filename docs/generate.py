@@ -21,11 +21,11 @@ __all__ = ["PAGES"]
 
 _INTRODUCTION = """# Configuration
 
-*Made from the code by `python docs/generate.py`.*
+*Generated from the code by `python docs/generate.py`.*
 
 `pointsman serve --config FILE` reads one YAML file. `pointsman serve --config FILE --check` reports every unknown key,
 bad value and missing environment variable with its path, all at once; `pointsman serve --schema` prints the JSON schema
-for editors. Flags of the command line take precedence. Keys stand in the environment, never in the file.
+for editors. Flags of the command line take precedence. Keys belong in environment variables, never in the file.
 
 <!-- file: config.yaml -->
 ```yaml
@@ -46,27 +46,27 @@ ok: routers mf; models big, small
 
 _HTTP = """# HTTP reference
 
-*Made from the code by `python docs/generate.py`; a running server gives the same as an OpenAPI document at
+*Generated from the code by `python docs/generate.py`; a running server serves the same as an OpenAPI document at
 `/openapi.json`.*
 
-## What every routed answer says
+## Headers of a routed answer
 
 | header | meaning |
 |---|---|
-| `x-pointsman-model` | who answered |
-| `x-pointsman-router` | which router was asked; absent where the request named a model |
-| `x-pointsman-win-rate` | how likely the strong model's answer is to be preferred, in [0, 1] |
+| `x-pointsman-model` | the model that answered |
+| `x-pointsman-router` | the router that decided; absent where the request named a model |
+| `x-pointsman-win-rate` | probability that the strong model's answer is preferred, in [0, 1] |
 | `x-pointsman-threshold` | strong iff the win rate is at least this |
-| `x-pointsman-policy` | which rule set the threshold; `request` where the model field did |
+| `x-pointsman-policy` | the rule that set the threshold; `request` where the model field did |
 | `x-pointsman-reason` | `win_rate`, `pass-through`, or why the router was not followed |
-| `x-pointsman-chain` | every try in order, where there was more than one |
+| `x-pointsman-chain` | all attempts in order, where there was more than one |
 | `x-pointsman-request-id` | the client's `X-Request-Id`, or a new one; for logs and feedback |
 
-Where keys are asked for, they come as `Authorization: Bearer pm-...`, `x-api-key: pm-...` or `api-key: pm-...`. Errors
-have OpenAI's shape, `{"error": {"message", "type", "param", "code"}}`; on `/v1/messages` Anthropic's. What a model's
-service answers with a 4xx is passed on, but for 401 and 402: they are about the server's own key, and the status is
-502. Where there was no usable answer, it is 502, 503 (with `Retry-After`) or 504. A stream of which nothing comes for
-`server.ping_s` is begun with a comment, and told of errors by an event from then on.
+Access keys are sent as `Authorization: Bearer pm-...`, `x-api-key: pm-...` or `api-key: pm-...`. Errors have OpenAI's
+shape, `{"error": {"message", "type", "param", "code"}}`; on `/v1/messages` Anthropic's. A 4xx of the upstream is passed
+through, except 401 and 402: they concern the server's own key and become a 502. Where no upstream gave a usable answer,
+the status is 502, 503 (with `Retry-After`) or 504. A stream that is silent for `server.ping_s` starts with a comment;
+later errors arrive as an event of the stream.
 
 ```sh
 pointsman serve --schema > config.schema.json

@@ -126,11 +126,14 @@ class Autopilot:
         self._gauges = {
             name: Gauge(f"pointsman_autopilot_{name}", text, registry=registry, multiprocess_mode="livemostrecent")
             for name, text in (
-                ("certified_share", "Share of the traffic that is certified to the weak model."),
-                ("threshold", "Strong iff the win rate is at least this; 0 while nothing is certified."),
-                ("loss", "Estimated mean loss of what is certified."),
-                ("generation", "Number of the generation that serves."),
-                ("paused", "1 while nothing is compared."),
+                ("certified_share", "Share of the traffic that is certified for the weak model."),
+                (
+                    "threshold",
+                    "Certified threshold: strong iff the win rate is at least this; 0 while nothing is certified.",
+                ),
+                ("loss", "Estimated mean loss of quality of the certified policy."),
+                ("generation", "Number of the active generation."),
+                ("paused", "1 while comparisons are paused."),
             )
         }
 

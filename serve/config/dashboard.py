@@ -14,9 +14,9 @@ class DashboardConfig(Part):
 
     Attributes:
         enabled: whether it is served.
-        reports: files that `pointsman evaluate --json` wrote, by the names to show them under.
-        hosts: host names, beside localhost and addresses, that browsers may reach it by where no keys are asked for.
-        watchers: pages that may follow what happens live at the same time, in each process.
+        reports: files written by `pointsman evaluate --json`, by the names to show.
+        hosts: further host names, beside localhost and addresses, at which browsers may open it without access keys.
+        watchers: most pages that may follow live traffic at once, per process.
     """
 
     enabled: bool = True

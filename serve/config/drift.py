@@ -10,14 +10,14 @@ __all__ = ["DriftConfig"]
 
 
 class DriftConfig(Part):
-    """Whether live prompts are still like those that the routers were calibrated on.
+    """Alarms for live prompts that are no longer like those that the routers were calibrated on.
 
     Attributes:
         reference: what live prompts are compared with: the checkpoint's calibration, or the traffic itself: the first
             `warm_up` prompts after a start or a reset.
-        warm_up: prompts of the traffic that are not tested yet.
-        false_alarm_rate: probability of an alarm per 10,000 prompts of a router while nothing has changed, at most.
-        on_alarm: warn alone, or also send all routed prompts to the strong model until somebody resets the alarm.
+        warm_up: number of prompts at the start that serve as the reference and are not tested.
+        false_alarm_rate: highest probability of a false alarm per 10,000 prompts of a router.
+        on_alarm: only warn, or also send all routed prompts to the strong model until somebody resets the alarm.
     """
 
     reference: Literal["calibration", "traffic"] = "calibration"

@@ -49,8 +49,8 @@ class TimeoutConfig(Part):
 
     Attributes:
         connect_s: for a connection.
-        first_byte_s: for the beginning of an answer.
-        between_chunks_s: from one piece of an answer to the next.
+        first_byte_s: for the first byte of an answer.
+        between_chunks_s: between two chunks of an answer.
         total_s: for the whole answer.
     """
 
@@ -61,12 +61,12 @@ class TimeoutConfig(Part):
 
 
 class RetryConfig(Part):
-    """When an upstream is asked again before the client has seen anything of an answer.
+    """Retries of an upstream, before the client has received any part of an answer.
 
     Attributes:
-        attempts: how often, after the first time; 0 for never.
-        base_s: longest pause before the second try; it doubles from try to try.
-        max_s: longest pause of all. An upstream that asks for a longer one is not asked again.
+        attempts: maximum number of retries; 0 for none.
+        base_s: longest pause before the first retry; it doubles with each retry.
+        max_s: longest pause. Not retried if the upstream asks for a longer one.
     """
 
     attempts: Annotated[int, Field(ge=0, le=10)] = 2
@@ -75,35 +75,35 @@ class RetryConfig(Part):
 
 
 class BreakerConfig(Part):
-    """When an upstream is left alone: after `failures` in a row, for `open_s` seconds."""
+    """Circuit breaker: opens after `failures` in a row, for `open_s` seconds."""
 
     failures: Annotated[int, Field(ge=1)] = 5
     open_s: Seconds = 15.0
 
 
 class ModelConfig(Part):
-    """One model and where it is asked.
+    """One model and its upstream.
 
     Attributes:
-        model: what the upstream calls it; without `base_url` a model string such as groq/llama-3.1-8b-instant.
+        model: name of the model at the upstream; without `base_url` a model string such as groq/llama-3.1-8b-instant.
             The configured name if None.
-        base_url: where it is asked, up to and with /v1, and with the query that every request needs, such as
+        base_url: URL of the upstream up to and including /v1, with the query that every request needs, such as
             ?api-version=...; from the model string if None.
         api_key: env:NAME; from the model string's provider if None and no `base_url` is given.
         provider: openai or anthropic (their protocols, passed through) or litellm; from the model string if None.
         headers: sent with every request, such as {api-key: "env:AZURE_OPENAI_API_KEY"}.
-        capabilities: what it can do beside text, of tools, images, audio and files; everything if None.
-        timeouts: how long to wait for its upstream.
-        retry: how often to ask it again.
-        breaker: when to leave it alone.
-        price: in dollars; "litellm" looks the model up in LiteLLM's table, "litellm:KEY" another entry of it. If None,
-            a model without a `base_url` is looked up there, if LiteLLM is installed; else its price is not known.
-        include_usage: whether the usage of its streams is asked for where the client does not ask: auto (unless it
-            refuses) or never.
-        parameters: put into every request for an answer, such as {reasoning_effort: high}; what a client sets itself
-            stays the client's. Names with different parameters make one upstream model several candidates.
-        override: whether `parameters` take the place of what a client sets.
-        context_tokens: longest prompt with its history and its answer; a routed request that is longer goes to another
+        capabilities: what it supports beside text, of tools, images, audio, video and files; everything if None.
+        timeouts: timeouts of its upstream.
+        retry: how failed calls are retried.
+        breaker: when its circuit opens.
+        price: in dollars; "litellm" looks the model up in LiteLLM's table, "litellm:KEY" uses another entry of it. If
+            None, a model without a `base_url` is looked up there if LiteLLM is installed; else its price is unknown.
+        include_usage: whether to request the usage of streams where the client does not: auto (unless the upstream
+            rejects it) or never.
+        parameters: added to every request for an answer, such as {reasoning_effort: high}; values that the client sets
+            are kept. Names with different parameters make one upstream model several candidates.
+        override: whether `parameters` replace values that the client sets.
+        context_tokens: context window, for prompt, history and answer; a longer routed request goes to another
             candidate. Not checked if None.
     """
 

@@ -72,7 +72,7 @@ class SettingConfig(Part):
 
     Attributes:
         threshold: strong iff win_rate >= threshold.
-        strong_share: the share of prompts for the strong model, held while traffic drifts.
+        strong_share: the share of prompts for the strong model, held while traffic changes.
         max_loss: the threshold that `pointsman calibrate --max-loss` stored in the checkpoint for this loss.
         max_cost_usd: likewise of `--max-cost-usd`.
     """
@@ -106,13 +106,13 @@ class _Required(SettingConfig):
 
 
 class ScheduleConfig(_Required):
-    """A setting for some hours of the week; the first entry whose hours it is counts.
+    """A setting for some hours of the week; the first entry that matches the time applies.
 
     Attributes:
         name: shown in decisions.
-        days: on which it begins, e.g. [mon-fri]; every day by default.
+        days: days on which it begins, e.g. [mon-fri]; every day by default.
         from, to: times of day, 24:00 for the end of the day; a `to` that is not after `from` is the next day's.
-        timezone: of these hours; the policy's if None.
+        timezone: time zone of these hours; the policy's if None.
     """
 
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
@@ -138,17 +138,17 @@ class TierConfig(_Required):
 
 
 class BudgetConfig(Part):
-    """A ceiling in dollars, held by raising the threshold as the money runs short.
+    """A ceiling in dollars, held by raising the threshold as the budget runs short.
 
     Attributes:
         usd: the ceiling.
         per: hour, day or month of the policy's time zone.
         name: shown in decisions; the period's if None.
-        key: whose spending counts: everyone's together if None, one key's by its id, or that of "each" key.
-        hard: once it is spent, nothing goes to the strong model until the next period. The most that a request can
-            cost is set aside before it begins.
-        without_store: of a hard budget, while the store cannot be reached and what this process has drawn of it is
-            used up: closed asks the weak model alone, open goes on.
+        key: whose spending counts: that of all keys together if None, of one key by its id, or of "each" key alone.
+        hard: once exhausted, nothing goes to the strong model until the budget resets. The maximum cost of a request
+            is reserved before it starts.
+        without_store: for a hard budget, while the store is unreachable and the lease of this process is used up:
+            closed uses only the weak model, open continues.
     """
 
     usd: Usd
@@ -165,7 +165,7 @@ class BudgetConfig(Part):
 
 
 class ThresholdBounds(Part):
-    """Thresholds that no rule goes beyond, but the wall of a hard budget.
+    """Bounds of the threshold, for all rules except an exhausted hard budget.
 
     Attributes:
         floor: lowest threshold.
@@ -183,7 +183,7 @@ class ThresholdBounds(Part):
 
 
 class ShareBounds(Part):
-    """Shares of strong calls that no rule goes beyond, but a threshold bound and the wall of a hard budget.
+    """Bounds of the share of strong calls, for all rules except threshold bounds and an exhausted hard budget.
 
     Attributes:
         floor: lowest share; none if None.
@@ -204,15 +204,15 @@ class PolicyConfig(SettingConfig):
     """What sets the threshold of requests that name none.
 
     The key's tier comes first, then the schedule, then the setting given here, then the router's own. Budgets raise
-    what these say, and the bounds hold it.
+    the resulting threshold, and bounds limit it.
 
     Attributes:
-        timezone: of schedule and budgets.
+        timezone: time zone of schedule and budgets.
         schedule: settings by the hour.
         tiers: settings by the tier of the request's key.
         budgets: ceilings in dollars.
-        requests_per_hour: usual traffic of each of the 24 hours, to plan budgets by until it is learned.
-        share_bounds: of the share of strong calls.
+        requests_per_hour: expected requests in each of the 24 hours, used to pace budgets until traffic is learned.
+        share_bounds: bounds of the share of strong calls.
         threshold_bounds: of the threshold.
         bind_requests: apply budgets and bounds to requests that name a threshold too.
     """

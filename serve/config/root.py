@@ -24,31 +24,31 @@ __all__ = ["Config", "json_schema", "name_problems"]
 
 
 class Config(Part):
-    """Everything that a server or controller is made from.
+    """The configuration of a server or controller.
 
     Attributes:
         strong, weak: the two models between which prompts are routed; the built-in stand-ins if None.
         candidates: any number of models between which prompts are routed, instead of strong and weak. The first is the
-            reference, whose quality the others are measured against; where prices are not known, the earlier is taken
-            to be the dearer.
-        models: these and others, by the names that requests may give.
+            reference that the others are compared with; where prices are unknown, an earlier one is assumed to be more
+            expensive.
+        models: all models, by the names used in requests.
         routers: by name, the default one first.
-        aliases: other names that `model` may give, for clients that know only those, and what they mean: auto, a
-            router, or a model; a name may hold `*`, as in claude-haiku-*.
-        background: who answers what clients ask for by themselves, such as titles of conversations: the weak model, or
-            whom the router chooses (routed).
+        aliases: further values of `model` for clients with fixed model names, each mapped to auto, a router or a
+            model; a name may contain `*`, as in claude-haiku-*.
+        background: who answers background requests of clients, such as titles of conversations: the weak model, or
+            the model that the router chooses (routed).
         fallback: who answers a routed request whose model fails: the strong model for the weak one (to_strong), each
-            for the other (both), or nobody (none). Of `candidates` it is the next best, unless nobody.
+            for the other (both), or nobody (none). With `candidates` it is the next best, unless none.
         server: the HTTP server.
         policy: what sets the threshold of requests that name none.
-        cascade: reading the cheap model's answer before deciding that it is enough; no answer is read if None.
-        sessions: how conversations stay with their model; each request is decided by itself if None.
+        cascade: checks of the cheap model's answer before it is returned; none if None.
+        sessions: sticky conversations; each request is decided independently if None.
         dashboard: the page at `/`.
         store: the database; nothing is kept on disk if None.
-        drift: watching whether prompts are still like those of the calibration; nothing is watched if None.
-        shadow: comparing answers of the weak model with the strong one's; nothing is compared if None.
-        autopilot: earning savings under a bound on lost quality; nothing is certified if None.
-        telemetry: traces for others to collect.
+        drift: alarms for prompts that are no longer like those of the calibration; off if None.
+        shadow: comparisons of the two models' answers by a judge; off if None.
+        autopilot: savings under a certified bound on lost quality; off if None.
+        telemetry: OpenTelemetry traces.
     """
 
     strong: Name | None = None

@@ -13,18 +13,18 @@ class ServerConfig(Part):
     """The HTTP server and its limits.
 
     Attributes:
-        max_body_bytes: of a request.
-        max_header_bytes: of a request's line and headers.
-        header_timeout_s: for them to arrive.
+        max_body_bytes: largest body of a request.
+        max_header_bytes: largest request line and headers together.
+        header_timeout_s: for the headers to arrive.
         body_timeout_s: for a request's body to arrive.
-        stall_timeout_s: for a client to take some of an answer that waits for it.
-        ping_s: of silence in a stream, after which the client is sent a comment that keeps its connection alive; the
-            first one begins the answer, so that an upstream's later error comes as an event of the stream.
-        routing_timeout_s: for a decision; the strong model answers where it takes longer.
-        drain_timeout_s: for the requests that are being served when the server is told to stop.
-        cors_origins: origins whose pages may ask from a browser.
-        keys_file: access keys, made by `pointsman keys`; without it everyone who reaches the server may ask.
-        keys: "store" where the access keys are in the store, made by `pointsman keys --store`, instead of in a file.
+        stall_timeout_s: for a client to read more of its answer before it is disconnected.
+        ping_s: silence in a stream after which the client gets a comment that keeps the connection alive; the first one
+            starts the response, so a later error of the upstream arrives as an event of the stream.
+        routing_timeout_s: for a decision; the strong model answers if it takes longer.
+        drain_timeout_s: for requests in flight to finish when the server stops.
+        cors_origins: origins whose pages may send requests from a browser.
+        keys_file: access keys, made by `pointsman keys`; without keys everyone who reaches the server has access.
+        keys: "store" to keep the access keys in the store instead (`pointsman keys --store`).
         watch: reload when the configuration file or a checkpoint that it names changes; SIGHUP reloads in any case.
         log: json lines, text, or auto: text where stderr is a terminal.
         log_requests: one line per request.

@@ -10,13 +10,13 @@ __all__ = ["SessionsConfig"]
 
 
 class SessionsConfig(Part):
-    """A conversation stays with its model unless the win rate argues for the strong one by more than the change costs.
+    """Sticky conversations: upgraded to the strong model only where the win rate outweighs the cost of switching.
 
     Attributes:
-        margin: win rate that an upgrade needs above the threshold, beside what the lost prompt cache costs; 0.05 where
-            the models have no prices, else 0, if None.
-        ttl_s: how long a silent conversation is remembered.
-        max_sessions: how many are remembered, in each process.
+        margin: win rate above the threshold that an upgrade needs, in addition to the cost of the lost prompt cache;
+            if None, 0.05 where the models have no prices, else 0.
+        ttl_s: how long an idle conversation is remembered.
+        max_sessions: most conversations remembered, per process.
         output_tokens: expected length of an answer, for its price.
     """
 

@@ -10,18 +10,18 @@ __all__ = ["ShadowConfig"]
 
 
 class ShadowConfig(Part):
-    """Asking the other model, too, now and then, and having both answers judged; nobody waits for it.
+    """Comparisons of both models' answers to a random share of requests, in the background.
 
     Attributes:
-        share: of the weak model's answers to chat requests that are compared, drawn at random.
-        strong_share: likewise of the strong model's answers.
+        share: share of the weak model's answers to chat requests that are compared, drawn at random.
+        strong_share: likewise for the strong model's answers.
         judge: name of the model that judges, neither of the two.
-        max_usd_per_day: what comparisons may cost in a day of the policy's time zone, all processes together.
-        max_tokens: of the other model's answer, unless the request itself says how many.
-        limit_parameter: how the upstreams call that limit.
-        judge_max_tokens: of a verdict with its reasons.
-        concurrency: comparisons under way at once.
-        queue: answers that may wait to be compared; beyond them none is taken.
+        max_usd_per_day: daily budget of comparisons in the policy's time zone, for all processes together.
+        max_tokens: limit of the other model's answer, unless the request sets one.
+        limit_parameter: the upstreams' name of that limit.
+        judge_max_tokens: limit of a verdict with its reasons.
+        concurrency: comparisons running at once.
+        queue: most answers waiting to be compared; beyond that none is taken.
     """
 
     share: Annotated[float, Field(gt=0.0, le=1.0)]

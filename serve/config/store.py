@@ -27,20 +27,20 @@ StoreUrl = Annotated[str, AfterValidator(_check_url), Field(description="sqlite:
 
 
 class StoreConfig(Part):
-    """Where decisions, feedback, keys and spend are kept, and what of them.
+    """The database of decisions, feedback, keys and spending, and what it keeps.
 
     Attributes:
-        url: of the database, or env:NAME of a variable that holds it; a URL with a password only so.
-        prompts: keep the prompts' text, their keyed hash, or nothing of them.
-        hash_key: env:NAME of the key of those hashes; one that is made for the database, and kept in it, if None.
-        prompt_characters: a longer prompt is kept up to this length; its hash is of the whole.
+        url: URL of the database, or env:NAME of a variable that holds it (required for a URL with a password).
+        prompts: store the text of prompts, their keyed hash, or nothing.
+        hash_key: env:NAME of the key of those hashes; if None, a key is generated and stored in the database.
+        prompt_characters: longer prompts are truncated to this length; their hash is of the full text.
         embeddings: keep the embeddings of routed prompts, where the router has them.
-        retention_days: older decisions, feedback and comparisons are deleted; null to keep all.
-        queue_rows: rows that may wait to be written; beyond them the newest are lost, and counted.
+        retention_days: age at which decisions, feedback and comparisons are deleted; null to keep all.
+        queue_rows: most rows waiting to be written; beyond that the newest are dropped and counted.
         queue_bytes: likewise for their prompts and embeddings.
         batch_rows: rows written in one transaction.
         batch_s: how long a row may wait for others.
-        drain_s: for what is queued to be written when the server stops.
+        drain_s: for queued rows to be written when the server stops.
     """
 
     url: StoreUrl = "sqlite:///pointsman.db"

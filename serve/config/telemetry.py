@@ -6,11 +6,11 @@ __all__ = ["TelemetryConfig"]
 
 
 class TelemetryConfig(Part):
-    """What is told to others while requests are served.
+    """OpenTelemetry.
 
     Attributes:
-        traces: OpenTelemetry spans of requests, decisions and upstream calls. Where they go is said by the standard
-            OTEL_* environment variables; prompts and answers are not in them.
+        traces: OpenTelemetry spans of requests, decisions and upstream calls. The standard OTEL_* environment
+            variables set the destination; spans contain no prompts or answers.
     """
 
     traces: bool = False

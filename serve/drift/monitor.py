@@ -67,7 +67,7 @@ class DriftMonitor:
         self._waiting: deque[tuple[str, _Prompt]] = deque(maxlen=_MAX_WAITING)
         self._alarms = Gauge(
             "pointsman_drift_alarm",
-            "1 while the prompts of a router are not like those that it was calibrated on.",
+            "1 while the drift alarm of the router is on.",
             ["router"],
             registry=registry or CollectorRegistry(),
             multiprocess_mode="livemax",
@@ -119,7 +119,7 @@ class DriftMonitor:
         }
 
     async def reset(self, router: str | None = None) -> list[str]:
-        """Forgets the alarm of a router, or of all, and begins anew; gives the names of those that were reset."""
+        """Resets the alarm of a router, or of all; returns the names of the routers that were reset."""
         names = [name for name in self._watches if router in (None, name)]
         for name in names:
             self._watches[name].reset()

@@ -1,4 +1,4 @@
-"""Hard budgets that hold with many requests and many processes at once: money is drawn before it is spent.
+"""Hard budgets that hold across requests and processes: dollars are leased before they are spent.
 
 Each process holds a lease of each hard budget's money. A request to a model that the budget is to hold back begins only
 when the most that it can cost is set aside from the lease. Where the lease is too small the process draws more from the
@@ -224,14 +224,13 @@ class Leases:
         self._task: asyncio.Task[None] | None = None
         self._open = Gauge(
             "pointsman_lease_open_usd",
-            "Dollars of hard budgets that this process has drawn and not spent: what all of them have is the most that "
-            "is out of the other processes' reach.",
+            "Dollars of a hard budget that this process has leased and not yet spent; other processes cannot use them.",
             ["budget"],
             registry=registry,
             multiprocess_mode="livesum",
         )
         self._waited = Counter(
-            "pointsman_lease_waits", "Requests that waited for a hard budget's account.", ["budget"], registry=registry
+            "pointsman_lease_waits", "Requests that waited for a lease of a hard budget.", ["budget"], registry=registry
         )
 
     def lease(self, terms: LeaseTerms) -> Lease:

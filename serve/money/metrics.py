@@ -9,7 +9,7 @@ __all__ = ["MoneyMetrics"]
 
 
 class MoneyMetrics:
-    """Counts what requests were charged; an observer of records."""
+    """Counts tokens and dollars of requests; an observer of records."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         """Starts at zero."""
@@ -19,14 +19,17 @@ class MoneyMetrics:
             registry=registry,
         )  # fmt: skip
         self._estimated = Counter(
-            "pointsman_usage_estimated", "Charges whose tokens were counted here.", ["model"], registry=registry
+            "pointsman_usage_estimated",
+            "Charges with estimated tokens, because the upstream reported none.",
+            ["model"],
+            registry=registry,
         )
         self._unpriced = Counter(
-            "pointsman_usage_unpriced", "Charges of models whose price is not known.", ["model"], registry=registry
+            "pointsman_usage_unpriced", "Charges of models without a known price.", ["model"], registry=registry
         )
         # A gauge: a request whose weak model failed costs more than the strong model alone.
         self._saved = Gauge(
-            "pointsman_saved_usd", "Dollars saved against always asking the strong model, at equal length of answers.",
+            "pointsman_saved_usd", "Dollars saved against always using the strong model, at equal answer length.",
             registry=registry, multiprocess_mode="sum",
         )  # fmt: skip
 

@@ -17,22 +17,25 @@ class CascadeMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         """Starts at zero."""
         self._answers = Counter(
-            "pointsman_cascade_answers", "Answers that were read, by model, verdict and reason.",
+            "pointsman_cascade_answers", "Cascade answers checked, by model, verdict and reason.",
             ["model", "verdict", "reason"], registry=registry,
         )  # fmt: skip
         self._usd = Counter(
-            "pointsman_cascade_escalated_usd", "Dollars of answers that were not enough.", ["model"], registry=registry
+            "pointsman_cascade_escalated_usd",
+            "Dollars spent on answers that were escalated, by model.",
+            ["model"],
+            registry=registry,
         )
         self._seconds = Counter(
-            "pointsman_cascade_escalated_seconds", "Seconds until it was known that an answer is not enough.",
+            "pointsman_cascade_escalated_seconds", "Seconds spent on answers that were escalated, by model.",
             ["model"], registry=registry,
         )  # fmt: skip
         self._looks = Counter(
-            "pointsman_cascade_looks", "What prompts say: cascade, strong (surely hard), weak (surely easy), checks.",
+            "pointsman_cascade_looks", "Plans by prompt: cascade, strong (clearly hard), weak (clearly easy), checks.",
             ["look"], registry=registry,
         )  # fmt: skip
         self.unchecked = Counter(
-            "pointsman_cascade_unchecked", "Answers that the external checker did not check.", registry=registry
+            "pointsman_cascade_unchecked", "Answers that the external checker did not score in time.", registry=registry
         )
 
     def __call__(self, record: Record) -> None:

@@ -38,8 +38,8 @@ class Metrics:
         """Starts at zero.
 
         Args:
-            services: the models, whose breakers are shown.
-            parts: metrics of others, which are shown as well.
+            services: models whose breakers to show.
+            parts: metrics of other components to include.
         """
         self._parts = parts
         self._services = services
@@ -50,47 +50,53 @@ class Metrics:
         )
         self._decisions = _Bound(
             Counter(
-                "pointsman_decisions", "Decisions, by router, chosen model and reason.", ["router", "model", "reason"],
+                "pointsman_decisions", "Decisions by router, chosen model and reason.", ["router", "model", "reason"],
                 registry=registry,
             )
         )  # fmt: skip
         self._tries = _Bound(
-            Counter("pointsman_upstream_tries", "Calls to upstreams by result.", ["model", "result"], registry=registry)
+            Counter("pointsman_upstream_tries", "Upstream attempts by result.", ["model", "result"], registry=registry)
         )
         self._win_rates = _Bound(
             Histogram(
-                "pointsman_win_rate", "Win rates of the routed prompts.", ["router"], buckets=_SHARES, registry=registry
+                "pointsman_win_rate", "Win rates of routed prompts.", ["router"], buckets=_SHARES, registry=registry
             )
         )
-        self._routing = Histogram("pointsman_routing_seconds", "Time to decide.", buckets=_FAST_S, registry=registry)
+        self._routing = Histogram(
+            "pointsman_routing_seconds", "Time of the routing decision.", buckets=_FAST_S, registry=registry
+        )
         self._upstream = _Bound(
             Histogram(
-                "pointsman_upstream_seconds", "From the decision to the first byte of the answer.", ["model"],
+                "pointsman_upstream_seconds", "Time from the decision to the first byte.", ["model"],
                 buckets=_SLOW_S, registry=registry,
             )
         )  # fmt: skip
         self._overhead = Histogram(
-            "pointsman_overhead_seconds", "Time to the first byte that is neither decision nor upstream.",
+            "pointsman_overhead_seconds", "Time to the first byte spent in neither the decision nor the upstream.",
             buckets=_FAST_S, registry=registry,
         )  # fmt: skip
-        self._total = Histogram("pointsman_request_seconds", "Whole requests.", buckets=_SLOW_S, registry=registry)
+        self._total = Histogram(
+            "pointsman_request_seconds", "Time of a whole request.", buckets=_SLOW_S, registry=registry
+        )
         self._breakers = Gauge(
-            "pointsman_breaker_open", "1 while the model's upstream is left alone.", ["model"], registry=registry,
+            "pointsman_breaker_open", "1 while the circuit breaker of the model is open.", ["model"], registry=registry,
             multiprocess_mode="livemax",
         )  # fmt: skip
-        self._reloads = Counter("pointsman_reloads", "Reloads by result.", ["result"], registry=registry)
+        self._reloads = Counter("pointsman_reloads", "Configuration reloads by result.", ["result"], registry=registry)
         self._config = Gauge(
-            "pointsman_config", "1 for the configuration that is served, by its digest.", ["digest"], registry=registry,
+            "pointsman_config", "1 for the digest of the active configuration.", ["digest"], registry=registry,
             multiprocess_mode="livemax",
         )  # fmt: skip
-        self._lost = Counter("pointsman_log_lines_lost", "Log lines that nobody read in time.", registry=registry)
+        self._lost = Counter(
+            "pointsman_log_lines_lost", "Log lines dropped because stderr was not read in time.", registry=registry
+        )
         self._n_lost = 0
         self._in_flight = Gauge(
-            "pointsman_requests_in_flight", "Requests being served.", registry=registry, multiprocess_mode="livesum"
+            "pointsman_requests_in_flight", "Requests in flight.", registry=registry, multiprocess_mode="livesum"
         )
 
     def reconfigure(self, services: Mapping[str, Service], *, digest: str) -> None:
-        """Shows these models from now on, and the digest of the configuration that they are from."""
+        """Switches to the models and the digest of a new configuration."""
         for name in self._services.keys() - services.keys():
             self._breakers.labels(name).set(0)
         if self._digest is not None:
@@ -99,7 +105,7 @@ class Metrics:
         self._services, self._digest = services, digest
 
     def reloaded(self, result: str) -> None:
-        """A reload was "accepted" or "refused"."""
+        """Counts a reload as "accepted" or "refused"."""
         self._reloads.labels(result).inc()
 
     def begin(self) -> None:
@@ -107,7 +113,7 @@ class Metrics:
         self._in_flight.inc()
 
     def refuse(self, path: str, status: int) -> None:
-        """A request was turned away before it was read."""
+        """Counts a request rejected before it was read (authentication or rate limit)."""
         self._requests[path, "refused", str(status)].inc()
 
     def __call__(self, record: Record) -> None:

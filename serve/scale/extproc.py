@@ -70,14 +70,17 @@ class ExternalProcessor:
         self._messages = load_messages()
         self._upstream_models: dict[tuple[str, str], str] = {}  # by digest of the configuration and name
         self._requests = Counter(
-            "pointsman_extproc_requests", "Requests of Envoy by result.", ["result"], registry=registry
+            "pointsman_extproc_requests", "Requests from Envoy by result.", ["result"], registry=registry
         )
         self._decisions = Counter(
             "pointsman_extproc_decisions", "Decisions for Envoy by router and model.", ["router", "model"],
             registry=registry,
         )  # fmt: skip
         self._seconds = Histogram(
-            "pointsman_extproc_seconds", "From a request's body to its decision.", buckets=_BUCKETS_S, registry=registry
+            "pointsman_extproc_seconds",
+            "Time from a request's body to its decision.",
+            buckets=_BUCKETS_S,
+            registry=registry,
         )
 
     async def process(self, requests: AsyncIterator[Any], _context: object = None) -> AsyncIterator[Any]:

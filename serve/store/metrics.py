@@ -12,22 +12,22 @@ class StoreMetrics:
         """Starts at zero."""
         self._written = Counter("pointsman_store_rows_written", "Rows written to the store.", registry=registry)
         self._lost = Counter(
-            "pointsman_store_rows_lost", "Rows that never reached the store: the queue was full, the database refused "
-            "them, or the server stopped before it came back.", ["reason"], registry=registry,
+            "pointsman_store_rows_lost", "Rows lost, by reason: the queue was full, the database refused them, or the "
+            "server stopped while it was down.", ["reason"], registry=registry,
         )  # fmt: skip
         for reason in ("full", "refused", "stopped"):
             self._lost.labels(reason)
         self._queued = Gauge(
-            "pointsman_store_rows_queued", "Rows that wait to be written.", registry=registry,
+            "pointsman_store_rows_queued", "Rows waiting to be written.", registry=registry,
             multiprocess_mode="livesum",
         )  # fmt: skip
         self._up = Gauge(
-            "pointsman_store_up", "1 while the store takes what is written, 0 while it does not.", registry=registry,
+            "pointsman_store_up", "1 while the database accepts writes.", registry=registry,
             multiprocess_mode="livemin",
         )  # fmt: skip
         self._up.set(1)
         self._deleted = Counter(
-            "pointsman_store_rows_deleted", "Rows deleted because they were old enough.", registry=registry
+            "pointsman_store_rows_deleted", "Rows deleted after the retention period.", registry=registry
         )
 
     def written(self, n_rows: int) -> None:

@@ -130,7 +130,7 @@ export class Live {
 
   models(states) {
     const down = Object.entries(states).filter(([, up]) => !up).map(([name]) => name);
-    return down.length ? el("span", { class: "state down", title: down.join(", ") }, `left alone: ${down.join(", ")}`) : el("span", { class: "state up" }, "all models up");
+    return down.length ? el("span", { class: "state down", title: down.join(", ") }, `circuit open: ${down.join(", ")}`) : el("span", { class: "state up" }, "all models up");
   }
 
   showCharts() {

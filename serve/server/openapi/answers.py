@@ -66,5 +66,5 @@ class Ready(BaseModel):
     """Whether a routed request could be answered now."""
 
     status: Literal["ready", "not ready"]
-    models: Annotated[dict[str, str], Field(description="of the pair: up, or left alone after failures")]
+    models: Annotated[dict[str, str], Field(description="state of each model: up, or circuit open")]
     config: Annotated[str, Field(description="digest of the configuration and its checkpoints")]

@@ -48,7 +48,7 @@ class Message(_Open):
 
 
 class Chat(_Open):
-    """A request of OpenAI's Chat Completions API. The last user turn's text decides who answers."""
+    """A request of OpenAI's Chat Completions API. Routed by the text of the last user turn."""
 
     model: _Model
     messages: Annotated[list[Message], Field(min_length=1)]
@@ -56,7 +56,7 @@ class Chat(_Open):
 
 
 class AskResponses(_Open):
-    """A request of OpenAI's Responses API. `input`, or its last user item's text, decides who answers."""
+    """A request of OpenAI's Responses API. Routed by `input`, or by the text of its last user item."""
 
     model: _Model
     input: str | list[dict[str, Any]] | None = None
@@ -64,7 +64,7 @@ class AskResponses(_Open):
 
 
 class Messages(_Open):
-    """A request of Anthropic's Messages API. The last user turn's text decides who answers."""
+    """A request of Anthropic's Messages API. Routed by the text of the last user turn."""
 
     model: _Model
     messages: Annotated[list[Message], Field(min_length=1)]
@@ -73,7 +73,7 @@ class Messages(_Open):
 
 
 class CountTokens(_Open):
-    """A request to count the tokens of a request of the Messages API."""
+    """A Messages API request whose tokens to count."""
 
     model: _Model
     messages: Annotated[list[Message], Field(min_length=1)]
@@ -87,7 +87,7 @@ class Embed(_Open):
 
 
 class AskRoute(_Open):
-    """A prompt to decide on; or many `prompts`, or a chat request, with `messages` in the place of `prompt`."""
+    """A prompt to decide on; or many `prompts`, or a chat request with `messages` instead of `prompt`."""
 
     model: _Model = "auto"
     prompt: Annotated[str | None, Field(examples=["Prove that 2 is prime."])] = None
@@ -96,11 +96,13 @@ class AskRoute(_Open):
         Field(min_length=1, max_length=10_000, description="up to 10,000; the answer lists `decisions`"),
     ] = None
     messages: list[Message] | None = None
-    explain: Annotated[bool, Field(description="whether to say what the decision rests on, costs and saves")] = False
+    explain: Annotated[
+        bool, Field(description="whether to include the reasons for the decision, its cost and its savings")
+    ] = False
 
 
 class GiveFeedback(_Open):
-    """What a user says of an answer: either a rating or a preference."""
+    """Feedback on an answer: either a rating or a preference."""
 
     request_id: Annotated[str, Field(min_length=1, description="the answer's x-pointsman-request-id")]
     rating: Annotated[float | None, Field(ge=0, le=1, description="from 0 (useless) to 1 (perfect)")] = None
@@ -109,18 +111,18 @@ class GiveFeedback(_Open):
 
 
 class ResetPolicy(BaseModel):
-    """Back to the configured setting."""
+    """Restores the configured setting."""
 
     reset: Literal[True]
 
 
 class SteerAutopilot(_Open):
-    """What is done to the autopilot: its comparing paused or resumed, or all that it has certified reset."""
+    """Pauses or resumes the autopilot's comparisons, or resets all that it has certified."""
 
     action: Literal["pause", "resume", "reset"]
 
 
 class ResetDrift(_Open):
-    """The router whose alarm is forgotten; all of them if none is named."""
+    """The router whose alarm to reset; all routers if none is named."""
 
     router: str | None = None

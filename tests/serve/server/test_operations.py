@@ -50,7 +50,7 @@ def metric(front, name, **labels):
 
 
 def test_metrics_count_what_happened(front):
-    """Requests, decisions, tries, times and breakers are there after a few requests of each kind."""
+    """Requests, decisions, attempts, times and breakers are there after a few requests of each kind."""
     for model in (STRONG, STRONG, WEAK, "nope", "status-500"):
         ask(front, model)
     ask(front, STRONG, stream=True)
@@ -76,7 +76,7 @@ def test_ready_is_whether_a_routed_request_could_be_answered(upstream, config):
         assert httpx.get(f"{front.url}/ready").json()["models"] == {"big": "up", "small": "up"}
         ask(front, "big")
         ready = httpx.get(f"{front.url}/ready")
-        assert (ready.status_code, ready.json()["models"]["big"]) == (200, "left alone after failures")
+        assert (ready.status_code, ready.json()["models"]["big"]) == (200, "circuit open")
     config["models"]["small"]["model"] = "status-500"
     with LocalServer(create_app(make_config(config))) as front:
         ask(front, "big")

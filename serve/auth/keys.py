@@ -11,7 +11,8 @@ import os
 import secrets
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Protocol
 
 from pointsman.core.errors import ConfigError
 
-__all__ = ["AccessKey", "KeyRing", "Keys", "match_key", "new_key", "read_keys", "revoke_key", "write_keys"]
+__all__ = ["AccessKey", "KeyRing", "Keys", "locked", "match_key", "new_key", "read_keys", "revoke_key", "write_keys"]
 
 _LOG = logging.getLogger(__name__)
 _PREFIX = "pm"
@@ -105,6 +106,17 @@ def write_keys(path: str | os.PathLike[str], keys: Mapping[str, AccessKey]) -> N
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump({"keys": [asdict(key) for key in keys.values()]}, file, indent=1)
     Path(staging).replace(target)
+
+
+@contextmanager
+def locked(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Keeps other processes from changing a key file between its reading and its writing."""
+    from filelock import FileLock
+
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(target.parent / f".{target.name}.lock", mode=0o600):
+        yield
 
 
 def revoke_key(keys: Mapping[str, AccessKey], key_id: str) -> dict[str, AccessKey]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pointsman.core.errors import ConfigError
-from pointsman.serve.auth.keys import AccessKey, new_key, read_keys, revoke_key, write_keys
+from pointsman.serve.auth.keys import AccessKey, locked, new_key, read_keys, revoke_key, write_keys
 
 if TYPE_CHECKING:
     from pointsman.serve.store.store import Store
@@ -75,10 +75,12 @@ class _FileKeys:
         return {} if create and not Path(self._path).exists() else read_keys(self._path)
 
     def add(self, key: AccessKey) -> None:
-        write_keys(self._path, {**self.read(create=True), key.id: key})
+        with locked(self._path):
+            write_keys(self._path, {**self.read(create=True), key.id: key})
 
     def revoke(self, key_id: str) -> None:
-        write_keys(self._path, revoke_key(self.read(), key_id))
+        with locked(self._path):
+            write_keys(self._path, revoke_key(self.read(), key_id))
 
 
 class _StoreKeys:

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -139,7 +140,27 @@ def require_litellm() -> Any:
         litellm: Any = import_module("litellm")
     except ModuleNotFoundError as error:
         raise MissingExtraError("litellm", "litellm") from error
+    _follow_no_redirects()
     litellm.suppress_debug_info = True
     litellm.use_chat_completions_url_for_anthropic_messages = True  # its other way needs further packages
     logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)  # what it logs as errors is raised, too, and told by us
     return litellm
+
+
+@cache
+def _follow_no_redirects() -> None:
+    """Has LiteLLM's clients take a redirect for the answer: another host must get neither prompts nor keys."""
+    handler: Any = import_module("litellm.llms.custom_httpx.http_handler").AsyncHTTPHandler
+    base: Any = import_module("litellm.llms.openai.common_utils").BaseOpenAILLM
+    create, get = handler.create_client, base._get_async_http_client
+
+    def staying(make: Callable[..., Any]) -> Callable[..., Any]:
+        def made(*args: Any, **options: Any) -> Any:
+            client = make(*args, **options)
+            client.follow_redirects = False
+            return client
+
+        return made
+
+    handler.create_client = staying(create)
+    base._get_async_http_client = staticmethod(staying(get))

@@ -1,6 +1,7 @@
 """Access keys: who is let in, for what, and how often."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -221,3 +222,15 @@ def test_a_key_shows_no_secret():
     key, text = new_key("someone")
     assert text not in repr(key)
     assert isinstance(key, AccessKey)
+
+
+def test_keys_that_are_changed_at_once_are_all_kept(tmp_path, capsys):
+    """Whoever makes and revokes keys at the same time loses none, and brings none back."""
+    path = str(tmp_path / "keys.json")
+    gone, text = new_key("gone")
+    write_keys(path, {gone.id: gone})
+    words = [["keys", "create", f"k{i}", "--file", path] for i in range(12)]
+    with ThreadPoolExecutor(4) as pool:
+        codes = list(pool.map(main, [*words[:6], ["keys", "revoke", gone.id, "--file", path], *words[6:]]))
+    assert set(codes) == {0}
+    assert {key.name for key in read_keys(path).values()} == {f"k{i}" for i in range(12)}

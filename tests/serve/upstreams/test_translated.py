@@ -172,3 +172,14 @@ def test_without_litellm_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "litellm", None)
     with pytest.raises(MissingExtraError, match=r"pip install \"pointsman\[litellm\]\""):
         require_litellm()
+
+
+async def test_litellm_follows_no_redirect():
+    """Neither of the clients that it makes hands prompts and keys on to the host that a redirect names."""
+    require_litellm()
+    from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
+    from litellm.llms.openai.common_utils import BaseOpenAILLM
+
+    for client in (AsyncHTTPHandler().client, BaseOpenAILLM._get_async_http_client()):
+        assert client.follow_redirects is False
+        await client.aclose()

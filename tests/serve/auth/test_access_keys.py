@@ -227,7 +227,7 @@ def test_a_key_shows_no_secret():
 def test_keys_that_are_changed_at_once_are_all_kept(tmp_path, capsys):
     """Whoever makes and revokes keys at the same time loses none, and brings none back."""
     path = str(tmp_path / "keys.json")
-    gone, text = new_key("gone")
+    gone, _ = new_key("gone")
     write_keys(path, {gone.id: gone})
     words = [["keys", "create", f"k{i}", "--file", path] for i in range(12)]
     with ThreadPoolExecutor(4) as pool:

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -87,7 +88,8 @@ class _Parser(argparse.ArgumentParser):
     def _meant(self, message: str) -> str:
         """Known commands or options that are near to what is not known."""
         if "invalid choice: " in message:
-            given, known = message.partition("invalid choice: '")[2].partition("'")[0], list(COMMANDS)
+            given, _, choices = message.partition("invalid choice: '")[2].partition("'")
+            known = re.findall(r"[\w-]+", choices.partition("choose from")[2]) or list(COMMANDS)
         elif message.startswith("unrecognized arguments: "):
             given = message.removeprefix("unrecognized arguments: ").split()[0].partition("=")[0]
             known = [option for action in self._actions for option in action.option_strings]

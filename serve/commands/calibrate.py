@@ -26,7 +26,7 @@ from pointsman.core.guarantee import certify_threshold
 from pointsman.core.probability import METHODS, cross_fitted, expected_calibration_error, pair_outcomes
 from pointsman.core.reference import with_reference
 from pointsman.serve.checkpoints.load import load_checkpoint, load_embedder, load_router
-from pointsman.serve.commands.arguments import add_column_arguments, amount, checkpoint_output, mapped
+from pointsman.serve.commands.arguments import add_column_arguments, amount, checkpoint_output, fraction, mapped
 from pointsman.serve.commands.progress import progress_bar
 from pointsman.serve.commands.verifiers import calibrate_cascade
 
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("input", help="a file that `pointsman score` wrote (prompt, win_rate; strong and weak where a rule needs "
         "labels), or with --router any table with a column prompt")  # fmt: skip
     rule = parser.add_mutually_exclusive_group(required=True)
-    rule.add_argument("--strong-share", type=float, metavar="SHARE", help="send this share of the prompts to strong")
+    rule.add_argument("--strong-share", type=fraction, metavar="SHARE", help="send this share of the prompts to strong")
     rule.add_argument("--max-cost-usd", type=float, metavar="USD", help="spend at most this on a thousand prompts")
     rule.add_argument("--max-loss", type=float, metavar="LOSS",
                       help="lose at most this mean score against always asking strong, with --confidence")  # fmt: skip

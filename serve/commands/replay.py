@@ -21,7 +21,7 @@ from pointsman.core.replay import Estimate, Figure, Replay, replay
 from pointsman.core.router import EmbeddingRouter
 from pointsman.serve.checkpoints.load import is_bundled, load_checkpoint, load_router
 from pointsman.serve.checkpoints.promotion import checkpoint_names
-from pointsman.serve.commands.arguments import add_config_argument, found_config
+from pointsman.serve.commands.arguments import add_config_argument, found_config, fraction
 from pointsman.serve.config.load import make_config, read_values
 from pointsman.serve.feedback.logged_traffic import Traffic, read_store, read_traffic_file
 
@@ -38,8 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="name that `promote` takes, checkpoint directory, or bundled router",
     )
     setting = parser.add_mutually_exclusive_group()
-    setting.add_argument("--threshold", type=float, help="of the candidate")
-    setting.add_argument("--strong-share", type=float, metavar="SHARE",
+    setting.add_argument("--threshold", type=fraction, help="of the candidate")
+    setting.add_argument("--strong-share", type=fraction, metavar="SHARE",
                          help="by the candidate's calibration (default: the log's share, on the log)")  # fmt: skip
     source = parser.add_mutually_exclusive_group(required=found_config() is None)
     source.add_argument("--store", metavar="URL", help="store of the server, e.g. sqlite:///pointsman.db")

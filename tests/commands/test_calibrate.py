@@ -229,7 +229,6 @@ def test_win_rates_of_another_router_are_refused(tmp_path, capsys):
         ({"win_rate": [0.1, "x"]}, ["--strong-share", "0.3"], "row 2: win_rate is 'x', wanted a finite number"),
         ({"win_rate": [0.1], "strong": [7], "weak": [1]}, ["--max-loss", "0.1"], "strong holds 7, wanted [0, 1]"),
         ({"win_rate": [0.1], "strong": [1], "weak": [0]}, ["--max-loss", "0"], "max_loss is 0.0"),
-        ({"win_rate": [0.1]}, ["--strong-share", "1.3"], "strong_share is 1.3"),
         ({"win_rate": [0.1]}, ["--max-cost-usd", "1"], "needs --strong-price IN OUT"),
         (
             {"win_rate": [0.1]},
@@ -269,3 +268,12 @@ def test_scores_are_read_batch_by_batch(tmp_path):
     assert read_scored_prompts(changed).fingerprint != found.fingerprint
     with pytest.raises(DataError, match="no column 'strong'"):
         read_scored_prompts(path, labels=("strong", "weak"))
+
+
+@pytest.mark.parametrize(
+    ("share", "hint"), [("1.3", "did you mean 1.3%?"), ("half", "wanted a share such as 30% or 0.3")]
+)
+def test_a_share_that_is_none_is_wrong_usage(share, hint, capsys):
+    """Exit 2, with what was wanted."""
+    assert main(["calibrate", "scores.jsonl", "--strong-share", share]) == 2
+    assert hint in capsys.readouterr().err

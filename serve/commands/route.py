@@ -46,6 +46,7 @@ def _decide(args: argparse.Namespace) -> tuple[Decision, dict[str, Any] | None]:
     import asyncio
 
     from pointsman.serve.config.load import make_config, read_values
+    from pointsman.serve.config.secret import Secret
     from pointsman.serve.engine.engine import Engine
     from pointsman.serve.engine.explain import Explainer
     from pointsman.serve.protocols.model_field import AUTO, ROUTER_PREFIX
@@ -57,7 +58,7 @@ def _decide(args: argparse.Namespace) -> tuple[Decision, dict[str, Any] | None]:
     config = make_config(values, routers=[args.router] if args.router else None, source=args.config or "command line")
     if config.store is not None and not holds_a_store(config.store.url):
         config = config.model_copy(update={"store": None, "shadow": None})  # asking makes no database file
-    engine = Engine(config)
+    engine = Engine(config, api_key=Secret("no model is asked", "unused"))
     field = AUTO
     if args.threshold is not None:
         field = f"{ROUTER_PREFIX}{next(iter(engine.routers))}-{args.threshold}"

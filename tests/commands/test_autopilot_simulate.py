@@ -84,7 +84,7 @@ def test_a_bound_that_is_out_of_reach_says_what_it_would_take(wide, capsys):
     """Where nothing is certified the report says about how many more requests the first step would take."""
     line = ["autopilot", "simulate", str(wide), "--strong", "big", "--weak", "small", "--max-loss", "0.001"]
     assert main([*line, "--compare", "0.1", "--seed", "1"]) == 0
-    assert "nothing is certified yet; the first step would take about" in capsys.readouterr().out
+    assert "nothing is certified yet; the first step would take " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def test_a_prompt_can_come_from_stdin(here, monkeypatch, capsys):
     """`-` is what stdin holds."""
     monkeypatch.setattr("sys.stdin.read", lambda: "Prove that there are infinitely many primes.")
     assert main(["route", "-"]) == 0
-    assert capsys.readouterr().out.startswith("strong: ")
+    assert capsys.readouterr().out.startswith("stand-in-strong: ")
 
 
 def test_help_names_every_command_in_its_group(here, capsys):

@@ -83,7 +83,7 @@ def test_configured_prices_are_taken():
 @pytest.mark.parametrize(
     ("price", "problem"),
     [
-        ({**FULL, "input_usd_per_million": -1.0}, "models.big.price.*greater than or equal to 0"),
+        ({**FULL, "input_usd_per_million": -1.0}, "models.big.price.*wanted at least 0"),
         ({**FULL, "output_usd_per_million": math.nan}, "finite"),
         ({"input_usd_per_million": 1.0}, "output_usd_per_million"),
         ({**FULL, "usd": 1.0}, "no known key"),

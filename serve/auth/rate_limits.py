@@ -1,4 +1,4 @@
-"""How often each access key may ask, on all paths together."""
+"""Rate limits of access keys, over all paths together."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Lets in who has a key, and as often as the key allows."""
+"""Authentication and rate limits by access key."""
 
 from collections.abc import Callable, Iterator
 
@@ -30,7 +30,7 @@ class RequireKey:
 
         Args:
             rates: shared by everything that asks for these keys.
-            refused: told of each refusal and its status.
+            refused: called with each rejected request and its status.
         """
         self._app = app
         self._keys = keys

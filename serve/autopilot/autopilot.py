@@ -313,7 +313,7 @@ class Autopilot:
             self._counts.add(counts)
             self._pause = pause or self._pause
             if not self._store_away:
-                _LOG.warning("the autopilot serves what is certified, and compares nothing: %s", error)
+                _LOG.warning("the autopilot keeps the certified threshold but makes no comparisons: %s", error)
             self._store_away, self._n_undrawn = True, 0
         except PointsmanError as error:
             self._follow(None)
@@ -436,7 +436,7 @@ class _Change:
         try:
             state = AutopilotState.from_dict(kept)
         except ValueError as error:
-            _LOG.error("%s; the autopilot begins anew", error)
+            _LOG.error("%s; the autopilot starts over", error)
             state = AutopilotState("")
         if self.alarm is not None and self.alarm != state.alarm:
             state.alarm = self.alarm

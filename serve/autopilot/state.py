@@ -26,7 +26,7 @@ _REPLAN_EVERY = 20
 
 @dataclass(slots=True)
 class Counts:
-    """What a process has seen since it last told.
+    """What a process has seen since its last report.
 
     Attributes:
         n_requests: under the certificate's threshold; n_weak of them were answered by the weak model.
@@ -98,7 +98,7 @@ class AutopilotState:
 
     Attributes:
         terms: digest of what a certificate rests on: models, judge, bound and confidence.
-        paused: why nothing is compared; None while it is. What is certified serves on.
+        paused: why comparisons are paused; None if they are not. The certified threshold stays in use.
         generations: the last is the one that serves, those before it are history.
         counts: of all processes.
         n_compared, n_agreed, compared_usd: comparisons, those with one verdict in both orders, and their dollars.
@@ -124,7 +124,7 @@ class AutopilotState:
     def serve(self, router: str, checkpoint: str | None, terms: str, now: float) -> None:
         """Has the generation of a router serve: the one it had, after a rollback, or a new one.
 
-        Under other terms than before everything begins anew; what was spent of the error stays spent.
+        Under changed terms everything starts over, except that the error already used stays used.
         """
         if terms != self.terms:
             self.terms = terms

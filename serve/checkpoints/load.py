@@ -1,4 +1,4 @@
-"""From a router's name or checkpoint directory to a ready router."""
+"""Loads a router by its name or checkpoint directory."""
 
 import os
 from collections.abc import Mapping, Sequence

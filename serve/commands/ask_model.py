@@ -18,11 +18,11 @@ _MAX_WAIT_S = 60.0
 
 
 class ControllerAsk:
-    """Asks a model by name; failures that may pass are tried again with growing, random waits.
+    """Calls a model by name; transient failures are retried with exponential backoff and jitter.
 
     Args:
         parameters: sent with every request, e.g. {"max_tokens": 1024, "temperature": 0}.
-        attempts: how often one call is tried before it counts as failed.
+        attempts: attempts of one call before it counts as failed.
         first_wait_s: longest wait before the second attempt; it doubles from one attempt to the next.
     """
 

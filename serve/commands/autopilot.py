@@ -14,9 +14,9 @@ __all__ = ["add_arguments", "run"]
 _SERVER = "http://127.0.0.1:6060"
 _ACTIONS = {
     "status": "what is certified, saved, and next",
-    "pause": "compare nothing until it is resumed; what is certified serves on",
+    "pause": "pause comparisons until resumed; the certified threshold stays in use",
     "resume": "compare again",
-    "reset": "void what is certified and begin anew",
+    "reset": "void the certificate and start over",
 }
 
 

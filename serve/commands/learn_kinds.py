@@ -33,7 +33,7 @@ _N_TIMED = 20
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """A router that was tried.
+    """A router that was compared.
 
     Attributes:
         name: its kind, or what else it is called.
@@ -79,7 +79,7 @@ def train_kinds(
             _train(kind, table, scratch / kind, seed=args.seed)
             yield _scored(kind, scratch / kind, held)
         except MissingExtraError as error:
-            print(f"not tried: {error}", file=sys.stderr)
+            print(f"skipped: {error}", file=sys.stderr)
         except PointsmanError as error:
             print(f"not trained: {error}", file=sys.stderr)
         else:

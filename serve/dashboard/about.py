@@ -1,4 +1,4 @@
-"""What is looked up for a page, not counted: models, prices, rules, budgets, drift."""
+"""The state shown on the dashboard: models, prices, rules, budgets, drift."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What the page asks for, as plain ASGI."""
+"""The API of the dashboard page, as plain ASGI."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""The share of strong calls at every threshold, where no outcome is known."""
+"""The share of strong calls at every threshold, without outcomes."""
 
 import numpy as np
 

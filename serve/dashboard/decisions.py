@@ -1,4 +1,4 @@
-"""The table of decisions: of the store where there is one, else of what this process has seen last."""
+"""The table of decisions: from the store, or the latest ones of this process without a store."""
 
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""What the threshold simulator can look at, all in the shape of an evaluation.
+"""Data sources of the threshold simulator, all in the shape of an evaluation.
 
 * reports that `pointsman evaluate --json` wrote: two of the bundled router come with the package
 * the calibration of each served router: what a threshold's share is, without labels

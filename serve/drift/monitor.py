@@ -38,7 +38,7 @@ class StatusStore(Protocol):
 
 
 class DriftMonitor:
-    """Takes the prompts of ended requests, tests them now and then, and remembers alarms.
+    """Collects the prompts of finished requests, tests them periodically, and remembers alarms.
 
     With a store, alarms outlive a restart and are shared by all processes.
     """

@@ -1,4 +1,4 @@
-"""Free checks of an answer: what is wrong with it at sight, by the request that it answers.
+"""Free checks of an answer against its request.
 
     empty    no text and no tool call
     refusal  marked as one by the upstream, or it begins as one

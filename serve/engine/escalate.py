@@ -166,7 +166,7 @@ class Escalation:
             return answered, True
         plain = await self._failover.ask(call, models, new_stream, context.attempts)
         if plain.model == model and plain.reply.status < 400:
-            _LOG.warning("model %s refuses to tell log-probabilities; it is read without them from now on", model)
+            _LOG.warning("model %s rejects logprobs; its answers are checked without them from now on", model)
             self.refused_logprobs.add(model)
         return plain, False
 
@@ -245,7 +245,7 @@ class Escalation:
         try:
             return await verifier.read(context, answers)
         except Exception:  # noqa: BLE001  (an answer is never lost for what was thought of it)
-            _LOG.exception("the verifier failed to read an answer of %s", model)
+            _LOG.exception("the verifier failed on an answer of %s", model)
             return None
 
     def _shown(self, answered: Answered, asked: bool) -> Answered:

@@ -1,4 +1,4 @@
-"""What a request is expected to cost at each candidate, before one is asked."""
+"""The expected cost of a request with each candidate."""
 
 from collections.abc import Mapping, Sequence
 
@@ -95,7 +95,7 @@ def _worth(usd: Sequence[float | None], router: Router) -> float | None:
 
 
 class LearnAnswerTokens:
-    """Observer of finished requests: how long each model's answers are."""
+    """Observer of finished requests: learns the length of each model's answers."""
 
     def __init__(self, answers: AnswerTokens) -> None:
         self._answers = answers

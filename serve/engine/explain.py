@@ -1,4 +1,4 @@
-"""Why a prompt goes where it goes: what a decision rests on, in numbers, and what it costs and saves."""
+"""Explains decisions: the figures behind each, its cost and its savings."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -26,7 +26,7 @@ _OUTPUT_TOKENS = 300
 
 
 class Explainer:
-    """Explains decisions of a set of routers, those of now and those that were stored."""
+    """Explains new and stored decisions of a set of routers."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Streams that are read before they are passed on: collected, replayed, and kept alive meanwhile."""
+"""Held streams: collected and checked before they are relayed, with keep-alive comments meanwhile."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -22,7 +22,7 @@ _ALIVE = b": one moment\n\n"
 
 @dataclass(slots=True)
 class Beginning:
-    """What has come of a stream.
+    """The part of a stream received so far.
 
     Attributes:
         events: its pieces, as they are to be passed on.
@@ -54,7 +54,7 @@ async def collect(chunks: ByteStream, stream: EventStream, *, up_to: int | None)
 
 
 class Replay:
-    """Pieces that were held, and then the rest of the stream that they are from."""
+    """Replays the held chunks, then relays the rest of the stream."""
 
     def __init__(self, pieces: list[bytes], rest: ByteStream | None) -> None:
         self._pieces = list(reversed(pieces))
@@ -77,7 +77,7 @@ class Replay:
 
 
 class HeldStream:
-    """An event stream that says nothing but that it lives, until its answer is there."""
+    """An event stream that sends only keep-alive comments until its answer is ready."""
 
     def __init__(
         self,

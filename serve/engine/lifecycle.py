@@ -1,4 +1,4 @@
-"""The life of one request around its handling: what became of it is recorded, priced and shown to the observers."""
+"""The life cycle of one request: its outcome is recorded, priced and passed to the observers."""
 
 import asyncio
 from collections.abc import Sequence

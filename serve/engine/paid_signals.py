@@ -1,4 +1,4 @@
-"""What can be learnt of an answer for money or time: further samples, a model's own doubt, a checker of your own.
+"""Signals about an answer that cost money or time: further samples, P(true), a custom checker.
 
 Each is asked only where it is of use, is charged like any other call, and counts as unknown where it fails or is late.
 """
@@ -64,7 +64,7 @@ class Checker:
             async with asyncio.timeout(self._config.timeout_s):
                 found = [await self._ask(prompt, one, document) for one in said]
         except Exception as error:  # noqa: BLE001  (anyone's code; an answer is never lost for it)
-            _LOG.warning("the checker did not check an answer: %s", str(error) or type(error).__name__)
+            _LOG.warning("the checker gave no score: %s", str(error) or type(error).__name__)
             self.n_absent += 1
             if self._absent is not None:
                 self._absent.inc()

@@ -1,4 +1,4 @@
-"""What the autopilot steers: the default router before the pair, and what its certificate rests on."""
+"""The router that the autopilot controls, and what its certificate depends on."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""From what users and judges said to battles and outcomes, in the shapes that `pointsman train` reads."""
+"""Exports feedback and comparisons as battles and outcomes for `pointsman train`."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ _USER = "user"
 
 @dataclass(slots=True)
 class Export:
-    """What was found to train on.
+    """The training data found.
 
     Attributes:
         battles: rows of prompt, model_a, model_b, outcome (share of the win of model_a) and judge.

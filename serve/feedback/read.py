@@ -1,4 +1,4 @@
-"""Reads what a client says of an answer."""
+"""Parses feedback."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Which answers can be compared in the shadow, and what is needed of them."""
+"""Selects answers for shadow comparison."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

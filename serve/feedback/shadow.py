@@ -1,8 +1,7 @@
-"""Asks the other model, too, now and then, and has both answers judged: off the request path, within a day's dollars.
+"""Shadow comparisons: the other model answers a random share of requests too, and a judge compares both answers.
 
-What it learns are comparisons on the traffic that is really served: they tell whether the weak model is good enough
-where it is asked, and where it is not, how long the strong model's answers would have been, and they are data to train
-on.
+They run off the request path, within a daily budget, on live traffic. They show where the weak model is good enough and
+how long the strong model's answers would have been, and serve as training data.
 """
 
 import asyncio
@@ -58,7 +57,7 @@ class Compared:
 
 
 class Shadow:
-    """Takes samples of ended requests and compares them; an observer of records, and a component.
+    """Samples finished requests and compares them; an observer of records, and a component.
 
     Its money is spending like any other: it counts towards budgets, under a key of its own.
     """
@@ -110,7 +109,7 @@ class Shadow:
 
         Args:
             config: None compares nothing.
-            exhausted: whether a hard budget is spent, so that nothing but the weak model is to be asked.
+            exhausted: whether a hard budget is exhausted, so that only the weak model may be called.
         """
         self._config, self._upstreams, self._billing, self._walled = config, upstreams, billing, exhausted
 
@@ -163,7 +162,7 @@ class Shadow:
             self._results.labels(result).inc()
 
     async def compare(self, sample: Sample) -> "Compared | None":
-        """Compares if the most that it can cost is left of the day's dollars, and no hard budget is spent.
+        """Compares if the daily budget covers the maximum cost, and no hard budget is exhausted.
 
         What it can cost is set aside while it does. None where it is not left, or nothing is to be compared.
 

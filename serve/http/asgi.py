@@ -1,4 +1,4 @@
-"""Between ASGI messages and bytes: reads bodies, sends answers and streams, notices clients that hang up."""
+"""ASGI helpers: read bodies, send responses and streams, detect disconnected clients."""
 
 import asyncio
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ _DISCARD_BYTES = 64 * 1024 * 1024  # of a body that is too large, so that the cl
 
 
 class ClientGone(Exception):  # noqa: N818  (no error: an event)
-    """The client hung up before its answer was complete."""
+    """The client disconnected before its response was complete."""
 
 
 class BodyLimits(Protocol):
@@ -92,7 +92,7 @@ async def send_stream(send: Send, status: int, chunks: ByteStream, headers: Head
 
 
 class WhileConnected:
-    """Cancels its block when the client hangs up; the block then ends with `ClientGone`.
+    """Cancels its block when the client disconnects; the block then raises `ClientGone`.
 
     Watching costs a task, so it begins after a moment: a block that is quick is not worth it.
     """

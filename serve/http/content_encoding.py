@@ -1,4 +1,4 @@
-"""Compressed request bodies: read up to the limit on bodies, which holds for what they become."""
+"""Compressed request bodies; the size limit applies to the decompressed body."""
 
 import zlib
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""What a request can be refused for, and what an upstream can fail with, in OpenAI's error shape."""
+"""Errors of requests and upstreams, in OpenAI's error shape."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ __all__ = ["RequestError", "UpstreamFailure", "error_body"]
 
 
 class RequestError(PointsmanError, ValueError):
-    """A request that cannot be served as it is: the client's to mend.
+    """A request rejected because of a client error.
 
     Attributes:
         status: HTTP status, 4xx.

@@ -64,7 +64,7 @@ class Judging:
 
 @dataclass(slots=True)
 class JudgingReport:
-    """What came of a run.
+    """The results of a run.
 
     Attributes:
         battles: JSON-ready rows, two per judged prompt (one per order) unless a verdict could not be read.

@@ -1,4 +1,4 @@
-"""What a request cost: the charge of each attempt, at the price of the model that was asked."""
+"""The cost of a request: the charge of each attempt, at the price of the model called."""
 
 import logging
 from collections.abc import Mapping

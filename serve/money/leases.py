@@ -1,17 +1,15 @@
 """Hard budgets that hold across requests and processes: dollars are leased before they are spent.
 
-Each process holds a lease of each hard budget's money. A request to a model that the budget is to hold back begins only
-when the most that it can cost is set aside from the lease. Where the lease is too small the process draws more from the
-budget's account, by one atomic statement, which never grants more than is left; once a second it draws ahead, gives
-back what it does not need, and books what was spent beside it. So all processes together never set aside more than the
-budget, whatever happens to them in between:
+Each process holds a lease of each hard budget. A request to a limited model starts only after its maximum cost is
+reserved from the lease. If that is too small, the process draws more from the budget's account with one atomic
+statement, which never grants more than is left. Once a second it draws ahead, returns what it does not need, and books
+other spending. So the processes together never reserve more than the budget:
 
-    drawn by all = spent + set aside + lying idle in leases <= the budget
+    drawn by all = spent + reserved + idle in leases <= budget
 
-A process that is killed leaves what it had drawn as spent, until the next period. A draw whose answer is lost is lost
-likewise, and money is given back once or not at all: every error is on the side of the budget. More can be spent than
-it in two ways: models that it does not hold back go on answering (the weak model, shadow comparisons), and a request
-may cost more than the most that was expected.
+The lease of a killed process counts as spent until the budget resets, and so does a draw whose reply is lost; dollars
+are returned at most once. All errors are on the safe side. The budget can be exceeded in two ways: models that it
+does not limit continue to answer (the weak model, shadow comparisons), and a request may exceed its reservation.
 """
 
 import asyncio
@@ -135,7 +133,7 @@ class Lease:
         return self._away or self._left_usd <= _NOTHING_USD
 
     async def _draw(self, usd: float, *, ceiling_usd: float | None) -> None:
-        """Draws up to `usd`; without a ceiling, for what is spent already, whether it is there or not."""
+        """Draws up to `usd`; `usd` in full, even beyond the budget, if it is spent already."""
         begin = self._roll().begin
         usd = max(usd, 0.0)
         self._asked_at = self._clock_s()
@@ -150,7 +148,7 @@ class Lease:
         except StoreError as error:
             if not self._away:
                 state = "open" if self.terms.open_when_away else "closed"
-                _LOG.warning("budget %s cannot be drawn from, and is %s meanwhile: %s", self.terms.name, state, error)
+                _LOG.warning("budget %s cannot be leased and is %s meanwhile: %s", self.terms.name, state, error)
             self._away = True
             return
         self._away = False
@@ -179,7 +177,7 @@ class Lease:
             _, drawn = await self._store.draw(self.name, self._roll().begin, -usd, ceiling_usd=None)
             self._left_usd = max(self.terms.usd - drawn, 0.0)
         except StoreError as error:
-            _LOG.warning("$%.4f of budget %s could not be given back: %s", usd, self.terms.name, error)
+            _LOG.warning("$%.4f of budget %s could not be returned: %s", usd, self.terms.name, error)
 
     def _available_usd(self) -> float:
         return self._drawn_usd - self._base_usd - self._spent_usd() - self._set_aside_usd

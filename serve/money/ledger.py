@@ -1,9 +1,9 @@
-"""What was spent, by whom and on which model: at hand at once, and shared between processes by way of the store.
+"""Spending by key and model: available immediately, shared between processes through the store.
 
 Each process keeps its own totals per quarter of an hour, key and model, and writes those that have changed to the store
-about once a second. There they stand as totals, not as increments, so that a write that is repeated counts once; what
-was spent is the sum over processes. What the others have spent is read back in the same breath. So each process knows
-of the others' spending with a second's delay, and while the store is away it goes on with what it last knew.
+about once a second. They are written as totals, not increments, so a repeated write counts once; total spending is the
+sum over processes. The totals of the others are read at the same time, so each process knows their spending with a
+delay of a second. While the store is down it continues with the last known totals.
 
 In memory dollars are kept by key: by the quarter of an hour for some days, by the day before (`Spent`).
 """

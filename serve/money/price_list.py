@@ -1,4 +1,4 @@
-"""The prices of the configured models: as configured, or from LiteLLM's table, which is read as data."""
+"""The price list of the configured models: from the configuration, or from LiteLLM's table, read as data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _TABLE = "model_prices_and_context_window_backup.json"
 
 @dataclass(frozen=True, slots=True)
 class ListedPrice:
-    """A price and where it is from.
+    """A price and its source.
 
     Attributes:
         source: e.g. "configuration", or 'LiteLLM 1.80.0, "gpt-4o"'.

@@ -46,7 +46,7 @@ class Savings:
 
 @dataclass(slots=True)
 class SavingsTally:
-    """Takes in decisions and comparisons, and tells the savings.
+    """Accumulates decisions and comparisons, and estimates the savings.
 
     Attributes:
         strong: name of the strong model; None where it is not known.

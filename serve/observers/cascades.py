@@ -1,4 +1,4 @@
-"""Prometheus metrics of cascades: how often answers are not enough, why, and what those cost."""
+"""Prometheus metrics of cascades: how often answers are escalated, why, and the cost."""
 
 from prometheus_client import CollectorRegistry, Counter
 
@@ -8,7 +8,7 @@ __all__ = ["CascadeMetrics"]
 
 
 class CascadeMetrics:
-    """Counts what was thought of answers; an observer of records.
+    """Counts verdicts on answers; an observer of records.
 
     Attributes:
         unchecked: answers that an external checker did not check in time.

@@ -1,7 +1,7 @@
-"""What happens now: the last requests and the last minutes, and the pages that follow them.
+"""Live traffic: the latest requests and minutes, and the pages that follow them.
 
-A request costs an entry in two rings, whether anybody watches or not. While somebody does, once a second all that is
-new is put into words once, and the same bytes go to every watcher; one that does not keep up is let go.
+Each request is an entry in two ring buffers. While pages are connected, new entries are serialised once a second and
+the same bytes go to every page; a page that does not keep up is disconnected.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Writes log lines from a thread: whoever reads them, however slowly, never holds up a request."""
+"""Writes log lines from a thread, so that a slow reader of stderr never blocks a request."""
 
 import logging
 import os
@@ -16,7 +16,7 @@ _LAST_S = 2.0  # at the end of the process
 class LogWriter(logging.Handler):
     """A handler that formats at once and writes later.
 
-    At most 10,000 lines wait; what comes beyond is lost.
+    At most 10,000 lines are queued; further lines are dropped.
 
     Attributes:
         n_lost: lines that were lost because nobody read those before them.

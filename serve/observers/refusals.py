@@ -1,4 +1,4 @@
-"""Requests that were turned away at the door: counted and logged as those that were served."""
+"""Rejected requests (authentication or rate limit): counted and logged like served ones."""
 
 from collections.abc import Collection
 
@@ -13,7 +13,7 @@ __all__ = ["Refusals"]
 
 
 class Refusals:
-    """Takes note of refused requests."""
+    """Records rejected requests."""
 
     def __init__(self, metrics: Metrics, *, paths: Collection[str], log: bool) -> None:
         """Begins with none.

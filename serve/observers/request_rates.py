@@ -1,4 +1,4 @@
-"""Requests by the second, and how long the last of them took."""
+"""Requests per second, and the latest durations."""
 
 import time
 from collections import deque

@@ -17,7 +17,7 @@ _NUMBERS = itertools.count()
 
 
 class Spending(Protocol):
-    """What was spent, by everyone who spends from the same budgets, and how much of the traffic is this process's."""
+    """Total spending of all processes, and this process's share of the traffic."""
 
     @property
     def own_part(self) -> float: ...
@@ -27,7 +27,7 @@ class Spending(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LeaseTerms:
-    """What a lease is of.
+    """The terms of a lease.
 
     Attributes:
         label: of the budget.
@@ -60,14 +60,14 @@ class Lease(Protocol):
 
 
 class Leasing(Protocol):
-    """Gives leases."""
+    """Provides leases."""
 
     def lease(self, terms: LeaseTerms) -> Lease: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Dollars of a lease that a request has set aside while it is under way."""
+    """Dollars of a lease reserved by a request in flight."""
 
     lease: Lease
     usd: float
@@ -78,7 +78,7 @@ class Held:
 
 
 class _Unlimited:
-    """The lease of a budget that holds nothing back."""
+    """The lease of a soft budget, which limits nothing."""
 
     async def reserve(self, usd: float) -> bool:
         return True
@@ -197,7 +197,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """What one request holds of one budget while it is under way."""
+    """The reservation of one request in flight from one budget."""
 
     budget: Budget
     number: int

@@ -1,4 +1,4 @@
-"""The largest bills of each model lately."""
+"""The highest recent costs of each model."""
 
 __all__ = ["LargestCosts"]
 
@@ -7,7 +7,7 @@ _ENOUGH = 8
 
 
 class LargestCosts:
-    """What the dearest answers of each model cost."""
+    """Costs of the most expensive recent answers of each model."""
 
     def __init__(self) -> None:
         self._usd: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""How many of the last requests went to the strong model."""
+"""The share of recent requests that went to the strong model."""
 
 from collections import deque
 

@@ -1,4 +1,4 @@
-"""Says that something fails when it begins to, once a minute while it lasts, and when it is over."""
+"""Logs an outage when it begins, once a minute while it lasts, and when it ends."""
 
 import logging
 import time
@@ -10,7 +10,7 @@ _REMIND_S = 60.0
 
 
 class Outage:
-    """What is tried again every second must not be logged every second: a full disk would be filled by its own log.
+    """Rate-limits the log of an operation that is retried every second: a full disk must not be filled by its own log.
 
     Args:
         log: where it is said.
@@ -30,10 +30,10 @@ class Outage:
         self._n_failed += 1
         if self._began is None:
             self._began, self._said = now, now
-            self._log.warning("%s, which is tried again: %s", self._what, error)
+            self._log.warning("%s; retrying: %s", self._what, error)
         elif now - self._said >= _REMIND_S:
             self._said = now
-            self._log.warning("%s for %.0f s (%d tries): %s", self._what, now - self._began, self._n_failed, error)
+            self._log.warning("%s for %.0f s (%d attempts): %s", self._what, now - self._began, self._n_failed, error)
 
     def over(self) -> None:
         """Says that it works again, where it did not."""

@@ -1,4 +1,4 @@
-"""What the rules say of one request."""
+"""The result of the rules for one request."""
 
 from dataclasses import dataclass
 
@@ -12,14 +12,14 @@ __all__ = ["Ruled"]
 
 @dataclass(frozen=True, slots=True)
 class Ruled:
-    """What the rules say of a request.
+    """The result of the rules for one request.
 
     Attributes:
         ruling: the threshold and the rule that set it.
         shares: what counts where the request goes.
         budgets: what it is spent from.
         is_bound: whether the bounds of the policies hold for it, and not the request's own threshold alone.
-        exhausted: whether a hard budget is spent, so that the strong model is not to answer.
+        exhausted: whether a hard budget is exhausted, so that the strong model must not answer.
     """
 
     ruling: Ruling

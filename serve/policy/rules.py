@@ -118,7 +118,7 @@ class Policies:
         return next((budget.name for budget in self._budgets(key) if budget.hard and budget.is_spent()), None)
 
     def hard_limits(self, key: AccessKey | None) -> tuple[Budget, ...]:
-        """The hard budgets that a request is spent from."""
+        """The hard budgets that a request counts towards."""
         return tuple([budget for budget in self._budgets(key) if budget.hard])
 
     def learn(self, router: str, point: float | None, ruled: Ruled, *, strong: float) -> None:

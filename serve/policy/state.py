@@ -1,4 +1,4 @@
-"""Policy state: survives reloads, and with a store restarts."""
+"""Policy state; survives reloads, and restarts with a store."""
 
 import asyncio
 import logging
@@ -153,7 +153,7 @@ class PolicyState:
         return self._traffic[1]
 
     def budget(self, name: str, key: str | None, terms: Any, make: Callable[[], Budget]) -> Budget:
-        """The state of a budget, anew where its terms have changed.
+        """The state of a budget; starts fresh when its terms change.
 
         Of the many of single keys, those that were asked for longest ago are let go.
         """

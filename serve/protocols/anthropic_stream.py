@@ -1,4 +1,4 @@
-"""The event stream of Anthropic's Messages API: what it has told so far."""
+"""State of an event stream of Anthropic's Messages API."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What an event stream has told so far: whether its answer is complete or has failed, and how long it is."""
+"""State of an event stream: whether its answer is complete or failed, and its length."""
 
 import json
 from abc import ABC, abstractmethod

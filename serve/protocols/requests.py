@@ -1,4 +1,4 @@
-"""Reads a chat request: only `model`, `messages` and `stream` are looked at, everything else is the upstream's."""
+"""Reads a chat request: only `model`, `messages` and `stream` are parsed, everything else is passed through."""
 
 import json
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ _TOO_DEEP = f"the body is nested too deeply, wanted at most {_MAX_DEPTH} levels"
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """One request as it came.
+    """One parsed request.
 
     Attributes:
         body: the JSON as received; passed on byte by byte but for the model's name.

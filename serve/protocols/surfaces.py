@@ -1,4 +1,4 @@
-"""The requests that are served: where they go upstream, how they are read, how their streams end."""
+"""The supported APIs: their upstream paths, how requests are read, how streams end."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Counts tokens where the upstream did not say how many there were."""
+"""Estimates tokens that the upstream did not report."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence

@@ -37,7 +37,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What one try of a request was charged.
+    """The charge of one attempt of a request.
 
     Attributes:
         model: its name here.

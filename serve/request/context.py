@@ -1,4 +1,4 @@
-"""What is known of one request so far: filled in by the pipeline, used by HTTP and by the Python API alike."""
+"""The request context: filled in by the pipeline, used by HTTP and the Python API."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

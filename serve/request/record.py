@@ -21,7 +21,7 @@ class Record:
         id: the client's X-Request-Id where it is well-formed, else a new one.
         path: where it was sent.
         outcome: "answered", "refused" (the client's fault), "failed" (no answer from upstream), "broken" (a stream that
-            ended in an error), "gone" (the client hung up), "crashed" (a defect of our own).
+            ended in an error), "gone" (the client disconnected), "crashed" (a defect of our own).
         status: HTTP status of the answer; 0 where none was sent.
         context: the request with what is known of it; None where it could not be read.
         model: who answered; None where nobody did.
@@ -87,7 +87,7 @@ class Record:
 
     @property
     def upstream_s(self) -> float | None:
-        """From the decision to the first byte of the answer, all tries and pauses included."""
+        """From the decision to the first byte of the answer, all attempts and pauses included."""
         if self.decided_at is None or self.answered_at is None:
             return None
         return self.answered_at - self.decided_at

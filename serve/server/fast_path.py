@@ -1,4 +1,4 @@
-"""The way from a request to its endpoint, short for the requests that matter."""
+"""Dispatches the most frequent requests to their endpoints without a framework."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""What FastAPI routes: everything but completions and what is asked by machines that watch this one."""
+"""The FastAPI application: all paths except completions, health and metrics."""
 
 from collections.abc import Callable, Mapping
 from http import HTTPStatus

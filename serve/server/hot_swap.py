@@ -98,7 +98,7 @@ class Application:
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._finishing.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            _LOG.error("an engine that was replaced did not close: %s", error)
+            _LOG.error("a replaced engine did not close: %s", error)
         # Its parts refer to each other: without a collection their memory and their mapped files would stay.
         asyncio.get_running_loop().call_later(_COLLECT_AFTER_S, gc.collect)
 

@@ -1,7 +1,7 @@
 """Reloads the configuration and its checkpoints: on SIGHUP, and when one of their files has changed.
 
-What is new is loaded beside what serves, and takes over when it is ready. What cannot be loaded is refused, and what
-serves goes on.
+The new configuration is loaded beside the old one and replaces it when ready. An invalid one is rejected, and the old
+one stays in use.
 """
 
 import asyncio
@@ -127,12 +127,12 @@ class Reloader:
             await application.replace(engine)
         except Exception as error:  # noqa: BLE001  (whatever is wrong with what is new, what serves goes on)
             known = isinstance(error, (PointsmanError, OSError, ValueError))
-            _LOG.error("reload refused, what was served before goes on: %s", error, exc_info=not known)
+            _LOG.error("reload rejected, the old configuration stays in use: %s", error, exc_info=not known)
             self._tell("refused")
             return False
-        _LOG.info("reloaded: configuration %s is served", engine.digest)
+        _LOG.info("reloaded: configuration %s is active", engine.digest)
         for name in _changed(first, config):
-            _LOG.warning("%s has changed, which takes a restart; until then it stays as it was", name)
+            _LOG.warning("%s has changed: restart the server to apply it", name)
         self._tell("accepted")
         return True
 

@@ -22,7 +22,7 @@ class Supervisor(Multiprocess):
     """Keeps its workers alive until SIGINT or SIGTERM, and hands SIGHUP on to them.
 
     A worker that dies is replaced. Where the new one cannot start, because the configuration or a checkpoint has become
-    bad since, the others serve on, and it is tried again; where none has ever started, all ends.
+    invalid, the others keep serving and the start is retried; if none has ever started, the server exits.
     """
 
     _next_try = 0.0

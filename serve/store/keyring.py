@@ -65,5 +65,5 @@ class StoreKeyRing:
                 failed = False
             except StoreError as error:
                 if not failed:
-                    _LOG.error("%s; the access keys stay as they were", error)
+                    _LOG.error("%s; the access keys are unchanged", error)
                 failed = True

@@ -6,7 +6,7 @@ __all__ = ["StoreMetrics"]
 
 
 class StoreMetrics:
-    """What was written, what waits and what was lost."""
+    """Rows written, queued and lost."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         """Starts at zero."""

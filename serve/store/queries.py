@@ -1,4 +1,4 @@
-"""What is asked of the store, as SQL for both databases."""
+"""Queries of the store, as SQL for both databases."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

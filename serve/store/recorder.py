@@ -1,4 +1,4 @@
-"""Turns what happened to a request into a row of the store.
+"""Turns the record of a request into a row of the store.
 
 Rows are made several at a time, in between requests: the second takes a fraction of the first, which finds nothing of
 what it needs in the processor's caches.

@@ -1,4 +1,4 @@
-"""Deletes what has been kept long enough, a little at a time."""
+"""Deletes old rows in small batches."""
 
 import asyncio
 import logging
@@ -43,7 +43,7 @@ class Retention:
             try:
                 await self.delete_old(time.time())
             except StoreError as error:
-                _LOG.warning("old rows stay for now: %s", error)
+                _LOG.warning("old rows could not be deleted: %s", error)
             await asyncio.sleep(_EVERY_S)
 
     async def delete_old(self, now: float) -> int:

@@ -74,5 +74,5 @@ class SharedSessions:
             await self._store.put_sessions(writing, delete_before=time.time() - self._ttl_s if clean else None)
             self._cleaned_at = time.monotonic() if clean else self._cleaned_at
         except StoreError as error:
-            _LOG.debug("conversations could not be shared, which is tried again: %s", error)
+            _LOG.debug("conversations could not be shared; retrying: %s", error)
             self._waiting = {**writing, **self._waiting}

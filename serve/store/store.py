@@ -103,7 +103,7 @@ class Store:
                     await self.close()
                     raise
                 if not said:
-                    _LOG.warning("%s; trying again for %g s", error, patience_s)
+                    _LOG.warning("%s; retrying for %g s", error, patience_s)
                 said = True
             await asyncio.sleep(_RETRY_S)
 

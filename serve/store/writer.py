@@ -24,8 +24,8 @@ _REMIND_S = 60.0
 class Writer:
     """A bounded queue of rows before a store.
 
-    While the database is away rows wait, and are tried again; beyond the bound the newest are lost, and counted. A row
-    that is tried twice, because nobody knows whether the first time came through, is there once.
+    While the database is down, rows wait and are retried; when the queue is full the newest are dropped and counted. A
+    row that is retried after a lost reply is stored once.
 
     Attributes:
         n_lost: rows that will never be written.
@@ -132,7 +132,7 @@ class Writer:
                 refused.append(error)
         if refused:
             self._lose(len(refused), "refused")
-            _LOG.error("%d rows were refused: %s", len(refused), refused[0])
+            _LOG.error("%d rows were rejected by the database: %s", len(refused), refused[0])
         return len(refused)
 
     def _drop(self, n_rows: int) -> None:
@@ -145,7 +145,7 @@ class Writer:
 
 
 class _Health:
-    """Says when the store fails, that it still does, and when it is back; not at every try."""
+    """Logs when the store fails, while it is down, and when it is back; not at every attempt."""
 
     def __init__(self, metrics: StoreMetrics) -> None:
         self._metrics = metrics
@@ -162,7 +162,7 @@ class _Health:
         elif now - self._said_at < _REMIND_S:
             return
         self._said_at = now
-        _LOG.error("%s; %d rows wait and %d were lost since", error, n_waiting, n_lost - self._n_lost_before)
+        _LOG.error("%s; %d rows are queued and %d were lost since", error, n_waiting, n_lost - self._n_lost_before)
 
     def worked(self, *, n_lost: int) -> None:
         if self._failed_at is None:
@@ -170,7 +170,7 @@ class _Health:
         away_s, lost = time.monotonic() - self._failed_at, n_lost - self._n_lost_before
         self._failed_at = None
         self._metrics.up(True)
-        _LOG.warning("the store takes rows again after %.1f s; %d were lost meanwhile", away_s, lost)
+        _LOG.warning("the store accepts rows again after %.1f s; %d were lost meanwhile", away_s, lost)
 
 
 async def _pause(closing: asyncio.Event, seconds: float) -> None:

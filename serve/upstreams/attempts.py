@@ -1,6 +1,6 @@
 """Calls an upstream with retries and backoff, then falls back to the next model.
 
-All of it happens before the first byte of an answer has reached the client. What is the client's fault is passed on.
+All of it happens before the first byte of an answer has reached the client. Client errors are passed through.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ NewStream: TypeAlias = Callable[[], EventStream]
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One model's upstream with what is remembered of it.
+    """One model's upstream with its circuit breaker and retry settings.
 
     Attributes:
         upstream: where it is asked.
@@ -75,7 +75,7 @@ class Answered:
 
 
 class Failover:
-    """Asks models, one after the other, until one answers."""
+    """Calls models, one after the other, until one answers."""
 
     def __init__(self, services: Mapping[str, Service]) -> None:
         self._services = services
@@ -203,7 +203,7 @@ async def _send(
 
 
 def _learn(breaker: Breaker, call: Call, stream: EventStream) -> None:
-    """What became of a stream that had begun; one that the client hung up on says nothing."""
+    """Reports the outcome of a started stream to the breaker; a disconnected client counts as neither."""
     if stream.failure is not None:
         breaker.fail(call.caller, hash(call.body))
     elif (stream.finished or stream.done) and not stream.failed:

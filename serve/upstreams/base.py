@@ -48,7 +48,7 @@ class Call:
 class Reply:
     """An upstream's answer: whole in `body`, or coming in `chunks`.
 
-    Closing `chunks` hangs up on the upstream. Iterating it raises `UpstreamFailure` where the stream breaks.
+    Closing `chunks` disconnects from the upstream. Iterating it raises `UpstreamFailure` where the stream breaks.
 
     Attributes:
         document: the body, where it was parsed on the way.
@@ -106,7 +106,7 @@ class Upstream(ABC):
         """Prepares for the first call."""
 
     async def close(self) -> None:  # noqa: B027  (nor to give up)
-        """Gives up what `start` and the calls opened."""
+        """Releases resources."""
 
     def serves(self, path: str) -> bool:
         """Whether it takes calls of a path, as far as that is known before one is made."""

@@ -1,8 +1,8 @@
 """The circuit breaker of one upstream: after some failures in a row no requests are sent to it for a while.
 
-A request counts once, however often it is retried, and the same request counts once, however often it is sent: what
-fails by its own fault (a grammar that crashes the service) must not take the upstream from everybody. For the same
-reason failures of one caller do not open it while others are answered.
+A request counts once, however often it is retried or sent again: a request that always fails (a grammar that crashes
+the service) must not open the circuit for everybody. For the same reason, failures of one caller do not open it while
+others succeed.
 """
 
 import time

@@ -36,7 +36,7 @@ class AskingForUsage(Wrapper):
         if reply.status in (400, 422) and _OPTION in reply.body:
             reply = await self._upstream.send(call)
             if reply.status < 300:
-                _LOG.warning("model %s refuses stream_options; its streams are estimated from now on", self._model)
+                _LOG.warning("model %s rejects stream_options; their usage is estimated from now on", self._model)
                 self._refused = True
             return reply
         return reply if reply.chunks is None else replace(reply, hides_usage=True)

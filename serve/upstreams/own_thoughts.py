@@ -38,7 +38,7 @@ class OwnThoughts(Wrapper):
         reply = await self._upstream.send(call)
         if reply.status != _BAD_REQUEST or not _UNREADABLE.search(reply.body):
             return reply
-        _LOG.info("model %s cannot read the thoughts in a history; asking without them", self._model)
+        _LOG.info("model %s rejects the reasoning in a history; retrying without it", self._model)
         return await self._upstream.send(_with(call, without_thinking(call.document)))
 
 

@@ -1,4 +1,4 @@
-"""When to ask an upstream again, and after how long."""
+"""When to retry, and after how long."""
 
 import math
 import random

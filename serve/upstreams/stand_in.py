@@ -1,4 +1,4 @@
-"""Answers for a server without models: they say which model would have been asked, and why."""
+"""Stand-ins for a server without models: they say which model would have been called, and why."""
 
 import time
 import uuid
@@ -22,7 +22,7 @@ _NO_USAGE = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 
 
 class StandIn(Upstream):
-    """One of the two built-in stand-ins; it asks nobody and is labelled as what it is in every answer."""
+    """One of the two built-in stand-ins; it calls no model, and every answer says that it is a stand-in."""
 
     def __init__(self, name: str) -> None:
         self._name = name

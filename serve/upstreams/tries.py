@@ -1,4 +1,4 @@
-"""One attempt of a request: what came of it, and what it was charged."""
+"""One attempt of a request: its result and its charge."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -43,7 +43,7 @@ class Attempt:
 
         They are what it reports, whatever became of the answer. Where it reports nothing they are estimated: of an
         answer from its text, of a stream that ended early from what came of it, of an answer that was not waited for
-        from the prompt alone. A try that failed, and reports nothing, was not charged.
+        from the prompt alone. A failed attempt without reported usage was not charged.
 
         Args:
             request: the document that was sent.

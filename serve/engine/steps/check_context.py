@@ -1,4 +1,4 @@
-"""Filters the candidates by what their context windows hold."""
+"""Filters the candidates by context window."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Filters the candidates by whether their services can be asked for what the request asks for."""
+"""Filters the candidates by whether the request can be translated to their API."""
 
 from collections.abc import Mapping
 
@@ -10,10 +10,10 @@ __all__ = ["CheckTranslation"]
 
 
 class CheckTranslation:
-    """Removes candidates whose service speaks another API in which the request cannot be put.
+    """Removes candidates whose API cannot express the request.
 
-    A parameter, a part or a tool that one model's service has no words for is a reason to ask another, and only where
-    none has any to refuse the request.
+    A parameter, content part or tool that one candidate's API does not support sends the request to another; it is
+    rejected only if none supports it.
     """
 
     def __init__(self, upstreams: Mapping[str, Upstream]) -> None:

@@ -1,4 +1,4 @@
-"""Counts decisions, and what they cost once they have ended."""
+"""Counts decisions, and the cost of finished requests."""
 
 import time
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ __all__ = ["CountDecision", "CountSpending"]
 
 
 class CountDecision:
-    """Tells the policies and the conversation where the request goes; a dry run is not counted."""
+    """Reports the decision to the policies and the conversation; a dry run is not counted."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class CountDecision:
 
 
 class CountSpending:
-    """Observer of finished requests: tells the budgets what each one cost."""
+    """Observer of finished requests: reports their cost to the budgets."""
 
     def __init__(self, policies: PolicyState) -> None:
         self._policies = policies

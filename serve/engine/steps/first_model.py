@@ -1,4 +1,4 @@
-"""The model that a conversation began with, told by the request alone: any process finds the same."""
+"""The model that a conversation began with, derived from the request alone: the same in all processes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +19,7 @@ _MOVING = ("share", "budget", "admin")  # policies whose threshold changes from 
 
 
 class FirstModel:
-    """Decides again on the first turn of a conversation, at the threshold that does not move."""
+    """Repeats the decision on the first turn of a conversation, at the fixed threshold."""
 
     def __init__(self, routers: Mapping[str, ServedRouter], pair: ModelPair, threads: RouterThreads) -> None:
         self._routers = routers

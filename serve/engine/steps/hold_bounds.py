@@ -1,4 +1,4 @@
-"""Holds shares, budgets and bounds for the decisions that no win rate has earned."""
+"""Applies shares, budgets and bounds to decisions that were not made by win rate."""
 
 from dataclasses import replace
 
@@ -11,11 +11,11 @@ __all__ = ["HoldBounds"]
 
 
 class HoldBounds:
-    """The last word on every routed decision, whatever its reason.
+    """The final check of every routed decision, whatever its reason.
 
     A win rate at or above the threshold has passed the policies already. A prompt without text, a router that failed, a
-    conversation or a tool loop that stays, and a drift alarm have not: they get a dearer model only while the shares,
-    the budgets and the bounds of the policies leave room for it, and the cheapest candidate otherwise.
+    sticky conversation or tool loop, and a drift alarm have not: they get a more expensive model only while the shares,
+    budgets and bounds of the policies allow it, and the cheapest candidate otherwise.
     """
 
     def __init__(self, policies: Policies, pair: ModelPair) -> None:

@@ -1,4 +1,4 @@
-"""Plans a cascade: whether the cheap model's answer is to be read, by the prompt."""
+"""Plans a cascade: decides from the prompt whether to check the cheap model's answer."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Sets the most that a request can cost aside from the hard budgets, before a model is asked."""
+"""Reserves the maximum cost of a request from the hard budgets, before a model is called."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,10 +21,10 @@ _LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 
 
 class ReserveBudget:
-    """Has a routed request go to the weak model where a hard budget has too little left for the chosen one.
+    """Sends a routed request to the weak model where a hard budget has too little left for the chosen one.
 
-    A request that names its model is refused then. The weak model is never held back; its answer is read only where
-    there is enough for asking on as well.
+    A request that names its model is rejected instead. The weak model is never limited; a cascade checks its answer
+    only if the budget allows escalation as well.
     """
 
     def __init__(self, policies: Policies, pair: ModelPair, prices: Mapping[str, Price]) -> None:

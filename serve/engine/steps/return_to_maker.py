@@ -1,4 +1,4 @@
-"""Sends a request on to the model that made what it brings back."""
+"""Sends tool results and stored responses back to the model that produced the call or response."""
 
 from pointsman.serve.engine.steps.set_threshold import refuse_for_budget
 from pointsman.serve.protocols.turns import held_marks, pending_marks
@@ -10,9 +10,9 @@ __all__ = ["ReturnToMaker"]
 
 
 class ReturnToMaker:
-    """A tool's result goes to the model that made the call; a stored response goes on where it is stored.
+    """A tool result goes to the model that made the call; a stored response continues where it is stored.
 
-    The first may be answered by another model where that one fails; the second by nobody else.
+    A tool result may fall back to another model; a stored response may not.
     """
 
     def __init__(self, makers: Makers) -> None:

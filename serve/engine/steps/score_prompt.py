@@ -22,7 +22,7 @@ _INLINE_CHARACTERS = 20_000  # a longer prompt takes milliseconds to tokenise: n
 
 
 class BadWinRateError(PointsmanError):
-    """A router gave what is no probability."""
+    """A router returned a win rate outside [0, 1]."""
 
 
 class RouterThreads:

@@ -1,4 +1,4 @@
-"""Sets the threshold by the policies."""
+"""Sets the threshold according to the policies."""
 
 from collections.abc import Sequence
 from typing import NoReturn

@@ -1,4 +1,4 @@
-"""Where spans go, by OpenTelemetry's standard environment variables."""
+"""The span exporter, configured by OpenTelemetry's standard environment variables."""
 
 import os
 from importlib import import_module

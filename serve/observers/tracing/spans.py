@@ -2,7 +2,7 @@
 
 POST /v1/chat/completions      the request, a child of the client's traceparent
   pointsman.decide             the decision
-  chat small                   each try of an upstream, which is sent its own traceparent
+  chat small                   each upstream attempt, with its own traceparent
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""POST to one of the APIs: decides, asks a model, answers; as plain ASGI."""
+"""POST to one of the APIs: decides, calls a model, responds; as plain ASGI."""
 
 import logging
 import math

@@ -16,7 +16,7 @@ _JSON = (b"content-type", b"application/json")
 
 
 class DriftStatus:
-    """GET /v1/drift: what is watched, and whether it has drifted."""
+    """GET /v1/drift: the watched routers, and whether their prompts have drifted."""
 
     def __init__(self, monitor: DriftMonitor | None) -> None:
         self._monitor = monitor
@@ -29,7 +29,7 @@ class DriftStatus:
 
 
 class DriftReset:
-    """POST /v1/drift/reset with {} or {"router": name}: forgets the alarm, and watches anew. For admins."""
+    """POST /v1/drift/reset with {} or {"router": name}: resets the alarm. For admins."""
 
     def __init__(self, monitor: DriftMonitor | None, *, limits: ServerConfig) -> None:
         self._monitor = monitor

@@ -1,4 +1,4 @@
-"""POST /v1/feedback: what a client says of an answer that it got."""
+"""POST /v1/feedback: a client's feedback on an answer."""
 
 import asyncio
 import time

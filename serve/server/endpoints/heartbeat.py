@@ -1,4 +1,4 @@
-"""Keeps a client's connection alive while nothing of its stream comes: a model thinks, or is asked again."""
+"""Keeps a client's connection alive while its stream is silent: the model is thinking, or the call is retried."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""GET /v1/models: what the model field may name."""
+"""GET /v1/models: the valid model names."""
 
 import time
 from datetime import UTC, datetime

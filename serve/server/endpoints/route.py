@@ -58,7 +58,7 @@ class RouteOnly:
         except RequestError as error:
             await refuse(send, error)
         except ClientGone:
-            _LOG.debug("a client hung up before its decision")
+            _LOG.debug("a client disconnected before its decision")
         else:
             await send_body(send, 200, orjson.dumps(answer), (JSON, *decision_headers(decision)))
 

@@ -83,7 +83,7 @@ class Connection(asyncio.Protocol):
             await self._wait(deadline)
 
     async def read(self, deadline: float) -> bytes:
-        """What has come of the body, or comes next; b"" at its end.
+        """The next part of the body; b"" at its end.
 
         Raises:
             TimeoutError: nothing came until the deadline.

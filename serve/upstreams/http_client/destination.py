@@ -1,4 +1,4 @@
-"""Where an upstream's requests go, and what stands at the head of each."""
+"""URL and common headers of an upstream's requests."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -22,7 +22,7 @@ __all__ = ["Translator"]
 
 _JSON, _EVENTS = b"application/json", b"text/event-stream; charset=utf-8"
 _OF_THE_BODY = (b"content-type", b"content-length", b"content-encoding")
-_MOST_MENDED = 4  # tries of one request, of services that tell one parameter at a time
+_MOST_MENDED = 4  # attempts of one request, for services that report one parameter at a time
 _REQUEST_IDS = (b"request-id", b"x-request-id")  # Anthropic's and OpenAI's header of the same meaning
 
 
@@ -120,7 +120,7 @@ async def _translated(
     """The client's events, those of one piece of the service's stream together.
 
     Raises:
-        UpstreamFailure: the service's stream broke, or told of an error.
+        UpstreamFailure: the stream broke, or reported an error.
     """
     try:
         async for some in events:

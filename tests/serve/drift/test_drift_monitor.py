@@ -132,7 +132,7 @@ async def test_the_monitor_warns_once_and_marks_guarantees_void(caplog):
 
 
 async def test_a_reload_keeps_what_is_known_of_the_same_reference():
-    """Routers whose reference stays go on with their evidence; another reference begins anew."""
+    """Routers whose reference stays go on with their evidence; another reference starts fresh."""
     monitor = DriftMonitor(DriftConfig())
     monitor.reconfigure(routers(reference(embeds=False)))
     for _ in range(600):

@@ -141,7 +141,7 @@ def test_a_bad_configuration_is_refused_with_every_problem(file):
         good = dict(file.values)
         file.write(strong="big", nonsense=1, fallback="maybe", models={"big": {"api_key": "env:NOT_SET_AT_ALL"}})
         wait_until(lambda: reloads(server, "refused") == 1)
-        (line,) = wait_until(lambda: logged(server, "reload refused"))
+        (line,) = wait_until(lambda: logged(server, "reload rejected"))
         for problem in ("nonsense: is no known key", "fallback: ", "NOT_SET_AT_ALL is not set"):
             assert problem in line
         file.write_text("strong: [")
@@ -150,7 +150,7 @@ def test_a_bad_configuration_is_refused_with_every_problem(file):
         assert (ask(server).status_code, server.ready()["config"]) == (200, digest)
         file.write_text(json.dumps({**good, "fallback": "none"}))
         wait_until(lambda: server.ready()["config"] != digest)
-        assert len(logged(server, "reload refused")) == 2
+        assert len(logged(server, "reload rejected")) == 2
 
 
 def test_a_file_that_was_emptied_does_not_bring_the_stand_ins(file):
@@ -171,7 +171,7 @@ def test_settings_that_need_a_restart_are_named(file):
         changed = {"log": "json", "drain_timeout_s": 5, "keys_file": "/nowhere", "cors_origins": ["https://a"]}
         file.write(server=changed, dashboard={"hosts": ["gateway.example"]})
         wait_until(lambda: reloads(server, "accepted") == 1)
-        warned = " ".join(wait_until(lambda: lines if len(lines := logged(server, "takes a restart")) == 2 else None))
+        warned = " ".join(wait_until(lambda: lines if len(lines := logged(server, "restart the")) == 2 else None))
         assert "server.drain_timeout_s" in warned
         assert "server.keys_file" in warned
         answer = httpx.get(f"{server.url}/v1/models", headers={"Origin": "https://a"})
@@ -188,7 +188,7 @@ def test_shadow_comparisons_that_are_added_need_a_restart(file, tmp_path):
         models = {name: {**file.values["models"]["big"], "price": price} for name in ("big", "small", "judge")}
         file.write(models=models, shadow={"share": 1.0, "judge": "judge", "max_usd_per_day": 1.0})
         wait_until(lambda: reloads(server, "accepted") == 1)
-        assert any("shadow" in line for line in wait_until(lambda: logged(server, "takes a restart")))
+        assert any("shadow" in line for line in wait_until(lambda: logged(server, "restart the server")))
 
 
 def test_a_checkpoint_is_taken_when_it_is_replaced_and_refused_when_it_is_damaged(file, tmp_path):
@@ -287,7 +287,7 @@ def live_digests(server):
 
 
 def test_what_is_known_of_a_models_health_outlives_a_reload(upstream):
-    """An unchanged model keeps its breaker; one that has changed begins anew."""
+    """An unchanged model keeps its breaker; one that has changed starts fresh."""
     model = {"base_url": upstream.url, "breaker": {"failures": 1}}
     values = {"strong": "big", "weak": "small", "models": {"big": model, "small": model}, "routers": {"random": {}}}
     before = Engine(make_config(values))

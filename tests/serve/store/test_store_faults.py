@@ -126,7 +126,7 @@ def test_a_full_disk_holds_up_no_request(tmp_path):
         assert server.metric("pointsman_store_rows_lost_total") == 0
     assert load.statuses == {200}
     assert sorted(stored(url)) == sorted(load.answered)
-    assert any("store sqlite" in line and "rows wait" in line for line in server.lines)
+    assert any("store sqlite" in line and "rows are queued" in line for line in server.lines)
     with sqlite3.connect(tmp_path / "store.db") as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     connection.close()

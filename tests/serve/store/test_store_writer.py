@@ -127,7 +127,7 @@ async def test_a_row_that_does_not_fit_takes_no_other_with_it(store_url, caplog)
         ):
             writing.writer.put(row)
     assert (writing.lost("refused"), writing.metric("rows_written_total")) == (1, 2)
-    assert "1 rows were refused" in caplog.text
+    assert "1 rows were rejected" in caplog.text
     assert "private" not in caplog.text
 
 
@@ -159,8 +159,8 @@ async def test_a_store_that_fails_for_a_while_loses_nothing(store_url, caplog, m
     assert (writing.metric("rows_written_total"), writing.writer.n_lost) == (10, 0)
     messages = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(messages) == 2
-    assert "the store is away; 10 rows wait" in messages[0]
-    assert "takes rows again" in messages[1]
+    assert "the store is away; 10 rows are queued" in messages[0]
+    assert "accepts rows again" in messages[1]
 
 
 async def test_a_store_that_stays_away_ends_the_wait(store_url, caplog, monkeypatch):

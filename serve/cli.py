@@ -83,7 +83,7 @@ class _Parser(argparse.ArgumentParser):
         width = max(map(len, COMMANDS))
         for title, commands in GROUPS.items():
             lines += ["", f"{title}:", *(f"  {name.ljust(width)}  {summary}" for name, summary in commands.items())]
-        return "\n".join([*lines, "", f"{self.prog} COMMAND --help tells of one; --version, of this one.", ""])
+        return "\n".join([*lines, "", f"{self.prog} COMMAND --help describes a command.", ""])
 
     def _meant(self, message: str) -> str:
         """Known commands or options that are near to what is not known."""

@@ -46,7 +46,7 @@ class RequireKey:
             return
         wait_s = self._rates.wait_s(key)
         if wait_s > 0:
-            message = f"key {key.id} may ask {key.requests_per_minute} times a minute"
+            message = f"key {key.id} is limited to {key.requests_per_minute} requests a minute"
             error = RequestError(message, status=429, type="rate_limit_error", code="rate_limit_exceeded")
             await self._refuse(scope, send, error, (b"retry-after", b"%d" % (wait_s + 1)))
             return
@@ -77,7 +77,7 @@ def require_admin(scope: Scope) -> None:
     """Raises `RequestError` (403) where keys are asked for and the request's is no admin's."""
     key = request_key(scope)
     if key is not None and not key.admin:
-        message = f"key {key.id} is no admin key; make one with `pointsman keys create NAME --admin`"
+        message = f"key {key.id} is not an admin key; create one with `pointsman keys create NAME --admin`"
         raise RequestError(message, status=403, type="permission_error", code="admin_required")
 
 

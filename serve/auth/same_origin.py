@@ -41,7 +41,7 @@ class OwnPagesOnly:
         host = headers.get(b"host", b"").decode("latin-1")
         origin = headers.get(b"origin")
         if (method != "POST" or origin is not None) and not _is_known(host, self._hosts):
-            message = f"host {host!r} is not known here: open the dashboard at localhost or an address, "
+            message = f"host {host!r} is not allowed: open the dashboard at localhost or an address, "
             return _refused(message + "or name the host under dashboard.hosts")
         if origin is not None and not _is_own(origin, host):
             return _refused(f"origin {origin.decode('latin-1')!r} is not this server")
@@ -73,7 +73,7 @@ class ListedPagesOnly:
         for name, value in scope["headers"]:
             if name == b"origin" and not self._may_ask(value, dict(scope["headers"])):
                 message = (
-                    f"origin {value.decode('latin-1')!r} may not ask here, where no key is asked for: "
+                    f"origin {value.decode('latin-1')!r} is not allowed on a server without access keys: "
                     "list it as one of server.cors_origins"
                 )
                 await _send(send, _refused(message))

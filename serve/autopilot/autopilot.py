@@ -104,7 +104,7 @@ class Autopilot:
         self._rng, self._clock = rng or random.Random(), clock
         self._serving: Serving | None = None
         self._alarm: Callable[[], str | None] = lambda: None
-        self._watch_anew: Callable[[], Awaitable[object]] | None = None
+        self._reset_alarm: Callable[[], Awaitable[object]] | None = None
         self._state = AutopilotState("")
         self._store_away = True  # until the state has been read
         self._generation: Generation | None = None
@@ -142,19 +142,19 @@ class Autopilot:
         config: AutopilotConfig | None,
         serving: Serving,
         alarm: Callable[[], str | None] | None = None,
-        watch_anew: Callable[[], Awaitable[object]] | None = None,
+        reset_alarm: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         """Steers this router from now on, by what is certified for it.
 
         Args:
             config: None certifies nothing.
             alarm: gives what identifies the drift alarm of the router; None while there is none.
-            watch_anew: forgets the alarm, so that the next drift is noticed, too; None where the alarm would be raised
+            reset_alarm: forgets the alarm, so that the next drift is noticed, too; None where the alarm would be raised
                 again at once.
         """
         changed = self._serving is not None and self._serving != serving
         self.config, self._serving, self._alarm = config, serving, alarm or (lambda: None)
-        self._watch_anew = watch_anew
+        self._reset_alarm = reset_alarm
         if changed or config is None:
             self._follow(None)
         await self._turn()
@@ -307,8 +307,8 @@ class Autopilot:
                 kept, n_folded = await self._store.fold_autopilot(_STATE, change, limit=_AT_ONCE)
                 counts, pause = Counts(), None
                 self._follow(AutopilotState.from_dict(kept))
-            if self._watch_anew is not None and (alarm := self._alarm()) is not None and alarm == self._state.alarm:
-                await self._watch_anew()
+            if self._reset_alarm is not None and (alarm := self._alarm()) is not None and alarm == self._state.alarm:
+                await self._reset_alarm()
         except StoreError as error:
             self._counts.add(counts)
             self._pause = pause or self._pause

@@ -26,7 +26,7 @@ def _zone(name: str) -> str:
         zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError(
-            f"{name!r} is no time zone here, wanted a name such as Europe/Berlin "
+            f"{name!r} is not a known time zone, wanted a name such as Europe/Berlin "
             "(where the system has no zones: pip install tzdata)"
         ) from None
     return name

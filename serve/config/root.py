@@ -81,7 +81,7 @@ class Config(Part):
         if not self.routers:
             raise ValueError("routers is empty, wanted at least one, e.g. routers: {mf: {}}")
         if self.server.keys == "store" and self.store is None:
-            raise ValueError("server.keys is 'store' and there is none, wanted a store, e.g. store: {}")
+            raise ValueError("server.keys is 'store' and no store is configured, wanted one, e.g. store: {}")
         if self.server.keys is not None and self.server.keys_file is not None:
             raise ValueError("server.keys and server.keys_file are both given, wanted one of them")
         if self.shadow is not None:
@@ -103,7 +103,7 @@ class Config(Part):
 
     def _check_judge(self, part: str, judge: str) -> None:
         if self.store is None:
-            raise ValueError(f"{part} needs a place for its comparisons, wanted a store, e.g. store: {{}}")
+            raise ValueError(f"{part} needs a store for its comparisons, wanted one, e.g. store: {{}}")
         if judge not in self.models or judge in self.routed:
             raise ValueError(f"{part}.judge is {judge!r}, wanted a name under models that is neither strong nor weak")
 
@@ -112,9 +112,9 @@ class Config(Part):
             given = f"{len(self.candidates)} candidates" if self.candidates else "the stand-ins"
             raise ValueError(f"autopilot is given with {given}, wanted strong and weak: it certifies one pair")
         if self.shadow is not None:
-            raise ValueError("autopilot and shadow are both given, wanted one: the autopilot compares by itself")
+            raise ValueError("autopilot and shadow are both given, wanted one: the autopilot makes its own comparisons")
         if self.cascade is not None:
-            raise ValueError("autopilot and cascade are both given, wanted one: what is certified are prompts alone")
+            raise ValueError("autopilot and cascade are both given, wanted one: only decisions by prompt are certified")
         if self.policy.is_set or self.policy.schedule:
             raise ValueError(
                 "autopilot and a policy that sets the threshold are both given, wanted one: leave out "

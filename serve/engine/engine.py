@@ -91,7 +91,7 @@ class Engine:
         self.services = {name: _service(config, name, upstream, previous) for name, upstream in traced.items()}
         self.failover = Failover(self.services)
         self.price_list = read_price_list(config)
-        known = {name: listed.price for name, listed in self.price_list.items()}
+        known = {name: entry.price for name, entry in self.price_list.items()}
         bills = ExpectedBills(self.candidates, self.routers, known, self.state.answer_tokens)
         self.pair = ModelPair(self.candidates[0], bills.cheapest)
         self.billing = Billing(known, self.pair, self.candidates)
@@ -154,8 +154,8 @@ class Engine:
             comparisons = self.config.autopilot.comparisons() if self.config.autopilot is not None else None
             self.state.comparer.reconfigure(comparisons, self.upstreams, self.billing, self._is_exhausted)
             alarm = partial(drift.alarm, now.router) if drift is not None else None
-            anew = partial(drift.reset, now.router) if drift is not None and drift.by_traffic else None
-            await self.state.autopilot.reconfigure(self.config.autopilot, now, alarm, anew)
+            reset_alarm = partial(drift.reset, now.router) if drift is not None and drift.by_traffic else None
+            await self.state.autopilot.reconfigure(self.config.autopilot, now, alarm, reset_alarm)
 
     def _is_exhausted(self) -> bool:
         """Whether a hard limit of everybody's is exhausted."""
@@ -270,8 +270,8 @@ class Engine:
         return [model for model in (decision.model, other[decision.model]) if model in decision.candidates]
 
     def _price(self, model: str) -> Price | None:
-        listed = self.price_list.get(model)
-        return listed.price if listed is not None else None
+        entry = self.price_list.get(model)
+        return entry.price if entry is not None else None
 
 
 def _service(config: Config, name: str, upstream: Upstream, previous: Engine | None) -> Service:

@@ -38,7 +38,7 @@ class Explainer:
     ) -> None:
         self._routers = routers
         self._pair = pair
-        self._tariffs = price_list
+        self._price_list = price_list
         self._drift = drift
 
     @staticmethod
@@ -108,11 +108,11 @@ class Explainer:
         }
 
     def _side(self, model: str, n_input: int, n_output: int) -> dict[str, Any]:
-        listed = self._tariffs.get(model)
-        if listed is None:
+        entry = self._price_list.get(model)
+        if entry is None:
             return {"model": model, "usd": None, "price": None}
-        price = {**asdict(listed.price), "source": listed.source}
-        return {"model": model, "usd": listed.price.cost_usd(n_input, n_output), "price": price}
+        price = {**asdict(entry.price), "source": entry.source}
+        return {"model": model, "usd": entry.price.cost_usd(n_input, n_output), "price": price}
 
 
 def _weighed(decision: Decision) -> list[dict[str, Any]]:

@@ -84,7 +84,7 @@ def traffic_from_rows(
     strong = strong or _strong_model(routed)
     if not routed or strong is None:
         raise DataError(
-            f"{source} holds no routed request with a win rate, or none that tells the strong model: --strong"
+            f"{source} has no routed request with a win rate, or none that identifies the strong model: --strong"
         )
     gains: dict[str | None, list[float]] = defaultdict(list)
     for found in comparisons:
@@ -137,7 +137,7 @@ def read_traffic_file(path: str) -> Traffic:
     elif "threshold" in table.columns and columns["win_rate"] is not None:
         went_strong = win_rates >= _column(table.columns["threshold"])
     else:
-        raise DataError(f"{path} tells not who answered, wanted a column went_strong, or win_rate and threshold")
+        raise DataError(f"{path} does not say which model answered: add column went_strong, or win_rate and threshold")
     gain, strong, weak = columns["gain"], columns["strong"], columns["weak"]
     if gain is None:
         gain = nothing if strong is None or weak is None else strong - weak

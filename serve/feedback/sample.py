@@ -53,11 +53,11 @@ def take_sample(record: Record) -> Sample | None:
     return Sample(record.id, record.row_id, record.model, document, question, answer, record.usage.output_tokens)
 
 
-def answer_text(tried: Attempt) -> str | None:
+def answer_text(attempt: Attempt) -> str | None:
     """What a whole or streamed chat completion says; None where it says nothing, or more than was kept of it."""
-    if tried.stream is not None:
-        return tried.stream.answer.text if tried.stream.finished and tried.stream.answer.is_whole else None
-    choices = tried.document().get("choices")
+    if attempt.stream is not None:
+        return attempt.stream.answer.text if attempt.stream.finished and attempt.stream.answer.is_whole else None
+    choices = attempt.document().get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = choice.get("message") if isinstance(choice, dict) else None
     content = message.get("content") if isinstance(message, dict) else None

@@ -90,7 +90,7 @@ class Shadow:
         self._held_usd = 0.0
         self._upstreams: Mapping[str, Upstream] = {}
         self._billing: Billing | None = None
-        self._walled: Callable[[], bool] = lambda: False
+        self._exhausted: Callable[[], bool] = lambda: False
         self._results = Counter(
             "pointsman_shadow_comparisons", "Answers drawn for comparison: compared, over budget, busy, failed.",
             ["result"], registry=registry,
@@ -111,7 +111,7 @@ class Shadow:
             config: None compares nothing.
             exhausted: whether a hard budget is exhausted, so that only the weak model may be called.
         """
-        self._config, self._upstreams, self._billing, self._walled = config, upstreams, billing, exhausted
+        self._config, self._upstreams, self._billing, self._exhausted = config, upstreams, billing, exhausted
 
     async def start(self) -> None:
         """Begins to compare what is drawn."""
@@ -174,7 +174,7 @@ class Shadow:
             return None
         most_usd = _most_usd(sample, config, billing)
         spent_usd = self._ledger.spent_usd("day", key=SHADOW_KEY)
-        if self._walled() or spent_usd + self._held_usd + most_usd > config.max_usd_per_day:
+        if self._exhausted() or spent_usd + self._held_usd + most_usd > config.max_usd_per_day:
             return None
         self._held_usd += most_usd
         try:
@@ -218,21 +218,21 @@ class Shadow:
         document = {**request, "model": model}
         decision = Decision(model, None, None, None, "shadow", (model,))
         call = Call(CHAT.path, orjson.dumps(document), document, False, decision)
-        tried = Attempt(model)
+        attempt = Attempt(model)
         try:
-            tried.reply = await self._upstreams[model].send(call)
+            attempt.reply = await self._upstreams[model].send(call)
         except asyncio.CancelledError:
-            tried.abandoned = True
+            attempt.abandoned = True
             raise
         finally:
-            if (usage := tried.usage(document)) is not None:
+            if (usage := attempt.usage(document)) is not None:
                 charge = Charge(model, usage, billing.cost_usd(model, usage))
                 charges.append(charge)
                 self._ledger.add(charge, key=SHADOW_KEY)
                 self._money.count(charge)
-        if tried.reply.status >= 400:
-            raise UpstreamError(f"model {model!r} answered {tried.reply.status}")
-        if not (text := answer_text(tried)):
+        if attempt.reply.status >= 400:
+            raise UpstreamError(f"model {model!r} answered {attempt.reply.status}")
+        if not (text := answer_text(attempt)):
             raise UpstreamError(f"model {model!r} answered without words")
         return text
 

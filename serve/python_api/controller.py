@@ -135,7 +135,7 @@ class Controller:
             RequestError: a parameter is malformed.
             UpstreamFailure: the model gave no usable answer; `status` is the one a client of the server would see.
         """
-        context = self._exchange(parameters, self._field(model, router, threshold, strong_share))
+        context = self._context(parameters, self._field(model, router, threshold, strong_share))
         reply = self._background().run(self._ask(context))
         return _read_answer(reply) if reply.chunks is None else self._iterate(reply.chunks)
 
@@ -149,7 +149,7 @@ class Controller:
         **parameters: Any,
     ) -> Any:
         """`completion` without blocking; a stream is an asynchronous iterator."""
-        context = self._exchange(parameters, self._field(model, router, threshold, strong_share))
+        context = self._context(parameters, self._field(model, router, threshold, strong_share))
         reply = await self._background().hand_over(self._ask(context))
         return _read_answer(reply) if reply.chunks is None else self._aiterate(reply.chunks)
 
@@ -186,7 +186,7 @@ class Controller:
             return f"{field}-{threshold}"
         return field if strong_share is None else f"{field}-{100.0 * strong_share:.10g}pct"
 
-    def _exchange(self, parameters: Mapping[str, Any], field: str) -> RequestContext:
+    def _context(self, parameters: Mapping[str, Any], field: str) -> RequestContext:
         try:
             body = orjson.dumps({"model": field, **parameters}, default=_plain)
         except TypeError as error:

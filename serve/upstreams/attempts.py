@@ -137,7 +137,7 @@ def _check_circuit(service: Service, attempt: Attempt) -> None:
         attempt.result = "skipped"
         raise UpstreamFailure(
             f"the circuit of model {attempt.model!r} is open after too many failures in a row; "
-            f"it is tried again in {service.breaker.retry_after_s():.0f} s",
+            f"the next attempt is allowed in {service.breaker.retry_after_s():.0f} s",
             status=503,
             code="upstream_unavailable",
             retry_after_s=service.breaker.retry_after_s(),
@@ -156,7 +156,7 @@ async def _try(service: Service, call: Call, attempt: Attempt, new_stream: NewSt
     attempt.result = str(reply.status)
     if is_operators(reply.status):
         model = attempt.model
-        message = f"the service of model {model!r} refuses this server's own key, or its credit, with a {reply.status}"
+        message = f"the upstream of model {model!r} rejected this server's own key or credit with a {reply.status}"
         raise UpstreamFailure(message, code="upstream_refused")
     return Answered(reply, attempt.model, stream)
 

@@ -141,7 +141,7 @@ class OpenAIUpstream(Upstream):
         if 300 <= answer.status < 400:
             raise self._failure(f"answered {answer.status}, a redirect; check its base_url")
         if answer.status not in _STATUSES:
-            raise self._failure(f"answered {answer.status}, which is no status", code="upstream_malformed")
+            raise self._failure(f"answered {answer.status}, which is not a valid status", code="upstream_malformed")
         document = _read_object(body)
         if answer.status >= 400:
             if document is None or not isinstance(document.get("error"), dict):
@@ -169,7 +169,7 @@ class OpenAIUpstream(Upstream):
         """A success that reports an error, with the status that the error's own code means; else a failure."""
         reported = find_error(document)
         if reported is None:
-            raise self._failure("answered with something that is no answer of its API", code="upstream_malformed")
+            raise self._failure("sent a response that does not match its API", code="upstream_malformed")
         if reported.status is not None:
             return Reply(reported.status, reply.headers, reported.body(), document=document)
         failure = self._failure(f"answered {reply.status} with an error in its body")

@@ -199,7 +199,7 @@ def _resolve(name: str, config: ModelConfig, default_base_url: str | None, defau
         return _at_provider(name, model, _PROVIDERS["anthropic"], key)
     if slash and provider is None:
         raise ConfigError(
-            f"model {name!r}: {prefix!r} is no known provider; wanted one of {', '.join(sorted(_PROVIDERS))}, "
+            f"model {name!r}: {prefix!r} is not a known provider; wanted one of {', '.join(sorted(_PROVIDERS))}, "
             "one of LiteLLM's (azure, bedrock, vertex_ai, ...), or a base_url"
         )
     return _at_provider(name, rest if slash else string, provider or _PROVIDERS["openai"], key)

@@ -36,6 +36,6 @@ class ReturnToMaker:
 
     def _bind(self, context: RequestContext, maker: str) -> None:
         if maker not in context.candidates and context.ruled is not None and context.ruled.exhausted:
-            refuse_for_budget(f"{context.policy}, and the conversation goes on at {maker} alone")
+            refuse_for_budget(f"{context.policy}, and only {maker} can continue this conversation")
         context.candidates = (maker,)
         context.sticky, context.sticky_reason = maker, "holds the conversation"

@@ -31,7 +31,7 @@ class _Trace:
     """The spans of one request that have not ended."""
 
     request: Any
-    tries: list[Any] = field(default_factory=list)
+    attempts: list[Any] = field(default_factory=list)
 
 
 _CURRENT: ContextVar[_Trace | None] = ContextVar("pointsman_trace", default=None)
@@ -87,15 +87,15 @@ class Tracing:
         trace.request.set_attributes(_attributes(record))
         if record.routing_s is not None and record.decided_at is not None:
             self._span_of_decision(trace, record)
-        if trace.tries and record.usage is not None:
-            trace.tries[-1].set_attributes({
+        if trace.attempts and record.usage is not None:
+            trace.attempts[-1].set_attributes({
                 "gen_ai.usage.input_tokens": record.usage.input_tokens,
                 "gen_ai.usage.output_tokens": record.usage.output_tokens,
             })  # fmt: skip
         if record.outcome in ("failed", "broken", "crashed"):
             self._fail(trace.request, record.outcome)
-            if trace.tries and record.outcome == "broken":
-                self._fail(trace.tries[-1], record.outcome)
+            if trace.attempts and record.outcome == "broken":
+                self._fail(trace.attempts[-1], record.outcome)
 
     async def _serve(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
@@ -118,8 +118,8 @@ class Tracing:
             await app(scope, receive, watched)
         finally:
             _CURRENT.reset(token)
-            for tried in trace.tries:
-                tried.end()
+            for attempt in trace.attempts:
+                attempt.end()
             span.end()
 
     def _span_of_decision(self, trace: _Trace, record: Record) -> None:
@@ -156,7 +156,7 @@ class Tracing:
         if error is not None or trace is None:
             span.end()
         else:
-            trace.tries.append(span)  # the answer may still be coming, and its usage with it
+            trace.attempts.append(span)  # the answer may still be coming, and its usage with it
 
     def _fail(self, span: Any, kind: str) -> None:
         span.set_attribute("error.type", kind)

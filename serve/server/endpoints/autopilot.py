@@ -47,4 +47,4 @@ class AutopilotEndpoint:
         try:
             return await autopilot.act(action)
         except StoreError as error:
-            raise RequestError(f"{action} was not done: {error}", status=503, type="server_error") from error
+            raise RequestError(f"{action} failed, try again later: {error}", status=503, type="server_error") from error

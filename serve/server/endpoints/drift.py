@@ -57,7 +57,7 @@ class DriftReset:
 
 
 def _nothing_watched() -> RequestError:
-    return RequestError("nothing is watched: add `drift: {}` to the configuration", status=404, code="not_watched")
+    return RequestError("drift is not monitored: add `drift: {}` to the configuration", status=404, code="not_watched")
 
 
 async def _refuse(send: Send, error: RequestError) -> None:

@@ -56,7 +56,7 @@ class FeedbackEndpoint:
     async def _take(self, scope: Scope, body: bytes) -> FeedbackRow:
         request_id, kind, value, comment = read_feedback(body, self._pair)
         if self._store is None:
-            message = "this server has no store, where feedback would be kept: configure one as store"
+            message = "feedback needs a store: add `store: {}` to the configuration"
             raise RequestError(message, status=404, code="no_store")
         key = request_key(scope)
         try:

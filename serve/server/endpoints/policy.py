@@ -45,7 +45,7 @@ class PolicyEndpoint:
         try:
             await self._policies.state.set_override(self._policies.digest, setting)
         except StoreError as error:
-            message = f"the policy is changed in this process only, the others could not be told: {error}"
+            message = f"the policy changed in this process only, not in the others: the store is unavailable: {error}"
             raise RequestError(message, status=503, type="server_error", code="store_unavailable") from error
 
     def _read(self, body: bytes) -> SettingConfig | None:

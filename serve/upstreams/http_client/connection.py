@@ -149,7 +149,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         if self._complete:
-            self._fail(BrokenAnswerError("an answer that nobody asked for"))
+            self._fail(BrokenAnswerError("a response without a request"))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._has_head:  # else a trailer
@@ -173,7 +173,7 @@ class Connection(asyncio.Protocol):
         if encoding in _INFLATED:
             self._inflate = zlib.decompressobj(_GZIP_OR_ZLIB)
         elif encoding in _UNREADABLE:
-            self._fail(BrokenAnswerError(f"a body in {encoding.decode()}, which was not asked for"))
+            self._fail(BrokenAnswerError(f"a body with encoding {encoding.decode()}, which was not requested"))
 
     def on_body(self, body: bytes) -> None:
         if self._inflate is not None:

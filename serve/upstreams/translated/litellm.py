@@ -100,7 +100,7 @@ class LiteLLMUpstream(Upstream):
     def _error_reply(self, error: Exception) -> Reply:
         status = getattr(error, "status_code", None)
         if not isinstance(status, int) or not 400 <= status < 600:
-            raise self._failure(f"could not be asked: {type(error).__name__}") from error
+            raise self._failure(f"could not be called: {type(error).__name__}") from error
         message, code = getattr(error, "message", None) or str(error), getattr(error, "code", None)
         body = error_body(str(message), "upstream_error", code=code or "upstream_error")
         return Reply(status, _JSON, body)

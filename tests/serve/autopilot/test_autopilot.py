@@ -234,7 +234,7 @@ async def test_a_drift_alarm_closes_the_certificate_once(planted, tmp_path):
         assert (await settled(app))["certified_share"] > 0.0
         alarms = ["win rate at noon"]
         autopilot._alarm = lambda: alarms[-1] if alarms else None
-        autopilot._watch_anew = forget = AsyncMock(side_effect=alarms.clear)
+        autopilot._reset_alarm = forget = AsyncMock(side_effect=alarms.clear)
         await autopilot._turn()
         await autopilot._turn()
         assert forget.await_count == 1  # so that the next drift is noticed, too
@@ -283,7 +283,7 @@ async def test_without_the_store_what_is_certified_serves_on(planted, tmp_path, 
         assert autopilot.status()["state"] == "store away"
         assert not autopilot._pending
         answer = await client.post("/v1/autopilot", json={"action": "pause"})
-        assert (answer.status_code, "pause was not done" in answer.text) == (503, True)
+        assert (answer.status_code, "pause failed" in answer.text) == (503, True)
         monkeypatch.setattr(store, "fold_autopilot", real)
         after = await settled(app)
         assert after["requests"]["n"] == before["requests"]["n"] + 97
@@ -310,7 +310,7 @@ def test_an_autopilot_needs_a_store(tmp_path):
     """Without a place for comparisons there is no certificate; the error says what to add."""
     values = settings("http://127.0.0.1:1/v1", f"sqlite:///{tmp_path}/x.db")
     del values["store"]
-    with pytest.raises(ConfigError, match="autopilot needs a place for its comparisons, wanted a store"):
+    with pytest.raises(ConfigError, match="autopilot needs a store for its comparisons, wanted one"):
         make_config(values)
 
 

@@ -227,7 +227,7 @@ def test_a_damaged_state_begins_anew(damaged):
         ({"budgets": [{"usd": -5}]}, "policy.budgets.0.usd"),
         ({"budgets": [{"usd": 5}, {"usd": 6}]}, "the name 'day' is given twice"),
         ({"budgets": [{"usd": 5, "per": "week"}]}, "policy.budgets.0.per"),
-        ({"timezone": "Mars/Phobos"}, "is no time zone here"),
+        ({"timezone": "Mars/Phobos"}, "is not a known time zone"),
         ({"schedule": [{"name": "x", "from": "09:00", "to": "09:00", "threshold": 0.5}]}, "begins when it ends"),
         ({"schedule": [{"name": "x", "days": ["someday"], "threshold": 0.5}]}, "policy.schedule.0.days"),
         ({"schedule": [{"name": "x"}]}, "sets no threshold"),

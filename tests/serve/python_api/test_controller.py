@@ -255,7 +255,7 @@ def test_an_unknown_router_or_model_is_refused_at_once():
     """Names that mean nothing are configuration errors that list what there is."""
     with pytest.raises(ConfigError, match="mf, random"):
         Controller(["nope"])
-    with pytest.raises(ConfigError, match=r"(?s)'meta-llama' is no known provider.*'nowhere'"):
+    with pytest.raises(ConfigError, match=r"(?s)'meta-llama' is not a known provider.*'nowhere'"):
         Controller(["random"], "meta-llama/Llama-3-8B", "nowhere/x")
     with pytest.raises(ConfigError, match="no such directory"):
         Controller(config={"mf": {"checkpoint_path": "routellm/mf_gpt4_augmented"}})

@@ -36,7 +36,7 @@ def check_store(config: StoreConfig, *, create: bool = True) -> None:
     """Connects to a store, brings its tables up to date, and closes it.
 
     Args:
-        create: makes the file of a SQLite store; otherwise it is only looked whether that could be done.
+        create: create the file of a SQLite store; otherwise only check that it could be created.
 
     Raises:
         ConfigError: its URL is malformed, or a variable is not set.
@@ -47,7 +47,7 @@ def check_store(config: StoreConfig, *, create: bool = True) -> None:
     if not create and url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists():
         folder = Path(str(url.database)).absolute().parent
         if not os.access(folder, os.W_OK | os.X_OK):
-            raise StoreError(f"the store {url.database} cannot be made: {folder} is no folder that can be written to")
+            raise StoreError(f"store sqlite:///{url.database} cannot be created: {folder} is not a writable folder")
         return
     asyncio.run(_start_and_close(Store(config)))
 

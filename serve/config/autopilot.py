@@ -13,20 +13,20 @@ _Inner = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
 class AutopilotConfig(Part):
-    """Begins with everything to the strong model, and sends away as much as is certified at that moment.
+    """Starts with everything to the strong model, and sends as much to the weak one as is certified at the moment.
 
     Attributes:
         max_loss: mean loss of quality against always asking the strong model, as the judge sees it.
         confidence: that the bound holds at every moment, for as long as it runs.
         judge: name of the model that judges, neither of the two.
-        compare: share of the requests whose other answer is asked for and judged.
-        max_usd_per_day: what comparisons may cost in a day of the policy's time zone, all processes together.
+        compare: share of the requests that the other model answers too and a judge compares.
+        max_usd_per_day: daily budget of comparisons in the policy's time zone, for all processes together.
         max_failures: share of the last 40 comparisons that may fail before comparing pauses by itself.
         max_tokens: of the other model's answer, unless the request itself says how many.
         limit_parameter: how the upstreams call that limit.
         judge_max_tokens: of a verdict with its reasons.
-        concurrency: comparisons under way at once in a process.
-        queue: answers that may wait to be compared in a process; beyond them none is drawn.
+        concurrency: comparisons running at once, per process.
+        queue: most answers waiting to be compared, per process; beyond that none is drawn.
     """
 
     max_loss: _Inner

@@ -29,7 +29,7 @@ class CheckerConfig(Part):
         url: is sent {"prompt", "answer", "request"} and answers {"score": 0 to 1} or {"accept": true or false}.
         entry_point: a Python function instead, as package.module:function, that takes the same and returns a score.
         api_key: env:NAME of a key for the URL.
-        timeout_s: an answer that has not been checked by then counts as unchecked.
+        timeout_s: an answer not scored by then counts as unchecked.
         usd: what a check costs.
     """
 
@@ -47,12 +47,12 @@ class CheckerConfig(Part):
 
 
 class CascadeConfig(Part):
-    """Reading the cheap model's answer before deciding that it is enough.
+    """Checks of the cheap model's answer before it is returned.
 
     Attributes:
         verifier: checkpoint directory that `pointsman train verifier` made, of the first model before the last one; or
             one per model that is not the last: {small: DIR, middle: DIR}; the free checks alone if None.
-        models: the models in the order in which they are asked; the weak and then the strong one if None.
+        models: the models in the order in which they are called; the weak and then the strong one if None.
         pair: the verifier's models, where they have other names there than here.
         threshold: an answer is enough iff its win rate is below this; if None, where the router's own threshold
             sends as many prompts to the strong model.
@@ -60,7 +60,7 @@ class CascadeConfig(Part):
         checks: the free checks that are made.
         stream: what becomes of requests for a stream: the router alone decides (off), the answer is held until it is
             read (hold), or until its first tokens are (prefix).
-        keep_alive_s: how often a held stream tells its client that it lives.
+        keep_alive_s: interval of keep-alive comments in a held stream.
         max_wait_s: no cascade where both answers are expected to take longer.
         logprobs: ask for log-probabilities where the verifier reads them; the client does not see them.
         samples: further samples of the cheap answer, whose agreement the verifier reads; each is charged.

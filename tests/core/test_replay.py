@@ -229,7 +229,7 @@ def test_the_command_replays_a_file(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"prompt": "Hi"}, "wanted a column went_strong"),
+        ({"prompt": "Hi"}, "does not say which model answered: add column went_strong"),
         ({"prompt": "Hi", "went_strong": "maybe"}, "row 1: went_strong is 'maybe'"),
         ({"prompt": "Hi", "went_strong": True, "gain": 3.0}, "a gain leaves"),
     ],

@@ -283,7 +283,7 @@ def test_a_share_is_a_share(monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"store": None}, "wanted a store"),
+        ({"store": None}, "shadow needs a store"),
         ({"shadow": {"share": 0.1, "judge": "nobody", "max_usd_per_day": 1.0}}, "shadow.judge is 'nobody'"),
         ({"shadow": {"share": 0.1, "judge": "big", "max_usd_per_day": 1.0}}, "neither strong nor weak"),
         ({"shadow": {"share": 0.0, "judge": "judge", "max_usd_per_day": 1.0}}, "shadow.share"),

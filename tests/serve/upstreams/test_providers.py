@@ -131,7 +131,7 @@ def test_headers_that_would_break_a_request_are_refused(headers):
         ("gpt-4o", {"api_key": "env:MY_KEY"}, "MY_KEY is not set"),
         ("anthropic/claude", {}, "ANTHROPIC_API_KEY"),
         ("together_ai/x", {}, "TOGETHERAI_API_KEY or TOGETHER_API_KEY"),
-        ("meta-llama/Llama", {}, "no known provider"),
+        ("meta-llama/Llama", {}, "is not a known provider"),
     ],
 )
 def test_what_is_missing_is_named(monkeypatch, name, config, problem):

@@ -1,4 +1,4 @@
-"""Parts of OpenAI's APIs as blocks of Anthropic's: texts, images, files."""
+"""Content blocks of Anthropic's API: those of an answer, and those that texts, images and files of OpenAI's become."""
 
 import binascii
 import re
@@ -6,9 +6,11 @@ from base64 import b64decode
 from collections.abc import Callable
 from typing import Any
 
+from pointsman.serve.http.errors import UpstreamFailure
 from pointsman.serve.protocols.translation.read import Document, Untranslatable, items, string
 
 __all__ = [
+    "answer_blocks",
     "content_blocks",
     "file_block",
     "image_block",
@@ -21,6 +23,18 @@ __all__ = [
 _DATA_URL = re.compile(r"data:([\w.+/-]+)(?:;[\w-]+=[^;,]+)*;base64,(.*)", re.DOTALL)
 _PDF = "application/pdf"
 _TEXT = ("text/", "application/json", "application/xml")
+
+
+def answer_blocks(message: Document) -> list[Document]:
+    """The content blocks of a service's whole answer.
+
+    Raises:
+        UpstreamFailure: it is no message.
+    """
+    content = message.get("content")
+    if not isinstance(content, list):
+        raise UpstreamFailure("the upstream's answer has no content in it", code="upstream_malformed")
+    return [block for block in content if isinstance(block, dict)]
 
 
 def text_block(text: str, part: Document) -> dict[str, Any]:

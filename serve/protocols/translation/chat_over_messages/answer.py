@@ -3,7 +3,7 @@
 import secrets
 from typing import Any
 
-from pointsman.serve.http.errors import UpstreamFailure
+from pointsman.serve.protocols.translation.blocks import answer_blocks
 from pointsman.serve.protocols.translation.chat_over_messages.tools import custom_names, original_names
 from pointsman.serve.protocols.translation.custom_tools import custom_input
 from pointsman.serve.protocols.translation.message_events import thought_tokens
@@ -32,10 +32,7 @@ def completion(message: Document, asked: Document, *, created: int) -> dict[str,
     Raises:
         UpstreamFailure: it is no message.
     """
-    content = message.get("content")
-    if not isinstance(content, list):
-        raise UpstreamFailure("the upstream's answer has no content in it", code="upstream_malformed")
-    blocks = [block for block in content if isinstance(block, dict)]
+    blocks = answer_blocks(message)
     texts = [str(block.get("text") or "") for block in blocks if block.get("type") == "text"]
     refusal = _refusal(message)
     said: dict[str, Any] = {"role": "assistant", "content": "".join(texts) if texts else None, "refusal": refusal}

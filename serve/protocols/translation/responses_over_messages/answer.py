@@ -3,7 +3,7 @@
 import secrets
 from typing import Any
 
-from pointsman.serve.http.errors import UpstreamFailure
+from pointsman.serve.protocols.translation.blocks import answer_blocks
 from pointsman.serve.protocols.translation.custom_tools import custom_input
 from pointsman.serve.protocols.translation.message_events import thought_tokens
 from pointsman.serve.protocols.translation.read import Document
@@ -35,11 +35,8 @@ def response(message: Document, asked: Document, *, created: int) -> dict[str, A
     Raises:
         UpstreamFailure: it is no message.
     """
-    content = message.get("content")
-    if not isinstance(content, list):
-        raise UpstreamFailure("the upstream's answer has no content in it", code="upstream_malformed")
     named = named_tools_of(asked)
-    made = [output_item(block, named) for block in content if isinstance(block, dict)]
+    made = [output_item(block, named) for block in answer_blocks(message)]
     usage = response_usage(read_usage(message.get("usage")), message.get("usage"))
     head = response_head(message, asked, created)
     return {**head, **ending(message.get("stop_reason")), "output": joined(list(filter(None, made))), "usage": usage}

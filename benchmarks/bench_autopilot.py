@@ -123,7 +123,7 @@ class _Scenario:
         graded: losses spread over an interval; else -1, 0 and 1.
         finite: the stream is one population in random order, without replacement: exchangeable, not independent.
         processes: that count apart and are merged now and then.
-        restarts: chance per 40 requests of starting anew from what was kept, losing what was not.
+        restarts: chance per 40 requests of starting again from what was kept, losing what was not.
         hidden: share of the losses that the judge does not see.
         labels: people label a hundred comparisons, and the judge is corrected by them.
     """

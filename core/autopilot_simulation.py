@@ -106,7 +106,7 @@ def simulate(
     confidence: float = 0.95,
     learn: Learner | None = None,
 ) -> Simulation:
-    """Replays a table in a random order; begun anew in another order where more requests are asked for than it has.
+    """Replays a table in a random order; started again in another order where more requests are asked for than it has.
 
     Args:
         requests: numbers of requests at which to look, rising.

@@ -70,10 +70,8 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         meant = self._meant(message)
-        if message.startswith("argument COMMAND: invalid choice: "):
-            message = (
-                message.removeprefix("argument COMMAND: invalid choice: ").partition(" (choose")[0] + " is no command"
-            )
+        if message.startswith(_NO_COMMAND):
+            message = message.removeprefix(_NO_COMMAND).partition(" (choose")[0] + " is no command"
         self.exit(2, f"{self.prog}: {message}{meant}; see `{self.prog} --help`\n")
 
     def format_help(self) -> str:

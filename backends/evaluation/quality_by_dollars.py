@@ -126,7 +126,7 @@ def threshold_curve(
 def gain_interval(
     curve: DollarCurve, scores: FloatArray, usd: FloatArray, *, n_replicates: int, rng: np.random.Generator
 ) -> dict[str, tuple[float, float]]:
-    """95 % bootstrap intervals, prompts drawn anew for router and single models alike.
+    """95 % bootstrap intervals, prompts resampled for router and single models alike.
 
     Of `gain_over_hull`, `cost_at_best_quality` (never reached counts as 1), and the quality at the best single model's
     cost less that model's.

@@ -349,7 +349,7 @@ class Autopilot:
         return describe_generation(self._generation, self.config.compare)
 
     async def act(self, action: str) -> dict[str, Any]:
-        """Pauses comparing, resumes it, or resets: voids what is certified and begins anew; the status after it.
+        """Pauses comparing, resumes it, or resets: voids what is certified and starts over; the status after it.
 
         Raises:
             StoreError: the store is away.

@@ -94,11 +94,11 @@ class Failover:
             UpstreamFailure: the last model gave no answer at all.
         """
         attempts = [] if attempts is None else attempts
-        for model in models[:-1]:
+        for model, following in itertools.pairwise(models):
             try:
                 answered = await self._ask_model(call, model, attempts, new_stream)
             except UpstreamFailure as failure:
-                _LOG.warning("%s; asking %s", failure, models[-1])
+                _LOG.warning("%s; asking %s", failure, following)
             else:
                 if not is_upstreams_fault(answered.reply.status):
                     return answered

@@ -31,6 +31,7 @@ from pointsman.serve.engine.engine import Engine
 from pointsman.serve.observers.request_log import set_up_logging
 from pointsman.serve.server.app import create_app
 from pointsman.serve.server.connection_limits import limit_heads
+from pointsman.serve.server.draining import DrainingServer
 from pointsman.serve.server.hot_swap import Application, Companion
 from pointsman.serve.server.reload import Reloader, Source
 from pointsman.serve.server.supervisor import STARTUP_FAILURE, Supervisor
@@ -40,6 +41,7 @@ __all__ = ["LaunchOptions", "build_engine", "create_worker_app", "hand_over_key"
 _LOG = logging.getLogger(__name__)
 _OPTIONS_VARIABLE = "POINTSMAN_SERVE_OPTIONS"
 _KEY_VARIABLE = "POINTSMAN_SERVE_API_KEY"
+_SUPERVISOR_VARIABLE = "POINTSMAN_SERVE_SUPERVISOR"
 _PARENT_S = 0.5
 _FACTORY = "pointsman.serve.server.launch:create_worker_app"
 _COLLECTIONS = (50_000, 20, 50)  # a request makes a hundred objects, and hardly ever a cycle
@@ -99,6 +101,7 @@ def build_engine(options: LaunchOptions) -> Engine:
 def create_worker_app() -> Application:
     """The application of a worker process, which ends where it cannot be built."""
     gc.disable()
+    threading.Thread(target=_end_with_supervisor, name="pointsman-supervisor", daemon=True).start()
     values = json.loads(os.environ[_OPTIONS_VARIABLE])
     routers = values.pop("routers")
     options = LaunchOptions(routers=tuple(routers) if routers else None, **values)
@@ -109,14 +112,16 @@ def create_worker_app() -> Application:
         _LOG.error("this worker cannot start: %s", error)
         raise SystemExit(STARTUP_FAILURE) from error
     set_up_logging(engine.config.server.log)
-    threading.Thread(target=_end_with_parent, name="pointsman-parent", daemon=True).start()
     return _application(engine, options)
 
 
-def _end_with_parent() -> None:
-    """Ends this worker as SIGTERM would when its supervisor is gone, or the port would stay taken."""
-    parent = os.getppid()
-    while os.getppid() == parent:
+def _end_with_supervisor() -> None:
+    """Ends this worker as SIGTERM would when its supervisor is gone, or the port would stay taken.
+
+    It may be gone before the worker has started.
+    """
+    supervisor = int(os.environ[_SUPERVISOR_VARIABLE])
+    while os.getppid() == supervisor:
         time.sleep(_PARENT_S)
     os.kill(os.getpid(), signal.SIGTERM)
 
@@ -145,11 +150,12 @@ def run_server(
     if engine is not None:
         signal.signal(signal.SIGTERM, _end)
         application = _application(engine, options, companions)
-        uvicorn.Server(uvicorn.Config(application, **settings)).run(sockets=doors)
+        DrainingServer(uvicorn.Config(application, **settings)).run(sockets=doors)
         return
     gc.enable()
     gc.collect()  # the engine that was built to see whether it can be: its weights are nobody's here
     os.environ[_OPTIONS_VARIABLE] = json.dumps(asdict(options))
+    os.environ[_SUPERVISOR_VARIABLE] = str(os.getpid())
     with tempfile.TemporaryDirectory(prefix="pointsman-") as folder:
         for variable, name in (("PROMETHEUS_MULTIPROC_DIR", "metrics"), (SHARED_VARIABLE, "weights")):
             os.environ[variable] = str(Path(folder, name))

@@ -10,12 +10,25 @@ from prometheus_client.multiprocess import mark_process_dead
 from uvicorn.supervisors import Multiprocess
 from uvicorn.supervisors.multiprocess import Process
 
+from pointsman.serve.server.draining import DrainingServer
+
 __all__ = ["STARTUP_FAILURE", "Supervisor"]
 
 STARTUP_FAILURE = 3  # the status that uvicorn gives a worker which could not start
 
 _LOG = logging.getLogger(__name__)
 _RETRY_S = 2.0
+
+
+class _Worker(Process):
+    """A worker process."""
+
+    @property
+    def server(self) -> DrainingServer:
+        if self._server is None:
+            self._server = DrainingServer(self.config)
+        assert isinstance(self._server, DrainingServer)
+        return self._server
 
 
 class Supervisor(Multiprocess):
@@ -27,6 +40,18 @@ class Supervisor(Multiprocess):
 
     _next_try = 0.0
     _has_served = False
+
+    def init_processes(self) -> None:
+        """Starts the workers."""
+        self.processes = [_Worker(self.config, self.sockets) for _ in range(self.processes_num)]
+        for process in self.processes:
+            process.start()
+
+    def terminate_all(self) -> None:
+        """Ends the workers. The port closes when they close it, so it is not to stay open here."""
+        for door in self.sockets:
+            door.close()
+        super().terminate_all()
 
     def handle_hup(self) -> None:
         """Asks every worker to reload; one that is still starting looks for changes by itself when it has."""
@@ -55,5 +80,5 @@ class Supervisor(Multiprocess):
             mark_process_dead(process.pid)  # type: ignore[no-untyped-call]
             _LOG.error("worker %s %s; starting another", process.pid, "could not start" if failed else "died")
             self._next_try = time.monotonic() + _RETRY_S
-            self.processes[i] = Process(self.config, self.sockets)
+            self.processes[i] = _Worker(self.config, self.sockets)
             self.processes[i].start()

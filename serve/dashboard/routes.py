@@ -12,6 +12,7 @@ from pointsman.serve.config import RouterConfig
 from pointsman.serve.dashboard.about import facts_about
 from pointsman.serve.dashboard.api import Answers, Events, Query
 from pointsman.serve.dashboard.decisions import Decisions
+from pointsman.serve.dashboard.overview import Overview
 from pointsman.serve.dashboard.page import Files, Page
 from pointsman.serve.dashboard.sources import Sources
 from pointsman.serve.engine.engine import Engine
@@ -34,6 +35,7 @@ def dashboard_routes(engine: Engine, own: Callable[[ASGIApp], ASGIApp], *, keys:
     bundled = next((name for name, router in engine.config.routers.items() if _is_bundled(name, router)), None)
     sources = Sources(engine.routers, config.reports, engine.state.store, bundled=bundled is not None)
     decisions = Decisions(hub, engine.state.store)
+    overview = Overview(engine, hub, bundled=bundled == next(iter(engine.routers)))
     about = facts_about(engine) | {"keys": keys, "store": engine.state.store is not None, "bundled": bundled}
     about["workers"] = bool(os.environ.get("PROMETHEUS_MULTIPROC_DIR"))
 
@@ -52,11 +54,15 @@ def dashboard_routes(engine: Engine, own: Callable[[ASGIApp], ASGIApp], *, keys:
     async def read_decisions(scope: Scope, query: Query) -> bytes:
         return await decisions.read(query)
 
+    async def read_overview(scope: Scope, query: Query) -> bytes:
+        return orjson.dumps(await overview.read(query))
+
     return [
         Route("/", Page(), methods=["GET"]),
         Route("/dashboard/{version}/{path:path}", Files(), methods=["GET"]),
         Route("/api/about", own(Answers(read_about)), methods=["GET"]),
         Route("/api/sources/{id:path}", own(Answers(read_source)), methods=["GET"]),
+        Route("/api/overview", own(Answers(read_overview, admin=True)), methods=["GET"]),
         Route("/api/events", own(Events(hub)), methods=["GET"]),
         Route("/api/decisions", own(Answers(read_decisions, admin=True)), methods=["GET"]),
     ]

@@ -13,6 +13,7 @@ from pointsman.serve.engine.steps.count_decision import CountSpending
 from pointsman.serve.money.leases import Leases
 from pointsman.serve.money.ledger import Ledger
 from pointsman.serve.money.metrics import MoneyMetrics
+from pointsman.serve.observers.cascade_tally import CascadeTally
 from pointsman.serve.observers.cascades import CascadeMetrics
 from pointsman.serve.observers.live import LiveHub
 from pointsman.serve.policy.state import PolicyState
@@ -66,7 +67,8 @@ class ServerState:
         policies: state of the policies.
         makers: which model made what later requests bring back.
         tracing: spans of what is served.
-        cascades: counts what cascades did.
+        cascades: counts what cascades did, as metrics.
+        cascade_tally: likewise, for the dashboard.
         refused_logprobs: models that refused to tell log-probabilities.
         registry: the Prometheus metrics of these parts.
         observers: shown the record of every finished request, in this order; they must return at once.
@@ -108,6 +110,7 @@ class ServerState:
         money = self._observe(MoneyMetrics(self.registry))
         self.refused_logprobs: set[str] = set()
         self.cascades = self._observe(CascadeMetrics(self.registry))
+        self.cascade_tally = self._observe(CascadeTally())
         if config.shadow is not None and self.writer is not None:
             from pointsman.serve.feedback.shadow import Shadow
 

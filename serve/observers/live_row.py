@@ -46,6 +46,7 @@ def live_row(record: Record, *, number: int, prompts: bool) -> LiveRow:
         "status": record.status,
         "stream": record.stream,
         "trail": record.trail,
+        "cascade": context.cascade.header() or None if context is not None and context.cascade is not None else None,
         "routing_ms": record.routing_ms,
         "upstream_ms": record.upstream_ms,
         "overhead_ms": record.overhead_ms,

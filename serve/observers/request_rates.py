@@ -10,7 +10,7 @@ import numpy as np
 
 from pointsman.serve.observers.live_row import LiveRow
 
-__all__ = ["RequestRates", "latency"]
+__all__ = ["Counts", "RequestRates", "latency"]
 
 _SECONDS = 300
 _PARTS = ("routing", "upstream", "overhead", "total")
@@ -18,8 +18,11 @@ _FAILED = frozenset({"failed", "broken", "crashed"})
 
 
 @dataclass(slots=True)
-class _Counts:
-    """Requests of one second, or of all of them; the dashboard reads the fields in this order."""
+class Counts:
+    """Requests of one second, or of all of them; the dashboard reads the fields in this order.
+
+    The last two are of those whose saving is known: how many, and what they cost.
+    """
 
     requests: int = 0
     routed: int = 0
@@ -27,6 +30,8 @@ class _Counts:
     failed: int = 0
     usd: float = 0.0
     saved_usd: float = 0.0
+    n_priced: int = 0
+    priced_usd: float = 0.0
 
     def count(self, row: LiveRow) -> None:
         self.requests += 1
@@ -38,6 +43,8 @@ class _Counts:
             self.usd += cost
             if (strong := row["strong_usd"]) is not None:
                 self.saved_usd += strong - cost
+                self.n_priced += 1
+                self.priced_usd += cost
 
 
 class RequestRates:
@@ -46,16 +53,26 @@ class RequestRates:
     def __init__(self) -> None:
         """Starts at zero."""
         self._since = time.time()
-        self._totals = _Counts()
-        self._seconds: deque[tuple[int, _Counts]] = deque(maxlen=_SECONDS)
+        self._totals = Counts()
+        self._seconds: deque[tuple[int, Counts]] = deque(maxlen=_SECONDS)
 
     def count(self, row: LiveRow) -> None:
         """Counts one request."""
         second = int(row["at"])
         if not self._seconds or self._seconds[-1][0] != second:
-            self._seconds.append((second, _Counts()))
+            self._seconds.append((second, Counts()))
         self._totals.count(row)
         self._seconds[-1][1].count(row)
+
+    def totals(self) -> tuple[Counts, float]:
+        """Counts since the start, and when that was, in seconds since 1970."""
+        return self._totals, self._since
+
+    def failed(self) -> tuple[int, int]:
+        """Requests of the last five minutes that failed, and all of them."""
+        first = time.time() - _SECONDS
+        last = [counts for second, counts in self._seconds if second >= first]
+        return sum(counts.failed for counts in last), sum(counts.requests for counts in last)
 
     def summary(self, *, whole: bool) -> dict[str, Any]:
         """The counts as JSON types: of all seconds, or of the last three."""

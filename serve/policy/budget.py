@@ -178,6 +178,9 @@ class Budget:
             "planned_usd": self.pacer.planned_usd(now),
             "under_way_usd": self._under_way_usd,
             "strong_share": self.pacer.share,
+            "prompts_to_come": round(self.pacer.prompts_to_come(now), 1),
+            "strong_usd": self.pacer.costs.strong_usd,
+            "weak_usd": self.pacer.costs.weak_usd + self.pacer.costs.other_usd,
             "begin": period.begin,
             "end": period.end,
         }

@@ -19,9 +19,20 @@ from sqlalchemy import (
 
 from pointsman.serve.request.ids import first_row_id
 from pointsman.serve.store.rows import clean_text
-from pointsman.serve.store.schema import UNANSWERED, decisions
+from pointsman.serve.store.schema import UNANSWERED, decisions, feedback
 
-__all__ = ["SLOT_S", "DecisionFilter", "Group", "Total", "select_bins", "select_decisions", "select_totals", "within"]
+__all__ = [
+    "SLOT_S",
+    "DecisionFilter",
+    "Group",
+    "Said",
+    "Total",
+    "select_bins",
+    "select_decisions",
+    "select_said",
+    "select_totals",
+    "within",
+]
 
 SLOT_S = 900
 Group: TypeAlias = Literal["slot", "model", "key_id", "policy", "outcome", "router", "tier", "checkpoint"]
@@ -80,6 +91,16 @@ class Total:
     total_ms: float
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Feedback with the model that it is about; see `FeedbackRow`."""
+
+    at: float
+    kind: str
+    value: float
+    model: str | None
+
+
 def within(table: Table, since: float | None, until: float | None) -> list[ColumnElement[bool]]:
     """Conditions for rows of a span of time, by their ids, which sort by time."""
     bounds = []
@@ -134,6 +155,14 @@ def select_bins(chosen: DecisionFilter, *, n_bins: int) -> Select[Any]:
     sums = [_sum(value, known) for value in (strong, weak, strong * strong, weak * weak, strong * weak)]
     query = select(number, func.count(), _count(known), *sums).where(columns.win_rate.is_not(None))
     return query.where(*_conditions(chosen)).group_by(number).order_by(number)
+
+
+def select_said(since: float | None) -> Select[Any]:
+    """Feedback since a time with the model that answered, in the order of `Said`, the oldest first."""
+    columns = feedback.c
+    joined = feedback.join(decisions, columns.decision_id == decisions.c.id)
+    query = select(columns.at, columns.kind, columns.value, decisions.c.model).select_from(joined)
+    return query.where(*within(feedback, since, None)).order_by(columns.id)
 
 
 def _conditions(chosen: DecisionFilter) -> list[ColumnExpressionArgument[bool]]:

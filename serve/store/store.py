@@ -20,9 +20,11 @@ from pointsman.serve.store.migrations import migrate
 from pointsman.serve.store.queries import (
     DecisionFilter,
     Group,
+    Said,
     Total,
     select_bins,
     select_decisions,
+    select_said,
     select_totals,
     within,
 )
@@ -186,6 +188,15 @@ class Store:
     ) -> list[ComparisonRow]:
         """Judged answers, the oldest first."""
         return await self._said(comparisons, ComparisonRow, since=since, until=until, request_id=request_id)
+
+    async def said(self, *, since: float | None = None) -> list[Said]:
+        """What clients said, with the model whose answer it is about; the oldest first."""
+        return [Said(*row) for row in await self._database.tuples(select_said(since))]
+
+    async def comparison_probabilities(self, *, since: float | None = None) -> dict[str, float]:
+        """Probabilities with which the autopilot drew its comparisons, by their ids."""
+        query = select(autopilot.c.id, autopilot.c.probability).where(*within(autopilot, since, None))
+        return dict(await self._database.tuples(query))
 
     async def put_spend(self, rows: Sequence[SpendRow]) -> None:
         """Replaces a process's totals of some quarters of an hour; written twice, they count once."""

@@ -1,0 +1,28 @@
+"""Figures in words, as the dashboard's sentences have them."""
+
+__all__ = ["dollars", "percent", "plural", "points"]
+
+
+def dollars(usd: float) -> str:
+    """Dollars with cents, or with as many digits as a smaller amount needs."""
+    size, sign = abs(usd), "−" if usd < 0.0 else ""
+    if size >= 1000.0:
+        return f"{sign}${size:,.0f}"
+    return f"{sign}${size:.2f}" if size >= 0.0995 or size == 0.0 else f"{sign}${size:.2g}"
+
+
+def percent(share: float) -> str:
+    """A share in percent, with a decimal where it would be below ten."""
+    value = 100.0 * share
+    return f"{value:.0f} %" if abs(value) >= 9.95 or value == round(value) else f"{value:.1f} %"
+
+
+def points(loss: float) -> str:
+    """A loss as a change of quality in points, a hundredth of the scale of scores."""
+    value = -100.0 * loss
+    return "±0.0 points" if abs(value) < 0.05 else f"{value:+.1f} points".replace("-", "−")
+
+
+def plural(n: int, what: str) -> str:
+    """A count and what is counted."""
+    return f"{n:,} {what}{'' if n == 1 else 's'}"

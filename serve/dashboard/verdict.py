@@ -1,0 +1,67 @@
+"""The verdict: am I saving, is quality holding, is the budget on track, each in a few words."""
+
+from typing import Any
+
+from pointsman.serve.dashboard.figures import percent, plural, points
+from pointsman.serve.dashboard.quality import Bound, Loss
+from pointsman.serve.dashboard.saving import Saving
+
+__all__ = ["budget_verdict", "quality_verdict", "saving_verdict"]
+
+_OVER = 0.02  # of a budget, ahead of its plan
+
+
+def saving_verdict(saving: Saving | None, *, stand_in: bool, priced: bool) -> dict[str, Any]:
+    """`state` (good, bad or unknown) and `text`."""
+    if stand_in:
+        return _part("unknown", "Stand-ins answer: no model is asked, nothing is saved")
+    if not priced:
+        return _part("unknown", "Saving not known: prices are missing")
+    if saving is None or saving.share is None:
+        return _part("unknown", "Saving not known: no routed request yet")
+    if saving.share >= 0.0:
+        return _part("good" if saving.share > 0.0 else "unknown", f"Saving {percent(saving.share)}")
+    return _part("bad", f"Costs {percent(-saving.share)} more than always asking the strong model")
+
+
+def quality_verdict(loss: Loss | None, bound: Bound | None) -> dict[str, Any]:
+    """Likewise. Held means: nothing that was measured speaks against it, and no promise is void."""
+    if bound is not None and bound.state == "void":
+        return _part("bad", f"quality bound void{_measured(loss)}")
+    if bound is not None and not bound.kept_by(loss):
+        return _part("bad", f"quality below the bound{_measured(loss)}")
+    if loss is not None and loss.weak_share == 0.0:
+        return _part("good", "quality held (the strong model answers all)")
+    if loss is None or not loss.tells:
+        few = "not measured" if loss is None else f"{plural(loss.n_comparisons, 'comparison')}, too few to tell"
+        if bound is not None and bound.state == "held":
+            return _part("good", f"quality bound of {points(bound.max_loss)} in force ({few})")
+        return _part("unknown", f"quality {few}" if loss is None else f"quality not known ({few})")
+    if bound is None and loss.low > 0.0:
+        return _part("bad", f"quality down{_measured(loss)}")
+    if bound is not None and bound.state == "overridden":
+        return _part("unknown", f"quality bound overridden{_measured(loss)}")
+    return _part("good", f"quality held{_measured(loss)}")
+
+
+def budget_verdict(budgets: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Likewise of the most used budget; None where there is none."""
+    if not budgets:
+        return None
+    budget = max(budgets, key=lambda each: each["spent_usd"] / each["usd"])
+    ahead = (budget["spent_usd"] - budget["planned_usd"]) / budget["usd"]
+    if budget["spent_usd"] >= budget["usd"]:
+        return _part("bad", "budget exhausted")
+    if ahead > _OVER:
+        return _part("bad", f"budget {percent(ahead)} ahead of plan")
+    return _part("good", "budget on track")
+
+
+def _measured(loss: Loss | None) -> str:
+    if loss is None or not loss.tells:
+        return ""
+    return f" ({points(loss.value)}, {plural(loss.n_comparisons, 'comparison')})"
+
+
+def _part(state: str, text: str) -> dict[str, Any]:
+    return {"state": state, "text": text}

@@ -4,24 +4,29 @@ It is one fact in the store, changed in transactions alone: whatever counts comp
 once, whichever process does it.
 """
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from typing import Any, Self
 
 import numpy as np
 
+from pointsman.core.autopilot import JointPlan
 from pointsman.core.certificate import Certificate, generation_error, make_chain
-from pointsman.core.comparison_plan import ComparisonPlan, make_plan, traffic_shares
+from pointsman.core.comparison_plan import ComparisonPlan, make_plan
+from pointsman.core.judge_bias import corrected_loss, largest_corrected_loss
+from pointsman.core.learned_score import LearnedScore
+from pointsman.serve.autopilot.days import add_to_day
+from pointsman.serve.autopilot.generation import Generation
 from pointsman.serve.config.autopilot import AutopilotConfig
 from pointsman.serve.store.rows import AutopilotRow
 
-__all__ = ["AutopilotState", "Counts", "Generation", "describe_generation"]
+__all__ = ["AutopilotState", "Counts"]
 
 _MAX_EVENTS = 200
 _KEPT = 8  # generations whose certificates are kept, for a rollback
 _REPLAN_EVERY = 20
+_LABELS = 1000  # pairs of judged and labelled losses that are kept, to show the judge's bias
 
 
 @dataclass(slots=True)
@@ -49,80 +54,57 @@ class Counts:
 
 
 @dataclass(slots=True)
-class Generation:
-    """A router and the certificate on its scores.
-
-    Attributes:
-        number: 0, 1, 2, ...; says what of the error it may spend.
-        router: identity of the router that scores.
-        checkpoint: name of its checkpoint; None where it has none.
-        began_at: seconds since 1970.
-        certificate: None until the chain is made, from the scores of its first requests.
-        plan: what its comparisons are drawn by.
-        closed: why nothing of it counts any more; None while it does.
-        planned_at: comparisons that the plan was made after.
-    """
-
-    number: int
-    router: str
-    checkpoint: str | None
-    began_at: float
-    certificate: Certificate | None = None
-    plan: ComparisonPlan | None = None
-    closed: str | None = None
-    planned_at: int = 0
-
-    @property
-    def threshold(self) -> float:
-        """Strong iff the score is at least this; minus infinity while nothing is certified."""
-        return -math.inf if self.certificate is None or self.closed else self.certificate.threshold
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON types."""
-        plan = None if self.plan is None else [self.plan.reach, self.plan.inside, self.plan.outside]
-        certificate = None if self.certificate is None else self.certificate.to_dict()
-        names = ("number", "router", "checkpoint", "began_at", "closed", "planned_at")
-        return {**{name: getattr(self, name) for name in names}, "plan": plan, "certificate": certificate}
-
-    @classmethod
-    def from_dict(cls, kept: dict[str, Any]) -> Self:
-        """What `to_dict` gave."""
-        plan = None if kept["plan"] is None else ComparisonPlan(*kept["plan"])
-        certificate = None if kept["certificate"] is None else Certificate.from_dict(kept["certificate"])
-        return cls(**{**kept, "plan": plan, "certificate": certificate})
-
-
-@dataclass(slots=True)
 class AutopilotState:
     """See above.
 
     Attributes:
         terms: digest of what a certificate rests on: models, judge, bound and confidence.
         paused: why comparisons are paused; None if they are not. The certified threshold stays in use.
-        generations: the last is the one that serves, those before it are history.
+        generations: by number; those that neither serve nor run beside are history.
+        serving: number of the generation that serves; None before there is one.
         counts: of all processes.
         n_compared, n_agreed, compared_usd: comparisons, those with one verdict in both orders, and their dollars.
+        n_since: comparisons since `since`, when evidence last became void, in seconds since 1970.
+        trained_at: comparisons of them when a generation was last trained.
+        training: who trains one now, until when at most, and on how many comparisons; None while nobody does.
         events: `{"at", "what", ...}`, the oldest first.
+        days: see `days.py`.
+        labels: judged and labelled loss of the latest comparisons that people have labelled.
+        fingerprints: by model, the `system_fingerprint` values that evidence rests on.
         alarm: of drift that was heeded last.
     """
 
     terms: str
     paused: str | None = None
     generations: list[Generation] = field(default_factory=list)
+    serving: int | None = None
     counts: Counts = field(default_factory=Counts)
     n_compared: int = 0
     n_agreed: int = 0
     compared_usd: float = 0.0
+    n_since: int = 0
+    since: float = 0.0
+    trained_at: int = 0
+    training: dict[str, Any] | None = None
     events: list[dict[str, Any]] = field(default_factory=list)
+    days: list[dict[str, Any]] = field(default_factory=list)
+    labels: list[list[float]] = field(default_factory=list)
+    fingerprints: dict[str, list[str]] = field(default_factory=dict)
     alarm: str | None = None
 
     @property
     def current(self) -> Generation | None:
         """The generation that serves."""
-        return self.generations[-1] if self.generations else None
+        return next((g for g in self.generations if g.number == self.serving), None)
+
+    @property
+    def running(self) -> list[Generation]:
+        """The generation that serves, and those that are certified beside it."""
+        beside = [g for g in self.generations if g.beside and not g.closed and g.number != self.serving]
+        return [] if self.current is None else [self.current, *beside]
 
     def serve(self, router: str, checkpoint: str | None, terms: str, now: float) -> None:
-        """Has the generation of a router serve: the one it had, after a rollback, or a new one.
+        """Has a generation of a router serve: the best one that it had, after a rollback, or a new one.
 
         Under changed terms everything starts over, except that the error already used stays used.
         """
@@ -134,55 +116,94 @@ class AutopilotState:
             return
         kept = [g for g in self.generations if g.router == router and not g.closed]
         if kept:
-            self.generations.remove(kept[-1])
-            self.generations.append(kept[-1])
-            self.note("rolled back", now, generation=kept[-1].number)
+            self._take_over(max(kept, key=lambda g: (g.share, g.number)), now)
+            self.note("rolled back", now, generation=self.serving)
             return
-        number = 1 + max((g.number for g in self.generations), default=-1)
-        self.generations.append(Generation(number, router, checkpoint, now))
-        for old in self.generations[:-_KEPT]:
-            old.certificate = old.plan = None
-            old.closed = old.closed or "superseded"
-        self.note("generation began", now, generation=number, checkpoint=checkpoint)
+        generation = Generation(self._next_number(), router, checkpoint, now)
+        self._add(generation, now)
+        self._take_over(generation, now)
+
+    def begin_learned(self, learned: LearnedScore, n_rows: int, now: float) -> None:
+        """Has a learned score certified beside what serves, in place of whatever was."""
+        current = self.current
+        if current is None or current.closed:
+            return
+        for each in self.generations:
+            each.beside = False
+        number = self._next_number()
+        new = Generation(number, current.router, current.checkpoint, now, learned=learned, trained_on=n_rows)
+        new.beside = True
+        self._add(new, now)
+
+    def trained(self, found: dict[str, Any], now: float) -> None:
+        """Takes what training gave: a generation, where one is expected to pay."""
+        self.training = None
+        if "error" in found:
+            self.note("training failed", now, why=found["error"])
+        elif not found["pays"]:
+            self.note("trained, not expected to pay", now, trained_on=found["n"])
+        else:
+            self.begin_learned(LearnedScore.from_dict(found["learned"]), int(found["n"]), now)
+
+    def roll_back(self, why: str, now: float) -> bool:
+        """Voids a learned generation that serves, and has the best one of its router serve that is left."""
+        current = self.current
+        if current is None or current.learned is None or current.closed:
+            return False
+        current.closed, current.beside = why, False
+        self.note("closed", now, generation=current.number, why=why)
+        self.serve(current.router, current.checkpoint, self.terms, now)
+        return True
 
     def close(self, why: str, now: float) -> None:
         """Voids every certificate: everything is strong until a new generation has earned something."""
+        self.n_since, self.since, self.trained_at, self.training = 0, now, 0, None
+        self.labels, self.fingerprints = [], {}
         for generation in self.generations:
+            generation.beside = False
             if not generation.closed:
                 generation.closed = why
                 self.note("closed", now, generation=generation.number, why=why)
 
     def begin_chain(self, number: int, scores: Sequence[float], config: AutopilotConfig, now: float) -> None:
-        """Makes the chain of a generation from the scores of earlier requests, if it has none yet."""
-        current = self.current
-        if current is None or current.number != number or current.certificate is not None or current.closed:
+        """Makes the chain of a running generation from the scores of earlier requests, if it has none yet."""
+        found = next((g for g in self.running if g.number == number and g.certificate is None and not g.closed), None)
+        if found is None:
             return
         error = generation_error(1.0 - config.confidence, number)
         chain = make_chain(np.array(scores), highest=1.0)
-        current.certificate = Certificate(chain, max_loss=config.max_loss, error=error)
-        current.plan = make_plan(current.certificate, config.compare)
+        largest = largest_corrected_loss(config.label_share) if 0.0 < config.label_share < 1.0 else 1.0
+        found.certificate = Certificate(chain, max_loss=config.max_loss, error=error, largest_loss=largest)
+        found.plan = make_plan(found.certificate, config.compare)
         self.note("chain made", now, generation=number, steps=len(chain))
 
     def count(self, rows: Sequence[AutopilotRow], config: AutopilotConfig, now: float) -> None:
-        """Adds comparisons to the certificates of their generations."""
-        by_number = {g.number: g for g in self.generations}
-        for (number, plan), group in groupby(rows, key=lambda row: (row.generation, row.plan)):
+        """Adds comparisons to the certificates of the generations that they were drawn for."""
+        for plans, group in groupby(rows, key=_plans):
             same = list(group)
-            self.n_compared += len(same)
-            self.n_agreed += sum(row.agreed for row in same)
-            self.compared_usd += sum(row.cost_usd for row in same)
-            generation = by_number.get(number)
-            if generation is None or generation.closed or generation.certificate is None:
-                continue
-            certificate, before = generation.certificate, generation.certificate.n_open
-            _add(certificate, same, ComparisonPlan(*plan))
-            opened = certificate.n_open > before
-            if opened:
-                share = float(traffic_shares(certificate)[certificate.n_open - 1])
-                self.note("opened", now, generation=number, steps=certificate.n_open, share=round(share, 4))
-            if opened or certificate.n_compared - generation.planned_at >= _REPLAN_EVERY:
-                generation.plan = make_plan(certificate, config.compare)
-                generation.planned_at = certificate.n_compared
+            self._count_totals(same)
+            joint = JointPlan(tuple(ComparisonPlan(*plan) for _, plan in plans))
+            for place, (number, _) in enumerate(plans):
+                generation = next((g for g in self.generations if g.number == number), None)
+                if generation is None or generation.closed or generation.certificate is None:
+                    continue
+                before = generation.certificate.n_open
+                _add(generation.certificate, same, joint, place)
+                self._note_opened(generation, before, config, now)
+        self._choose(now)
+
+    def record_day(self, counts: Counts, rows: Sequence[AutopilotRow], now: float) -> None:
+        """Adds what a turn has counted to the day, and what is certified now."""
+        current = self.current
+        loss = None
+        if current is not None and current.certificate is not None and current.share > 0.0:
+            loss = round(current.certificate.estimate(current.certificate.n_open - 1).value, 6)
+        share = round(current.share, 4) if current is not None else 0.0
+        figures: dict[str, Any] = {"certified_share": share, "loss": loss, "generation": self.serving}
+        self.days = add_to_day(
+            self.days, now, requests=counts.n_requests, weak=counts.n_weak, saved_usd=counts.saved_usd,
+            comparisons=len(rows), compared_usd=sum(row.cost_usd for row in rows), failed=counts.n_failed, **figures,
+        )  # fmt: skip
 
     def note(self, what: str, now: float, **more: Any) -> None:
         """Remembers an event."""
@@ -190,13 +211,12 @@ class AutopilotState:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""
-        names = ("terms", "paused", "n_compared", "n_agreed", "compared_usd", "events", "alarm")
-        plain = {name: getattr(self, name) for name in names}
+        plain = {name: getattr(self, name) for name in self.__slots__ if name not in ("counts", "generations")}
         return {**plain, "counts": asdict(self.counts), "generations": [g.to_dict() for g in self.generations]}
 
     @classmethod
     def from_dict(cls, kept: dict[str, Any] | None) -> Self:
-        """What `to_dict` gave; a new one where there is none.
+        """What `to_dict` gave, of earlier versions too; a new one where there is none.
 
         Raises:
             ValueError: it is damaged.
@@ -205,57 +225,81 @@ class AutopilotState:
             return cls("")
         try:
             generations = [Generation.from_dict(each) for each in kept["generations"]]
-            return cls(**{**kept, "counts": Counts(**kept["counts"]), "generations": generations})
+            found = cls(**{**kept, "counts": Counts(**kept["counts"]), "generations": generations})
         except (KeyError, TypeError) as error:
             raise ValueError(f"the state of the autopilot is damaged: {error}") from error
+        if "serving" not in kept and generations:
+            found.serving = generations[-1].number
+        return found
+
+    def _next_number(self) -> int:
+        return 1 + max((g.number for g in self.generations), default=-1)
+
+    def _add(self, generation: Generation, now: float) -> None:
+        self.generations.append(generation)
+        running = {g.number for g in self.running} | {generation.number}
+        for old in [g for g in self.generations if g.number not in running][:-_KEPT]:
+            old.certificate = old.plan = old.learned = None
+            old.closed = old.closed or "superseded"
+        more = {"trained_on": generation.trained_on} if generation.learned is not None else {}
+        self.note("generation began", now, generation=generation.number, checkpoint=generation.checkpoint, **more)
+
+    def _take_over(self, generation: Generation, now: float) -> None:
+        self.serving, generation.served_at = generation.number, now
+        generation.beside = False
+
+    def _choose(self, now: float) -> None:
+        """Has the generation serve that has certified most; the one before it runs on beside it."""
+        current, running = self.current, self.running
+        if current is None or not running:
+            return
+        best = max(running, key=lambda g: g.share)
+        if best.share > current.share:
+            current.beside = not current.closed
+            self._take_over(best, now)
+            self.note("took over", now, generation=best.number, share=round(best.share, 4), before=current.number)
+
+    def _count_totals(self, rows: Sequence[AutopilotRow]) -> None:
+        self.n_compared += len(rows)
+        self.n_since += sum(row.at >= self.since for row in rows)
+        self.n_agreed += sum(row.agreed for row in rows)
+        self.compared_usd += sum(row.cost_usd for row in rows)
+        told = [[row.loss, row.label] for row in rows if row.label is not None]
+        self.labels = [*self.labels, *told][-_LABELS:]
+
+    def _note_opened(self, generation: Generation, before: int, config: AutopilotConfig, now: float) -> None:
+        certificate = generation.certificate
+        assert certificate is not None
+        opened = certificate.n_open > before
+        if opened:
+            steps, share = certificate.n_open, round(generation.share, 4)
+            self.note("opened", now, generation=generation.number, steps=steps, share=share)
+        if opened or certificate.n_compared - generation.planned_at >= _REPLAN_EVERY:
+            generation.plan = make_plan(certificate, config.compare)
+            generation.planned_at = certificate.n_compared
 
 
-def _add(certificate: Certificate, rows: Sequence[AutopilotRow], plan: ComparisonPlan) -> None:
-    def column(values: Iterable[float]) -> np.ndarray:
-        return np.array(list(values), dtype=np.float64)
+def _plans(row: AutopilotRow) -> tuple[tuple[int, tuple[int, float, float]], ...]:
+    """The generations that a comparison is for, the one that served first, each with its plan."""
+    beside = ((number, (reach, inside, outside)) for number, _, reach, inside, outside in row.others)
+    return ((row.generation, row.plan), *beside)
+
+
+def _add(certificate: Certificate, rows: Sequence[AutopilotRow], joint: JointPlan, place: int) -> None:
+    """Adds comparisons that were drawn under one plan, by the scores of the generation at a place of that plan."""
+
+    def column(value: Callable[[AutopilotRow], float]) -> np.ndarray:
+        return np.array([value(row) for row in rows], dtype=np.float64)
 
     certificate.add_many(
-        column(row.score for row in rows),
-        column(row.loss for row in rows),
-        probabilities=column(row.probability for row in rows),
-        least=plan.least(len(certificate.chain)),
+        column(lambda row: row.score if place == 0 else row.others[place - 1][1]),
+        column(_loss),
+        probabilities=column(lambda row: row.probability),
+        least=joint.least(place, len(certificate.chain)),
         n_undrawn=np.array([row.n_undrawn for row in rows], dtype=np.int64),
     )
 
 
-def describe_generation(generation: Generation, compare: float) -> dict[str, Any]:
-    """A generation as JSON types: what it has certified, how sure its loss is, and what opens next."""
-    certificate = generation.certificate
-    facts: dict[str, Any] = {
-        "number": generation.number,
-        "checkpoint": generation.checkpoint,
-        "began_at": generation.began_at,
-        "closed": generation.closed,
-        "certified_share": 0.0,
-        "threshold": None,
-        "loss": None,
-        "next": None,
-    }
-    if certificate is None:
-        return facts
-    shares, n_open = traffic_shares(certificate), certificate.n_open
-    facts |= {
-        "error": certificate.error, "max_loss": certificate.max_loss, "n_requests": certificate.n_requests,
-        "n_compared": certificate.n_compared, "steps": len(certificate.chain), "steps_open": n_open,
-    }  # fmt: skip
-    if n_open and not generation.closed:
-        facts |= {
-            "certified_share": round(float(shares[n_open - 1]), 4), "threshold": certificate.threshold,
-            "loss": asdict(certificate.estimate(n_open - 1)),
-        }  # fmt: skip
-    if n_open < len(certificate.chain) and not generation.closed:
-        needed = certificate.requests_needed(n_open) if certificate.n_requests else None
-        facts["next"] = {
-            "share": round(float(shares[n_open]), 4),
-            "wealth": round(math.exp(min(float(certificate.log_wealth[n_open]), 700.0)), 4),
-            "wanted": round(math.exp(certificate.wanted), 4),
-            "loss": asdict(certificate.estimate(n_open)),
-            "requests": needed,
-            "comparisons": None if needed is None else max(1, round(needed * compare)),
-        }
-    return facts
+def _loss(row: AutopilotRow) -> float:
+    """As judged, corrected by what people say where they were asked."""
+    return corrected_loss(row.loss, row.label, row.label_share) if row.label_share > 0.0 else row.loss

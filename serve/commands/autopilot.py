@@ -16,6 +16,7 @@ _ACTIONS = {
     "status": "what is certified, saved, and next",
     "pause": "pause comparisons until resumed; the certified threshold stays in use",
     "resume": "compare again",
+    "rollback": "void the learned generation that serves, and serve the one before it",
     "reset": "void the certificate and start over",
 }
 

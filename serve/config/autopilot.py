@@ -27,6 +27,11 @@ class AutopilotConfig(Part):
         judge_max_tokens: of a verdict with its reasons.
         concurrency: comparisons running at once, per process.
         queue: most answers waiting to be compared, per process; beyond that none is drawn.
+        train: whether better scores are learned from the comparisons, each certified anew before it serves.
+        train_at: numbers of comparisons at which one is trained; 300, 900, 2700 and 8100 if empty.
+        train_seconds, train_memory_mb: bounds of the process that trains.
+        label_share: share of the comparisons that people are asked about (`/v1/autopilot/labels`), to correct the
+            judge; nobody is asked if 0.
     """
 
     max_loss: _Inner
@@ -40,6 +45,11 @@ class AutopilotConfig(Part):
     judge_max_tokens: Annotated[int, Field(gt=0)] = 512
     concurrency: Annotated[int, Field(gt=0, le=64)] = 2
     queue: Annotated[int, Field(gt=0)] = 100
+    train: bool = True
+    train_at: Annotated[tuple[Annotated[int, Field(ge=50)], ...], Field(strict=False)] = ()
+    train_seconds: Annotated[int, Field(gt=0)] = 300
+    train_memory_mb: Annotated[int, Field(ge=256)] = 2048
+    label_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
 
     def comparisons(self) -> ShadowConfig:
         """How answers are compared; which are, the autopilot draws itself."""

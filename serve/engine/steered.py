@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 
 from pointsman.core.pair import ModelPair
-from pointsman.serve.autopilot.autopilot import Serving
+from pointsman.serve.autopilot.serving import Serving
 from pointsman.serve.checkpoints.load import checkpoint_folder
 from pointsman.serve.config import Config, ModelConfig
 from pointsman.serve.policy.served_router import ServedRouter
@@ -27,6 +27,8 @@ def steered(config: Config, routers: Mapping[str, ServedRouter], pair: ModelPair
         asked = {each: config.models.get(each, ModelConfig()) for each in (pair.strong, pair.weak, autopilot.judge)}
         terms["models"] = {each: model.model_dump(mode="json", include=_ASKED) for each, model in asked.items()}
         terms["bound"] = [autopilot.max_loss, autopilot.confidence, autopilot.judge]
+        if autopilot.label_share > 0.0:
+            terms["label_share"] = autopilot.label_share
     return Serving(name, _digest(weights), router.checkpoint, pair, _digest(json.dumps(terms, sort_keys=True).encode()))
 
 

@@ -50,10 +50,13 @@ class Compared:
     Attributes:
         row: for the store.
         agreed: whether the judge said the same in both orders, or was not asked.
+        other_answer, other_attempt: what the other model said, and how.
     """
 
     row: ComparisonRow
     agreed: bool
+    other_answer: str
+    other_attempt: Attempt
 
 
 class Shadow:
@@ -185,7 +188,7 @@ class Shadow:
     async def _compare(self, sample: Sample, config: ShadowConfig, billing: Billing) -> "Compared":
         pair, charges = billing.pair, list[Charge]()
         other = _other(sample, pair)
-        answer = await self._ask(other, shadow_request(sample.document, config), billing, charges)
+        answer, attempt = await self._ask(other, shadow_request(sample.document, config), billing, charges)
         shares = [0.5]
         if answer != sample.answer:
             texts = (sample.answer, answer)
@@ -194,7 +197,7 @@ class Shadow:
                 {"messages": [{"role": "user", "content": text}], config.limit_parameter: config.judge_max_tokens}
                 for text in orders
             ]
-            first, second = [await self._ask(config.judge, request, billing, charges) for request in asked]
+            first, second = [(await self._ask(config.judge, request, billing, charges))[0] for request in asked]
             shares = [_share(first), 1.0 - _share(second)]
         mean = sum(shares) / len(shares)
         now, costs = time.time(), [charge.cost_usd or 0.0 for charge in charges]
@@ -211,10 +214,12 @@ class Shadow:
             tokens_a=sample.n_tokens,
             tokens_b=charges[0].usage.output_tokens,
         )
-        return Compared(row, len(set(shares)) == 1)
+        return Compared(row, len(set(shares)) == 1, answer, attempt)
 
-    async def _ask(self, model: str, request: Mapping[str, Any], billing: Billing, charges: list[Charge]) -> str:
-        """What a model says; what it charges is booked whatever comes of it."""
+    async def _ask(
+        self, model: str, request: Mapping[str, Any], billing: Billing, charges: list[Charge]
+    ) -> tuple[str, Attempt]:
+        """What a model says, and the attempt; what it charges is booked whatever comes of it."""
         document = {**request, "model": model}
         decision = Decision(model, None, None, None, "shadow", (model,))
         call = Call(CHAT.path, orjson.dumps(document), document, False, decision)
@@ -234,7 +239,7 @@ class Shadow:
             raise UpstreamError(f"model {model!r} answered {attempt.reply.status}")
         if not (text := answer_text(attempt)):
             raise UpstreamError(f"model {model!r} answered without words")
-        return text
+        return text, attempt
 
 
 def check_shadow(config: ShadowConfig, billing: Billing, *, part: str = "shadow") -> None:

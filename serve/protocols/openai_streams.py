@@ -34,6 +34,7 @@ class EventStream(ABC):
         hides_usage: the usage was asked for here and not by the client, who is not shown it.
         marks: of what the model made that later requests may bring back (`turns.py`).
         n_answers: how many answers were asked for.
+        fingerprint: `system_fingerprint` of the upstream, where it tells one.
     """
 
     closing: bytes = b""  # the event that ends a finished stream, where its protocol wants one
@@ -51,6 +52,7 @@ class EventStream(ABC):
         self.hides_usage = False
         self.marks: list[str] = []
         self.n_answers = 1
+        self.fingerprint: object = None
 
     def see(self, data: bytes) -> None:
         """Takes note of one event's data.
@@ -110,6 +112,7 @@ class ChatStream(EventStream):
         for choice in choices if isinstance(choices, list) else ():
             if isinstance(choice, dict):
                 self._note_choice(choice)
+        self.fingerprint = event.get("system_fingerprint") or self.fingerprint
         if event.get("usage") is not None:
             self.usage = read_usage(event["usage"]) or self.usage
 

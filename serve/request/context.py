@@ -31,6 +31,7 @@ class RequestContext:
         parsed: what its `model` field means.
         win_rate: strong model's win rate in [0, 1], of more candidates the reference's mean one; None where no router
             was asked or it failed.
+        score: what the threshold is compared with instead, where the autopilot has learned better; else None.
         win_rates: of the reference over each candidate, in their configured order; None for a router of one pair.
         bills: what labelled prompts like it cost at each; None where the router does not know.
         embedding: the prompt's, shape (dim,); None where no embedding was computed.
@@ -64,6 +65,7 @@ class RequestContext:
     key: AccessKey | None = None
     parsed: ModelField | None = None
     win_rate: float | None = None
+    score: float | None = None
     win_rates: tuple[float, ...] | None = None
     bills: tuple[LabelledBill, ...] | None = None
     embedding: Float32Array | None = None
@@ -92,6 +94,11 @@ class RequestContext:
     def is_strong(self, model: str | None) -> bool:
         """Whether `model` is the strong one of the pair between which this request was routed, or the reference."""
         return self.pair is not None and model == self.pair.strong
+
+    @property
+    def decided_rate(self) -> float | None:
+        """What the threshold is compared with."""
+        return self.win_rate if self.score is None else self.score
 
     def share_of(self, model: str | None) -> float:
         """How far towards the reference's bill `model` goes: 1 the reference, 0 the cheapest or an unknown one."""

@@ -115,7 +115,17 @@ _FIFTH = (
     "CREATE INDEX autopilot_counted ON autopilot (counted, id)",
 )
 
-MIGRATIONS: tuple[Sequence[str], ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH)
+_SIXTH = (
+    "ALTER TABLE autopilot ADD COLUMN others TEXT NOT NULL DEFAULT '[]'",
+    "ALTER TABLE autopilot ADD COLUMN win_rate DOUBLE PRECISION",
+    "ALTER TABLE autopilot ADD COLUMN n_characters INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE autopilot ADD COLUMN label_share DOUBLE PRECISION NOT NULL DEFAULT 0",
+    "ALTER TABLE autopilot ADD COLUMN wants_label INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE autopilot ADD COLUMN label DOUBLE PRECISION",
+    "ALTER TABLE autopilot ADD COLUMN shown TEXT NOT NULL DEFAULT 'null'",
+)
+
+MIGRATIONS: tuple[Sequence[str], ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH)
 
 
 async def migrate(connection: AsyncConnection, steps: Sequence[Sequence[str]] = MIGRATIONS) -> None:

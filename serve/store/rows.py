@@ -141,8 +141,8 @@ class AutopilotRow:
     Attributes:
         id: of its `ComparisonRow`; they sort by `at`.
         generation: whose certificate it is for.
-        score: of the prompt, in [0, 1].
-        loss: strong's score less weak's, in [-1, 1].
+        score: of the prompt, in [0, 1], by that generation.
+        loss: strong's score less weak's, in [-1, 1], as judged; 0 where people judge.
         probability: with which such a prompt is drawn, in (0, 1].
         n_undrawn: requests of the process since the comparison before, under the same plan.
         plan: `reach`, `inside` and `outside` of the plan that it was drawn under.
@@ -150,6 +150,12 @@ class AutopilotRow:
         cost_usd: of the other answer and of judging.
         embedding: of the prompt, little-endian float32, to train on; None where none was computed.
         counted: 1 once a certificate holds it.
+        others: of each generation that runs beside: its number, its score of the prompt, and its plan's three numbers.
+        win_rate, n_characters: of the prompt, to train on; None, 0 in rows of earlier versions.
+        label_share: probability with which people are asked about it; 0 where nobody is.
+        wants_label: 1 where they are asked; it is counted once they have answered.
+        label: the loss as they see it, in [-1, 1]; None until they have.
+        shown: what they are shown, as JSON types: question and both answers; None unless they are asked.
     """
 
     id: str
@@ -164,6 +170,13 @@ class AutopilotRow:
     cost_usd: float
     embedding: bytes | None = None
     counted: int = 0
+    others: tuple[tuple[int, float, int, float, float], ...] = ()
+    win_rate: float | None = None
+    n_characters: int = 0
+    label_share: float = 0.0
+    wants_label: int = 0
+    label: float | None = None
+    shown: Any = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

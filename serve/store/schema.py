@@ -166,6 +166,13 @@ autopilot = Table(
     Column("cost_usd", Double, nullable=False),
     Column("embedding", LargeBinary),
     Column("counted", Integer, nullable=False),
+    Column("others", Json, nullable=False),
+    Column("win_rate", Double),
+    Column("n_characters", Integer, nullable=False),
+    Column("label_share", Double, nullable=False),
+    Column("wants_label", Integer, nullable=False),
+    Column("label", Double),
+    Column("shown", Json, nullable=False),
     Index("autopilot_counted", "counted", "id"),
 )
 

@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import fields
+from itertools import takewhile
 from typing import Any, Self, TypeVar
 
 from sqlalchemy import ColumnElement, Table, case, delete, func, literal, select, update
@@ -330,17 +331,27 @@ class Store:
         async with self._database.writing() as connection:
             return await self._set_status(connection, name, value, version)
 
-    async def autopilot(self, generations: Sequence[int] | None = None) -> list[AutopilotRow]:
-        """The autopilot's comparisons, the oldest first; those of some generations, or all."""
-        query = select(autopilot).order_by(autopilot.c.id)
+    async def autopilot(
+        self, generations: Sequence[int] | None = None, *, since: float | None = None, newest: int | None = None
+    ) -> list[AutopilotRow]:
+        """The autopilot's comparisons, the oldest first.
+
+        Args:
+            generations: of these alone.
+            since: made since then alone.
+            newest: at most so many, the newest.
+        """
+        query = select(autopilot).where(*within(autopilot, since, None)).order_by(autopilot.c.id.desc()).limit(newest)
         if generations is not None:
             query = query.where(autopilot.c.generation.in_(generations))
-        return [_autopilot_row(row) for row in await self._database.rows(query)]
+        return [_autopilot_row(row) for row in reversed(await self._database.rows(query))]
 
     async def fold_autopilot(
         self, name: str, change: Callable[[Any, Sequence[AutopilotRow]], Any], *, limit: int = 50
     ) -> tuple[Any, int]:
         """Folds comparisons that were not counted yet into a fact, in one transaction: each of them counts once.
+
+        They are counted in their order: one that waits for a label is waited for.
 
         Args:
             name: of the fact.
@@ -355,7 +366,8 @@ class Store:
             await self._set_status(connection, name, None, 0)
             locked = select(status.c.value).where(status.c.name == name).with_for_update()  # SQLite ignores it
             value = (await connection.execute(locked)).scalar_one()
-            rows = [_autopilot_row(dict(row)) for row in (await connection.execute(waiting)).mappings()]
+            found = [_autopilot_row(dict(row)) for row in (await connection.execute(waiting)).mappings()]
+            rows = list(takewhile(lambda row: not row.wants_label or row.label is not None, found))
             value = change(value, rows)
             if rows:
                 done = update(autopilot).where(autopilot.c.id.in_([row.id for row in rows])).values(counted=1)
@@ -439,4 +451,5 @@ def _values(row: Any) -> dict[str, Any]:
 
 
 def _autopilot_row(values: dict[str, Any]) -> AutopilotRow:
-    return AutopilotRow(**{**values, "plan": tuple(values["plan"])})
+    others = tuple(tuple(each) for each in values["others"])
+    return AutopilotRow(**{**values, "plan": tuple(values["plan"]), "others": others})

@@ -22,6 +22,7 @@ class ApplyCertificate:
         field, ruled = context.parsed, context.ruled
         if field is None or field.router is None or ruled is None or ruled.exhausted or field.names_threshold:
             return
-        threshold = self._autopilot.threshold(field.router)
-        if threshold is not None:
-            context.threshold, context.policy = threshold, _POLICY
+        if (certified := self._autopilot.certified(context, field.router)) is not None:
+            score, context.threshold = certified
+            context.policy = _POLICY
+            context.score = score if score != context.win_rate else None

@@ -21,7 +21,7 @@ class ChooseModel:
         if _passed_through(context):
             return
         field = context.parsed
-        win_rate, threshold = context.win_rate, context.threshold
+        win_rate, threshold = context.decided_rate, context.threshold
         context.point = win_rate
         strong = win_rate is None or threshold is None or win_rate >= threshold
         model = self._pair.strong if strong else self._pair.weak

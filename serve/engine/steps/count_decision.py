@@ -69,7 +69,7 @@ class CountDecision:
         """The model that a process which does not know the conversation takes for this first turn's."""
         served = self._routers.get(decision.router or "")
         threshold = steady_threshold(context, served) if served is not None else None
-        if threshold is None or context.win_rate is None or context.pair is None:
+        if threshold is None or context.win_rate is None or context.score is not None or context.pair is None:
             return None
         return context.pair.strong if context.win_rate >= threshold else context.pair.weak
 

@@ -28,7 +28,7 @@ class FirstModel:
 
     async def __call__(self, context: RequestContext) -> str | None:
         """The model of the first turn; None where the request does not hold it."""
-        if context.parsed is None or context.parsed.router is None:
+        if context.parsed is None or context.parsed.router is None or context.score is not None:
             return None
         served = self._routers[context.parsed.router]
         threshold = steady_threshold(context, served)

@@ -75,10 +75,10 @@ class KeepConversation:
             return True
         if pending_marks(context.request.document):  # of a turn that goes on
             return True
-        if context.win_rate is None:
+        if context.decided_rate is None:
             return False
         turn = next_turn(context, output_tokens=self._output_tokens)
         dear, cheap = self._prices
-        return context.win_rate < upgrade_threshold(
+        return context.decided_rate < upgrade_threshold(
             context.threshold, turn, strong=dear, weak=cheap, margin=self._margin
         )

@@ -1,4 +1,4 @@
-"""GET /v1/autopilot: what is certified, saved and next. POST: pause, resume or reset it."""
+"""GET /v1/autopilot: what is certified, saved and next. POST: pause, resume, roll back or reset it."""
 
 import orjson
 from starlette.types import Receive, Scope, Send
@@ -13,12 +13,12 @@ from pointsman.serve.protocols.requests import read_object
 
 __all__ = ["ACTIONS", "AutopilotEndpoint"]
 
-ACTIONS = ("pause", "resume", "reset")
+ACTIONS = ("pause", "resume", "rollback", "reset")
 _JSON = (b"content-type", b"application/json")
 
 
 class AutopilotEndpoint:
-    """Reads the status; an admin may change it with {"action": "pause"}, "resume" or "reset"."""
+    """Reads the status; an admin may change it with {"action": "pause"}, "resume", "rollback" or "reset"."""
 
     def __init__(self, autopilot: Autopilot | None, *, limits: ServerConfig) -> None:
         self._autopilot = autopilot
@@ -46,5 +46,7 @@ class AutopilotEndpoint:
             raise RequestError(f"action is {action!r:.80}, wanted one of {', '.join(ACTIONS)}", param="action")
         try:
             return await autopilot.act(action)
+        except ValueError as error:
+            raise RequestError(str(error), param="action", code="nothing_to_roll_back") from error
         except StoreError as error:
             raise RequestError(f"{action} failed, try again later: {error}", status=503, type="server_error") from error

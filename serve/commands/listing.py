@@ -23,6 +23,7 @@ GROUPS = {
         "evaluate": "how good routers are on stored outcomes, beside baselines, with intervals",
     },
     "Look": {
+        "rules": "what the rules before the score do with labelled prompts, and which thresholds fit them",
         "route": "say which model should answer a prompt, and why",
         "score": "win rates for a file of prompts",
         "inspect": "what a checkpoint holds",

@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     rates = _score(checkpoint, traffic, args.current)
     threshold = _threshold(args, checkpoint, traffic, rates)
     features = np.column_stack([column for column in (traffic.win_rates, rates) if not np.isnan(column).any()])
-    found = replay(traffic.logged, rates >= threshold, features, confidence=args.confidence)
+    found = replay(traffic.logged, traffic.choices(rates, threshold), features, confidence=args.confidence)
     if args.json:
         facts = {"candidate": args.candidate, "threshold": threshold, "confidence": args.confidence, **asdict(found)}
         print(json.dumps(_finite({**facts, "notes": traffic.notes})))

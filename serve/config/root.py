@@ -13,6 +13,7 @@ from pointsman.serve.config.drift import DriftConfig
 from pointsman.serve.config.models import ModelConfig
 from pointsman.serve.config.policy import PolicyConfig
 from pointsman.serve.config.routers import RouterConfig
+from pointsman.serve.config.rules import RuleConfig
 from pointsman.serve.config.server import ServerConfig
 from pointsman.serve.config.sessions import SessionsConfig
 from pointsman.serve.config.shadow import ShadowConfig
@@ -40,6 +41,8 @@ class Config(Part):
         fallback: who answers a routed request whose model fails: the strong model for the weak one (to_strong), each
             for the other (both), or nobody (none). With `candidates` it is the next best, unless none.
         server: the HTTP server.
+        rules: what is known of requests beforehand: the first rule that a request meets restricts its candidates, names
+            one, sets its threshold or skips the cascade.
         policy: what sets the threshold of requests that name none.
         cascade: checks of the cheap model's answer before it is returned; none if None.
         sessions: sticky conversations; each request is decided independently if None.
@@ -60,6 +63,7 @@ class Config(Part):
     background: Literal["weak", "routed"] = "weak"
     aliases: dict[Name, Name] = Field(default_factory=dict)
     server: ServerConfig = ServerConfig()
+    rules: Annotated[tuple[RuleConfig, ...], Field(strict=False)] = ()
     policy: PolicyConfig = PolicyConfig()
     cascade: CascadeConfig | None = None
     sessions: SessionsConfig | None = None
@@ -84,6 +88,8 @@ class Config(Part):
             raise ValueError("server.keys is 'store' and no store is configured, wanted one, e.g. store: {}")
         if self.server.keys is not None and self.server.keys_file is not None:
             raise ValueError("server.keys and server.keys_file are both given, wanted one of them")
+        for problem in self._rule_problems():
+            raise ValueError(problem)
         if self.shadow is not None:
             self._check_judge("shadow", self.shadow.judge)
         if self.autopilot is not None:
@@ -92,6 +98,16 @@ class Config(Part):
         if self.cascade is not None:
             self._check_cascade(self.cascade)
         return self
+
+    def _rule_problems(self) -> Iterator[str]:
+        names = [rule.name for rule in self.rules]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            yield f"rules: the name {twice!r} is given twice"
+        for rule in self.rules:
+            if rule.then.cascade is not None and self.cascade is None:
+                yield f"rules: rule {rule.name!r} skips the cascade, and none is configured: leave out then.cascade"
+        if self.rules and self.autopilot is not None:
+            yield "autopilot and rules are both given, wanted one: only decisions by win rate are certified"
 
     def _check_cascade(self, cascade: CascadeConfig) -> None:
         routed = self.candidates or tuple(filter(None, (self.strong, self.weak)))

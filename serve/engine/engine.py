@@ -15,6 +15,7 @@ from pointsman.serve.config.digest import config_digest
 from pointsman.serve.config.secret import Secret
 from pointsman.serve.engine.expected_bills import ExpectedBills
 from pointsman.serve.engine.pipeline import build_pipeline
+from pointsman.serve.engine.rules import Rules
 from pointsman.serve.engine.state import ServerState
 from pointsman.serve.engine.steps.resolve_model import ResolveModel
 from pointsman.serve.engine.steps.score_prompt import RouterThreads
@@ -52,6 +53,7 @@ class Engine:
         threads: where routers work that block the event loop.
         failover: asks the models.
         policies: the rules that set the threshold.
+        rules: what is known of requests before they are scored; None where no rules are configured.
         price_list: prices by model, as far as they are known, and their sources.
         billing: prices requests by them.
         digest: of the configuration and the checkpoints it was made from.
@@ -114,6 +116,8 @@ class Engine:
             leasing=self.state.leases,
         )
         self.threads = RouterThreads()
+        by_name = {name: served.router for name, served in self.routers.items()}
+        self.rules = Rules(config.rules, by_name, candidates=self.candidates) if config.rules else None
         self.resolve = ResolveModel(self.routers, self.upstreams, config.aliases)
         self._cascade = self._make_cascade()
         self.pipeline = build_pipeline(
@@ -132,6 +136,7 @@ class Engine:
             autopilot=self.state.autopilot if config.autopilot is not None else None,
             threads=self.threads,
             makers=self.state.makers,
+            rules=self.rules,
             cascade=self._cascade,
             shared_sessions=self.state.sessions,
         )

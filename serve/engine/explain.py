@@ -57,6 +57,8 @@ class Explainer:
         """`explain` for a request that was just decided on, with what was read as its prompt."""
         request = context.request
         found = self.explain(decision, prompt=request.prompt, embedding=context.embedding)
+        if context.rule is not None:
+            found["rule"] = context.rule.to_dict()
         return {**found, "read": asdict(request.task)}
 
     def explain(
@@ -132,6 +134,9 @@ def _weighed(decision: Decision) -> list[dict[str, Any]]:
 def explanation_lines(explanation: Mapping[str, Any]) -> list[str]:
     """An explanation as lines for a terminal."""
     lines = [explanation["summary"]]
+    if (rule := explanation.get("rule")) is not None:
+        note = f"; it did not choose the model: {rule['note']}" if "note" in rule else ""
+        lines.append(f"Rule {rule['name']}: {', '.join(rule['because'])}{note}.")
     if (percentile := explanation.get("win_rate_percentile")) is not None:
         lines.append(f"The win rate is higher than that of {percentile:.1%} of the calibration prompts.")
     if (share := explanation.get("strong_share")) is not None:

@@ -7,7 +7,9 @@ from pointsman.core.pair import ModelPair
 from pointsman.core.prices import Price
 from pointsman.serve.config import Config
 from pointsman.serve.engine.expected_bills import ExpectedBills
+from pointsman.serve.engine.rules import Rules
 from pointsman.serve.engine.steps.apply_certificate import ApplyCertificate
+from pointsman.serve.engine.steps.apply_rules import ApplyRules
 from pointsman.serve.engine.steps.background_to_weak import BackgroundToWeak
 from pointsman.serve.engine.steps.check_capabilities import CheckCapabilities
 from pointsman.serve.engine.steps.check_circuits import CheckCircuits
@@ -58,6 +60,7 @@ def build_pipeline(
     autopilot: "Autopilot | None",
     threads: RouterThreads,
     makers: Makers,
+    rules: Rules | None = None,
     cascade: "Cascade | None" = None,
     shared_sessions: "SharedSessions | None",
 ) -> tuple[Step, ...]:
@@ -86,6 +89,7 @@ def build_pipeline(
         ReturnToMaker(makers),
         CheckContext(windows) if windows else None,
         CheckCircuits(services) if many and config.fallback != "none" else None,
+        ApplyRules(rules, policies, threads) if rules is not None else None,
         KeepConversation(sessions, config.sessions, prices, first_model=first_model, shared=shared_sessions)
         if sessions is not None and config.sessions is not None
         else None,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pointsman.core.arrays import FloatArray
 from pointsman.core.errors import DataError
@@ -32,6 +33,8 @@ class Traffic:
         win_rates: of the router that decided, NaN where not known, shape (n_prompts,).
         logged: what happened to them.
         notes: what was left out or assumed.
+        by_rule: whether a configured rule chose the model, which another router would not change; none if None.
+        rule_thresholds: thresholds that rules set, NaN where none did, shape (n_prompts,); none if None.
     """
 
     source: str
@@ -40,6 +43,21 @@ class Traffic:
     win_rates: FloatArray
     logged: Logged
     notes: tuple[str, ...] = field(default=())
+    by_rule: NDArray[np.bool_] | None = None
+    rule_thresholds: FloatArray | None = None
+
+    def choices(self, win_rates: FloatArray, threshold: float) -> NDArray[np.bool_]:
+        """Which prompts another router would send to the strong model: rules hold for it as they did.
+
+        Args:
+            win_rates: that router's, shape (n_prompts,).
+            threshold: where no rule set one.
+        """
+        thresholds: FloatArray | float = threshold
+        if self.rule_thresholds is not None:
+            thresholds = np.where(np.isnan(self.rule_thresholds), threshold, self.rule_thresholds)
+        strong = win_rates >= thresholds
+        return strong if self.by_rule is None else np.where(self.by_rule, self.logged.went_strong, strong)
 
 
 async def read_store(
@@ -112,6 +130,8 @@ def traffic_from_rows(
         _column([row.win_rate for row in routed]),
         logged,
         _notes(logged, len(rows) - len(routed)),
+        by_rule=np.array(["rule: " in (row.reason or "") for row in routed]),
+        rule_thresholds=_column([row.threshold if (row.policy or "").startswith("rule:") else None for row in routed]),
     )
 
 

@@ -39,6 +39,7 @@ def live_row(record: Record, *, number: int, prompts: bool) -> LiveRow:
         "threshold": decision.threshold,
         "policy": decision.policy,
         "reason": decision.reason or None,
+        "rule": decision.rule,
         "cost_usd": record.cost_usd,
         "strong_usd": record.strong_usd,
         "weak_usd": record.weak_usd,

@@ -54,6 +54,9 @@ class Metrics:
                 registry=registry,
             )
         )  # fmt: skip
+        self._rules = _Bound(
+            Counter("pointsman_rules", "Requests that met a configured rule, by the rule.", ["rule"], registry=registry)
+        )
         self._tries = _Bound(
             Counter("pointsman_upstream_tries", "Upstream attempts by result.", ["model", "result"], registry=registry)
         )
@@ -125,6 +128,8 @@ class Metrics:
         if decision is not None:
             reason = decision.reason.partition(":")[0]
             self._decisions[decision.router or "", decision.model, reason].inc()
+            if decision.rule is not None:
+                self._rules[(decision.rule,)].inc()
             if decision.win_rate is not None and decision.router is not None:
                 self._win_rates[(decision.router,)].observe(decision.win_rate)
         if record.routing_s is not None:

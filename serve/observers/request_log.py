@@ -81,6 +81,7 @@ def _fields(record: Record) -> dict[str, Any]:
         "threshold": _round(decision.threshold if decision else None),
         "policy": decision.policy if decision else None,
         "reason": decision.reason if decision else None,
+        "rule": decision.rule if decision else None,
         "tries": list(record.trail),
         "input_tokens": usage.input_tokens if usage else None,
         "output_tokens": usage.output_tokens if usage else None,

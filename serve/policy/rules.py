@@ -78,8 +78,11 @@ class Policies:
         for problem in self._problems():
             raise ConfigError(problem)
 
-    def rule(self, field: ModelField, key: AccessKey | None = None) -> Ruled:
+    def rule(self, field: ModelField, key: AccessKey | None = None, *, base: Ruling | None = None) -> Ruled:
         """What the rules say of a request that asks for a router.
+
+        Args:
+            base: instead of the rule that would come first, before budgets and bounds.
 
         Raises:
             RequestError: it asks for a threshold that needs a calibration which the router does not have.
@@ -94,7 +97,9 @@ class Policies:
             if not self.config.bind_requests:
                 return Ruled(ruling)
             return self._bound(router, ruling, (), budgets, now)
-        base, shares = self._base(router, field, key, now)
+        shares: tuple[ShareControl | LiveShare, ...] = (self._live(router.name),)
+        if base is None:
+            base, shares = self._base(router, field, key, now)
         return self._bound(router, base, shares, budgets, now)
 
     def refusal(self, ruled: Ruled, router: str) -> str | None:

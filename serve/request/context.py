@@ -14,6 +14,7 @@ from pointsman.serve.protocols.model_field import ModelField
 from pointsman.serve.protocols.requests import ChatRequest
 from pointsman.serve.protocols.surfaces import CHAT, Surface
 from pointsman.serve.request.cascade_run import CascadeRun
+from pointsman.serve.request.matched_rule import MatchedRule
 from pointsman.serve.upstreams.tries import Attempt
 
 __all__ = ["RequestContext"]
@@ -55,6 +56,8 @@ class RequestContext:
         ruled: what the policies say, and what counts where the request goes.
         reservations: what it is expected to cost its budgets, until it has ended.
         held: what it has set aside of hard budgets, until it has ended.
+        rule: the configured rule that it meets; None if it meets none.
+        rule_headers: its headers that rules ask for, by their names in lower case.
         cascade: what is planned of a cascade, and what came of it; None where no answer is read.
         attempts: the calls to upstreams, in order, those that an open circuit skipped included.
     """
@@ -88,6 +91,8 @@ class RequestContext:
     ruled: Ruled | None = None
     reservations: tuple[Reservation, ...] = ()
     held: tuple[Held, ...] = ()
+    rule: MatchedRule | None = None
+    rule_headers: Mapping[str, str] = field(default_factory=dict)
     cascade: CascadeRun | None = None
     attempts: list[Attempt] = field(default_factory=list)
 

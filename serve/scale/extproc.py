@@ -127,6 +127,8 @@ class ExternalProcessor:
         if request.model in self._options.routed_models:
             request = surface.read(replace_model(body, "auto"))
         context = RequestContext(request, surface=surface, client=_naming(headers))
+        if engine.rules is not None:
+            context.rule_headers = {name: value for name, value in headers.items() if name in engine.rules.headers}
         await engine.decide(context)
         engine.state.policies.settle(context.reservations, None, strong=False)
         for held in context.held:

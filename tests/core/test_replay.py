@@ -175,6 +175,20 @@ def test_rows_of_the_store_become_a_log():
         traffic_from_rows([decided(1, win_rate=0.1)], [], [], source="x")
 
 
+def test_decisions_of_rules_stay_with_another_router():
+    """What a rule named stays where it went, a threshold of a rule holds, and the rest is decided anew."""
+    rows = [
+        decided(0, win_rate=0.1, decided="big", reason="rule: contracts"),
+        decided(1, win_rate=0.9, decided="small", reason="bounds, not rule: contracts"),
+        decided(2, win_rate=0.9, policy="rule:legal"),
+        decided(3, win_rate=0.9),
+    ]
+    rows[2].threshold = 0.8
+    traffic = traffic_from_rows(rows, [], [], strong="big", source="x")
+    assert traffic.choices(np.full(4, 0.6), 0.7).tolist() == [True, False, False, False]
+    assert traffic.choices(np.array([0.0, 1.0, 0.85, 0.7]), 0.7).tolist() == [True, False, True, True]
+
+
 async def fill(url, rows):
     async with Store(StoreConfig(url=url)) as store:
         await store.add(rows)

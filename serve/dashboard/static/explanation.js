@@ -34,7 +34,7 @@ export function explain(decision, about) {
       el("h4", {}, "Decision"),
       rate != null && threshold != null ? scale(rate, threshold) : null,
       list([["to", why], ["asked for", decision.requested], ["router", decision.router], ["policy", decision.policy],
-        ["reason", decision.reason], ["key", decision.key_id], ["session", decision.session]]),
+        ["reason", decision.reason], ["rule", decision.rule], ["key", decision.key_id], ["session", decision.session]]),
     ),
     el("div", {},
       el("h4", {}, "What happened"),

@@ -1,8 +1,9 @@
 """Chooses the model."""
 
 import random
+from collections.abc import Sequence
 
-from pointsman.core.choice import Choice, choose, turning_point
+from pointsman.core.choice import Candidate, Choice, choose, turning_point
 from pointsman.core.decision import Decision
 from pointsman.core.pair import ModelPair
 from pointsman.serve.engine.expected_bills import ExpectedBills
@@ -28,6 +29,9 @@ class ChooseModel:
         candidates = context.candidates or (self._pair.strong, self._pair.weak)
         if context.sticky is not None and context.sticky != model:
             model, context.reason = context.sticky, context.sticky_reason
+        rule = context.rule
+        if rule is not None and rule.models and model not in rule.models:
+            model, context.reason = rule.models[0], rule.reason
         context.decision = Decision(
             model=model if model in candidates else candidates[0],
             win_rate=win_rate,
@@ -36,6 +40,7 @@ class ChooseModel:
             reason=context.reason,
             candidates=candidates,
             policy=context.policy,
+            rule=rule.name if rule is not None else None,
         )
 
 
@@ -63,9 +68,13 @@ class ChooseAmong:
         if not context.dry_run:
             level = 1.0 - random.random()
             context.point = turning_point(field, reference, level=level, point_usd=worth)
+        if (rule := context.rule) is not None and rule.models and choice.model not in rule.models:
+            choice, context.reason = self._within(rule.models, choice, reference, threshold, worth), rule.reason
         kept = context.current if self._stays(context, choice) else None
         if context.sticky in context.candidates:
             kept = context.sticky
+        if rule is not None and rule.models and kept not in rule.models:
+            kept = None
         if kept is not None and kept != choice.model:
             choice = Choice(tuple(sorted(choice.ranking, key=lambda each: each.candidate.name != kept)))
             context.reason = context.sticky_reason
@@ -79,7 +88,18 @@ class ChooseAmong:
             policy=context.policy,
             weighed=choice.ranking,
             share=choice.share,
+            rule=rule.name if rule is not None else None,
         )
+
+    @staticmethod
+    def _within(
+        models: Sequence[str], choice: Choice, reference: Candidate, threshold: float, worth: float | None
+    ) -> Choice:
+        """The order of the choice among some models alone, the others after them."""
+        inside = [each.candidate for each in choice.ranking if each.candidate.name in models]
+        order = choose(inside, reference, threshold=threshold, point_usd=worth).ranking
+        place = {each.candidate.name: i for i, each in enumerate(order)}
+        return Choice(tuple(sorted(choice.ranking, key=lambda each: place.get(each.candidate.name, len(place)))))
 
     def _stays(self, context: RequestContext, choice: Choice) -> bool:
         current = next((each for each in choice.ranking if each.candidate.name == context.current), None)

@@ -30,7 +30,11 @@ class PlanCascade:
             return
         if context.is_bound or (context.request.stream and not self._streams):
             return
-        models = tuple(name for name in self._models if name in decision.candidates)
+        rule = context.rule
+        if rule is not None and rule.skips_cascade:
+            return
+        allowed = rule.models if rule is not None and rule.models else decision.candidates
+        models = tuple(name for name in self._models if name in allowed)
         if len(models) < 2 or decision.model not in models:
             return
         verifier = self._verifiers.get(models[0])

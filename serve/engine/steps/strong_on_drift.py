@@ -23,5 +23,7 @@ class StrongOnDrift:
         decision = context.decision
         if decision is None or decision.router is None or decision.win_rate is None or context.sticky is not None:
             return
+        if context.rule is not None and context.rule.models and self._pair.strong not in context.rule.models:
+            return
         if self._pair.strong in decision.candidates and self._monitor.falls_back(decision.router):
             context.decision = replace(decision, model=self._pair.strong, reason="drift")

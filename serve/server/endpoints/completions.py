@@ -89,6 +89,8 @@ class Completions:
         context = RequestContext(self._surface.read(body), _passed_on(scope), self._surface, request_key(scope))
         context.address = scope["client"][0] if scope.get("client") else ""
         context.client = naming_headers(scope["headers"])
+        if self._engine.rules is not None:
+            context.rule_headers = self._engine.rules.read_headers(scope["headers"])
         record.context = context
         check_model(scope, context.request.model, means=self._engine.resolve.means(context.request.model))
         if context.request.stream:

@@ -49,6 +49,8 @@ class RouteOnly:
             context = RequestContext(
                 replace(question, document=asked), surface=surface, key=request_key(scope), dry_run=True
             )
+            if self._engine.rules is not None:
+                context.rule_headers = self._engine.rules.read_headers(scope["headers"])
             decision = await self._engine.decide(context)
             answer = decision.to_dict()
             if context.cascade is not None:

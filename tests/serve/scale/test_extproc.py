@@ -230,6 +230,8 @@ def test_a_model_that_is_not_configured_passes():
 class Failing:
     """An engine that takes too long, or has a defect."""
 
+    rules = None
+
     def __init__(self, error=None):
         self.error = error
 

@@ -1,0 +1,309 @@
+"""Rules before the score: which configured rule a request meets, and why."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from pointsman.core.arrays import Float32Array, FloatArray
+from pointsman.core.embedding import Embedder, EmbedderIdentity
+from pointsman.core.errors import ConfigError
+from pointsman.core.example_sets import directions, left_out_similarities, similarities, similarity_threshold
+from pointsman.core.language import guess_language
+from pointsman.core.router import EmbeddingRouter, Router
+from pointsman.core.similarity import unit_rows
+from pointsman.serve.config.rules import RuleConfig, compile_pattern
+from pointsman.serve.protocols.capabilities import find_needs
+from pointsman.serve.protocols.surfaces import CHAT, COUNT_TOKENS, MESSAGES, RESPONSES
+from pointsman.serve.protocols.token_count import count_input_tokens
+from pointsman.serve.request.context import RequestContext
+from pointsman.serve.request.matched_rule import MatchedRule
+
+__all__ = ["ExampleRules", "Rules"]
+
+_SEARCHED = 20_000  # characters of each end of a prompt: a search is linear, and so is bounded
+_APIS = {"chat": (CHAT,), "responses": (RESPONSES,), "messages": (MESSAGES, COUNT_TOKENS)}
+_MAX_SHOWN = 60
+_TIE = 1e-6  # similarities so close are equal: of rules with the same examples
+
+
+class _Facts:
+    """What conditions ask of a request, found out when one first asks."""
+
+    def __init__(self, context: RequestContext, any_pattern: Any) -> None:
+        """Takes the request, and one expression that finds what any pattern of any rule finds; None if unknown."""
+        self.context = context
+        self._any_pattern = any_pattern
+
+    @cached_property
+    def n_tokens(self) -> int:
+        return count_input_tokens(self.context.request.document)
+
+    @cached_property
+    def needs(self) -> tuple[str, ...]:
+        return find_needs(self.context.request.document)
+
+    @cached_property
+    def language(self) -> str | None:
+        return guess_language(self.context.request.prompt)
+
+    @cached_property
+    def matches_any(self) -> bool:
+        return self._any_pattern is None or self._any_pattern.search(self.text) is not None
+
+    @cached_property
+    def text(self) -> str:
+        prompt = self.context.request.prompt
+        return prompt if len(prompt) <= 2 * _SEARCHED else f"{prompt[:_SEARCHED]}\n{prompt[-_SEARCHED:]}"
+
+
+_Condition: TypeAlias = Callable[[_Facts], str | None]  # what was met, in words; None where it is not
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExampleRules:
+    """The rules with examples, as one embedder sees them.
+
+    Attributes:
+        embed: the embedder.
+        n_subject: of the coordinates of an embedding the first, which tell the subject.
+        rows: index of each among all rules.
+        vectors: mean directions of their examples, shape (n, dim).
+        thresholds: least similarities, shape (n,).
+    """
+
+    embed: Embedder
+    n_subject: int
+    rows: tuple[int, ...]
+    vectors: Float32Array
+    thresholds: FloatArray
+
+    @classmethod
+    def of(cls, rules: Sequence[RuleConfig], embed: Embedder) -> "ExampleRules":
+        """Embeds all examples and counter-examples once, and calibrates the thresholds that are not given."""
+        rows = tuple(i for i, rule in enumerate(rules) if rule.similar_to)
+        given = [rules[i] for i in rows]
+        n_subject = _n_subject(embed.identity)
+        examples = [embed(rule.similar_to)[:, :n_subject] for rule in given]
+        vectors = directions(examples)
+        thresholds = []
+        for k, rule in enumerate(given):
+            outside = [examples[j] for j in range(len(given)) if given[j].similar_to != rule.similar_to]
+            if rule.unlike:
+                outside.append(embed(rule.unlike)[:, :n_subject])
+            known = rule.similarity
+            thresholds.append(_calibrated(examples[k], outside, vectors[k]) if known is None else known)
+        return cls(embed, n_subject, rows, vectors, np.array(thresholds))
+
+
+def _calibrated(examples: Float32Array, outside: Sequence[Float32Array], vector: Float32Array) -> float:
+    """The threshold between the examples, each left out of their mean, and all texts outside."""
+    cosines = unit_rows(np.concatenate(outside)) @ vector if outside else np.zeros(0)
+    return similarity_threshold(left_out_similarities(examples), cosines)
+
+
+def _n_subject(identity: EmbedderIdentity) -> int:
+    """Coordinates without those that the bundled embedders add: how long, and how hard, a text is."""
+    added = identity.name.count("+") if identity.name.partition("+")[0] == "static" else 0
+    return identity.dim - added
+
+
+class Rules:
+    """The rules of a configuration.
+
+    Attributes:
+        headers: names of the headers that they ask for, in lower case.
+    """
+
+    def __init__(
+        self, rules: Sequence[RuleConfig], routers: Mapping[str, Router], *, candidates: Sequence[str] = ()
+    ) -> None:
+        """Embeds their examples with each router's embedder; with the bundled one for a router that has none.
+
+        Args:
+            candidates: the models that may be named; any if there are none.
+
+        Raises:
+            ConfigError: a rule names a model that is no candidate.
+            PointsmanError: an embedder fails, or regular expressions are given and google-re2 is not installed.
+        """
+        for rule in rules:
+            if unknown := [name for name in rule.then.models if candidates and name not in candidates]:
+                raise ConfigError(
+                    f"rules: rule {rule.name!r} names {', '.join(map(repr, unknown))}, wanted models that are routed: "
+                    f"{', '.join(candidates)}"
+                )
+        self.rules = tuple(rules)
+        self.headers = frozenset(name for rule in rules for name in rule.header)
+        self._any_pattern = _any_pattern([pattern for rule in rules for pattern in rule.matches])
+        self._conditions = [tuple(_conditions(rule)) for rule in rules]
+        self._with_examples = [bool(rule.similar_to) for rule in rules]
+        self.examples: dict[str, ExampleRules] = {}
+        if any(self._with_examples):
+            seen: dict[str, ExampleRules] = {}
+            for name, router in routers.items():
+                embed = router.embed if isinstance(router, EmbeddingRouter) else _bundled_embedder()
+                identity = repr(embed.identity)
+                if identity not in seen:
+                    seen[identity] = ExampleRules.of(rules, embed)
+                self.examples[name] = seen[identity]
+
+    def read_headers(self, headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
+        """Of a request's headers those that rules ask for."""
+        read = {}
+        for name, value in headers:
+            text = name.decode("latin-1").lower()
+            if text in self.headers:
+                read[text] = value.decode("latin-1")
+        return read
+
+    def match(self, context: RequestContext, embedding: Float32Array | None) -> MatchedRule | None:
+        """The first rule that a request meets; None if it meets none.
+
+        Args:
+            embedding: of its prompt by its router's embedder, shape (dim,); None where there is none, so that no rule
+                with examples is met.
+        """
+        facts = _Facts(context, self._any_pattern)
+        similar = self._similar(context, embedding)
+        for i, rule in enumerate(self.rules):
+            if self._with_examples[i] and i not in similar:
+                continue
+            because = self._because(i, facts)
+            if because is None:
+                continue
+            if self._with_examples[i]:
+                nearer = [j for j in similar if similar[j][0] > similar[i][0] + _TIE]
+                if any(self._because(j, facts) is not None for j in nearer):
+                    continue
+                because = ("similar to its examples: cosine {:.3f} >= {:.3f}".format(*similar[i]), *because)
+            then = rule.then
+            return MatchedRule(rule.name, because, then.models, then.threshold, then.cascade is False)
+        return None
+
+    def _similar(self, context: RequestContext, embedding: Float32Array | None) -> dict[int, tuple[float, float]]:
+        """Similarity and threshold of the rules whose examples a prompt is similar to, by their index."""
+        router = context.parsed.router if context.parsed is not None else None
+        known = self.examples.get(router or "")
+        if embedding is None or known is None:
+            return {}
+        found = similarities(known.vectors, embedding[: known.n_subject])
+        return {
+            known.rows[k]: (float(found[k]), float(known.thresholds[k]))
+            for k in np.flatnonzero(found >= known.thresholds).tolist()
+        }
+
+    def _because(self, i: int, facts: _Facts) -> tuple[str, ...] | None:
+        """What is met of a rule's conditions beside its examples; None where one is not."""
+        met = []
+        for condition in self._conditions[i]:
+            if (told := condition(facts)) is None:
+                return None
+            met.append(told)
+        return tuple(met)
+
+
+def _conditions(rule: RuleConfig) -> Iterator[_Condition]:
+    """A rule's conditions beside its examples, the cheapest first."""
+    if rule.api:
+        yield _api(rule.api)
+    if rule.key:
+        yield _key(rule.key)
+    if rule.tier:
+        yield _tier(rule.tier)
+    for name, pattern in rule.header.items():
+        yield _header(name, pattern)
+    if rule.images is not None:
+        yield _need("images", rule.images)
+    if rule.tools is not None:
+        yield _need("tools", rule.tools)
+    if rule.matches:
+        yield _matches(rule.matches)
+    if rule.tokens is not None:
+        yield _tokens(rule.tokens.at_least, rule.tokens.at_most)
+    if rule.language:
+        yield _language(rule.language)
+
+
+def _api(names: Sequence[str]) -> _Condition:
+    surfaces = {surface.path: name for name in names for surface in _APIS[name]}
+
+    def condition(facts: _Facts) -> str | None:
+        name = surfaces.get(facts.context.surface.path)
+        return None if name is None else f"API {name}"
+
+    return condition
+
+
+def _key(names: Sequence[str]) -> _Condition:
+    def condition(facts: _Facts) -> str | None:
+        key = facts.context.key
+        return f"key {key.id}" if key is not None and (key.id in names or key.name in names) else None
+
+    return condition
+
+
+def _tier(names: Sequence[str]) -> _Condition:
+    def condition(facts: _Facts) -> str | None:
+        key = facts.context.key
+        return f"tier {key.tier}" if key is not None and key.tier in names else None
+
+    return condition
+
+
+def _header(name: str, pattern: str) -> _Condition:
+    def condition(facts: _Facts) -> str | None:
+        value = facts.context.rule_headers.get(name)
+        return f"header {name}: {pattern}" if value is not None and fnmatchcase(value, pattern) else None
+
+    return condition
+
+
+def _need(need: str, wanted: bool) -> _Condition:
+    def condition(facts: _Facts) -> str | None:
+        return (need if wanted else f"no {need}") if (need in facts.needs) == wanted else None
+
+    return condition
+
+
+def _matches(patterns: Sequence[str]) -> _Condition:
+    compiled = [(pattern, compile_pattern(pattern)) for pattern in patterns]
+
+    def condition(facts: _Facts) -> str | None:
+        if not facts.matches_any:
+            return None
+        found = next((pattern for pattern, search in compiled if search.search(facts.text) is not None), None)
+        return None if found is None else f"matches {found[:_MAX_SHOWN]}"
+
+    return condition
+
+
+def _any_pattern(patterns: Sequence[str]) -> Any:
+    try:
+        return compile_pattern("|".join(f"(?:{pattern})" for pattern in patterns)) if patterns else None
+    except ValueError:  # together they are too large: each is searched for by itself
+        return None
+
+
+def _tokens(least: int, most: int | None) -> _Condition:
+    def condition(facts: _Facts) -> str | None:
+        n = facts.n_tokens
+        return f"about {n:,} tokens" if least <= n and (most is None or n <= most) else None
+
+    return condition
+
+
+def _language(codes: Sequence[str]) -> _Condition:
+    def condition(facts: _Facts) -> str | None:
+        return f"language {facts.language}" if facts.language in codes else None
+
+    return condition
+
+
+def _bundled_embedder() -> Embedder:
+    from pointsman.backends.embedders import resolve_embedder
+
+    return resolve_embedder("static")

@@ -25,6 +25,7 @@ PINNED = {
         "transformers==5.23.0",
         "torch==2.13.0",
     ],
+    "semantic_router": ["semantic-router==1.1.1"],
 }
 _INDEX = ["--extra-index-url", "https://download.pytorch.org/whl/cpu"]
 

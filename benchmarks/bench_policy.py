@@ -30,10 +30,10 @@ from pointsman.core.recent import RecentWinRates
 from pointsman.core.share_control import ShareControl
 from pointsman.core.traffic import TrafficShape
 from pointsman.serve.checkpoints.load import load_checkpoint, load_router
-from pointsman.serve.policy.budget import Budget
+from pointsman.serve.policy.budget import Budget, Reservation
 
 _DATA = Path(__file__).parents[2] / "shared" / "data"
-_DAY_S, _BEGIN = 86_400.0, 20_000 * 86_400.0
+DAY_S, BEGIN = 86_400.0, 20_000 * 86_400.0
 _REQUESTS = 8000
 _TARGETS = (0.1, 0.3, 0.5, 0.8)
 _CEILINGS = (0.2, 0.5)  # of what always strong costs more than always weak
@@ -69,10 +69,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
     args = parser.parse_args()
-    win_rates = _scorer()
-    sources = _sources(win_rates)
+    win_rates = read_scorer()
+    sources = read_sources(win_rates)
     shares = list(_share_rows(sources, args.seeds))
-    populations = {"MMLU and GSM8K": _joined(sources["MMLU"], sources["GSM8K"]), "ParetoBandit": _pareto(win_rates)}
+    populations = {"MMLU and GSM8K": joined(sources["MMLU"], sources["GSM8K"]), "ParetoBandit": _pareto(win_rates)}
     dollars = [row for name, prompts in populations.items() for row in _dollar_rows(name, prompts, args.seeds)]
     _print_shares(shares)
     _print_dollars(dollars)
@@ -118,12 +118,12 @@ def _print_dollars(rows: list[dict[str, Any]]) -> None:
         print(f"{place}{r['behind_percent']:>10.2f}{walls}{r['routerless_behind_percent']:>10.2f}")
 
 
-def _scorer() -> Callable[[list[str]], np.ndarray]:
+def read_scorer() -> Callable[[list[str]], np.ndarray]:
     read = load_router(load_checkpoint("mf")).win_rates
     return lambda prompts: np.concatenate([read(prompts[i : i + 99]) for i in range(0, len(prompts), 99)])
 
 
-def _sources(win_rates: Callable[[list[str]], np.ndarray]) -> dict[str, Prompts]:
+def read_sources(win_rates: Callable[[list[str]], np.ndarray]) -> dict[str, Prompts]:
     import pyarrow.parquet as pq
 
     found = {}
@@ -162,7 +162,7 @@ def _pareto(win_rates: Callable[[list[str]], np.ndarray]) -> Prompts:
     return Prompts(win_rates(prompts), *(np.asarray(values, float) for values in arrays))
 
 
-def _joined(*parts: Prompts) -> Prompts:
+def joined(*parts: Prompts) -> Prompts:
     return Prompts(*(np.concatenate([getattr(p, name) for p in parts]) for name in Prompts.__dataclass_fields__))
 
 
@@ -214,11 +214,13 @@ def _compare(prompts: Prompts, traffic: str, part: float, rng: np.random.Generat
     day = prompts.take(rng.integers(0, len(prompts.win_rates), n))
     times = _arrivals(traffic, n, rng)
     ceiling = float(day.weak_usd.sum() + part * (day.strong_usd - day.weak_usd).sum())
-    best = _spend(day, day.win_rates >= _fixed(day, ceiling / n))
+    best = spend(day, day.win_rates >= fixed_threshold(day, ceiling / n))
+    n_processes = 4 if "processes" in traffic else 1
+    forecast = None if "no forecast" in traffic else [_REQUESTS / n_processes / 24.0] * 24
     yesterday = prompts.take(rng.integers(0, len(prompts.win_rates), _REQUESTS))
     ways = {
-        "": _paced(day, times, ceiling, traffic, rng),
-        "wall_": _walled(day, _fixed(yesterday, ceiling / _REQUESTS), ceiling),
+        "": spend(day, paced(day, times, ceiling, rng, forecast=forecast, n_processes=n_processes)),
+        "wall_": _walled(day, fixed_threshold(yesterday, ceiling / _REQUESTS), ceiling),
         "routerless_": _walled(day, 0.0, ceiling),
     }
     found = {}
@@ -228,7 +230,7 @@ def _compare(prompts: Prompts, traffic: str, part: float, rng: np.random.Generat
     return found
 
 
-def _fixed(day: Prompts, usd: float) -> float:
+def fixed_threshold(day: Prompts, usd: float) -> float:
     """The lowest threshold that costs at most `usd` a prompt on a day; 0 where all of it can go to strong."""
     if day.strong_usd.mean() <= usd:
         return 0.0
@@ -238,10 +240,10 @@ def _fixed(day: Prompts, usd: float) -> float:
 def _arrivals(traffic: str, n: int, rng: np.random.Generator) -> np.ndarray:
     """Seconds after midnight; of bursts 60 % of the traffic comes in twenty of some minutes each."""
     if not traffic.startswith("bursts"):
-        return np.sort(rng.random(n)) * _DAY_S
+        return np.sort(rng.random(n)) * DAY_S
     n_burst = int(0.6 * n)
     bursts = rng.choice(rng.random(20), n_burst) + rng.exponential(0.004, n_burst)
-    return np.sort(np.concatenate([rng.random(n - n_burst), bursts % 1.0])) * _DAY_S
+    return np.sort(np.concatenate([rng.random(n - n_burst), bursts % 1.0])) * DAY_S
 
 
 class _Ledger:
@@ -262,11 +264,23 @@ class _Ledger:
         self.known_usd = sum(ledger.own_usd for ledger in self._processes) - self.own_usd
 
 
-def _paced(day: Prompts, times: np.ndarray, ceiling: float, traffic: str, rng: np.random.Generator) -> Outcome:
+def paced(
+    day: Prompts,
+    times: np.ndarray,
+    ceiling: float,
+    rng: np.random.Generator,
+    *,
+    forecast: list[float] | None,
+    n_processes: int = 1,
+) -> np.ndarray:
+    """Which prompts of a day budgets send to the strong model, shape (n_prompts,).
+
+    Args:
+        times: seconds after midnight.
+        forecast: prompts an hour and process, 24 of them; None where nothing is known.
+    """
     calibration = load_checkpoint("mf").calibration
     assert calibration is not None
-    n_processes = 4 if "processes" in traffic else 1
-    forecast = None if "no forecast" in traffic else [_REQUESTS / n_processes / 24.0] * 24
     start = PacerCosts(float(np.median(day.strong_usd)), float(np.median(day.weak_usd)))
     ledgers: list[_Ledger] = []
     ledgers += [_Ledger(ledgers) for _ in range(n_processes)]
@@ -279,33 +293,34 @@ def _paced(day: Prompts, times: np.ndarray, ceiling: float, traffic: str, rng: n
     seconds = rng.lognormal(1.5, 0.8, len(times))  # from a decision to its bill
     process = rng.integers(0, n_processes, len(times))
     went, waiting = np.zeros(len(times), bool), []
+    reserved: dict[int, Reservation] = {}
     usd = np.where(went, day.strong_usd, day.weak_usd)
     for i, at in enumerate(times.tolist()):
         while waiting and waiting[0][0] <= at:
             _, j = heapq.heappop(waiting)
             ledgers[process[j]].own_usd += float(usd[j])
             ledgers[process[j]].n_requests += 1
-            budgets[process[j]].end(j, float(usd[j]), strong=bool(went[j]))
+            reserved.pop(j).end(float(usd[j]), strong=bool(went[j]))
         if at - synced >= 1.0:
             synced = at
             for ledger in ledgers:
                 ledger.sync()
         budget, recent = budgets[process[i]], recents[process[i]]
-        went[i] = day.win_rates[i] >= budget.ruling(_BEGIN + at, recent).threshold
+        went[i] = day.win_rates[i] >= budget.ruling(BEGIN + at, recent).threshold
         usd[i] = day.strong_usd[i] if went[i] else day.weak_usd[i]
-        budget.begin(i, _BEGIN + at, strong=bool(went[i]))
+        reserved[i] = budget.begin(BEGIN + at, strong=bool(went[i]))
         recent.add(float(day.win_rates[i]))
         heapq.heappush(waiting, (at + seconds[i], i))
-    return _spend(day, went)
+    return went
 
 
 def _walled(day: Prompts, threshold: float, ceiling: float) -> Outcome:
     wanted = day.win_rates >= threshold
     spent = np.cumsum(np.where(wanted, day.strong_usd, day.weak_usd))
-    return _spend(day, wanted & (spent <= ceiling))
+    return spend(day, wanted & (spent <= ceiling))
 
 
-def _spend(day: Prompts, went: np.ndarray) -> Outcome:
+def spend(day: Prompts, went: np.ndarray) -> Outcome:
     usd = np.where(went, day.strong_usd, day.weak_usd).sum()
     return Outcome(float(usd), float(np.where(went, day.strong, day.weak).mean()))
 

@@ -8,20 +8,24 @@ come, and s and w dollars for a strong and a weak answer, the share of strong an
 and the threshold is the one that this share of the recent win rates reaches: the price in win rate at which the budget
 buys strong answers. Solved again for every prompt, it answers to spending ahead of plan and behind it, to traffic
 beside the forecast, and to prices beside the estimate. N comes from the usual shape of the traffic (`TrafficShape`),
-scaled by how this period's traffic compares with it so far. N' leaves out what may not come: money that is left when
-the traffic ends is lost, so traffic in bursts (D times as scattered as independent prompts) is paid for a little
-earlier, and the weak answers that are kept back for all of N still pay for what comes after all.
+scaled by how this period's traffic compares with it so far. Of hours that were never seen, as on a first day, only a
+distribution of N is known (`Arrivals`); the share is then its mean over that: the price in win rate now is the mean of
+what it may turn out to be, so that it is as likely to rise as to fall. N' leaves out what may not come: money that is
+left when the traffic ends is lost, so traffic in bursts (D times as scattered as independent prompts) is paid for a
+little earlier, and the weak answers that are kept back for all of N still pay for what comes after all.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
 
+from pointsman.core.arrivals import Arrivals
 from pointsman.core.periods import Per, Period, find_period
 from pointsman.core.recent import RecentWinRates
 from pointsman.core.traffic import TrafficShape
 
-__all__ = ["Pacer", "PacerCosts", "affordable_share"]
+__all__ = ["Expected", "Pacer", "PacerCosts", "affordable_share"]
 
 _HOUR_S = 3600.0
 _TRUST = 0.02  # of a period's forecast: this much of it counts as if it had been seen
@@ -30,7 +34,7 @@ _MEMORY_BINS = 96.0
 _LEAST_BINS = 8.0
 _CAUTION = 1.5  # standard deviations of the traffic to come that are not counted on
 _TAIL = 0.001  # of a period's prompts: the rest of the money is never spread over fewer
-_LEAST_PAST_S = 60.0
+_LEAST_PACE = 0.01
 _MEMORY = 1000.0  # answers that a mean cost reaches back
 _PRIOR = 20.0  # answers that the estimate given at the start counts for
 
@@ -78,6 +82,20 @@ class PacerCosts:
     def learn_other(self, usd: float) -> None:
         """Takes in what a request cost that no budget decides on."""
         self._others_usd += usd
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """Prompts to come.
+
+    Attributes:
+        n_prompts: their expected number.
+        low, high: there are fewer, and more, with a probability of a tenth each.
+    """
+
+    n_prompts: float
+    low: float
+    high: float
 
 
 class _Burstiness:
@@ -156,6 +174,9 @@ class Pacer:
         self._share = 1.0
         self._hour = (0.0, 0.0)
         self._before = self._rate = self._after = 0.0
+        self._arrivals = Arrivals()
+        self._unseen_after = self._unseen_share = 0.0
+        self._pace = 1.0
 
     @property
     def share(self) -> float:
@@ -169,11 +190,14 @@ class Pacer:
             left_usd: what may still be spent here until the period ends: of the ceiling, less what was spent and what
                 the requests under way will cost.
         """
-        rest = self.prompts_to_come(now)
-        sure = max(rest - _CAUTION * math.sqrt(self._bursts.dispersion * rest), _TAIL * (self._seen + rest), 1.0)
         weak_usd = self.costs.weak_usd + self.costs.other_usd
         extra_usd = self.costs.strong_usd - self.costs.weak_usd
-        self._share = affordable_share(left_usd - rest * weak_usd, sure, strong_usd=extra_usd, weak_usd=0.0)
+        self._share = 0.0
+        for weight, rest in self._to_come(now):
+            sure = max(rest - _CAUTION * math.sqrt(self._bursts.dispersion * rest), _TAIL * (self._seen + rest), 1.0)
+            share = affordable_share(left_usd - rest * weak_usd, sure, strong_usd=extra_usd, weak_usd=0.0)
+            self._share += weight * share
+        self._share = min(self._share, 1.0)
         return recent.threshold(self._share)
 
     def count(self, now: float) -> None:
@@ -181,19 +205,35 @@ class Pacer:
         self._enter(now)
         self._seen += 1
         self._bursts.count(now)
+        self._arrivals.count(now, pace=self._pace)
 
-    def prompts_to_come(self, now: float) -> float:
+    def prompts_to_come(self, now: float) -> Expected:
         """Prompts to expect until the period ends."""
+        found = self._to_come(now)
+        mean = sum(weight * n for weight, n in found)
+        return Expected(mean, _quantile(found, 0.1), _quantile(found, 0.9))
+
+    def _to_come(self, now: float) -> Sequence[tuple[float, float]]:
+        """Numbers of prompts that may come until the period ends, each with its probability before it, rising.
+
+        Hours that a forecast knows count by it, as this period's traffic compares with it so far; the others by what
+        has come at all.
+        """
         self._enter(now)
         if not self._hour[0] <= now < self._hour[1]:
             self._look_ahead(now)
         since_hour = max(now - max(self._hour[0], self._since), 0.0)
-        past = self._before + self._rate * since_hour
-        rest = self._after + self._rate * max(min(self._hour[1], self._period.end) - now, 0.0)
-        if self._forecast and self.traffic.known:
-            trusted = _TRUST * (past + rest)
-            return rest * (self._seen + trusted) / max(past + trusted, 1e-9)
-        return (self._seen + 1) * rest / max(past, _LEAST_PAST_S / _HOUR_S)
+        left_s = max(min(self._hour[1], self._period.end) - now, 0.0)
+        past, rest = self._before + self._rate * since_hour, self._after + self._rate * left_s
+        usual = self.traffic.usual
+        unseen = (self._unseen_after + self._unseen_share * left_s / _HOUR_S) if self._forecast else rest / usual
+        trusted = _TRUST * (past + rest)
+        scatter = self._arrivals.dispersion
+        known = max(rest - unseen * usual, 0.0) * (self._seen / scatter + trusted) / max(past / scatter + trusted, 1e-9)
+        if unseen <= 0.0:
+            return ((1.0, known),)
+        rates = self._arrivals.rates(now, unseen, pace=self._pace)
+        return [(rate.weight, known + rate.per_hour * unseen) for rate in rates]
 
     def planned_usd(self, now: float) -> float:
         """What would have been spent by now if spending followed the usual traffic."""
@@ -221,4 +261,17 @@ class Pacer:
         self._hour = (begin, end)
         self._before = self.traffic.expected(self._since, max(begin, self._since))
         self._rate = self.traffic.expected(begin, end) / _HOUR_S
-        self._after = self.traffic.expected(min(end, self._period.end), self._period.end)
+        rest = min(end, self._period.end), self._period.end
+        self._after, self._unseen_after = self.traffic.expected(*rest), self.traffic.unseen_hours(*rest)
+        self._unseen_share = self.traffic.unseen_hours(begin, end)
+        self._pace = max(self._rate * _HOUR_S / self.traffic.usual, _LEAST_PACE)
+
+
+def _quantile(points: Sequence[tuple[float, float]], probability: float) -> float:
+    """Of rising numbers with their probabilities."""
+    total = 0.0
+    for weight, n in points:
+        total += weight
+        if total >= probability:
+            return n
+    return points[-1][1]

@@ -1,6 +1,6 @@
 """What traffic to expect: its usual shape by the hour, learned from the hours before."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, tzinfo
 from typing import Any
 
@@ -13,13 +13,14 @@ _SLOTS = 48  # the 24 hours of a working day, then those of a day at the weekend
 _WEIGHT = 0.3  # of the newest hour
 _LONGEST_SILENCE_S = 36 * _HOUR_S  # a longer one is a stopped server or a clock that jumped, not an absence of traffic
 _LEAST_SEEN = 0.5
+_BUSY = (0.7,) * 6 + (0.85,) * 2 + (1.0,) * 10 + (0.85,) * 4 + (0.7,) * 2  # an unseen hour, beside a busy one
 
 
 class TrafficShape:
     """Prompts an hour for every hour of a working day and of a day at the weekend.
 
     An hour's rate moves by `_WEIGHT` towards what came in it each time it has passed. Hours that were never seen are
-    taken to be like the mean of those that were; where none was, traffic is taken to be even.
+    taken to compare with those that were as on most days: busy from eight to six, quieter in the evening, and at night.
 
     Attributes:
         rates: prompts an hour by slot; None for a slot that was never seen.
@@ -54,17 +55,27 @@ class TrafficShape:
     def expected(self, begin: float, end: float) -> float:
         """Prompts to expect between two instants; 0 if `end` is not after `begin`.
 
-        Where nothing is known the hours count one each: good for comparing stretches of time with each other.
+        Where nothing is known a busy hour counts one: good for comparing stretches of time with each other.
         """
-        seen = [rate for rate in self.rates if rate is not None]
-        usual = sum(seen) / len(seen) if any(seen) else 1.0
-        total, at = 0.0, begin
-        while at < end:
-            until = min((at // _HOUR_S + 1.0) * _HOUR_S, end)
-            rate = self.rates[self._slot(at)]
-            total += (usual if rate is None or not any(seen) else rate) * (until - at) / _HOUR_S
-            at = until
-        return total
+        usual, known = self.usual, self.known
+        return sum(
+            hours * (rate if known and rate is not None else usual * _BUSY[slot % 24])
+            for slot, rate, hours in self._hours(begin, end)
+        )
+
+    def unseen_hours(self, begin: float, end: float) -> float:
+        """Busy hours between two instants whose traffic was never seen; a quieter hour counts as a part of one."""
+        known = self.known
+        return sum(
+            hours * _BUSY[slot % 24] for slot, rate, hours in self._hours(begin, end) if rate is None or not known
+        )
+
+    @property
+    def usual(self) -> float:
+        """Prompts in a busy hour, by those that were seen; 1 where there are none."""
+        seen = [(rate, _BUSY[slot % 24]) for slot, rate in enumerate(self.rates) if rate is not None]
+        prompts = sum(rate for rate, _ in seen)
+        return prompts / sum(busy for _, busy in seen) if prompts else 1.0
 
     @property
     def known(self) -> bool:
@@ -97,6 +108,15 @@ class TrafficShape:
         slot = self._slot(hour * _HOUR_S)
         known = self.rates[slot]
         self.rates[slot] = rate if known is None else known + _WEIGHT * (rate - known)
+
+    def _hours(self, begin: float, end: float) -> Iterator[tuple[int, float | None, float]]:
+        """Slot and rate of every hour between two instants, and how much of the hour lies there."""
+        at = begin
+        while at < end:
+            until = min((at // _HOUR_S + 1.0) * _HOUR_S, end)
+            slot = self._slot(at)
+            yield slot, self.rates[slot], (until - at) / _HOUR_S
+            at = until
 
     def _slot(self, at: float) -> int:
         moment = local_time(at, self._zone)

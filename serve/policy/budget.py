@@ -167,7 +167,7 @@ class Budget:
 
     def describe(self, now: float) -> dict[str, Any]:
         """Ceiling, spending and plan, as JSON-ready types."""
-        period = self.pacer.period(now)
+        period, to_come = self.pacer.period(now), self.pacer.prompts_to_come(now)
         return {
             "name": self.name,
             "key": self.key,
@@ -178,7 +178,8 @@ class Budget:
             "planned_usd": self.pacer.planned_usd(now),
             "under_way_usd": self._under_way_usd,
             "strong_share": self.pacer.share,
-            "prompts_to_come": round(self.pacer.prompts_to_come(now), 1),
+            "prompts_to_come": round(to_come.n_prompts, 1),
+            "prompts_to_come_range": [round(to_come.low, 1), round(to_come.high, 1)],
             "strong_usd": self.pacer.costs.strong_usd,
             "weak_usd": self.pacer.costs.weak_usd + self.pacer.costs.other_usd,
             "begin": period.begin,

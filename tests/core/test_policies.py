@@ -197,9 +197,10 @@ def test_a_ceiling_is_met_within_a_percent_whatever_the_traffic(traffic, forecas
 
 
 def test_a_ceiling_above_what_strong_costs_lets_everything_through():
-    """Where the money lasts for strong alone, every prompt goes there."""
-    rng = np.random.default_rng(0)
-    assert spend_a_day(a_pacer(usd=50.0), np.arange(1000) * 80.0, rng.random(1000).tolist())[1] == 1.0
+    """Where the money lasts for strong alone, every prompt goes there; of an unknown day's first hour most do."""
+    rates, times = np.random.default_rng(0).random(1000).tolist(), np.arange(1000) * 80.0
+    assert spend_a_day(a_pacer(usd=50.0, rates=[45.0] * 24), times, rates)[1] == 1.0
+    assert spend_a_day(a_pacer(usd=50.0), times, rates)[1] > 0.97
 
 
 def test_prices_beside_the_estimate_are_learned():

@@ -192,12 +192,12 @@ class Pacer:
         """
         weak_usd = self.costs.weak_usd + self.costs.other_usd
         extra_usd = self.costs.strong_usd - self.costs.weak_usd
-        self._share = 0.0
+        missed = 0.0  # of a share of 1: summed so that no rounding keeps it from 1
         for weight, rest in self._to_come(now):
             sure = max(rest - _CAUTION * math.sqrt(self._bursts.dispersion * rest), _TAIL * (self._seen + rest), 1.0)
             share = affordable_share(left_usd - rest * weak_usd, sure, strong_usd=extra_usd, weak_usd=0.0)
-            self._share += weight * share
-        self._share = min(self._share, 1.0)
+            missed += weight * (1.0 - share)
+        self._share = max(1.0 - missed, 0.0)
         return recent.threshold(self._share)
 
     def count(self, now: float) -> None:

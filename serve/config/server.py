@@ -14,6 +14,8 @@ class ServerConfig(Part):
 
     Attributes:
         max_body_bytes: largest body of a request.
+        max_total_body_bytes: all bodies together that are held or still arriving, per process; beyond it requests get a
+            503 with Retry-After. Bodies of up to 64 kB that arrive at once are not counted.
         max_header_bytes: largest request line and headers together.
         header_timeout_s: for the headers to arrive.
         body_timeout_s: for a request's body to arrive.
@@ -33,6 +35,7 @@ class ServerConfig(Part):
     host: Name = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 6060
     max_body_bytes: Annotated[int, Field(gt=0)] = 32 * 1024 * 1024
+    max_total_body_bytes: Annotated[int, Field(gt=0)] = 256 * 1024 * 1024
     max_header_bytes: Annotated[int, Field(ge=1024)] = 64 * 1024
     header_timeout_s: Seconds = 20.0
     body_timeout_s: Seconds = 60.0

@@ -33,7 +33,7 @@ class StoreConfig(Part):
         url: URL of the database, or env:NAME of a variable that holds it (required for a URL with a password).
         prompts: store the text of prompts, their keyed hash, or nothing.
         hash_key: env:NAME of the key of those hashes; if None, a key is generated and stored in the database.
-        prompt_characters: longer prompts are truncated to this length; their hash is of the full text.
+        prompt_characters: longer prompts are truncated to this length; their hash is of all that is routed.
         embeddings: keep the embeddings of routed prompts, where the router has them.
         retention_days: age at which decisions, feedback and comparisons are deleted; null to keep all.
         queue_rows: most rows waiting to be written; beyond that the newest are dropped and counted.

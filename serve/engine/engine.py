@@ -1,5 +1,6 @@
 """One request, from parsed to answered: the engine of the server and of the Python API."""
 
+import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
@@ -23,6 +24,7 @@ from pointsman.serve.money.billing import Billing
 from pointsman.serve.money.price_list import read_price_list
 from pointsman.serve.policy.rules import Policies
 from pointsman.serve.policy.served_router import ServedRouter, serve_router
+from pointsman.serve.protocols.large_json import LARGE_BYTES
 from pointsman.serve.protocols.thoughts import may_hold_thoughts, thought_marks
 from pointsman.serve.request.context import RequestContext
 from pointsman.serve.request.record import Record
@@ -197,8 +199,11 @@ class Engine:
         Raises:
             RequestError: the request's model field is wrong, or no model may answer it.
         """
+        is_large = len(context.request.body) > LARGE_BYTES
         for step in self.pipeline:
             await step(context)
+            if is_large:
+                await asyncio.sleep(0)  # a step may take milliseconds
         if context.decision is None:
             raise RuntimeError("the routing pipeline ended without a decision: ChooseModel must make one")
         return context.decision
@@ -258,7 +263,8 @@ class Engine:
         call = Call(
             context.surface.path, request.body, request.document, request.stream, decision, context.headers, caller
         )
-        marks = thought_marks(request.document) if may_hold_thoughts(request.body) else ()
+        looks = len(request.body) > LARGE_BYTES or may_hold_thoughts(request.body)
+        marks = thought_marks(request.document) if looks else ()
         return replace(call, thoughts=marks, makers=self.state.makers.makers_of(marks, context)) if marks else call
 
     def _candidates(self, context: RequestContext, decision: Decision) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from starlette.types import Receive, Scope, Send
 
+from pointsman.serve.http.body_room import HeldBody, held_body
 from pointsman.serve.http.content_encoding import check_encoding, inflate
 from pointsman.serve.http.errors import RequestError
 from pointsman.serve.http.streams import ByteStream, Headers
@@ -15,6 +16,7 @@ __all__ = ["UNBUFFERED", "ClientGone", "WhileConnected", "read_body", "send_body
 
 UNBUFFERED = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
 _UNWATCHED_S = 0.02
+_UNCOUNTED_BYTES = 64 * 1024  # of a body that comes at once: as much may wait in the connection's own buffer
 _DISCARD_BYTES = 64 * 1024 * 1024  # of a body that is too large, so that the client reads the answer before the end
 
 
@@ -33,47 +35,67 @@ class BodyLimits(Protocol):
 
 
 async def read_body(scope: Scope, receive: Receive, limits: BodyLimits) -> bytes:
-    """The whole body of a request, as it was before it was compressed.
+    """The whole body of a request, as it was before it was compressed. All but short ones count as held (`body_room`).
 
     Raises:
-        RequestError: 413, it is longer than the limit, 408, it takes longer to arrive, 415, it is compressed in a way
-            that is not read here, or 400, it is damaged.
+        RequestError: 413, it is longer than the limit, 503, there is no room for it, 408, it takes longer to arrive,
+            415, it is compressed in a way that is not read here, or 400, it is damaged.
         ClientGone: the client hung up.
     """
-    encoding = check_encoding(scope["headers"])
-    body = await _read_in_time(receive, limits)
-    return body if encoding is None else await asyncio.to_thread(inflate, body, encoding, limits.max_body_bytes)
+    encoding, held = check_encoding(scope["headers"]), held_body(scope)
+    body = await _read_in_time(receive, limits, held)
+    if encoding is None:
+        return body
+    body = await asyncio.to_thread(inflate, body, encoding, limits.max_body_bytes)
+    held.release()
+    held.add(len(body))
+    return body
 
 
-async def _read_in_time(receive: Receive, limits: BodyLimits) -> bytes:
+async def _read_in_time(receive: Receive, limits: BodyLimits, held: HeldBody) -> bytes:
     try:
         async with asyncio.timeout(limits.body_timeout_s):
-            return await _read_body(receive, limits.max_body_bytes)
+            return await _read_body(receive, limits.max_body_bytes, held)
     except TimeoutError:
         message = f"the body did not arrive within {limits.body_timeout_s:g} s"
         raise RequestError(message, status=408, code="request_timeout") from None
 
 
-async def _read_body(receive: Receive, max_bytes: int) -> bytes:
+async def _read_body(receive: Receive, max_bytes: int, held: HeldBody) -> bytes:
     message = await receive()
     if message["type"] == "http.disconnect":
         raise ClientGone
     body: bytes = message.get("body", b"")
-    if not message.get("more_body", False) and len(body) <= max_bytes:
+    if not message.get("more_body", False) and len(body) <= min(max_bytes, _UNCOUNTED_BYTES):
         return body
-    pieces, size = [body], len(body)
-    while message.get("more_body", False):
+    pieces, size, problem = bytearray(), 0, None
+    while True:
+        body = message.get("body", b"")
+        size += len(body)
+        if problem is None and (problem := _problem(size, len(body), max_bytes, held)) is None:
+            pieces += body  # grows without a copy of all at the end
+        elif problem is not None:
+            pieces.clear()
+            held.release()
+        if not message.get("more_body", False) or size > max_bytes + _DISCARD_BYTES:
+            break
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientGone
-        size += len(message.get("body", b""))
-        if size <= max_bytes:
-            pieces.append(message.get("body", b""))
-        elif size > max_bytes + _DISCARD_BYTES:
-            break
+    if problem is not None:
+        raise problem
+    return bytes(pieces)
+
+
+def _problem(size: int, n_bytes: int, max_bytes: int, held: HeldBody) -> RequestError | None:
+    """Why no more of a body is kept: what still comes of it is read, so that the client reads the answer."""
     if size > max_bytes:
-        raise RequestError(f"the body has more than {max_bytes} bytes, which is the limit here", status=413)
-    return b"".join(pieces)
+        return RequestError(f"the body has more than {max_bytes} bytes, which is the limit here", status=413)
+    try:
+        held.add(n_bytes)
+    except RequestError as error:
+        return error
+    return None
 
 
 async def send_body(send: Send, status: int, body: bytes, headers: Iterable[tuple[bytes, bytes]]) -> None:

@@ -10,11 +10,12 @@ __all__ = ["RequestError", "UpstreamFailure", "error_body"]
 
 
 class RequestError(PointsmanError, ValueError):
-    """A request rejected because of a client error.
+    """A request rejected because of a client error, or because there is no room for it now.
 
     Attributes:
-        status: HTTP status, 4xx.
+        status: HTTP status, 4xx or 503.
         type, param, code: OpenAI's fields of the same names.
+        retry_after_s: when it is worth asking again; None where asking again would not help.
     """
 
     def __init__(
@@ -25,12 +26,14 @@ class RequestError(PointsmanError, ValueError):
         type: str = "invalid_request_error",
         param: str | None = None,
         code: str | None = None,
+        retry_after_s: float | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.type = type
         self.param = param
         self.code = code
+        self.retry_after_s = retry_after_s
 
     def body(self) -> bytes:
         """The OpenAI-shaped answer."""

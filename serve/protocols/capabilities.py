@@ -44,4 +44,6 @@ def _look_at(parts: Sequence[Any], needs: set[str], waiting: list[Any]) -> None:
             kind = part.get("type")
             if isinstance(kind, str) and kind in _PARTS:
                 needs.add(_PARTS[kind])
-            waiting.extend(inner for key in _INSIDE if isinstance(inner := part.get(key), list))
+            for key in _INSIDE:
+                if isinstance(inner := part.get(key), list):
+                    waiting.append(inner)

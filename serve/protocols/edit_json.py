@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pointsman.serve.protocols.large_json import LARGE_BYTES, member_places
+
 __all__ = ["add_members", "ask_for_usage", "hide_usage", "replace_model"]
 
 _STRING = rb'"(?:[^"\\]++|\\.)*+"'
@@ -119,6 +121,9 @@ def _replace_every(body: bytes, key: bytes, value: re.Pattern[bytes], new: bytes
 
 def _members(body: bytes, key: bytes, value: re.Pattern[bytes]) -> Iterator[tuple[int, re.Match[bytes]]]:
     """Where an object's own members of that key begin, and their values, as far as these are of that form."""
+    if len(body) > LARGE_BYTES:
+        yield from _members_of_large(body, key, value)
+        return
     depth = 0
     for token in _TOKEN.finditer(body, body.index(b"{") + 1):
         if token.lastgroup == "string":
@@ -126,6 +131,13 @@ def _members(body: bytes, key: bytes, value: re.Pattern[bytes]) -> Iterator[tupl
                 yield token.start(), found
         elif token.lastgroup is None:
             depth += 1 if token[0] in (b"{", b"[") else -1
+
+
+def _members_of_large(body: bytes, key: bytes, value: re.Pattern[bytes]) -> Iterator[tuple[int, re.Match[bytes]]]:
+    for begin, colon in member_places(body):
+        start = begin + len(body[begin:colon]) - len(body[begin:colon].lstrip())
+        if _spells(body[start:colon].rstrip(), key) and (found := value.match(body, colon)):
+            yield start, found
 
 
 def _spells(string: bytes, key: bytes) -> bool:

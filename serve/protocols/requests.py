@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import orjson
 
 from pointsman.serve.http.errors import RequestError
+from pointsman.serve.protocols.large_json import LARGE_BYTES, MAX_DEPTH, TOO_DEEP, read_large
 from pointsman.serve.protocols.model_field import AUTO
 from pointsman.serve.protocols.task import TEXT_PARTS, Task, read_prompt, read_task
 
@@ -21,9 +22,7 @@ __all__ = [
     "read_responses",
 ]
 
-_MAX_DEPTH = 300  # levels of arrays and objects: whatever goes through a document recursively gets to its end
 _MAX_MODEL = 300  # characters of a model field: it is remembered, and repeated in messages
-_TOO_DEEP = f"the body is nested too deeply, wanted at most {_MAX_DEPTH} levels"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,22 +121,27 @@ def read_object(body: bytes) -> dict[str, Any]:
     """The JSON object in a body.
 
     Raises:
-        RequestError: 400 where it is no JSON, not UTF-8, nested too deeply, or another type than an object.
+        RequestError: 400 where it is no JSON, not UTF-8, nested too deeply, or another type than an object; 413 where
+            it holds too many values.
     """
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        document = _read_leniently(body, error)
+    document = _loads(body) if len(body) <= LARGE_BYTES else read_large(body, _loads)
     if not isinstance(document, dict):
         raise RequestError(f"the body is a JSON {_json_type(document)}, wanted an object with model and messages")
-    if body.count(b"[") + body.count(b"{") > _MAX_DEPTH and _is_too_deep(document):
-        raise RequestError(_TOO_DEEP)
+    if len(body) <= LARGE_BYTES and body.count(b"[") + body.count(b"{") > MAX_DEPTH and _is_too_deep(document):
+        raise RequestError(TOO_DEEP)
     return document
+
+
+def _loads(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        return _read_leniently(body, error)
 
 
 def _is_too_deep(document: dict[str, Any]) -> bool:
     level: list[Any] = [document]
-    for _ in range(_MAX_DEPTH):
+    for _ in range(MAX_DEPTH):
         inner = [part.values() if isinstance(part, dict) else part for part in level]
         level = [value for values in inner for value in values if isinstance(value, (dict, list))]
         if not level:
@@ -231,7 +235,7 @@ def _read_leniently(body: bytes, error: orjson.JSONDecodeError) -> Any:
     except UnicodeDecodeError:
         raise RequestError("the body is not valid UTF-8") from None
     except RecursionError:
-        raise RequestError(_TOO_DEEP) from None
+        raise RequestError(TOO_DEEP) from None
     except ValueError:
         raise RequestError(f"the body is not valid JSON: {error}") from None
 

@@ -20,6 +20,7 @@ _RESET = "I switched to a new code base"  # before it, a client shows examples o
 _CHOICE = re.compile(r"(?:(?:option|choice|number|no\.?|#)\s*)?(?:\d{1,2}|[a-h])[.)]?", re.IGNORECASE)
 _TYPED = re.compile(r"(?m)^<(?:feedback|user_message|answer)>")  # by the user, after a tool's result
 _MAX_CONTINUATION = 60  # characters
+_MOST_CHARACTERS = 1_000_000  # of a turn: of more its beginning and its end, more than any model reads
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -50,7 +51,7 @@ def read_task(document: Mapping[str, Any]) -> Task:
     """The task of a request to chat completions, Responses or messages; what is malformed holds none."""
     turns = document.get("messages", document.get("input"))
     if isinstance(turns, str):
-        return read_prompt(turns)
+        return read_prompt(_shortened([(turns, False)])[0][0])
     if not isinstance(turns, Sequence):
         return Task("")
     fallback: Task | None = None
@@ -60,7 +61,7 @@ def read_task(document: Mapping[str, Any]) -> Task:
         turn = turns[i]
         if not isinstance(turn, Mapping) or turn.get("role") != "user":
             continue
-        texts = list(_texts(turn.get("content")))
+        texts = _shortened(list(_texts(turn.get("content"))))
         if any(text.lstrip().startswith(_RESET) for text, _ in texts):
             break
         asked, with_attached, left_out = _read_turn(texts)
@@ -72,6 +73,14 @@ def read_task(document: Mapping[str, Any]) -> Task:
             attached = Task(with_attached, i, back, left_out)
         back += bool(texts)
     return fallback or attached or Task("")
+
+
+def _shortened(texts: list[tuple[str, bool]]) -> list[tuple[str, bool]]:
+    """The texts of a turn, those of a very long one without their middles."""
+    if sum(len(text) for text, _ in texts) <= _MOST_CHARACTERS:
+        return texts
+    half = _MOST_CHARACTERS // (2 * len(texts))
+    return [(text if len(text) <= 2 * half else text[:half] + text[len(text) - half :], at) for text, at in texts]
 
 
 def _read_turn(texts: Sequence[tuple[str, bool]]) -> tuple[str, str, tuple[str, ...]]:

@@ -14,6 +14,7 @@ __all__ = ["may_hold_thoughts", "thought_marks", "without_thinking", "without_th
 
 _SIGNS = (b'"signature', b'"data"', b'"encrypted_content"', b'"reasoning"')
 _CLEARING = "clear_thinking"
+_PLAIN = {"role", "content"}
 _CHAT_THOUGHTS = ("reasoning_details", "thinking_blocks")
 
 
@@ -61,7 +62,7 @@ def without_thinking(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def _thoughts(turn: Any) -> Iterator[Mapping[str, Any]]:
     """What may be a thought in a message or an item."""
-    if not isinstance(turn, Mapping):
+    if not isinstance(turn, (dict, Mapping)) or (turn.keys() == _PLAIN and isinstance(turn["content"], str)):
         return
     if turn.get("type") == "reasoning":
         yield turn

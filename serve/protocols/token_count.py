@@ -15,6 +15,7 @@ _COUNTED_CHARS = 20_000  # of a text; the rest is taken to be like them
 _IMAGE_TOKENS = 765  # a square of 1024 pixels in high detail at OpenAI
 _MESSAGE_TOKENS = 4  # around each message
 _TEXT_KEYS = ("text", "content", "input", "output", "arguments", "name", "thinking")
+_PLAIN = {"role", "content"}
 _IMAGE_TYPES = ("image_url", "image", "input_image")
 
 
@@ -74,7 +75,8 @@ def count_input_tokens(document: Mapping[str, Any]) -> int:
             if isinstance(piece, int):
                 extra += piece
             else:
-                sample.add(piece + "\n")
+                sample.add(piece[:_COUNTED_CHARS] + "\n")
+                sample.n_chars += len(piece[_COUNTED_CHARS:])
     if tools := document.get("tools"):
         with suppress(RecursionError):
             sample.add(json.dumps(tools))
@@ -86,6 +88,8 @@ def _texts(value: object) -> Iterator[str | int]:
     waiting = [value]
     while waiting:
         part = waiting.pop()
+        if isinstance(part, dict) and part.keys() == _PLAIN and isinstance(part["content"], str):  # most messages
+            part = part["content"]
         if isinstance(part, str):
             yield part
         elif isinstance(part, int):

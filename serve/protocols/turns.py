@@ -42,10 +42,12 @@ def pending_marks(document: Mapping[str, Any]) -> tuple[str, ...]:
     """Marks of the tool calls whose results the request brings: those since the model's last turn, latest first."""
     found: list[str] = []
     for turn in reversed(turns_of(document)):
-        if not isinstance(turn, Mapping):
+        if not isinstance(turn, (dict, Mapping)):  # a dict is told at once, a Mapping slowly
             continue
         if is_models_turn(turn):
             break
+        if turn.keys() == _PLAIN and isinstance(turn["content"], str):
+            continue
         found += _result_marks(turn)
     return tuple(found)
 
@@ -110,7 +112,7 @@ def event_marks(event: Mapping[str, Any]) -> list[str]:
 
 def is_models_turn(turn: object) -> bool:
     """Whether a message or item is what a model made."""
-    if not isinstance(turn, Mapping):
+    if not isinstance(turn, (dict, Mapping)):
         return False
     kind = turn.get("type")
     made = isinstance(kind, str) and (kind.endswith("_call") or kind in _MODELS_ITEMS)
@@ -152,7 +154,7 @@ def _part_marks(parts: object) -> Iterator[str]:
 
 def _compacted(item: object) -> str | None:
     """Mark of a conversation that its service has summarised and sealed."""
-    if not isinstance(item, Mapping) or item.get("type") not in _COMPACTED:
+    if not isinstance(item, (dict, Mapping)) or item.get("type") not in _COMPACTED:
         return None
     sealed = item.get("encrypted_content")
     return "held:" + _digest(sealed) if isinstance(sealed, str) and sealed else None

@@ -35,6 +35,8 @@ _SESSION_IN_USER = re.compile(r"_session_([\w-]{8,})\Z")
 _BILLING = re.compile(r"(?m)^x-anthropic-billing-header:.*$")
 _INSTRUCTIONS = ("system", "developer")
 _CHARS_PER_TOKEN = 4.0
+_MOST_TURNS = 1000  # that are searched for what the user asks first
+_MOST_CHARACTERS = 1_000_000  # of an instruction that tells a conversation
 
 
 def naming_headers(headers: Iterable[tuple[bytes, bytes]]) -> Mapping[str, str]:
@@ -112,7 +114,7 @@ def _session_in(document: Mapping[str, Any]) -> str | None:
 
 def _beginning(document: Mapping[str, Any]) -> list[Any]:
     named = [document.get(name) for name in ("user", "prompt_cache_key")]
-    instructions = [_BILLING.sub("", text).strip() for text in _instructions(document)]
+    instructions = [_BILLING.sub("", text[:_MOST_CHARACTERS]).strip() for text in _instructions(document)]
     return [named, [text for text in instructions if text], _first_asked(document)]
 
 
@@ -127,7 +129,7 @@ def _instructions(document: Mapping[str, Any]) -> Iterator[str]:
 def _first_asked(document: Mapping[str, Any]) -> str:
     """The first thing that the user asks; all of the first turn where no turn asks for anything."""
     turns = turns_of(document)
-    for i, turn in enumerate(turns):
+    for i, turn in enumerate(turns[:_MOST_TURNS]):
         if is_models_turn(turn):
             break
         if asked := read_task({"messages": [turn]}).text:

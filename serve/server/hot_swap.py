@@ -11,6 +11,7 @@ from typing import Protocol
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pointsman.serve.engine.engine import Engine
+from pointsman.serve.http.body_room import BodyRoom
 
 __all__ = ["Application", "Companion"]
 
@@ -58,6 +59,7 @@ class Application:
         self._routes = routes
         self._companions = companions
         self._current = _Serving(engine, routes(engine))
+        self._room = BodyRoom(engine.config.server.max_total_body_bytes)
         self._finishing: set[asyncio.Task[None]] = set()
 
     @property
@@ -69,11 +71,12 @@ class Application:
         if scope["type"] == "lifespan":
             await self._live_by(receive, send)
             return
-        serving = self._current
+        serving, held = self._current, self._room.enter(scope)
         serving.n_requests += 1
         try:
             await serving.app(scope, receive, send)
         finally:
+            held.release()
             serving.n_requests -= 1
             if serving.retired is not None and not serving.n_requests:
                 serving.retired.set()
@@ -91,6 +94,7 @@ class Application:
             await engine.close()
             raise
         before, self._current = self._current, successor
+        self._room.max_bytes = engine.config.server.max_total_body_bytes
         task = asyncio.get_running_loop().create_task(before.finish())
         self._finishing.add(task)
         task.add_done_callback(self._finished)

@@ -119,7 +119,7 @@ class Failover:
                 delay_s = None if failure.code in _FINAL else retry_delay_s(service.retry, n_retries, None, self._rng)
                 if delay_s is None:
                     if asked and failure.code != "upstream_refused":
-                        service.breaker.fail(call.caller, hash(call.body))
+                        service.breaker.fail(call.caller, call.fingerprint())
                     raise
             else:
                 reply = answered.reply
@@ -165,7 +165,7 @@ def _count(breaker: Breaker, call: Call, answered: Answered) -> None:
     """Tells the circuit breaker of an answer; of a stream it learns more when that ends."""
     status = answered.reply.status
     if status >= 500:
-        breaker.fail(call.caller, hash(call.body))
+        breaker.fail(call.caller, call.fingerprint())
     elif answered.stream is not None:
         breaker.respond()
     elif status != _TOO_MANY:
@@ -205,6 +205,6 @@ async def _send(
 def _learn(breaker: Breaker, call: Call, stream: EventStream) -> None:
     """Reports the outcome of a started stream to the breaker; a disconnected client counts as neither."""
     if stream.failure is not None:
-        breaker.fail(call.caller, hash(call.body))
+        breaker.fail(call.caller, call.fingerprint())
     elif (stream.finished or stream.done) and not stream.failed:
         breaker.succeed(call.caller)

@@ -10,6 +10,7 @@ import orjson
 from pointsman.core.decision import Decision
 from pointsman.serve.http.errors import RequestError
 from pointsman.serve.http.streams import ByteStream, Headers
+from pointsman.serve.protocols.large_json import LARGE_BYTES
 
 if TYPE_CHECKING:
     from pointsman.serve.protocols.openai_streams import EventStream
@@ -42,6 +43,11 @@ class Call:
     caller: str = ""
     thoughts: Collection[str] | None = None
     makers: Mapping[str, str] = field(default_factory=dict)
+
+    def fingerprint(self) -> int:
+        """Equal for equal bodies; of long ones their length and both ends count."""
+        body = self.body
+        return hash(body if len(body) <= LARGE_BYTES else (len(body), body[:LARGE_BYTES], body[-LARGE_BYTES:]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,11 @@
 """Asks for the usage of streams where the client does not."""
 
+import asyncio
 import logging
 from dataclasses import replace
 
 from pointsman.serve.protocols.edit_json import ask_for_usage
+from pointsman.serve.protocols.large_json import LARGE_BYTES
 from pointsman.serve.upstreams.base import Call, Reply, Upstream, Wrapper
 
 __all__ = ["AskingForUsage"]
@@ -27,7 +29,9 @@ class AskingForUsage(Wrapper):
     async def send(self, call: Call) -> Reply:
         if not call.stream or self._refused or call.path != _CHAT_PATH:
             return await self._upstream.send(call)
-        body = ask_for_usage(call.body, call.document)
+        is_large = len(call.body) > LARGE_BYTES
+        edit = asyncio.to_thread(ask_for_usage, call.body, call.document) if is_large else None
+        body = ask_for_usage(call.body, call.document) if edit is None else await edit
         if body is None:
             return await self._upstream.send(call)
         options = {**(call.document.get("stream_options") or {}), "include_usage": True}

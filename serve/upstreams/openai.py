@@ -15,6 +15,7 @@ from pointsman.serve.config import TimeoutConfig
 from pointsman.serve.http.errors import UpstreamFailure, error_body
 from pointsman.serve.http.streams import Headers
 from pointsman.serve.protocols.edit_json import replace_model
+from pointsman.serve.protocols.large_json import LARGE_BYTES
 from pointsman.serve.protocols.upstream_errors import describe_refusal, find_error
 from pointsman.serve.protocols.whole_answers import chat_as_stream, holds_answer
 from pointsman.serve.upstreams.base import Call, Reply, Upstream
@@ -83,11 +84,14 @@ class OpenAIUpstream(Upstream):
         return self._whole(answer, body, call)
 
     async def _post(self, call: Call, to: Destination, started: float) -> Answer:
+        body, model = call.body, self._target.upstream_model
+        is_large = len(body) > LARGE_BYTES
+        body = await asyncio.to_thread(replace_model, body, model) if is_large else replace_model(body, model)
         try:
             return await self._pool.post(
                 to,
                 call.headers,
-                replace_model(call.body, self._target.upstream_model),
+                body,
                 connect_s=self._timeouts.connect_s,
                 deadline=started + self._timeouts.first_byte_s,
             )

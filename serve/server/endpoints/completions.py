@@ -1,5 +1,6 @@
 """POST to one of the APIs: decides, calls a model, responds; as plain ASGI."""
 
+import asyncio
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from pointsman.serve.http.asgi import ClientGone, WhileConnected, read_body, sen
 from pointsman.serve.http.errors import RequestError, UpstreamFailure, error_body
 from pointsman.serve.http.streams import Headers
 from pointsman.serve.observers.prometheus import Metrics
+from pointsman.serve.protocols.large_json import LARGE_BYTES
 from pointsman.serve.protocols.surfaces import Surface
 from pointsman.serve.request.context import RequestContext
 from pointsman.serve.request.conversations import naming_headers
@@ -86,7 +88,9 @@ class Completions:
     async def _serve(self, record: Record, scope: Scope, receive: Receive, send: Heartbeat) -> None:
         body = await read_body(scope, receive, self._limits)
         record.received_at = perf_counter()
-        context = RequestContext(self._surface.read(body), _passed_on(scope), self._surface, request_key(scope))
+        read = self._surface.read
+        request = read(body) if len(body) <= LARGE_BYTES else await asyncio.to_thread(read, body)
+        context = RequestContext(request, _passed_on(scope), self._surface, request_key(scope))
         context.address = scope["client"][0] if scope.get("client") else ""
         context.client = naming_headers(scope["headers"])
         if self._engine.rules is not None:

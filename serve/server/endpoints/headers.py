@@ -1,5 +1,6 @@
 """The x-pointsman-* headers, and the answer to a refused request."""
 
+import math
 from functools import lru_cache
 
 from starlette.types import Send
@@ -14,7 +15,7 @@ __all__ = ["JSON", "decision_headers", "header_text", "record_headers", "refuse"
 
 JSON = (b"content-type", b"application/json")
 _MAX_HEADER = 300
-_CLOSING = (408, 413)  # what is left of the body is not waited for
+_CLOSING = (408, 413, 503)  # what is left of the body is not waited for
 
 
 def decision_headers(decision: Decision, *, model: str | None = None) -> Headers:
@@ -65,8 +66,10 @@ def record_headers(record: Record) -> Headers:
 
 async def refuse(send: Send, error: RequestError, headers: Headers = ()) -> None:
     """Answers a request that is wrong."""
-    closing: Headers = ((b"connection", b"close"),) if error.status in _CLOSING else ()
-    await send_body(send, error.status, error.body(), (JSON, *closing, *headers))
+    more: Headers = ((b"connection", b"close"),) if error.status in _CLOSING else ()
+    if error.retry_after_s is not None:
+        more = (*more, (b"retry-after", b"%d" % math.ceil(error.retry_after_s)))
+    await send_body(send, error.status, error.body(), (JSON, *more, *headers))
 
 
 @lru_cache(maxsize=4096)

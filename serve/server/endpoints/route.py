@@ -1,5 +1,6 @@
 """POST /v1/route: the decision alone."""
 
+import asyncio
 import logging
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from pointsman.serve.config import ServerConfig
 from pointsman.serve.engine.engine import Engine
 from pointsman.serve.http.asgi import ClientGone, read_body, send_body
 from pointsman.serve.http.errors import RequestError
+from pointsman.serve.protocols.large_json import LARGE_BYTES
 from pointsman.serve.protocols.requests import ChatRequest, read_question
 from pointsman.serve.protocols.surfaces import guess_surface
 from pointsman.serve.request.context import RequestContext
@@ -38,7 +40,7 @@ class RouteOnly:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             body = await read_body(scope, receive, self._limits)
-            question = read_question(body)
+            question = read_question(body) if len(body) <= LARGE_BYTES else await asyncio.to_thread(read_question, body)
             if "prompts" in question.document:
                 await self._decide_batch(question, scope, send)
                 return

@@ -1,0 +1,252 @@
+"""Reads large JSON piece by piece, in bounded memory.
+
+Parsed at once, 32 MB of JSON keep the event loop waiting for a second, from another thread, too, and 32 MB of empty
+objects take a gigabyte. So the structural characters are found first, those outside strings: they say how many values
+there are, how deep they are nested, and where the text can be cut.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pointsman.serve.http.errors import RequestError
+
+__all__ = ["LARGE_BYTES", "MAX_DEPTH", "TOO_DEEP", "Structure", "find_structure", "member_places", "read_large"]
+
+LARGE_BYTES = 64 * 1024  # what is shorter is quicker at once
+MAX_DEPTH = 300  # levels of arrays and objects: whatever goes through a document recursively gets to its end
+TOO_DEEP = f"the body is nested too deeply, wanted at most {MAX_DEPTH} levels"
+_MAX_CONTAINERS = 50_000  # a conversation of a million tokens has half of them
+_MAX_VALUES = 1_000_000
+_BLOCK_BYTES = 256 * 1024
+_PIECE_BYTES = 256 * 1024  # a millisecond
+_MOST_ESCAPES = 12  # bytes of the longest escape: two halves of a character
+_FIRST_HALVES = (b"d8", b"d9", b"da", b"db")
+_QUOTE, _BACKSLASH, _COMMA, _COLON = b'"\\,:'
+_OPEN, _CLOSE = b"[{", b"]}"
+_BLANK = b" \t\n\r"
+_INVALID = "the body is not valid JSON"
+_STEPS = np.zeros(256, np.int8)
+_STEPS[list(_OPEN)], _STEPS[list(_CLOSE)] = 1, -1
+_STRUCTURAL = np.isin(np.arange(256), list(b"[]{},:"))
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """The structural characters of a JSON text, those within strings left out.
+
+    Attributes:
+        at: their places, shape (n,).
+        kind: the characters, shape (n,).
+        level: how many arrays and objects are open around each, its own not counted, shape (n,).
+    """
+
+    at: npt.NDArray[np.int64]
+    kind: npt.NDArray[np.uint8]
+    level: npt.NDArray[np.int32]
+
+
+def find_structure(body: bytes) -> Structure:
+    """Where a JSON text can be cut; of a text that is no JSON, cuts after which a piece is none either.
+
+    Raises:
+        RequestError: it holds too many values, or is nested too deeply.
+    """
+    found: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8], npt.NDArray[np.int32]]] = []
+    depth = n_containers = n_values = 0
+    for at, kind in _marks(body):
+        steps = _STEPS[kind]
+        level = depth + np.cumsum(steps, dtype=np.int32)
+        if level.size and level.max() > MAX_DEPTH:
+            raise RequestError(TOO_DEEP)
+        depth = int(level[-1]) if level.size else depth
+        found.append((at, kind, np.minimum(level, level - steps)))
+        n_containers += int(np.count_nonzero(steps == 1))
+        n_values += int(np.count_nonzero(kind == _COMMA))
+        if n_containers > _MAX_CONTAINERS or n_values > _MAX_VALUES:
+            raise RequestError(
+                f"the body holds too many values, wanted at most {_MAX_CONTAINERS:,} arrays and objects, and "
+                f"{_MAX_VALUES:,} values: send fewer in one request",
+                status=413,
+                code="too_many_values",
+            )
+    at, kind, level = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return Structure(at, kind, level)
+
+
+def read_large(body: bytes, loads: Callable[[bytes], Any]) -> Any:
+    """What `loads` gives for the whole of a JSON text, from pieces that it reads one after the other.
+
+    Args:
+        loads: raises `RequestError` for what is no JSON.
+
+    Raises:
+        RequestError: it is no JSON, holds too many values, or is nested too deeply.
+    """
+    structure = find_structure(body)
+    return _Reader(body, structure, loads).read(0, len(body), 0, structure.at.size)
+
+
+def member_places(body: bytes) -> Iterator[tuple[int, int]]:
+    """Where each member of a JSON object begins, and where the colon behind its key is."""
+    structure = find_structure(body)
+    outermost = structure.level == 1
+    colons = structure.at[outermost & (structure.kind == _COLON)].tolist()
+    commas = structure.at[outermost & (structure.kind == _COMMA)].tolist()
+    begins = [int(structure.at[0]), *commas] if colons else []
+    yield from ((begin + 1, colon) for begin, colon in zip(begins, colons, strict=True))
+
+
+class _Reader:
+    def __init__(self, body: bytes, structure: Structure, loads: Callable[[bytes], Any]) -> None:
+        self._body, self._loads = body, loads
+        self._at, self._kind, self._level = structure.at, structure.kind, structure.level
+
+    def read(self, begin: int, end: int, first: int, last: int) -> Any:
+        """The value in `body[begin:end]`, whose structural characters are those from `first` to before `last`."""
+        if end - begin <= _PIECE_BYTES:
+            return self._piece(self._body[begin:end], begin)
+        if first == last:
+            return self._scalar(begin, end)
+        opening, closing = int(self._at[first]), int(self._at[last - 1])
+        around = self._body[begin:opening].strip(_BLANK) + self._body[closing + 1 : end].strip(_BLANK)
+        ends = _OPEN.find(self._kind[first]), _CLOSE.find(self._kind[last - 1])
+        if around or ends[0] < 0 or ends[0] != ends[1] or self._level[first] != self._level[last - 1]:
+            raise RequestError(_INVALID)
+        cuts = [first, *self._commas(first, last), last - 1]
+        if len(cuts) == 2 and not self._body[opening + 1 : closing].strip(_BLANK):
+            return {} if ends[0] else []
+        return self._object(cuts) if ends[0] else self._array(cuts)
+
+    def _scalar(self, begin: int, end: int) -> Any:
+        """A long string, in pieces; whatever else it is, as it stands."""
+        text = self._body[begin:end]
+        if not (text.startswith(b'"') and text.endswith(b'"') and len(text) >= 2 * _MOST_ESCAPES):
+            return self._piece(text.strip(_BLANK), begin)
+        pieces, at = [], 1
+        while at < len(text) - 1:
+            cut = _cut(text, at, min(at + _PIECE_BYTES, len(text) - 1))
+            pieces.append(self._piece(b'"%b"' % text[at:cut], begin + at))
+            at = cut
+        return "".join(pieces)
+
+    def _array(self, cuts: list[int]) -> list[Any]:
+        found: list[Any] = []
+        for one, begin, end, first, last in self._groups(cuts):
+            if one:
+                found.append(self.read(begin, end, first, last))
+            else:
+                found += self._filled(b"[%b]" % self._body[begin:end], begin)
+        return found
+
+    def _object(self, cuts: list[int]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for one, begin, end, first, last in self._groups(cuts):
+            if one:
+                colon = int(self._at[first]) if first < last and self._kind[first] == _COLON else begin
+                if not isinstance(key := self._piece(self._body[begin:colon], begin), str):
+                    raise RequestError(_INVALID)
+                found[key] = self.read(colon + 1, end, first + 1, last)
+            else:
+                found |= self._filled(b"{%b}" % self._body[begin:end], begin)
+        return found
+
+    def _groups(self, cuts: list[int]) -> Iterator[tuple[bool, int, int, int, int]]:
+        """Neighbouring elements or members, as many as make a piece, and whether it is one that is longer alone."""
+        waiting = cuts[0]
+        for before, after in pairwise(cuts):
+            if self._at[after] - self._at[before] > _PIECE_BYTES:
+                if waiting != before:
+                    yield (False, *self._span(waiting, before))
+                yield (True, *self._span(before, after))
+                waiting = after
+            elif self._at[after] - self._at[waiting] > _PIECE_BYTES:
+                yield (False, *self._span(waiting, before))
+                waiting = before
+        if waiting != cuts[-1]:
+            yield (False, *self._span(waiting, cuts[-1]))
+
+    def _span(self, before: int, after: int) -> tuple[int, int, int, int]:
+        return int(self._at[before]) + 1, int(self._at[after]), before + 1, after
+
+    def _commas(self, first: int, last: int) -> list[int]:
+        inner = slice(first + 1, last - 1)
+        found = (self._kind[inner] == _COMMA) & (self._level[inner] == self._level[first] + 1)
+        places: list[int] = (np.flatnonzero(found) + first + 1).tolist()
+        return places
+
+    def _filled(self, piece: bytes, begin: int) -> Any:
+        """A part of an array or object, which holds something: else there was a comma too many."""
+        found = self._piece(piece, begin)
+        if not found:
+            raise RequestError(_INVALID)
+        return found
+
+    def _piece(self, piece: bytes, begin: int) -> Any:
+        time.sleep(0)  # other threads' turn
+        try:
+            return self._loads(piece)
+        except RequestError as error:
+            raise RequestError(f"{error}, counted from byte {begin}") from None
+
+
+def _cut(text: bytes, begin: int, end: int) -> int:
+    """Where a string can be cut, at `end` or a little before: between characters and escapes, and not within a pair.
+
+    Args:
+        begin: of what is not read yet; nothing that begins before it goes beyond it.
+    """
+    if end >= len(text) - 1:
+        return end
+    for at in range(end, max(begin, end - 2 * _MOST_ESCAPES), -1):
+        before = text[max(begin, at - _MOST_ESCAPES) : at]
+        if b"\\" not in before and text[at] & 0xC0 != 0x80:
+            return at
+        if text[at] == _BACKSLASH and not _in_pair(before):
+            part = text[begin:at]
+            if (len(part) - len(part.rstrip(b"\\"))) % 2 == 0:
+                return at
+    return len(text) - 1  # no string that anyone writes
+
+
+def _in_pair(before: bytes) -> bool:
+    """Whether the escape before may be the first half of a character beyond 16 bits."""
+    return before[-6:-4] == b"\\u" and before[-4:-2].lower() in _FIRST_HALVES
+
+
+def _marks(body: bytes) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]]:
+    """The structural characters of one block after the other."""
+    in_string = escaped = 0
+    for begin in range(0, max(1, len(body)), _BLOCK_BYTES):
+        block = np.frombuffer(body, np.uint8, min(_BLOCK_BYTES, len(body) - begin), begin)
+        quotes, escaped = _quotes(block, escaped)
+        at = np.flatnonzero(_STRUCTURAL[block])
+        at = at[(np.searchsorted(quotes, at) + in_string) % 2 == 0]
+        in_string = (in_string + quotes.size) % 2
+        yield at + begin, block[at]
+
+
+def _quotes(block: npt.NDArray[np.uint8], escaped: int) -> tuple[npt.NDArray[np.int64], int]:
+    """Where strings begin and end: the quotes that no backslash escapes; whether the next block begins escaped.
+
+    Args:
+        escaped: 1 if the block's first character is, 0 if not.
+    """
+    quotes, slashes = np.flatnonzero(block == _QUOTE), np.flatnonzero(block == _BACKSLASH)
+    if not slashes.size:
+        return (quotes[1:] if escaped and quotes.size and quotes[0] == 0 else quotes), 0
+    order = np.arange(slashes.size)
+    begins = np.diff(slashes, prepend=-2) != 1
+    run = order - np.maximum.accumulate(np.where(begins, order, 0)) + 1  # which of the backslashes in a row it is
+    if slashes[0] == 0:
+        run[: int(np.argmax(np.append(begins[1:], True))) + 1] += escaped
+    before = np.searchsorted(slashes, quotes) - 1
+    follows = (before >= 0) & (slashes[before] == quotes - 1)
+    is_escaped = np.where(follows, run[before] % 2 == 1, (quotes == 0) & (escaped == 1))
+    next_escaped = int(run[-1] % 2) if slashes[-1] == block.size - 1 else 0
+    return quotes[~is_escaped], next_escaped

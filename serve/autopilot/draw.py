@@ -20,7 +20,7 @@ from pointsman.serve.config.autopilot import AutopilotConfig
 from pointsman.serve.feedback.sample import Sample
 from pointsman.serve.feedback.shadow import Compared
 from pointsman.serve.http.errors import RequestError
-from pointsman.serve.store.rows import AutopilotRow, ComparisonRow, Row
+from pointsman.serve.store.rows import AutopilotRow, Row
 
 __all__ = ["RESULTS", "Draws", "Prompt"]
 
@@ -201,7 +201,8 @@ class Draws:
             self.counts.n_over_budget += 1
             return "over_budget"
         self._judged.append(True)
-        self._put(compared.row)
+        if config is not None and config.source != "people":
+            self._put(compared.row)
         self._put(_row(drawn, compared, pair))
         return "compared"
 
@@ -225,7 +226,7 @@ def _row(drawn: _Drawn, compared: Compared, pair: ModelPair) -> AutopilotRow:
         at=compared.row.at,
         generation=drawn.running[0].generation.number,
         score=drawn.scores[0],
-        loss=_loss(compared.row, pair),
+        loss=_loss(compared, pair),
         probability=drawn.probability,
         n_undrawn=drawn.n_undrawn,
         plan=told[0],
@@ -249,7 +250,7 @@ def _shown(sample: Sample, compared: Compared, pair: ModelPair) -> dict[str, str
     return {"request_id": sample.request_id, "question": sample.question, "strong": strong, "weak": weak}
 
 
-def _loss(row: ComparisonRow, pair: ModelPair) -> float:
+def _loss(compared: Compared, pair: ModelPair) -> float:
     """Strong's score less weak's: 1 where the strong answer won, 0 for a tie, -1 where it lost."""
-    won = 2.0 * row.outcome - 1.0
-    return won if row.model_a == pair.strong else -won
+    won = 2.0 * compared.share - 1.0
+    return won if compared.row.model_a == pair.strong else -won

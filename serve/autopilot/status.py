@@ -40,6 +40,7 @@ def describe(
         "strong": serving.pair.strong,
         "weak": serving.pair.weak,
         "judge": config.judge,
+        "source": config.source,
         "bound": {"max_loss": config.max_loss, "confidence": config.confidence},
         "compare": config.compare,
         "max_usd_per_day": config.max_usd_per_day,

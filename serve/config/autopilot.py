@@ -1,11 +1,12 @@
 """The autopilot in the configuration."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pointsman.serve.config.base import Name, Part
-from pointsman.serve.config.shadow import ShadowConfig
+from pointsman.serve.config.cascade import CheckerConfig
+from pointsman.serve.config.shadow import NO_JUDGE, ShadowConfig
 
 __all__ = ["AutopilotConfig"]
 
@@ -18,7 +19,9 @@ class AutopilotConfig(Part):
     Attributes:
         max_loss: mean loss of quality against always asking the strong model, as the judge sees it.
         confidence: that the bound holds at every moment, for as long as it runs.
-        judge: name of the model that judges, neither of the two.
+        judge: name of the model that judges, neither of the two; "none" where a scorer or people take its place.
+        scorer: a service or function of your own that scores each of the two answers from 0 to 1: the loss is the
+            strong one's score less the weak one's.
         compare: share of the requests that the other model answers too and a judge compares.
         max_usd_per_day: daily budget of comparisons in the policy's time zone, for all processes together.
         max_failures: share of the last 40 comparisons that may fail before comparing pauses by itself.
@@ -37,6 +40,7 @@ class AutopilotConfig(Part):
     max_loss: _Inner
     confidence: _Inner = 0.95
     judge: Name
+    scorer: CheckerConfig | None = None
     compare: Annotated[float, Field(gt=0.0, le=1.0)] = 0.05
     max_usd_per_day: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] = 10.0
     max_failures: _Inner = 0.5
@@ -50,6 +54,22 @@ class AutopilotConfig(Part):
     train_seconds: Annotated[int, Field(gt=0)] = 300
     train_memory_mb: Annotated[int, Field(ge=256)] = 2048
     label_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+
+    @model_validator(mode="after")
+    def _check_source(self) -> Self:
+        if self.judge != NO_JUDGE and self.scorer is not None:
+            raise ValueError(f"judge is {self.judge!r} and a scorer is given, wanted judge: none with a scorer")
+        if self.judge == NO_JUDGE and self.scorer is None and self.label_share < 1.0:
+            raise ValueError(
+                f"judge is none and label_share {self.label_share:g}: nothing says which answer is better; wanted a "
+                "scorer, label_share: 1 (people compare every pair that is drawn), or the name of a model"
+            )
+        return self
+
+    @property
+    def source(self) -> str:
+        """Who says which answer is better: a model's name, "scorer" or "people"."""
+        return self.judge if self.judge != NO_JUDGE else "people" if self.scorer is None else "scorer"
 
     def comparisons(self) -> ShadowConfig:
         """How answers are compared; which are, the autopilot draws itself."""

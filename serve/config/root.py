@@ -16,7 +16,7 @@ from pointsman.serve.config.routers import RouterConfig
 from pointsman.serve.config.rules import RuleConfig
 from pointsman.serve.config.server import ServerConfig
 from pointsman.serve.config.sessions import SessionsConfig
-from pointsman.serve.config.shadow import ShadowConfig
+from pointsman.serve.config.shadow import NO_JUDGE, ShadowConfig
 from pointsman.serve.config.store import StoreConfig
 from pointsman.serve.config.telemetry import TelemetryConfig
 from pointsman.serve.protocols.model_field import AUTO, ROUTER_PREFIX
@@ -93,7 +93,7 @@ class Config(Part):
         if self.shadow is not None:
             self._check_judge("shadow", self.shadow.judge)
         if self.autopilot is not None:
-            self._check_judge("autopilot", self.autopilot.judge)
+            self._check_judge("autopilot", self.autopilot.judge, may_lack=True)
             self._check_autopilot()
         if self.cascade is not None:
             self._check_cascade(self.cascade)
@@ -117,9 +117,11 @@ class Config(Part):
         if cascade.p_true is not None and cascade.p_true not in self.models:
             raise ValueError(f"cascade.p_true is {cascade.p_true!r}, wanted a name under models")
 
-    def _check_judge(self, part: str, judge: str) -> None:
+    def _check_judge(self, part: str, judge: str, *, may_lack: bool = False) -> None:
         if self.store is None:
             raise ValueError(f"{part} needs a store for its comparisons, wanted one, e.g. store: {{}}")
+        if may_lack and judge == NO_JUDGE:
+            return
         if judge not in self.models or judge in self.routed:
             raise ValueError(f"{part}.judge is {judge!r}, wanted a name under models that is neither strong nor weak")
 

@@ -6,7 +6,9 @@ from pydantic import Field
 
 from pointsman.serve.config.base import Name, Part, Share
 
-__all__ = ["ShadowConfig"]
+__all__ = ["NO_JUDGE", "ShadowConfig"]
+
+NO_JUDGE = "none"  # of comparisons that no model judges
 
 
 class ShadowConfig(Part):

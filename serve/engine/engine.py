@@ -37,6 +37,7 @@ from pointsman.serve.upstreams.stand_in import STRONG_STAND_IN, WEAK_STAND_IN
 
 if TYPE_CHECKING:
     from pointsman.serve.engine.cascade import Cascade
+    from pointsman.serve.engine.paid_signals import Checker
 
 __all__ = ["Engine"]
 
@@ -108,6 +109,7 @@ class Engine:
             from pointsman.serve.feedback.shadow import check_shadow
 
             check_shadow(config.autopilot.comparisons(), self.billing, part="autopilot")
+        self._scorer = self._make_scorer()
         self.policies = Policies(
             config.policy,
             self.routers,
@@ -159,7 +161,10 @@ class Engine:
 
             now, drift = steered(self.config, self.routers, self.pair), self.state.drift
             comparisons = self.config.autopilot.comparisons() if self.config.autopilot is not None else None
-            self.state.comparer.reconfigure(comparisons, self.upstreams, self.billing, self._is_exhausted)
+            scorer = self._scorer.score_text if self._scorer is not None else None
+            self.state.comparer.reconfigure(
+                comparisons, self.upstreams, self.billing, self._is_exhausted, scorer=scorer
+            )
             alarm = partial(drift.alarm, now.router) if drift is not None else None
             reset_alarm = partial(drift.reset, now.router) if drift is not None and drift.by_traffic else None
             await self.state.autopilot.reconfigure(self.config.autopilot, now, alarm, reset_alarm)
@@ -190,6 +195,8 @@ class Engine:
         self.threads.close()
         if self._cascade is not None:
             await self._cascade.close()
+        if self._scorer is not None:
+            await self._scorer.close()
         for upstream in self.upstreams.values():
             await upstream.close()
 
@@ -256,6 +263,13 @@ class Engine:
             refused_logprobs=self.state.refused_logprobs,
             unchecked=self.state.cascades.unchecked,
         )
+
+    def _make_scorer(self) -> "Checker | None":
+        if self.config.autopilot is None or self.config.autopilot.scorer is None:
+            return None
+        from pointsman.serve.engine.paid_signals import Checker
+
+        return Checker(self.config.autopilot.scorer)
 
     def _call(self, context: RequestContext, decision: Decision) -> Call:
         request = context.request

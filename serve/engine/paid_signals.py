@@ -71,6 +71,10 @@ class Checker:
             return None
         return min(found, default=None)
 
+    async def score_text(self, prompt: str, text: str, document: Mapping[str, Any]) -> float | None:
+        """Score of one answer's text, in [0, 1]; None where it did not say in time."""
+        return await self.score(prompt, [Said(text)], document)
+
     async def close(self) -> None:
         """Closes its connections."""
         if self._session is not None:

@@ -27,6 +27,8 @@ def steered(config: Config, routers: Mapping[str, ServedRouter], pair: ModelPair
         asked = {each: config.models.get(each, ModelConfig()) for each in (pair.strong, pair.weak, autopilot.judge)}
         terms["models"] = {each: model.model_dump(mode="json", include=_ASKED) for each, model in asked.items()}
         terms["bound"] = [autopilot.max_loss, autopilot.confidence, autopilot.judge]
+        if autopilot.scorer is not None:
+            terms["scorer"] = autopilot.scorer.model_dump(mode="json", include={"url", "entry_point"})
         if autopilot.label_share > 0.0:
             terms["label_share"] = autopilot.label_share
     return Serving(name, _digest(weights), router.checkpoint, pair, _digest(json.dumps(terms, sort_keys=True).encode()))

@@ -8,10 +8,10 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 from prometheus_client import CollectorRegistry, Counter
@@ -20,6 +20,7 @@ from pointsman.core.decision import Decision
 from pointsman.core.errors import ConfigError, UpstreamError
 from pointsman.core.pair import ModelPair
 from pointsman.serve.config import ShadowConfig
+from pointsman.serve.config.shadow import NO_JUDGE
 from pointsman.serve.feedback.sample import Sample, answer_text, take_sample
 from pointsman.serve.http.errors import RequestError
 from pointsman.serve.judging.budget import estimate_tokens
@@ -39,6 +40,7 @@ __all__ = ["Compared", "Shadow", "check_shadow", "shadow_request"]
 
 _LOG = logging.getLogger(__name__)
 _SHARES = {"model_a": 1.0, "tie": 0.5, "model_b": 0.0}
+_SCORER = "scorer"  # who judged, where a scorer did
 _LIMITS = ("max_tokens", "max_completion_tokens")
 _LEFT_OUT = ("stream", "stream_options", "store", "metadata", "user")
 
@@ -50,13 +52,18 @@ class Compared:
     Attributes:
         row: for the store.
         agreed: whether the judge said the same in both orders, or was not asked.
+        share: of the win that goes to `model_a`, in [0, 1]; the row has it rounded to 0, 0.5 or 1.
         other_answer, other_attempt: what the other model said, and how.
     """
 
     row: ComparisonRow
     agreed: bool
+    share: float
     other_answer: str
     other_attempt: Attempt
+
+
+Scorer: TypeAlias = Callable[[str, str, Mapping[str, Any]], Awaitable[float | None]]  # question, answer, request
 
 
 class Shadow:
@@ -91,6 +98,7 @@ class Shadow:
         self._queue: asyncio.Queue[Sample] = asyncio.Queue(config.queue)
         self._workers: list[asyncio.Task[None]] = []
         self._held_usd = 0.0
+        self._scorer: Scorer | None = None
         self._upstreams: Mapping[str, Upstream] = {}
         self._billing: Billing | None = None
         self._exhausted: Callable[[], bool] = lambda: False
@@ -107,14 +115,18 @@ class Shadow:
         upstreams: Mapping[str, Upstream],
         billing: Billing,
         exhausted: Callable[[], bool] = lambda: False,
+        *,
+        scorer: Scorer | None = None,
     ) -> None:
         """Compares by these settings, with these models, from now on.
 
         Args:
             config: None compares nothing.
             exhausted: whether a hard budget is exhausted, so that only the weak model may be called.
+            scorer: scores an answer in [0, 1] where no model judges; None where people will.
         """
         self._config, self._upstreams, self._billing, self._exhausted = config, upstreams, billing, exhausted
+        self._scorer = scorer
 
     async def start(self) -> None:
         """Begins to compare what is drawn."""
@@ -190,7 +202,9 @@ class Shadow:
         other = _other(sample, pair)
         answer, attempt = await self._ask(other, shadow_request(sample.document, config), billing, charges)
         shares = [0.5]
-        if answer != sample.answer:
+        if config.judge == NO_JUDGE:
+            shares = [await self._scored(sample, answer)]
+        elif answer != sample.answer:
             texts = (sample.answer, answer)
             orders = (judge_prompt(sample.question, *texts), judge_prompt(sample.question, *reversed(texts)))
             asked = [
@@ -209,12 +223,23 @@ class Shadow:
             model_a=sample.model,
             model_b=other,
             outcome=0.5 if mean == 0.5 else float(mean > 0.5),
-            judge=config.judge,
+            judge=_SCORER if config.judge == NO_JUDGE else config.judge,
             cost_usd=sum(costs),
             tokens_a=sample.n_tokens,
             tokens_b=charges[0].usage.output_tokens,
         )
-        return Compared(row, len(set(shares)) == 1, answer, attempt)
+        share = mean if config.judge == NO_JUDGE else row.outcome
+        return Compared(row, len(set(shares)) == 1, share, answer, attempt)
+
+    async def _scored(self, sample: Sample, answer: str) -> float:
+        """Share of the win of the answer that was given, by the scorer; half where people will say."""
+        if self._scorer is None:
+            return 0.5
+        scores = [await self._scorer(sample.question, text, sample.document) for text in (sample.answer, answer)]
+        given, other = scores
+        if given is None or other is None:
+            raise UpstreamError("the scorer gave no score")
+        return (1.0 + given - other) / 2.0
 
     async def _ask(
         self, model: str, request: Mapping[str, Any], billing: Billing, charges: list[Charge]
@@ -244,7 +269,8 @@ class Shadow:
 
 def check_shadow(config: ShadowConfig, billing: Billing, *, part: str = "shadow") -> None:
     """Raises `ConfigError` where the price of a model that is asked, or of the judge, is not known."""
-    asked = [billing.pair.strong, config.judge] + [billing.pair.weak] * (config.strong_share > 0.0)
+    judges = [config.judge] if config.judge != NO_JUDGE else []
+    asked = [billing.pair.strong, *judges] + [billing.pair.weak] * (config.strong_share > 0.0)
     unpriced = [name for name in asked if name not in billing.prices]
     if unpriced:
         raise ConfigError(
@@ -275,7 +301,10 @@ def _most_usd(sample: Sample, config: ShadowConfig, billing: Billing) -> float:
     longest = max(_limits(sample.document).values(), default=config.max_tokens)
     question = estimate_tokens(orjson.dumps(sample.document.get("messages")).decode())
     read = estimate_tokens(sample.question) + estimate_tokens(sample.answer) + longest + estimate_tokens(TEMPLATE)
-    other, judge = billing.prices[_other(sample, billing.pair)], billing.prices[config.judge]
+    other = billing.prices[_other(sample, billing.pair)]
+    if config.judge == NO_JUDGE:
+        return other.cost_usd(question, longest)
+    judge = billing.prices[config.judge]
     return other.cost_usd(question, longest) + 2.0 * judge.cost_usd(read, config.judge_max_tokens)
 
 

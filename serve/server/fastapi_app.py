@@ -15,6 +15,7 @@ from pointsman.serve.http.errors import error_body
 from pointsman.serve.protocols.anthropic_errors import reshape_error
 from pointsman.serve.protocols.surfaces import COUNT_TOKENS, MESSAGES
 from pointsman.serve.server.endpoints.autopilot import AutopilotEndpoint
+from pointsman.serve.server.endpoints.autopilot_labels import AutopilotLabels
 from pointsman.serve.server.endpoints.drift import DriftReset, DriftStatus
 from pointsman.serve.server.endpoints.feedback import FeedbackEndpoint
 from pointsman.serve.server.endpoints.models import Models
@@ -58,6 +59,7 @@ def make_framework_app(
         Route("/v1/drift", guard(DriftStatus(drift)), methods=["GET"]),
         Route("/v1/drift/reset", own(DriftReset(drift, limits=server)), methods=["POST"]),
         Route("/v1/autopilot", own(AutopilotEndpoint(engine.state.autopilot, limits=server)), methods=["GET", "POST"]),
+        Route("/v1/autopilot/labels", own(AutopilotLabels(engine.state.store, limits=server)), methods=["GET", "POST"]),
         *dashboard_routes(engine, own, keys=asks_for_keys),
     ]
     document = Document(routes, asks_for_keys=asks_for_keys)

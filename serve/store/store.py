@@ -9,7 +9,7 @@ from dataclasses import fields
 from itertools import takewhile
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import ColumnElement, Table, case, delete, func, literal, select, update
+from sqlalchemy import ColumnElement, Table, and_, case, delete, func, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pointsman.core.errors import StoreError
@@ -62,6 +62,7 @@ _TABLES: dict[type, Table] = {
     AutopilotRow: autopilot,
 }
 _KEYS_CHANGED = "keys"  # status row whose version counts the changes of the keys
+_UNLABELLED = and_(autopilot.c.wants_label == 1, autopilot.c.label.is_(None))
 _RETRY_S = 0.5
 _FILE_PATIENCE_S = 2.0  # others may be making the file at this moment
 _AnyRow = TypeVar("_AnyRow", DecisionRow, FeedbackRow, ComparisonRow)
@@ -345,6 +346,21 @@ class Store:
         if generations is not None:
             query = query.where(autopilot.c.generation.in_(generations))
         return [_autopilot_row(row) for row in reversed(await self._database.rows(query))]
+
+    async def waiting_labels(self, *, limit: int = 1000) -> list[AutopilotRow]:
+        """The autopilot's comparisons that people are asked about and have not answered yet, the oldest first."""
+        query = select(autopilot).where(_UNLABELLED).order_by(autopilot.c.id).limit(limit)
+        return [_autopilot_row(row) for row in await self._database.rows(query)]
+
+    async def label(self, comparison: str, loss: float) -> bool:
+        """Sets what people say was lost in a comparison that they were asked about, and forgets what they were shown.
+
+        Returns:
+            Whether it waited for that; the first word counts.
+        """
+        said = update(autopilot).where(autopilot.c.id == comparison, _UNLABELLED).values(label=loss, shown=None)
+        async with self._database.writing() as connection:
+            return bool((await connection.execute(said)).rowcount == 1)
 
     async def fold_autopilot(
         self, name: str, change: Callable[[Any, Sequence[AutopilotRow]], Any], *, limit: int = 50

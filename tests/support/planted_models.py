@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-__all__ = ["PlantedModels"]
+__all__ = ["PlantedModels", "score_answer"]
 
 RIGHT, WRONG = "the right answer", "a wrong answer"
 
@@ -66,3 +66,9 @@ class PlantedModels:
             return "I cannot say."
         first, second = text.split("<answer_b>")
         return "[[C]]" if (RIGHT in first) == (RIGHT in second) else "[[A]]" if RIGHT in first else "[[B]]"
+
+
+def score_answer(prompt: str, answer: str, request: dict[str, Any]) -> float:
+    """A scorer that knows the answer key."""
+    assert prompt == request["messages"][-1]["content"]
+    return float(RIGHT in answer)

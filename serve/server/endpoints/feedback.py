@@ -9,9 +9,10 @@ from starlette.types import Receive, Scope, Send
 
 from pointsman.core.errors import StoreError
 from pointsman.serve.auth.require_key import request_key
+from pointsman.serve.autopilot.labels import label_of_request
 from pointsman.serve.config import ServerConfig
 from pointsman.serve.engine.engine import Engine
-from pointsman.serve.feedback.read import read_feedback
+from pointsman.serve.feedback.read import PREFERENCE, read_feedback
 from pointsman.serve.http.asgi import ClientGone, read_body, send_body
 from pointsman.serve.http.errors import RequestError
 from pointsman.serve.request.ids import new_row_id
@@ -40,6 +41,7 @@ class FeedbackEndpoint:
         self._store = engine.state.store
         self._writer = engine.state.writer
         self._pair = engine.pair
+        self._labels = engine.config.autopilot is not None and engine.config.autopilot.label_share > 0.0
         self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,6 +78,8 @@ class FeedbackEndpoint:
                 decision_id=decision.id,
             )
             await self._store.add([said])
+            if kind == PREFERENCE and self._labels:
+                await label_of_request(self._store, request_id, value)
         except StoreError as error:
             message = "the store cannot be reached now; try again later"
             raise RequestError(message, status=503, type="server_error", code="store_unavailable") from error

@@ -11,6 +11,7 @@ __all__ = [
     "CountTokens",
     "Embed",
     "GiveFeedback",
+    "LabelComparison",
     "Messages",
     "ResetDrift",
     "ResetPolicy",
@@ -120,6 +121,13 @@ class SteerAutopilot(_Open):
     """Pauses or resumes the autopilot's comparisons, or goes back a generation, or resets all that is certified."""
 
     action: Literal["pause", "resume", "rollback", "reset"]
+
+
+class LabelComparison(_Open):
+    """Which of the two answers of a comparison is better."""
+
+    id: str
+    better: Literal["a", "b", "tie"]
 
 
 class ResetDrift(_Open):

@@ -11,7 +11,7 @@ from pointsman.core.choice_rows import weigh_rows
 from pointsman.core.hull import Hull, upper_hull
 from pointsman.core.score_models import column_means
 
-__all__ = ["THRESHOLDS", "DollarCurve", "gain_interval", "threshold_curve"]
+__all__ = ["THRESHOLDS", "DollarCurve", "gain_interval", "paired_gain", "threshold_curve"]
 
 THRESHOLDS = np.concatenate([np.linspace(0.0, 0.5, 26)[:-1], 0.5 + 0.5 * np.linspace(0.0, 1.0, 151) ** 2])
 
@@ -147,3 +147,39 @@ def gain_interval(
         found["gain_at_best_cost"].append(float(drawn.quality_at(np.array([drawn.best_usd]))[0]) - drawn.best_quality)
     ends = {name: np.quantile(values, [0.025, 0.975]) for name, values in found.items()}
     return {name: (float(low), float(high)) for name, (low, high) in ends.items()}
+
+
+def paired_gain(
+    curve: DollarCurve,
+    other: DollarCurve,
+    scores: FloatArray,
+    usd: FloatArray,
+    *,
+    n_replicates: int,
+    rng: np.random.Generator,
+) -> tuple[float, float, float]:
+    """Quality of a curve less that of another on the same prompts and candidates, with its 95 % bootstrap interval.
+
+    The mean over evenly spaced costs from where both begin up to the best single model's.
+
+    Args:
+        scores, usd: what came, in the columns of the curves, NaN where not known.
+    """
+    scores, usd = (np.where(np.isfinite(values), values, column_means(values)) for values in (scores, usd))
+    rows = np.arange(len(scores))
+    routed = [np.stack([values[rows, row] for row in c.chosen]) for c in (curve, other) for values in (usd, scores)]
+
+    def gain(weight: FloatArray) -> float:
+        (usd_a, quality_a, usd_b, quality_b), best = [values @ weight for values in routed], usd[:, curve.best] @ weight
+        budgets = np.linspace(min(max(usd_a.min(), usd_b.min()), best), best, 201)
+        quality = [
+            np.interp(budgets, bill[order], score[order])
+            for bill, score in ((usd_a, quality_a), (usd_b, quality_b))
+            for order in (np.lexsort((score, bill)),)
+        ]
+        return float((quality[0] - quality[1]).mean())
+
+    n = len(rows)
+    drawn = [gain(np.bincount(rng.integers(0, n, n), minlength=n) / n) for _ in range(n_replicates)]
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return gain(np.full(n, 1.0 / n)), float(low), float(high)

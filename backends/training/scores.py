@@ -1,75 +1,38 @@
 """Training of the kinds that predict every model's score: neighbours, linear rows, and blends of both.
 
 The settings are chosen by cross-validation, and what was predicted for left-out prompts decides how far predictions
-count at all, see `core.evidence`. Where they are worth no more than the models' own means, the router says so and
-chooses as if it knew nothing: like a fixed choice of models.
+count at all, see `core.evidence`, and how far from the labelled prompts, see `reach`. Where they are worth no more than
+the models' own means, the router says so and chooses as if it knew nothing: like a fixed choice of models.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
 from pointsman.backends.data.score_tables import ScoreTable, check_candidates
 from pointsman.backends.training.embeddings import PromptEmbeddings
-from pointsman.core.arrays import Float32Array, FloatArray
+from pointsman.backends.training.reach import LeftOut, choose_reach, worth
+from pointsman.backends.training.score_search import UNKNOWN, ScoreRecipe, Search
+from pointsman.core.arrays import Float32Array, FloatArray, IntArray
 from pointsman.core.checkpoint import Checkpoint
 from pointsman.core.errors import DataError
-from pointsman.core.evidence import Evidence, gain_over_fixed, shrinkage
+from pointsman.core.evidence import Evidence, shrinkage
 from pointsman.core.hull import upper_hull
-from pointsman.core.landmarks import Landmarks
-from pointsman.core.novelty import Centroids, fit_centroids
+from pointsman.core.novelty import fit_centroids
 from pointsman.core.pair import ModelPair
 from pointsman.core.score_models import (
     Coverage,
-    LandmarkRows,
-    NeighbourMeans,
-    Predictor,
     column_means,
-    fit_rows,
-    shrunk_win_rates,
+    ramp,
 )
 from pointsman.core.similarity import unit_rows
 
 __all__ = ["ScoreRecipe", "Trained", "fit_scores"]
 
 _MIN_PROMPTS = 20
-_TEMPERATURE = 0.05  # of memberships
-_PENALTIES = np.array([5.0, 20.0, 40.0, 100.0, 400.0])
-_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
-_UNKNOWN = -1.0
-_COVERED = (0.25, 0.9)  # quantiles of left-out distances: up to which, and from which no more, a prompt is covered
-_LEAST = (0.1, 0.25)  # and at least so far: labelled prompts that are all alike cover those that are nearly so
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreRecipe:
-    """Settings; those that are tuples are chosen from by cross-validation.
-
-    Attributes:
-        kind: "knn", "linear" or "blend".
-        ks: neighbours that count.
-        temperature: of their weights.
-        prior: perfectly similar prompts that a model's mean counts as.
-        n_landmarks: of linear rows; at most an eighth of the prompts.
-        n_folds: of the cross-validation.
-        seed: of folds and landmarks.
-    """
-
-    kind: str = "blend"
-    ks: tuple[int, ...] = (50, 100, 200)
-    temperature: float = 0.1
-    prior: float = 5.0
-    n_landmarks: tuple[int, ...] = (64,)
-    n_folds: int = 5
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.kind not in ("knn", "linear", "blend"):
-            raise ValueError(f"kind is {self.kind!r}, wanted knn, linear or blend")
-        if self.n_folds < 2 or min((*self.ks, *self.n_landmarks), default=0) < 1:
-            raise ValueError(f"{self}: wanted at least 2 folds, and positive numbers of neighbours and landmarks")
+_N_GROUPS = 8  # of similar prompts, to be left out one by one
+_MAX_NAMED = 12  # of groups that the table names itself
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,12 +73,19 @@ def fit_scores(
     values = unit_rows(values)
     columns = np.concatenate([table.scores, table.usd, table.output_tokens], axis=1)
     n_models = len(table.models)
-    search = _Search(values, columns, n_models, recipe)
-    unseen, fold_means, settings = search.run()
-    coverage = search.coverage()
-    counts = shrinkage(unseen[:, :n_models], table.scores)
+    search = Search(values, columns, n_models, recipe)
+    settings = search.run()
+    counts = shrinkage(search.unseen[:, :n_models], table.scores)
     at = np.array([table.models.index(name) for name in candidates])
-    evidence, win_rates, usd = _evidence(table, unseen, fold_means, counts * search.covered[:, None], at)
+    usual = _left_out(search.unseen, search.fold_means, search.distances, at, n_models)
+    grouped = _left_out(*search.by_group(settings, _groups(table, values, recipe.seed)), at, n_models)
+    scores, usd = table.scores[:, at], None if usual.usd is None else table.usd[:, at]
+    near, far = choose_reach(usual, grouped, counts[at], scores, usd)
+    covered = ramp(usual.distances, near, far)[:, None] * counts[at]
+    evidence = worth(usual, covered, scores, usd)
+    if not evidence.trusted:
+        usual = replace(usual, predicted=usual.means, usd=None if usual.usd is None else usual.mean_usd)
+    coverage = Coverage(search.centroids(np.ones(len(table), dtype=bool)), near, far)
     arrays, options = search.final(settings)
     means = column_means(columns)
     note = _note(table, candidates, at, evidence)
@@ -146,127 +116,26 @@ def fit_scores(
             },
         },
     )
-    return Trained(checkpoint, win_rates, usd, note)
+    return Trained(checkpoint, usual.win_rates(covered), usual.usd, note)
 
 
-def _evidence(
-    table: ScoreTable, unseen: FloatArray, fold_means: FloatArray, counts: FloatArray, at: np.ndarray
-) -> tuple[Evidence, FloatArray, FloatArray | None]:
-    """What the candidates' predictions are worth, and win rates and bills as they will be served."""
-    n_models = len(table.models)
-    predicted, expected = unseen[:, at], np.maximum(unseen[:, n_models + at], 0.0)
-    means, mean_usd = fold_means[:, at], fold_means[:, n_models + at]
-    priced = bool(np.isfinite(mean_usd).all() and np.isfinite(expected).all())
-    win_rates = shrunk_win_rates(predicted, means, counts[:, at])
-    scores, usd = table.scores[:, at], table.usd[:, at] if priced else None
-    evidence = gain_over_fixed(win_rates, expected if priced else None, scores, usd, (means, mean_usd))
-    if not evidence.trusted:
-        win_rates, expected = shrunk_win_rates(means, means, counts[:, at]), mean_usd
-    return evidence, win_rates, expected if priced else None
+def _left_out(
+    predicted: FloatArray, means: FloatArray, distances: FloatArray, at: np.ndarray, n_models: int
+) -> LeftOut:
+    """What was predicted of the candidates; without bills where one is not known."""
+    usd, mean_usd = np.maximum(predicted[:, n_models + at], 0.0), means[:, n_models + at]
+    priced = bool(np.isfinite(mean_usd).all() and np.isfinite(usd).all())
+    return LeftOut(predicted[:, at], usd if priced else None, means[:, at], mean_usd, distances)
 
 
-class _Search:
-    """Cross-validation over the settings of a recipe, all columns of the table at once."""
-
-    def __init__(self, embeddings: Float32Array, columns: FloatArray, n_models: int, recipe: ScoreRecipe) -> None:
-        self._embeddings, self._columns, self._n_models, self._recipe = embeddings, columns, n_models, recipe
-        rng = np.random.default_rng(recipe.seed)
-        self._fold = rng.permutation(len(columns)) % recipe.n_folds
-        self._distances = np.zeros(len(columns))
-        self.covered = np.ones(len(columns))
-
-    def run(self) -> tuple[FloatArray, FloatArray, dict[str, Any]]:
-        """What the best settings predict of left-out prompts, the means of the others, and these settings."""
-        kind = self._recipe.kind
-        unseen: dict[tuple[Any, ...], FloatArray] = {}
-        fold_means = np.empty_like(self._columns)
-        for fold in range(self._recipe.n_folds):
-            held = self._fold == fold
-            fold_means[held] = column_means(self._columns[~held])
-            self._distances[held] = self._centroids(~held).distances(self._embeddings[held])
-            for name, predict in self._models(~held):
-                unseen.setdefault(name, np.empty_like(self._columns))[held] = predict(self._embeddings[held])
-        best: dict[str, tuple[Any, ...]] = {}
-        for family in {name[0] for name in unseen}:
-            names = sorted(name for name in unseen if name[0] == family)
-            best[family] = min(names, key=lambda name: self._loss(unseen[name]))
-        if kind != "blend":
-            only = best[kind]
-            return unseen[only], fold_means, {kind: only[1:]}
-        linear, near = unseen[best["linear"]], unseen[best["knn"]]
-        weight = min(_WEIGHTS, key=lambda w: self._loss(w * linear + (1.0 - w) * near))
-        settings = {family: name[1:] for family, name in best.items()}
-        return weight * linear + (1.0 - weight) * near, fold_means, {**settings, "weight": weight}
-
-    def coverage(self) -> Coverage:
-        """How far prompts are covered, by the distances of left-out ones; fills in `covered` for these."""
-        quantiles = np.quantile(self._distances, _COVERED)
-        near, far = (max(float(q), least) for q, least in zip(quantiles, _LEAST, strict=True))
-        found = Coverage(self._centroids(np.ones(len(self._fold), dtype=bool)), near, far)
-        self.covered = np.clip((found.far - self._distances) / (found.far - found.near), 0.0, 1.0)
-        return found
-
-    def _centroids(self, rows: np.ndarray) -> Centroids:
-        n = min(max(self._recipe.n_landmarks), max(1, int(rows.sum()) // 8))
-        rng = np.random.default_rng(self._recipe.seed)
-        vectors = fit_centroids(self._embeddings[rows], n, rng=rng).vectors.astype(np.float16)
-        return Centroids(vectors.astype(np.float32))
-
-    def final(self, settings: dict[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Arrays and options of a checkpoint, fitted on all prompts."""
-        arrays: dict[str, np.ndarray] = {}
-        options: dict[str, Any] = {"weight": settings.get("weight", float("linear" in settings))}
-        if "knn" in settings:
-            options |= {
-                "k": settings["knn"][0],
-                "temperature": self._recipe.temperature,
-                "prior": self._recipe.prior,
-            }
-        if "linear" in settings:
-            n_landmarks, penalty = settings["linear"]
-            (rows,) = self._rows(np.ones(len(self._columns), dtype=bool), n_landmarks, np.array([penalty]))
-            arrays |= {
-                "landmarks": rows.landmarks.vectors,
-                "coefficients": rows.coefficients.astype(np.float32),
-                "constants": np.nan_to_num(rows.constants, nan=_UNKNOWN).astype(np.float32),
-            }
-            options |= {"membership_temperature": _TEMPERATURE, "n_landmarks": n_landmarks, "penalty": penalty}
-        return arrays, options
-
-    def _models(self, rows: np.ndarray) -> list[tuple[tuple[Any, ...], Predictor]]:
-        recipe, found = self._recipe, []
-        if recipe.kind in ("knn", "blend"):
-            for k in recipe.ks:
-                near = NeighbourMeans(
-                    self._embeddings[rows],
-                    self._columns[rows],
-                    k=k,
-                    temperature=recipe.temperature,
-                    prior=recipe.prior,
-                )
-                found.append((("knn", k), near))
-        if recipe.kind in ("linear", "blend"):
-            for n in recipe.n_landmarks:
-                fitted = self._rows(rows, n, _PENALTIES)
-                found += [(("linear", n, float(p)), row) for p, row in zip(_PENALTIES, fitted, strict=True)]
-        return found
-
-    def _rows(self, rows: np.ndarray, n_landmarks: int, penalties: FloatArray) -> list[LandmarkRows]:
-        n = min(n_landmarks, max(1, int(rows.sum()) // 8))
-        rng = np.random.default_rng(self._recipe.seed)
-        vectors = fit_centroids(self._embeddings[rows], n, rng=rng).vectors.astype(np.float16).astype(np.float32)
-        return fit_rows(
-            Landmarks(vectors, _TEMPERATURE), self._embeddings[rows], self._columns[rows], penalties=penalties
-        )
-
-    def _loss(self, predicted: FloatArray) -> float:
-        """Mean squared error of scores less their mean over a prompt's models: only differences decide."""
-        scores = self._columns[:, : self._n_models]
-        error = scores - predicted[:, : self._n_models]
-        known = np.isfinite(error)
-        filled = np.where(known, error, 0.0)
-        n = np.maximum(known.sum(axis=1, keepdims=True), 1)
-        return float(np.where(known, filled - filled.sum(axis=1, keepdims=True) / n, 0.0).var())
+def _groups(table: ScoreTable, embeddings: Float32Array, seed: int) -> IntArray:
+    """Number of each prompt's group: those that the table names, or groups of similar prompts; shape (n_prompts,)."""
+    if table.group is not None:
+        names, number = np.unique(table.group, return_inverse=True)
+        if 2 < len(names) <= _MAX_NAMED:
+            return np.asarray(number.ravel(), dtype=np.int64)
+    found = fit_centroids(embeddings, _N_GROUPS, rng=np.random.default_rng(seed))
+    return np.asarray(found.cosines(embeddings).argmax(axis=1), dtype=np.int64)
 
 
 def _note(table: ScoreTable, candidates: Sequence[str], at: np.ndarray, evidence: Evidence) -> str:
@@ -287,7 +156,7 @@ def _note(table: ScoreTable, candidates: Sequence[str], at: np.ndarray, evidence
 
 
 def _stored(values: FloatArray) -> np.ndarray:
-    return np.nan_to_num(values, nan=_UNKNOWN).astype(np.float32)
+    return np.nan_to_num(values, nan=UNKNOWN).astype(np.float32)
 
 
 def _json(value: float) -> float | None:

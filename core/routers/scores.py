@@ -171,13 +171,15 @@ def _predictor(checkpoint: Checkpoint, rows: Sequence[int], tables: Sequence[Flo
     if weight < 1.0:
         embeddings = checkpoint.array("embeddings", ndim=2)
         k, temperature, prior = int(options["k"]), float(options["temperature"]), float(options["prior"])
-        near = NeighbourMeans(embeddings, np.concatenate(tables, axis=1), k=k, temperature=temperature, prior=prior)
+        full = options.get("full")  # older checkpoints have none
+        columns = np.concatenate(tables, axis=1)
+        near = NeighbourMeans(embeddings, columns, k=k, temperature=temperature, prior=prior, full=full)
     if weight > 0.0:
         landmarks = Landmarks(checkpoint.array("landmarks", ndim=2), float(options["membership_temperature"]))
         n_models = len(checkpoint.models)
-        columns = np.concatenate([np.asarray(rows) + i * n_models for i in range(len(tables))])
-        constants = checkpoint.array("constants", ndim=1).astype(np.float64)[columns]
-        coefficients = checkpoint.array("coefficients", ndim=2).astype(np.float64)[columns]
+        at = np.concatenate([np.asarray(rows) + i * n_models for i in range(len(tables))])
+        constants = checkpoint.array("constants", ndim=1).astype(np.float64)[at]
+        coefficients = checkpoint.array("coefficients", ndim=2).astype(np.float64)[at]
         never = np.concatenate([np.isnan(column_means(table)) for table in tables])
         linear = LandmarkRows(landmarks, coefficients, np.where(never, np.nan, constants))
     if near is None or linear is None:

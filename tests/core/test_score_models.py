@@ -8,34 +8,43 @@ from hypothesis import strategies as st
 from pointsman.core.evidence import gain_over_fixed, shrinkage
 from pointsman.core.hull import point_usd, upper_hull
 from pointsman.core.landmarks import Landmarks
-from pointsman.core.score_models import NeighbourMeans, blend, column_means, fit_rows, shrunk_win_rates
+from pointsman.core.score_models import NeighbourMeans, blend, column_means, fit_rows, shrunk_win_rates, usual_cosine
 
 SEEDS = st.integers(0, 2**32 - 1)
 
 
-def _one_by_one(embeddings, column, query, k, temperature, prior):
+def _one_by_one(embeddings, column, query, k, temperature, prior, full):
     """Shrunk weighted mean of the k nearest prompts that a column knows, written out."""
     known = [i for i in range(len(column)) if np.isfinite(column[i])]
     if not known:
         return np.nan
     cosines = {i: float(embeddings[i] @ query / np.linalg.norm(embeddings[i]) / np.linalg.norm(query)) for i in known}
     nearest = sorted(known, key=lambda i: -cosines[i])[:k]
-    weights = [np.exp((cosines[i] - cosines[nearest[0]]) / temperature) for i in nearest]
+    first = cosines[nearest[0]] if full is None else full
+    weights = [min(1.0, np.exp((cosines[i] - first) / temperature)) for i in nearest]
     mean = sum(column[i] for i in known) / len(known)
     total = sum(w * column[i] for w, i in zip(weights, nearest, strict=True)) + prior * mean
     return total / (sum(weights) + prior)
 
 
-@given(st.integers(1, 30), st.integers(1, 40), st.sampled_from([0.05, 0.5]), st.sampled_from([0.0, 3.0]), SEEDS)
-def test_every_column_has_its_own_neighbours(n, k, temperature, prior, seed):
+@given(
+    st.integers(1, 30),
+    st.integers(1, 40),
+    st.sampled_from([0.05, 0.5]),
+    st.sampled_from([0.0, 3.0]),
+    st.sampled_from([None, 0.0, 0.9]),
+    st.sampled_from([0.0, 0.3, 0.9]),
+    SEEDS,
+)
+def test_every_column_has_its_own_neighbours(n, k, temperature, prior, full, missing, seed):
     """Means equal the obvious computation, each column over the prompts on which it is known; NaN where none is."""
     rng = np.random.default_rng(seed)
     embeddings, values = rng.standard_normal((n, 6)), rng.random((n, 4))
-    values[rng.random((n, 4)) < 0.3] = np.nan
+    values[rng.random((n, 4)) < missing] = np.nan
     queries = rng.standard_normal((3, 6))
-    got = NeighbourMeans(embeddings, values, k=k, temperature=temperature, prior=prior)(queries)
+    got = NeighbourMeans(embeddings, values, k=k, temperature=temperature, prior=prior, full=full)(queries)
     for query, row in zip(queries, got, strict=True):
-        wanted = [_one_by_one(embeddings, values[:, j], query, k, temperature, prior) for j in range(4)]
+        wanted = [_one_by_one(embeddings, values[:, j], query, k, temperature, prior, full) for j in range(4)]
         assert row == pytest.approx(wanted, abs=1e-4, nan_ok=True)
 
 
@@ -126,3 +135,17 @@ def test_wrong_shapes_are_named():
         upper_hull(np.array([1.0, np.nan]), np.zeros(2))
     with pytest.raises(ValueError, match="wanted one of each"):
         upper_hull(np.zeros(2), np.zeros(3))
+
+
+def test_far_neighbours_count_little():
+    """With a cosine from which prompts count fully, a mean is drawn to that of all the more the further they are."""
+    embeddings = np.array([[1.0, 0.0]] * 5 + [[-1.0, 0.0]] * 5)
+    values = np.array([[1.0]] * 5 + [[0.0]] * 5)
+    means = NeighbourMeans(embeddings, values, k=5, temperature=0.1, prior=1.0, full=0.9)
+    angles = np.array([0.0, 0.3, 0.8, 1.2])
+    near, *others = means(np.stack([np.cos(angles), np.sin(angles)], axis=1))[:, 0]
+    assert near == pytest.approx(5.5 / 6)
+    assert near >= others[0] > others[1] > others[2] > 0.5
+    assert usual_cosine(np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]]), rng=np.random.default_rng(0)) == pytest.approx(
+        0.8
+    )

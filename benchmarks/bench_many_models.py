@@ -263,9 +263,8 @@ def _within(value: float | None, goal: float) -> bool:
 
 
 def _print(rows: Sequence[dict[str, float | str | None]]) -> None:
-    print(
-        f"{'router':32s} over hull  (worst)  log-spaced  at best cost  cost at best  median  trusted  over fixed (worst) lost"
-    )
+    heads = "over hull  (worst)  log-spaced  at best cost  cost at best  median  trusted  over fixed  worst  lost"
+    print(f"{'router':32s} {heads}")
     for row in rows:
         cost = "   -" if row["cost_at_best"] is None else f"{row['cost_at_best']:.2f}"
         print(

@@ -55,15 +55,9 @@ class Decision:
         """By how much, in win rate, the runner-up is worse; None where that is not known."""
         return Choice(self.weighed).margin if self.weighed else None
 
-    def to_dict(self) -> dict[str, Any]:
-        """The decision as JSON-ready types; what is of more than two candidates, or of a rule, only where there are."""
-        found = {**asdict(self), "candidates": list(self.candidates)}
-        del found["weighed"], found["share"]
-        if self.rule is None:
-            del found["rule"]
-        if not self.weighed:
-            return found
-        weighed = [
+    def weighed_facts(self) -> list[dict[str, Any]]:
+        """What was weighed of each of more than two candidates, as JSON types, in the order of the choice."""
+        return [
             {
                 "model": each.candidate.name,
                 "win_rate": each.candidate.win_rate,
@@ -73,7 +67,16 @@ class Decision:
             }
             for each in self.weighed
         ]
-        return {**found, "share": self.share, "margin": self.margin, "weighed": weighed}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The decision as JSON-ready types; what is of more than two candidates, or of a rule, only where there are."""
+        found = {**asdict(self), "candidates": list(self.candidates)}
+        del found["weighed"], found["share"]
+        if self.rule is None:
+            del found["rule"]
+        if not self.weighed:
+            return found
+        return {**found, "share": self.share, "margin": self.margin, "weighed": self.weighed_facts()}
 
     def _why_of_many(self) -> str:
         chosen = next((each for each in self.weighed if each.candidate.name == self.model), self.weighed[0])

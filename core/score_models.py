@@ -106,7 +106,7 @@ class NeighbourMeans:
         return np.concatenate(parts) if parts else np.zeros((0, len(self._means)))
 
     def _chunk(self, queries: Float32Array) -> FloatArray:
-        cosines = queries @ self.embeddings.T
+        cosines: Float32Array = np.asarray(queries @ self.embeddings.T, dtype=np.float32)
         if self._complete:
             return self._mean(cosines, self._values)
         nearest, similarity = _nearest(cosines, self._reach, in_order=True)

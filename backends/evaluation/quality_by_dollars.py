@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 
 from pointsman.core.arrays import AnyFloatArray, FloatArray, IntArray
+from pointsman.core.choice_calibration import GRID
 from pointsman.core.choice_rows import weigh_rows
 from pointsman.core.hull import Hull, upper_hull
 from pointsman.core.score_models import column_means
 
-__all__ = ["THRESHOLDS", "DollarCurve", "gain_interval", "paired_gain", "threshold_curve"]
-
-THRESHOLDS = np.concatenate([np.linspace(0.0, 0.5, 26)[:-1], 0.5 + 0.5 * np.linspace(0.0, 1.0, 151) ** 2])
+__all__ = ["DollarCurve", "gain_interval", "paired_gain", "threshold_curve"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,7 +94,7 @@ def threshold_curve(
     *,
     reference: int = 0,
     point_usd: float | None = None,
-    thresholds: FloatArray = THRESHOLDS,
+    thresholds: FloatArray = GRID,
 ) -> DollarCurve:
     """What the rule of choice reaches on prompts of known scores and bills.
 

@@ -2,7 +2,7 @@
 
 Decided by two cross-validations. One leaves out prompts at random: what is gained near the labelled ones. The other
 leaves out whole groups of similar prompts: what is lost on prompts of a kind that was never seen. A reach is worth what
-the one gains, less what the other loses; the shortest reach within a standard error of the best is taken.
+the one gains, less what the other loses; the shortest reach within half a standard error of the best is taken.
 """
 
 from dataclasses import dataclass
@@ -79,5 +79,5 @@ def choose_reach(
     (none, *near), (fixed, *unseen) = gains(usual), gains(grouped)
     values = [(a.gain - none.gain) + min(b.gain - fixed.gain, 0.0) for a, b in zip(near, unseen, strict=True)]
     best = int(np.argmax(values))
-    enough = values[best] - near[best].error
+    enough = values[best] - near[best].error / 2.0
     return ends[max(i for i, value in enumerate(values) if value >= enough)]

@@ -1,4 +1,4 @@
-"""What routing saved against always asking the strong model, from the decisions in a store."""
+"""What routing saved against always asking the strong model, of more candidates the reference; from a store."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -49,7 +49,7 @@ class SavingsTally:
     """Accumulates decisions and comparisons, and estimates the savings.
 
     Attributes:
-        strong: name of the strong model; None where it is not known.
+        strong: name of the strong model, or the reference; that of each row where it is None.
         price: its price; None likewise. Without it answers count as equally long.
         shadow_usd: what shadow comparisons cost.
     """
@@ -76,7 +76,7 @@ class SavingsTally:
                 continue
             win_rate = 1.0 if row.win_rate is None else row.win_rate
             length = (float(row.input_tokens), win_rate, float(row.output_tokens))
-            if row.model != self.strong:
+            if row.model != (self.strong or row.reference):
                 self._weak.append(length)
             elif not row.usage_estimated:
                 self._fit.append(length)

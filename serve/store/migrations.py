@@ -125,7 +125,14 @@ _SIXTH = (
     "ALTER TABLE autopilot ADD COLUMN shown TEXT NOT NULL DEFAULT 'null'",
 )
 
-MIGRATIONS: tuple[Sequence[str], ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH)
+_SEVENTH = (  # of any number of models
+    "ALTER TABLE decisions ADD COLUMN reference TEXT",
+    "ALTER TABLE decisions ADD COLUMN weighed TEXT",
+    "ALTER TABLE decisions ADD COLUMN share DOUBLE PRECISION",
+    "ALTER TABLE decisions ADD COLUMN expected_usd DOUBLE PRECISION",
+)
+
+MIGRATIONS: tuple[Sequence[str], ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH)
 
 
 async def migrate(connection: AsyncConnection, steps: Sequence[Sequence[str]] = MIGRATIONS) -> None:

@@ -107,6 +107,10 @@ class Recorder:
             row.threshold = decision.threshold
             row.policy = decision.policy
             row.reason = _short(decision.reason)
+            if decision.weighed:
+                row.weighed = decision.weighed_facts()
+                row.share = decision.share
+                row.expected_usd = next(each["usd"] for each in row.weighed if each["model"] == decision.model)
         if record.context is not None:
             self._add_request(row, record.context)
         if (usage := record.usage) is not None:
@@ -122,6 +126,8 @@ class Recorder:
             row.key_id = key.id
             row.tier = key.tier
         row.checkpoint = context.checkpoint
+        if context.pair is not None and row.router is not None:
+            row.reference = context.pair.strong
         if context.session is not None:
             row.session = _short(context.session)
         if context.embedding is not None and self._config.embeddings:

@@ -46,6 +46,12 @@ class DecisionRow:
         strong_usd, weak_usd: what it would have cost of the strong, the weak model, estimated; None where not known.
         outcome, status, stream, trail: as in `Record`.
         routing_ms, upstream_ms, total_ms: for the decision, from it to the first byte, for everything.
+        reference: the strong model, of more candidates the one that the others are measured against; None where the
+            request was not routed, and in rows of older versions.
+        weighed: of more than two candidates what was weighed of each, in the order of the choice, see
+            `Decision.weighed_facts`; None for a pair.
+        share: how far the expected bill went from the cheapest candidate's (0) to the reference's (1); None for a pair.
+        expected_usd: expected bill of the model that was decided on; None where it was not known, or for a pair.
     """
 
     id: str
@@ -81,6 +87,10 @@ class DecisionRow:
     routing_ms: float | None = None
     upstream_ms: float | None = None
     total_ms: float = 0.0
+    reference: str | None = None
+    weighed: list[dict[str, Any]] | None = None
+    share: float | None = None
+    expected_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

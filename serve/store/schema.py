@@ -55,11 +55,20 @@ class Json(TypeDecorator[Any]):
     impl = Text
     cache_ok = True
 
-    def process_bind_param(self, value: Any, dialect: Dialect) -> str:
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
         return orjson.dumps(value).decode()
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
         return None if value is None else orjson.loads(value)
+
+
+class OptionalJson(Json):
+    """Likewise; None is no value."""
+
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        return None if value is None else super().process_bind_param(value, dialect)
 
 
 class Words(TypeDecorator[Sequence[str]]):
@@ -114,6 +123,10 @@ decisions = Table(
     Column("routing_ms", Double),
     Column("upstream_ms", Double),
     Column("total_ms", Double, nullable=False),
+    Column("reference", Text),
+    Column("weighed", OptionalJson),
+    Column("share", Double),
+    Column("expected_usd", Double),
     Index("decisions_request_id", "request_id", "id"),
     Index("decisions_model", "model", "id"),
     Index("decisions_key_id", "key_id", "id"),

@@ -47,7 +47,8 @@ async def test_a_row_comes_back_as_it_was_written(store):
         session="s", prompt_hash="ff", prompt="Привет 🚂 'quoted' \\ %_", embedding=bytes(range(256)),
         input_tokens=2**40, output_tokens=0, cached_tokens=1, usage_estimated=True, cost_usd=1e-9, strong_usd=3.0,
         weak_usd=0.1, outcome="broken", status=502, stream=True, trail=("big 500", "small 200"), routing_ms=0.05,
-        upstream_ms=12.5, total_ms=99.0,
+        upstream_ms=12.5, total_ms=99.0, reference="big", share=0.25, expected_usd=2e-9,
+        weighed=[{"model": "small", "win_rate": 0.6, "usd": 2e-9}, {"model": "big", "win_rate": 0.5, "usd": None}],
     )  # fmt: skip
     bare = decision(request_id="bare")
     said = FeedbackRow(
@@ -311,6 +312,22 @@ async def test_what_was_said_before_rows_were_named_is_joined_by_key_and_request
     found = [row.decision_id for row in await store.feedback()]
     assert found == [rows[0].id, rows[2].id, rows[3].id, rows[3].id, None]
     assert [row.decision_id for row in await store.comparisons()] == [rows[1].id]
+
+
+async def test_rows_of_two_models_stay_where_columns_of_many_come(store_url):
+    """A database from before any number of models keeps its rows; what they do not know is None."""
+    async with Store(StoreConfig(url=store_url)) as store:
+        await store.add([decision(request_id="old", win_rate=0.5, strong_usd=2.0)])
+        async with store._database.writing() as connection:
+            for statement in reversed(migrations.MIGRATIONS[6]):
+                column = statement.split(" ADD COLUMN ")[1].split()[0]
+                await connection.execute(text(f"ALTER TABLE decisions DROP COLUMN {column}"))
+            await connection.execute(text("DELETE FROM schema_version WHERE version > 6"))
+    async with Store(StoreConfig(url=store_url)) as store:
+        row = await store.decision("old")
+        assert (row.win_rate, row.strong_usd, row.reference, row.weighed, row.share) == (0.5, 2.0, None, None, None)
+        await store.add([decision(request_id="new", weighed=[], reference="big")])
+        assert (await store.decision("new")).reference == "big"
 
 
 async def test_a_step_that_fails_changes_nothing(store):

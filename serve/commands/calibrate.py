@@ -27,7 +27,9 @@ from pointsman.core.probability import METHODS, cross_fitted, expected_calibrati
 from pointsman.core.reference import with_reference
 from pointsman.serve.checkpoints.load import load_checkpoint, load_embedder, load_router
 from pointsman.serve.commands.arguments import add_column_arguments, amount, checkpoint_output, fraction, mapped
+from pointsman.serve.commands.calibrate_candidates import calibrate_candidates
 from pointsman.serve.commands.progress import progress_bar
+from pointsman.serve.commands.training.inputs import name_list
 from pointsman.serve.commands.verifiers import calibrate_cascade
 
 if TYPE_CHECKING:
@@ -47,13 +49,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("input", help="a file that `pointsman score` wrote (prompt, win_rate; strong and weak where a rule needs "
         "labels), or with --router any table with a column prompt")  # fmt: skip
     rule = parser.add_mutually_exclusive_group(required=True)
-    rule.add_argument("--strong-share", type=fraction, metavar="SHARE", help="send this share of the prompts to strong")
+    rule.add_argument("--strong-share", "--spend-share", type=fraction, metavar="SHARE",
+                      help="send this share of the prompts to strong; with --candidates the share of the way from the "
+                      "cheapest bill to the reference's")  # fmt: skip
     rule.add_argument("--max-cost-usd", type=float, metavar="USD", help="spend at most this on a thousand prompts")
     rule.add_argument("--max-loss", type=float, metavar="LOSS",
                       help="lose at most this mean score against always asking strong, with --confidence")  # fmt: skip
     add("--confidence", type=float, default=0.95, help="of --max-loss (default: 0.95)")
     add("--verifier", metavar="DIR", help="certify the whole cascade of this verifier, on a table with answers, "
         "and store it there; with --max-loss")  # fmt: skip
+    add("--candidates", type=name_list, default=[], metavar="A,B,C",
+        help="calibrate the choice among any number of models, the reference first, on their outcomes")  # fmt: skip
     add("--router", help="compute the win rates with this router kind or checkpoint directory")
     for side in ("strong", "weak"):
         add(f"--{side}", default=side, metavar="MODEL",
@@ -77,6 +83,8 @@ def run(args: argparse.Namespace) -> int:
     """Reads or computes the win rates, finds the threshold, and writes it where asked."""
     if args.verifier:
         return calibrate_cascade(args)
+    if args.candidates:
+        return calibrate_candidates(args, _further_files)
     checkpoint = _target(args)
     data = _read(args)
     if checkpoint is not None:

@@ -7,9 +7,9 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any
 
-from pointsman.core.errors import DataError
 from pointsman.serve.checkpoints.load import load_checkpoint, load_router
 from pointsman.serve.commands.arguments import mapped
+from pointsman.serve.commands.candidate_predictions import predictions, require_bills
 
 if TYPE_CHECKING:
     from pointsman.backends.data.score_tables import ScoreTable
@@ -56,26 +56,12 @@ def _report(name: str, table: "ScoreTable", args: argparse.Namespace) -> dict[st
     import numpy as np
 
     from pointsman.backends.evaluation.quality_by_dollars import gain_interval, threshold_curve
-    from pointsman.core.hull import point_usd
-    from pointsman.core.routers.scores import ScoreRouter
-    from pointsman.core.score_models import column_means
 
+    require_bills(table, "quality against dollars")
     checkpoint = load_checkpoint(name)
     router = load_router(checkpoint, candidates=table.models if len(table.models) > 2 else ())
-    bills, scores = column_means(table.usd), column_means(table.scores)
-    if not np.isfinite(bills).all():
-        lacking = [model for model, bill in zip(table.models, bills, strict=True) if not np.isfinite(bill)]
-        raise DataError(f"{table.source} has no cost_usd of {', '.join(lacking)}: quality against dollars needs bills")
-    if isinstance(router, ScoreRouter) and router.means is not None:
-        rates, usd, _ = router.score_and_bill(router.embed(table.prompts))
-        scores = np.array([mean.score for mean in router.means])
-        bills = np.array([np.nan if mean.usd is None else mean.usd for mean in router.means])
-    else:
-        rates = router.win_rates(table.prompts)
-        rates = np.stack([np.full(len(rates), 0.5), rates], axis=1) if rates.ndim == 1 else rates
-        usd = np.tile(bills, (len(table), 1))
-    worth = point_usd(bills, scores) if np.isfinite(bills).all() else None
-    curve = threshold_curve(rates, usd, table.scores, table.usd, point_usd=worth)
+    found = predictions(router, table)
+    curve = threshold_curve(found.win_rates, found.usd, table.scores, table.usd, point_usd=found.point_usd)
     drawn = gain_interval(
         curve, table.scores, table.usd, n_replicates=args.replicates, rng=np.random.default_rng(args.seed)
     )

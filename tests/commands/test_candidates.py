@@ -1,15 +1,17 @@
 """`train` and `evaluate` with --candidates: figures, an exit status for CI, and errors with the way out."""
 
 import json
+import shutil
 
 import pytest
 
 from pointsman.backends.data.table_writer import write_table
 from pointsman.backends.data.tables import Table
 from pointsman.core.checkpoint import read_checkpoint
+from pointsman.serve import Controller
 from pointsman.serve.cli import main
 
-from support.candidates import CANDIDATES, topic_table
+from support.candidates import CANDIDATES, config_of_three, topic_table, train_three
 
 NAMES = ",".join(CANDIDATES)
 
@@ -68,3 +70,52 @@ def test_wrong_candidates_are_named(outcomes, tmp_path, capsys):
     for wrong in ("apgr < 1", "gain_over_hull"):
         status, _, err = _run(capsys, "evaluate", outcomes, "--candidates", NAMES, "--fail-if", wrong)
         assert status == 2 and "wanted FIGURE < NUMBER" in err
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory):
+    """A checkpoint of the three."""
+    return train_three(tmp_path_factory.mktemp("calibrated"))
+
+
+@pytest.mark.parametrize(
+    ("rule", "key", "field"),
+    [
+        (("--spend-share", "40%"), "strong_share=0.4", None),
+        (("--max-cost-usd", "5"), "max_cost_usd=5", "router-three-cost5"),
+        (("--max-loss", "0.2", "--confidence", "0.9"), "max_loss=0.2,confidence=0.9", "router-three-loss0.2"),
+    ],
+)
+def test_a_threshold_among_many_is_calibrated_and_served(three, outcomes, tmp_path, capsys, rule, key, field):
+    """By spend, dollars or loss: the figures keep what was asked for, and the served router knows the model's name."""
+    shutil.copytree(three, tmp_path / "three")
+    folder = str(tmp_path / "three")
+    asked = ("calibrate", outcomes, "--candidates", NAMES, "--checkpoint", folder, *rule)
+    status, out, _ = _run(capsys, *asked, "--json")
+    result = json.loads(out)
+    stored = read_checkpoint(folder)
+    assert status == 0 and stored.thresholds[key]["threshold"] == result["threshold"]
+    assert stored.candidates == CANDIDATES and stored.calibration.n_prompts == result["n_prompts"] == 240
+    assert sum(result["asked"].values()) == pytest.approx(1.0) and result["quality"] <= 1.0
+    kept = {
+        "strong_share": result["spend_share"] <= 0.4,
+        "max_cost_usd": result.get("cost_usd", 9.0) <= 5.0 < result.get("reference_usd", 0.0),
+        "max_loss": result.get("certified") and result["loss"] <= 0.2 and result["threshold"] > 0.0,
+    }
+    assert kept[result["rule"]]
+    status, out, _ = _run(capsys, *asked)
+    assert status == 0 and "of the way from the cheapest bill to the reference's" in out and "holds as long as" in out
+    if field is not None:
+        with Controller(config=config_of_three(folder, "http://127.0.0.1:9/v1")) as controller:
+            assert controller.route("Prove it.", model=field).threshold == result["threshold"]
+
+
+def test_what_cannot_be_calibrated_is_named(three, outcomes, capsys):
+    """A pair, no router, and a budget below the cheapest models are errors with the way out."""
+    for arguments, message in (
+        (("--candidates", "big,small", "--router", three, "--spend-share", "0.3"), "calibrate a pair with --strong"),
+        (("--candidates", NAMES, "--spend-share", "0.3"), "name it with --router or --checkpoint"),
+        (("--candidates", NAMES, "--router", three, "--max-cost-usd", "0.0001"), "or add a cheaper candidate"),
+    ):
+        status, _, err = _run(capsys, "calibrate", outcomes, *arguments)
+        assert status != 0 and message in err

@@ -1,0 +1,148 @@
+"""`pointsman calibrate --candidates`: a threshold of the choice among many models, by spend, dollars or loss."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pointsman.core.arrays import FloatArray
+from pointsman.core.calibration import Calibration
+from pointsman.core.checkpoint import Checkpoint, write_checkpoint
+from pointsman.core.choice_calibration import certify_choice, share_at, threshold_for_share, threshold_for_usd
+from pointsman.core.choice_rows import Weighing, turning_points, weigh_rows
+from pointsman.core.errors import ConfigError, DataError
+from pointsman.core.pair import ModelPair
+from pointsman.serve.checkpoints.load import load_checkpoint, load_router
+from pointsman.serve.commands.arguments import mapped
+from pointsman.serve.commands.candidate_predictions import Predictions, predictions, require_bills
+
+if TYPE_CHECKING:
+    from pointsman.backends.data.score_tables import ScoreTable
+
+__all__ = ["calibrate_candidates"]
+
+_ASSUMPTION = "prompts to come are drawn like the ones that this was calibrated on (exchangeable), at these bills"
+
+
+def calibrate_candidates(args: argparse.Namespace, further_files: Any) -> int:
+    """Scores the prompts of an outcome table, finds the threshold, and writes it where asked.
+
+    Args:
+        further_files: files of a checkpoint beside its own two, by name.
+    """
+    from pointsman.backends.data.score_tables import check_candidates, read_score_table
+
+    name = args.router or args.checkpoint
+    if name is None:
+        raise ConfigError("--candidates needs the router to calibrate: name it with --router or --checkpoint")
+    table = read_score_table([mapped(args.input, args)], args.candidates)
+    check_candidates(table, args.candidates)
+    table = _scored(table.of(args.candidates))
+    checkpoint = load_checkpoint(name)
+    found = predictions(load_router(checkpoint, candidates=_weighed(args.candidates)), table)
+    weighing = weigh_rows(found.win_rates, found.usd, point_usd=found.point_usd)
+    result = _threshold(args, table, weighing)
+    chosen = weighing.chosen(result["threshold"])
+    result |= {
+        "spend_share": share_at(weighing, result["threshold"]),
+        "quality": float(table.scores[np.arange(len(table)), chosen].mean()),
+        "reference_quality": float(table.scores[:, 0].mean()),
+        "asked": {model: float((chosen == i).mean()) for i, model in enumerate(table.models)},
+        "n_prompts": len(table),
+        "assumption": _ASSUMPTION,
+    }
+    if args.checkpoint is not None:
+        target = _calibrated(checkpoint, table, found, result)
+        write_checkpoint(target, args.checkpoint, files=further_files(checkpoint))
+        result["checkpoint"] = args.checkpoint
+    print(json.dumps(result) if args.json else _text(result))
+    return 0
+
+
+def _weighed(candidates: Sequence[str]) -> tuple[str, ...]:
+    if len(candidates) < 3:
+        raise ConfigError("--candidates names two models: calibrate a pair with --strong and --weak")
+    return tuple(candidates)
+
+
+def _scored(table: "ScoreTable") -> "ScoreTable":
+    """The prompts on which every candidate was scored."""
+    whole = np.isfinite(table.scores).all(axis=1)
+    if not whole.any():
+        raise DataError(f"{table.source} has no prompt that all of {', '.join(table.models)} were scored on")
+    if not whole.all():
+        print(f"{(~whole).sum():,} prompts left out: a candidate was not scored on them", file=sys.stderr)
+    return table.take(np.flatnonzero(whole))
+
+
+def _threshold(args: argparse.Namespace, table: "ScoreTable", weighing: Weighing) -> dict[str, Any]:
+    if args.max_loss is not None:
+        found = certify_choice(
+            weighing, table.scores, max_loss=args.max_loss, confidence=args.confidence, seed=args.seed
+        )
+        facts = {**asdict(found), "confidence": args.confidence, "certified": found.certified}
+        return {"rule": "max_loss", "wanted": args.max_loss, **facts}
+    if args.max_cost_usd is None:
+        threshold = threshold_for_share(weighing, args.strong_share)
+        return {"rule": "strong_share", "wanted": args.strong_share, "threshold": threshold}
+    require_bills(table, "--max-cost-usd")
+    usd = _bills(table.usd)
+    try:
+        threshold = threshold_for_usd(weighing, usd, args.max_cost_usd / 1000.0)
+    except ValueError as error:
+        cheapest = 1000.0 * float(usd[np.arange(len(usd)), weighing.chosen(1.0)].mean())
+        raise DataError(
+            f"--max-cost-usd is {args.max_cost_usd:g}, and the cheapest models cost ${cheapest:.4g} per thousand "
+            "prompts: raise it, or add a cheaper candidate"
+        ) from error
+    spent = usd[np.arange(len(usd)), weighing.chosen(threshold)].mean()
+    costs = {"cost_usd": 1000.0 * float(spent), "reference_usd": 1000.0 * float(usd[:, 0].mean())}
+    return {"rule": "max_cost_usd", "wanted": args.max_cost_usd, "threshold": threshold, **costs}
+
+
+def _bills(usd: FloatArray) -> FloatArray:
+    """Bills, a model's mean where one is not known."""
+    known = np.isfinite(usd)
+    means = np.where(known, usd, 0.0).sum(axis=0) / known.sum(axis=0)
+    return np.where(known, usd, means)
+
+
+def _calibrated(checkpoint: Checkpoint, table: "ScoreTable", found: Predictions, result: dict[str, Any]) -> Checkpoint:
+    """The checkpoint for these candidates, with the threshold and the quantiles of their turning points."""
+    levels = 1.0 - np.random.default_rng(0).random(len(table))
+    points = turning_points(found.win_rates, found.usd, levels=levels, point_usd=found.point_usd)
+    rule = f"{result['rule']}={result['wanted']:g}"
+    if result["rule"] == "max_loss":
+        rule += f",confidence={result['confidence']:g}"
+    same = tuple(table.models) == checkpoint.candidates
+    return replace(
+        checkpoint,
+        candidates=tuple(table.models),
+        pair=ModelPair(table.models[0], table.models[-1]),
+        calibration=Calibration.from_win_rates(points, source=table.source),
+        thresholds={**(checkpoint.thresholds if same else {}), rule: result},
+        reference=checkpoint.reference if same else {},
+    )
+
+
+def _text(result: dict[str, Any]) -> str:
+    asked = ", ".join(f"{model} {share:.1%}" for model, share in result["asked"].items() if share > 0.0)
+    lines = [
+        f"threshold {result['threshold']:.6g}",
+        f"asked: {asked}; {result['spend_share']:.1%} of the way from the cheapest bill to the reference's",
+        f"quality {result['quality']:.4f}, the reference {result['reference_quality']:.4f}",
+    ]
+    if result["rule"] == "max_cost_usd":
+        lines.append(f"${result['cost_usd']:,.4g} per thousand prompts, the reference ${result['reference_usd']:,.4g}")
+    if result["rule"] == "max_loss":
+        bound = f"a mean loss of at most {result['wanted']:g} with {result['confidence']:.1%} confidence"
+        held = f"{bound}; measured loss {result['loss']:.4f} on {result['n_labels']:,} prompts"
+        nothing = f"nothing but the reference guarantees {bound} on {result['n_labels']:,} prompts: label more"
+        lines.append(held if result["certified"] else nothing)
+    if "checkpoint" in result:
+        lines.append(f"written to {result['checkpoint']}")
+    return "\n".join([*lines, f"holds as long as {result['assumption']}"])

@@ -1,0 +1,64 @@
+"""What a router of candidates predicts on a table of outcomes: win rates, bills, and what quality is worth."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pointsman.core.arrays import FloatArray
+from pointsman.core.errors import DataError
+from pointsman.core.hull import point_usd
+from pointsman.core.router import Router
+from pointsman.core.routers.scores import ScoreRouter
+from pointsman.core.score_models import column_means
+
+if TYPE_CHECKING:
+    from pointsman.backends.data.score_tables import ScoreTable
+
+__all__ = ["Predictions", "predictions", "require_bills"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Predictions:
+    """Of the candidates, the reference first, shape (n_prompts, n_candidates).
+
+    Attributes:
+        win_rates: of the reference over each.
+        usd: expected bills; None where one is not known.
+        point_usd: see `core.choice`; None where a bill or a mean score is not known.
+    """
+
+    win_rates: FloatArray
+    usd: FloatArray | None
+    point_usd: float | None
+
+
+def predictions(router: Router, table: "ScoreTable") -> Predictions:
+    """As the router is served, on a table's prompts and candidates; with the table's mean bills where it has none."""
+    bills, scores = column_means(table.usd), column_means(table.scores)
+    if isinstance(router, ScoreRouter):
+        rates, usd, _ = router.score_and_bill(router.embed(table.prompts))
+        scores = np.array([mean.score for mean in router.means])
+        if all(mean.usd is not None for mean in router.means):
+            bills = np.array([mean.usd for mean in router.means])
+        else:
+            usd = np.tile(bills, (len(table), 1))
+    else:
+        rates = router.win_rates(table.prompts)
+        rates = np.stack([np.full(len(rates), 0.5), rates], axis=1) if rates.ndim == 1 else rates
+        usd = np.tile(bills, (len(table), 1))
+    if not np.isfinite(usd).all():
+        return Predictions(rates, None, None)
+    return Predictions(rates, usd, point_usd(bills, scores))
+
+
+def require_bills(table: "ScoreTable", purpose: str) -> None:
+    """Checks that a bill of every candidate is known.
+
+    Raises:
+        DataError: one has none.
+    """
+    known = np.isfinite(table.usd).any(axis=0)
+    if not known.all():
+        lacking = ", ".join(model for model, is_known in zip(table.models, known, strict=True) if not is_known)
+        raise DataError(f"{table.source} has no cost_usd of {lacking}: {purpose} needs bills")

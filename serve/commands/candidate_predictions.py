@@ -37,10 +37,11 @@ def predictions(router: Router, table: "ScoreTable") -> Predictions:
     """As the router is served, on a table's prompts and candidates; with the table's mean bills where it has none."""
     bills, scores = column_means(table.usd), column_means(table.scores)
     if isinstance(router, ScoreRouter):
+        means = router.means or ()
         rates, usd, _ = router.score_and_bill(router.embed(table.prompts))
-        scores = np.array([mean.score for mean in router.means])
-        if all(mean.usd is not None for mean in router.means):
-            bills = np.array([mean.usd for mean in router.means])
+        scores = np.array([mean.score for mean in means])
+        if all(mean.usd is not None for mean in means):
+            bills = np.array([mean.usd for mean in means])
         else:
             usd = np.tile(bills, (len(table), 1))
     else:
@@ -58,7 +59,6 @@ def require_bills(table: "ScoreTable", purpose: str) -> None:
     Raises:
         DataError: one has none.
     """
-    known = np.isfinite(table.usd).any(axis=0)
-    if not known.all():
-        lacking = ", ".join(model for model, is_known in zip(table.models, known, strict=True) if not is_known)
-        raise DataError(f"{table.source} has no cost_usd of {lacking}: {purpose} needs bills")
+    known = [bool(column.any()) for column in np.isfinite(table.usd).T]
+    if lacking := [model for model, is_known in zip(table.models, known, strict=True) if not is_known]:
+        raise DataError(f"{table.source} has no cost_usd of {', '.join(lacking)}: {purpose} needs bills")

@@ -30,6 +30,7 @@ def make_config(
     routers: Sequence[str] | None = None,
     strong: str | None = None,
     weak: str | None = None,
+    candidates: Sequence[str] | None = None,
     source: str = "configuration",
 ) -> Config:
     """A configuration from plain values, in Pointsman's layout or RouteLLM's.
@@ -39,13 +40,18 @@ def make_config(
             bundled ones, or checkpoint directories, which are called by their last part. All that `values` describe if
             None.
         strong, weak: instead of those of `values`.
+        candidates: instead of the models of `values`, the reference first.
         source: where the values come from, for the message.
 
     Raises:
         ConfigError: listing every unknown key, bad value and missing environment variable with its path.
     """
-    chosen = {name: model for name, model in (("strong", strong), ("weak", weak)) if model is not None}
-    merged = {**_select(_from_routellm(values or {}), routers), **chosen}
+    chosen: dict[str, Any] = {name: model for name, model in (("strong", strong), ("weak", weak)) if model is not None}
+    described = dict(values or {})
+    if candidates is not None:
+        chosen["candidates"] = list(candidates)
+        described = {name: value for name, value in described.items() if name not in ("strong", "weak")}
+    merged = {**_select(_from_routellm(described), routers), **chosen}
     found = [f"{path}: environment variable {name} is not set" for path, name in _missing_variables(merged, "")]
     try:
         config = Config.model_validate(merged)

@@ -76,7 +76,10 @@ class SavingsTally:
                 continue
             win_rate = 1.0 if row.win_rate is None else row.win_rate
             length = (float(row.input_tokens), win_rate, float(row.output_tokens))
-            if row.model != (self.strong or row.reference):
+            strong = self.strong or row.reference
+            if strong is None:
+                continue
+            if row.model != strong:
                 self._weak.append(length)
             elif not row.usage_estimated:
                 self._fit.append(length)
@@ -102,7 +105,7 @@ class SavingsTally:
             high = base + per_token * found.high - self.spent_usd
         return Savings(
             n_requests=self.n_requests,
-            n_weak=len(self._weak) if self.strong is not None else 0,
+            n_weak=len(self._weak),
             spent_usd=self.spent_usd,
             always_strong_usd=always,
             saved_usd=always - self.spent_usd,

@@ -55,6 +55,7 @@ class Controller:
         weak_model: str | None = None,
         config: Config | Mapping[str, Any] | str | os.PathLike[str] | None = None,
         *,
+        candidates: Sequence[str] | None = None,
         api_base: str | None = None,
         api_key: str | None = None,
     ) -> None:
@@ -64,6 +65,7 @@ class Controller:
             routers: names, the default one first; those of `config`, or "mf", if None.
             strong_model, weak_model: model strings or names under `models` of the config; those of `config` if None,
                 the built-in stand-ins if it names none.
+            candidates: any number of models instead of two, the one that the others are compared with first.
             config: a configuration, its values, or the path of its YAML file.
             api_base, api_key: for the models that name none themselves.
 
@@ -74,7 +76,7 @@ class Controller:
         values = config.model_dump() if isinstance(config, Config) else config
         if isinstance(values, (str, os.PathLike)):
             values = read_values(values)
-        made = make_config(values, routers=routers, strong=strong_model, weak=weak_model)
+        made = make_config(values, routers=routers, strong=strong_model, weak=weak_model, candidates=candidates)
         key = Secret("api_key argument", api_key) if api_key else None
         self.engine = Engine(made, base_url=api_base, api_key=key)
         self.chat = _Chat(self)
@@ -83,6 +85,8 @@ class Controller:
 
     def win_rates(self, prompts: Sequence[str], router: str | None = None) -> FloatArray:
         """Strong model's win rates of many prompts, in [0, 1], shape (n_prompts,).
+
+        Of more than two candidates the first one's over each, shape (n_prompts, n_candidates).
 
         Raises:
             UnknownRouterError: no such router was loaded.

@@ -1,5 +1,6 @@
 """Three candidates served: chosen by topic and bill, filtered, fallen back from, and explained."""
 
+import asyncio
 import json
 
 import httpx
@@ -8,9 +9,12 @@ import pytest
 from pointsman.core.errors import ConfigError
 from pointsman.serve import Controller
 from pointsman.serve.cli import main
+from pointsman.serve.config import StoreConfig
 from pointsman.serve.config.load import make_config
 from pointsman.serve.http.errors import RequestError, UpstreamFailure
+from pointsman.serve.money.savings import read_savings
 from pointsman.serve.server.app import create_app
+from pointsman.serve.store.store import Store
 
 from support.candidates import CANDIDATES, PROMPTS, config_of_three, train_three
 from support.upstream import LocalServer, running_upstream
@@ -190,6 +194,44 @@ def test_names_of_the_checkpoint_are_mapped(checkpoint, upstream):
     values["routers"]["three"]["candidates"] = {"gpt-big": "big"}
     with Controller(config=values) as controller:
         assert controller.route(ASKED["proof"]).model == "gpt-big"
+
+
+def test_candidates_are_named_in_python(checkpoint, upstream):
+    """`Controller(candidates=...)` takes the place of a configured pair; with a pair given, it is refused."""
+    values = config_of_three(checkpoint, upstream.url)
+    del values["candidates"]
+    with Controller(config={**values, "strong": "big", "weak": "small"}, candidates=CANDIDATES) as controller:
+        assert controller.route(ASKED["poem"]).model == "middle"
+        assert controller.win_rates([ASKED["sum"]]).shape == (1, 3)
+    with pytest.raises(ConfigError, match="given together"):
+        Controller(strong_model="big", weak_model="small", config=values, candidates=CANDIDATES)
+
+
+def test_the_store_holds_what_was_weighed(checkpoint, upstream, tmp_path, capsys):
+    """A row tells the reference, each candidate's bill and what was charged; savings are against the reference."""
+    url = f"sqlite:///{tmp_path}/store.db"
+    values = config_of_three(checkpoint, upstream.url, store={"url": url})
+    with Controller(config=values) as controller:
+        decisions = [controller.route(prompt) for prompt in ASKED.values()]
+        for prompt in ASKED.values():
+            controller.completion(messages=_turn(prompt))
+
+    async def read():
+        async with Store(StoreConfig(url=url)) as store:
+            return (await store.decisions())[::-1], await read_savings(store)
+
+    rows, savings = asyncio.run(read())
+    assert [(row.reference, row.decided) for row in rows] == [("big", "small"), ("big", "middle"), ("big", "big")]
+    assert [[each["model"] for each in row.weighed] for row in rows] == [list(d.candidates) for d in decisions]
+    assert [row.share for row in rows] == [decision.share for decision in decisions]
+    assert all(0.0 < row.expected_usd <= row.weighed[0]["usd"] and row.cost_usd > 0.0 for row in rows)
+    assert savings.n_requests == 3 and savings.n_weak == 2 and savings.saved_usd > 0.0
+    assert savings.always_strong_usd == pytest.approx(sum(row.strong_usd for row in rows))
+    (tmp_path / "c.yaml").write_text(json.dumps(values))
+    assert main(["usage", "--config", str(tmp_path / "c.yaml"), "--by", "model", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {row["model"] for row in told["rows"]} == set(CANDIDATES)
+    assert told["savings"]["n_weak"] == 2
 
 
 def test_two_of_the_three_are_a_pair(checkpoint, upstream):

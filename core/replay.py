@@ -28,7 +28,17 @@ from numpy.typing import NDArray
 
 from pointsman.core.arrays import FloatArray
 
-__all__ = ["Estimate", "Figure", "Logged", "Replay", "replay", "student_quantile"]
+__all__ = [
+    "Estimate",
+    "Figure",
+    "Logged",
+    "Replay",
+    "compared_mean",
+    "paired_figure",
+    "rated_means",
+    "replay",
+    "student_quantile",
+]
 
 _MIN_FREEDOM = 3
 _MIN_FITTED = 20
@@ -152,15 +162,15 @@ def replay(
     return Replay(
         n_prompts=n,
         agreement=_mean((a == b).astype(np.float64), confidence),
-        strong_share=_paired(a, b, confidence),
-        cost_usd=None if costs is None else _paired(costs[0], costs[1], confidence),
+        strong_share=paired_figure(a, b, confidence),
+        cost_usd=None if costs is None else paired_figure(costs[0], costs[1], confidence),
         saving_usd=None
         if costs is None
-        else _paired(logged.strong_usd - costs[0], logged.strong_usd - costs[1], confidence),
+        else paired_figure(logged.strong_usd - costs[0], logged.strong_usd - costs[1], confidence),
         quality=Figure(quality(a - 1.0), quality(b - 1.0), quality(b - a)),
         n_observed=int((~np.isnan(logged.gain)).sum()),
         unseen_share=float(((a != b) & (logged.probability == 0)).mean()),
-        rating=_ratings(logged.rating, a == b, confidence),
+        rating=rated_means(logged.rating, a == b, confidence),
     )
 
 
@@ -182,6 +192,13 @@ def student_quantile(probability: float, freedom: int) -> float:
         (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
     )
     return float(z + sum(term / freedom ** (k + 1) for k, term in enumerate(terms)))
+
+
+def compared_mean(
+    logged: Logged, contrast: FloatArray, features: FloatArray, *, confidence: float, seed: int = 0
+) -> Estimate:
+    """Mean of contrast x gain, see the top of this file; the gain is predicted from `features`."""
+    return _contrast(logged, contrast, _predicted(logged, features, seed), confidence)
 
 
 def _contrast(logged: Logged, contrast: FloatArray, predicted: FloatArray, confidence: float) -> Estimate:
@@ -220,7 +237,8 @@ def _predicted(logged: Logged, features: FloatArray, seed: int) -> FloatArray:
     return predicted
 
 
-def _paired(current: FloatArray, candidate: FloatArray, confidence: float) -> Figure:
+def paired_figure(current: FloatArray, candidate: FloatArray, confidence: float) -> Figure:
+    """Means of both and of their difference, over the prompts on which they are known."""
     return Figure(_mean(current, confidence), _mean(candidate, confidence), _mean(candidate - current, confidence))
 
 
@@ -240,9 +258,10 @@ def _interval(values: FloatArray, freedom: int, confidence: float, *, extra: flo
     return float(values.mean()) - reach, float(values.mean()) + reach
 
 
-def _ratings(
+def rated_means(
     rating: FloatArray, same: NDArray[np.bool_], confidence: float
 ) -> tuple[Estimate | None, Estimate | None] | None:
+    """Mean rating of the prompts whose model stays, and of the others; None without ratings."""
     if np.isnan(rating).all():
         return None
     stays, changes = (

@@ -22,6 +22,7 @@ from pointsman.core.router import EmbeddingRouter
 from pointsman.serve.checkpoints.load import is_bundled, load_checkpoint, load_router
 from pointsman.serve.checkpoints.promotion import checkpoint_names
 from pointsman.serve.commands.arguments import add_config_argument, found_config, fraction
+from pointsman.serve.commands.replay_candidates import replay_store
 from pointsman.serve.config.load import make_config, read_values
 from pointsman.serve.feedback.logged_traffic import Traffic, read_store, read_traffic_file
 
@@ -57,6 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Scores the logged prompts with the candidate and prints it beside what happened."""
     checkpoint = _load_candidate(args)
+    if len(checkpoint.candidates) > 2:
+        return _many(args, checkpoint)
     traffic = read_traffic_file(args.file) if args.file else asyncio.run(_read_store(args))
     for note in traffic.notes:
         print(note, file=sys.stderr)
@@ -69,6 +72,20 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(_finite({**facts, "notes": traffic.notes})))
     else:
         print("\n".join(_lines(found, threshold, args.confidence)))
+    return 0
+
+
+def _many(args: argparse.Namespace, checkpoint: Checkpoint) -> int:
+    """The same of any number of candidates."""
+    found, threshold, shares = replay_store(args, checkpoint)
+    if args.json:
+        asked = {name: {"now": now, "candidate": then} for name, (now, then) in shares.items()}
+        facts = {"candidate": args.candidate, "threshold": threshold, "confidence": args.confidence, "asked": asked}
+        print(json.dumps(_finite({**facts, **asdict(found)})))
+        return 0
+    asked_lines = [f"{name:16}{now:>12.1%}{then:>12.1%}" for name, (now, then) in shares.items()]
+    lines = _lines(found, threshold, args.confidence, strong="the reference", share="spend share")
+    print("\n".join([*lines[:2], *asked_lines, *lines[2:]]))
     return 0
 
 
@@ -119,17 +136,19 @@ def _threshold(args: argparse.Namespace, checkpoint: Checkpoint, traffic: Traffi
     return checkpoint.calibration.threshold(args.strong_share)
 
 
-def _lines(found: Replay, threshold: float, confidence: float) -> list[str]:
+def _lines(
+    found: Replay, threshold: float, confidence: float, *, strong: str = "strong", share: str = "strong share"
+) -> list[str]:
     lines = [
         f"{found.n_prompts:,} prompts; candidate at threshold {threshold:.6g}; "
         f"both choose alike on {_percent(found.agreement)}",
         f"{'':16}{'now':>12}{'candidate':>12}   difference [{confidence:.0%} interval]",
-        _row("strong share", found.strong_share, ".2%"),
+        _row(share, found.strong_share, ".2%"),
     ]
     if found.cost_usd is not None and found.saving_usd is not None:
         lines += [_row("$ per prompt", found.cost_usd, ".6f"), _row("$ saved", found.saving_usd, ".6f")]
     lines.append(_row("quality", found.quality, "+.4f"))
-    lines.append(f"quality: mean score less that of always asking strong, from {found.n_observed:,} compared prompts")
+    lines.append(f"quality: mean score less that of always asking {strong}, from {found.n_observed:,} compared prompts")
     if found.unseen_share:
         lines.append(
             f"{found.unseen_share:.2%} of the prompts change from a model whose answers were never compared: "

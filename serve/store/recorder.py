@@ -110,7 +110,8 @@ class Recorder:
             if decision.weighed:
                 row.weighed = decision.weighed_facts()
                 row.share = decision.share
-                row.expected_usd = next(each["usd"] for each in row.weighed if each["model"] == decision.model)
+                expected = {each["model"]: each["usd"] for each in row.weighed}
+                row.expected_usd = expected.get(decision.model)
         if record.context is not None:
             self._add_request(row, record.context)
         if (usage := record.usage) is not None:

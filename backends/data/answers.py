@@ -11,7 +11,7 @@ first counts.
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -69,6 +69,22 @@ class AnswerTable:
             None if self.groups is None else tuple(self.groups[i] for i in chosen),
             self.report,
         )
+
+    def pair(self, strong: str, weak: str) -> "AnswerTable":
+        """The same with another pair in front: the prompts that both of its models answered."""
+        rest = [name for name in self.models if name not in (strong, weak)]
+        order = [self.models.index(name) for name in (strong, weak, *rest)]
+        both = ~np.isnan(self.score[:, order[:2]]).any(axis=1)
+        both &= np.array([answer is not None for answer in self.answers[order[1]]])
+        moved = replace(
+            self,
+            models=(strong, weak, *rest),
+            score=self.score[:, order],
+            usd=self.usd[:, order],
+            seconds=self.seconds[:, order],
+            answers=tuple(self.answers[k] for k in order),
+        )
+        return moved.rows(np.flatnonzero(both).tolist())
 
 
 def read_answers(source: Source, *, strong: str, weak: str) -> AnswerTable:

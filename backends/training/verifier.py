@@ -30,7 +30,7 @@ from pointsman.core.pair import ModelPair
 from pointsman.core.similarity import unit_rows
 from pointsman.core.verifier import KIND, Head, features
 
-__all__ = ["VerifierRecipe", "fit_verifier"]
+__all__ = ["Known", "VerifierRecipe", "fit_left_out", "fit_verifier"]
 
 _MIN_PROMPTS = 50
 _N_QUANTILES = 1001
@@ -72,6 +72,19 @@ class VerifierRecipe:
 
 
 @dataclass(slots=True, eq=False)
+class Known:
+    """What was computed of a table for one pair and holds for another pair of the same rows.
+
+    Attributes:
+        signals: of each model's answers.
+        near: mean score and length of neighbours, by the rows learnt from and the rows asked for, then by model.
+    """
+
+    signals: dict[str, Mapping[str, FloatArray]] = field(default_factory=dict)
+    near: dict[tuple[bytes, bytes], dict[str, FloatArray]] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
 class _Data:
     """What fits are made from: signals per model, embeddings at unit norm, and a router's win rates, if any."""
 
@@ -80,6 +93,7 @@ class _Data:
     signals: list[Mapping[str, FloatArray]]
     win_rates: FloatArray | None
     recipe: VerifierRecipe
+    known: Known
     lengths: list[FloatArray] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -99,9 +113,26 @@ class _Data:
 
     def columns(self, model: int, learnt: IntArray, rows: IntArray) -> dict[str, FloatArray]:
         """Features of some rows with one model in the weak one's place, as learnt from others (never from itself)."""
+        found = self.known.near.setdefault((learnt.tobytes(), rows.tobytes()), {})
+        name, strong = self.table.models[model], self.table.models[0]
+        if not {name, strong} <= set(found):
+            found |= self._means(learnt, rows, (model, 0))
+        near = np.stack([found[name][0], found[strong][0], found[name][1]], axis=1)
+        signals = {name: self.signals[model][name][rows] for name in SIGNALS}
+        rates = None if self.win_rates is None else self.win_rates[rows]
+        return features(signals, near, self.doubts(model, learnt), win_rates=rates)
+
+    def _means(self, learnt: IntArray, rows: IntArray, wanted: Sequence[int]) -> dict[str, FloatArray]:
+        """Mean score and length of each row's neighbours, of all models that answered all of `learnt`, (2, n_rows)."""
         place = {int(row): i for i, row in enumerate(learnt)}
         itself = np.array([place.get(int(row), -1) for row in rows])
-        values, near = self.records(model, learnt), np.empty((len(rows), 3))
+        lengths = np.nan_to_num(np.stack(self.lengths, axis=1))[learnt]
+        score = self.table.score[learnt]
+        models = [k for k in range(score.shape[1]) if k in wanted or not np.isnan(score[:, k]).any()]
+        values, near = (
+            np.concatenate([score[:, models], lengths[:, models]], axis=1),
+            np.empty((len(rows), 2 * len(models))),
+        )
         for inside in (True, False):
             these = np.flatnonzero((itself >= 0) == inside)
             if these.size:
@@ -113,9 +144,8 @@ class _Data:
                     temperature=self.recipe.temperature,
                     left_out=itself[these] if inside else None,
                 )
-        signals = {name: self.signals[model][name][rows] for name in SIGNALS}
-        rates = None if self.win_rates is None else self.win_rates[rows]
-        return features(signals, near, self.doubts(model, learnt), win_rates=rates)
+        of_score, of_length = near[:, : len(models)], near[:, len(models) :]
+        return {self.table.models[k]: np.stack([of_score[:, i], of_length[:, i]]) for i, k in enumerate(models)}
 
 
 def fit_verifier(
@@ -135,6 +165,25 @@ def fit_verifier(
     Raises:
         DataError: there are fewer than 50 prompts, embeddings do not fit them, or the models never differ.
     """
+    return fit_left_out(table, embeddings, recipe, win_rates=win_rates)[0]
+
+
+def fit_left_out(
+    table: AnswerTable,
+    embeddings: PromptEmbeddings,
+    recipe: VerifierRecipe | None = None,
+    *,
+    win_rates: FloatArray | None = None,
+    known: Known | None = None,
+) -> tuple[Checkpoint, FloatArray, FloatArray]:
+    """`fit_verifier`, and the win rates of rows left out in turn: from the prompt, from the answer, (n_prompts,) each.
+
+    Args:
+        known: what was computed of these very prompts for another pair; added to.
+
+    Raises:
+        DataError: as `fit_verifier`.
+    """
     recipe = recipe or VerifierRecipe()
     n = len(table)
     if n < _MIN_PROMPTS:
@@ -146,8 +195,11 @@ def fit_verifier(
     if not np.any(benefit):
         raise DataError(f"{strong!r} and {weak!r} score the same on all {n} prompts: there is nothing to learn")
     units = np.asarray(unit_rows(embeddings.values.astype(np.float32)), dtype=np.float32)
-    signals = [answer_signals(table.prompts, answers) for answers in table.answers]
-    data = _Data(table, units, signals, win_rates, recipe)
+    known = Known() if known is None else known
+    for name, answers in zip(table.models, table.answers, strict=True):
+        if name not in known.signals:
+            known.signals[name] = answer_signals(table.prompts, answers)
+    data = _Data(table, units, [known.signals[name] for name in table.models], win_rates, recipe, known)
     rows = np.arange(n)
     names = _head_names(data)
     heads = _fit(data, names, rows)
@@ -158,7 +210,7 @@ def fit_verifier(
     zone = window(residuals, weak_usd=usd[0], strong_usd=usd[1]) if usd else window(residuals, weak_usd=0, strong_usd=1)
     both = cascade_scores(left_out["prompt"], best, zone)
     source = f"{n} prompts of {table.report.source}, each left out once"
-    return Checkpoint(
+    checkpoint = Checkpoint(
         kind=KIND,
         models=table.models,
         pair=ModelPair(strong, weak),
@@ -186,6 +238,7 @@ def fit_verifier(
         },
         metrics=_metrics(table, {**left_out, "both": both}, data.signals[1]),
     )
+    return checkpoint, left_out["prompt"], best
 
 
 def _head_names(data: _Data) -> dict[str, list[str]]:

@@ -54,8 +54,8 @@ class CascadeConfig(Part):
             one per model that is not the last: {small: DIR, middle: DIR}; the free checks alone if None.
         models: the models in the order in which they are called; the weak and then the strong one if None.
         pair: the verifier's models, where they have other names there than here.
-        threshold: an answer is enough iff its win rate is below this; if None, where the router's own threshold
-            sends as many prompts to the strong model.
+        threshold: an answer is enough iff its win rate is below this, one number or one per model that has a verifier;
+            if None, where the router's own threshold sends as many prompts to the strong model.
         max_loss: the policy that `pointsman calibrate --max-loss --verifier` stored for this loss, instead.
         checks: the free checks that are made.
         stream: what becomes of requests for a stream: the router alone decides (off), the answer is held until it is
@@ -71,7 +71,7 @@ class CascadeConfig(Part):
     verifier: str | dict[Name, str] | None = None
     models: Annotated[list[Name], Field(min_length=2)] | None = None
     pair: PairConfig | None = None
-    threshold: Share | None = None
+    threshold: Share | dict[Name, Share] | None = None
     max_loss: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     checks: list[Check] = Field(default_factory=lambda: list(get_args(Check)))
     stream: Literal["off", "hold"] | PrefixConfig = "off"
@@ -88,6 +88,12 @@ class CascadeConfig(Part):
             raise ValueError("threshold and max_loss are both given, wanted one of them")
         if self.verifier is None and (given := [n for n in ("threshold", "max_loss", "pair") if getattr(self, n)]):
             raise ValueError(f"{given[0]} is given without a verifier, wanted verifier: DIR")
+        if isinstance(self.threshold, dict):
+            read = set(self.verifier) if isinstance(self.verifier, dict) else None
+            if read != set(self.threshold):
+                named = ", ".join(sorted(read or ())) or "one directory"
+                limits = ", ".join(sorted(self.threshold))
+                raise ValueError(f"threshold is of {limits} and verifier of {named}: wanted the same models")
         if self.models is not None and len(set(self.models)) < len(self.models):
             raise ValueError(f"models are {self.models}, wanted each once")
         return self

@@ -165,7 +165,8 @@ def _served(
     verifier = read_verifier(checkpoint, load_embedder(checkpoint))
     pair = (model, models[-1])
     _check_models(config, cascade, folder, verifier, pair)
-    fixed, zone = cascade.threshold, _window(cascade, verifier, pair, prices)
+    given = cascade.threshold
+    fixed, zone = given[model] if isinstance(given, dict) else given, _window(cascade, verifier, pair, prices)
     if cascade.max_loss is not None:
         stored = [found for found in checkpoint.thresholds.values() if found.get("wanted") == cascade.max_loss]
         if not stored:

@@ -2,6 +2,8 @@
 
 import json
 import random
+import re
+import shutil
 import threading
 import time
 from collections import Counter
@@ -420,6 +422,30 @@ def test_three_models_are_asked_in_their_order():
         assert response.headers["x-pointsman-cascade"] == "small:escalated(empty) middle:escalated(empty) big"
         response = post(client, {"small": {"text": ""}})
         assert response.headers["x-pointsman-cascade"] == "small:escalated(empty) middle:accepted(unread)"
+
+
+def test_every_verifier_has_its_own_threshold(verifier, tmp_path):
+    """Of three models each but the last is read by its own verifier, and kept below its own threshold."""
+    table = planted(tmp_path / "answers.jsonl", n=150, models=("big", "small", "other"))
+    folder = str(tmp_path / "v")
+    main(["train", "verifier", table, "-o", folder, "--strong", "big", "--weak", "other"])
+    cascade = {"models": ["small", "middle", "big"], "verifier": {"small": verifier, "middle": folder}}
+    with pytest.raises(Exception, match="is a verifier of 'other' and 'big'"), serving(**cascade):
+        pass
+    shutil.copytree(folder, tmp_path / "middle")
+    about = json.loads((tmp_path / "middle" / "pointsman.json").read_text().replace('"other"', '"middle"'))
+    (tmp_path / "middle" / "pointsman.json").write_text(json.dumps(about))
+    cascade["verifier"]["middle"] = str(tmp_path / "middle")
+    unsure = {"small": UNSURE, "middle": UNSURE, "big": {"text": "I am big."}}
+    for limits, wanted in (
+        ({"small": 0.5, "middle": 0.5}, r"small:escalated\(0\.\d+\) middle:escalated\(0\.\d+\) big"),
+        ({"small": 0.5, "middle": 1.0}, r"small:escalated\(0\.\d+\) middle:accepted\(0\.\d+\)"),
+        ({"small": 1.0, "middle": 0.5}, r"small:accepted\(0\.\d+\)"),
+    ):
+        with serving(threshold=limits, **cascade) as client:
+            assert re.fullmatch(wanted, post(client, unsure).headers["x-pointsman-cascade"])
+    with pytest.raises(Exception, match="threshold is of small and verifier of middle, small"):
+        make_config({"cascade": {**cascade, "threshold": {"small": 0.5}}})
 
 
 def test_texts_are_one_token_each():

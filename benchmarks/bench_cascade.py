@@ -156,13 +156,13 @@ def _nine_models(source: str, embed: Any) -> dict[str, Any]:
         places, best = [some.models.index(name) for name in chain.models], some.models.index(chain.best)
         verifiers = [read_verifier(verifier, embed) for verifier in chain.verifiers]
         played = play_chain(
-            verifiers[0].prompt_win_rates(some.prompts, embeddings=values),
+            [verifier.prompt_win_rates(some.prompts, embeddings=values) for verifier in verifiers],
             [
                 verifier.win_rates(some.prompts, [answer for answer in some.answers[k] if answer], embeddings=values)
                 for verifier, k in zip(verifiers, places, strict=False)
             ],
             chain.thresholds,
-            chain.zone,
+            chain.zones,
             score=some.score[:, places],
             usd=some.usd[:, places],
         )

@@ -6,7 +6,9 @@ on while
 
     b_i >= c_{i+1} / l,    that is    w_i = (1 + b_i) / 2 >= t_i = (1 + c_{i+1} / l) / 2
 
-The prompt is looked at first, as in `core.cascade`, by model 0's window and threshold t_0.
+The prompt is looked at first, as in `core.cascade`, by each model's window and threshold: while it is surely hard for a
+model the next one is asked first; where it is surely easy for the one asked first, its answer is not read. A pair is
+`core.cascade`'s.
 """
 
 from collections.abc import Sequence
@@ -46,10 +48,10 @@ def chain_thresholds(usd: Sequence[float], per_usd: float) -> tuple[float, ...]:
 
 
 def play_chain(
-    prompt: FloatArray,
+    prompt: Sequence[FloatArray],
     read: Sequence[FloatArray],
     thresholds: Sequence[float],
-    zone: Window,
+    zones: Sequence[Window],
     *,
     score: FloatArray,
     usd: FloatArray,
@@ -57,27 +59,29 @@ def play_chain(
     """Takes stored answers through a chain.
 
     Args:
-        prompt: last model's win rate over the first one by the prompt alone, shape (n_prompts,).
+        prompt: last model's win rate over each other model by the prompt alone, shape (n_prompts,) each.
         read: last model's win rate given each other model's answer, shape (n_prompts,) each.
-        thresholds: of each model but the last.
-        zone: of the first model.
+        thresholds, zones: of each model but the last.
         score, usd: of each prompt with each model in order, shape (n_prompts, n_models).
 
     Raises:
         ValueError: thresholds, win rates and models do not fit together.
     """
     n_models = score.shape[1]
-    if not len(read) == len(thresholds) == n_models - 1 > 0:
-        given = f"{n_models} models, {len(read)} win rates and {len(thresholds)} thresholds"
-        raise ValueError(f"{given}: wanted one of both for every model but the last")
-    p, t = np.asarray(prompt, dtype=np.float64), thresholds[0]
-    hard = (p - zone.hard >= t) | (t <= 0.0)
-    easy = ~hard & (p + zone.easy < t)
-    answered = np.where(hard, n_models - 1, 0)
-    bill = np.where(hard, usd[:, -1], usd[:, 0])
-    climbing = ~hard & ~easy
-    for place, (rates, threshold) in enumerate(zip(read, thresholds, strict=True)):
-        climbing = climbing & (np.asarray(rates) >= threshold)
-        answered = np.where(climbing, place + 1, answered)
-        bill = bill + np.where(climbing, usd[:, place + 1], 0.0)
-    return Played(answered, score[np.arange(len(p)), answered], bill)
+    if not len(prompt) == len(read) == len(thresholds) == len(zones) == n_models - 1 > 0:
+        given = f"{n_models} models, {len(read)} win rates, {len(thresholds)} thresholds and {len(zones)} windows"
+        raise ValueError(f"{given}: wanted one of each for every model but the last")
+    n = len(score)
+    answered, bill = np.full(n, n_models - 1), np.zeros(n)
+    waiting, climbing = np.ones(n, dtype=bool), np.zeros(n, dtype=bool)  # to be asked at all; to be asked on
+    for place, (p, w, t, zone) in enumerate(zip(prompt, read, thresholds, zones, strict=True)):
+        hard = (p - zone.hard >= t) | (t <= 0.0)
+        first = waiting & ~hard
+        easy = first & (p + zone.easy < t)
+        asked = first | climbing
+        bill += np.where(asked, usd[:, place], 0.0)
+        enough = asked & (easy | (w < t))
+        answered = np.where(enough, place, answered)
+        waiting, climbing = waiting & hard, asked & ~enough
+    bill += np.where(waiting | climbing, usd[:, -1], 0.0)
+    return Played(answered, score[np.arange(n), answered], bill)

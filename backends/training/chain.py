@@ -36,7 +36,7 @@ class Chain:
         models: in the order in which they are asked.
         verifiers: of each model but the last.
         thresholds: of each model but the last.
-        zone: of the first one, around the prompt's win rate.
+        zones: around the prompt's win rate, of each model but the last.
         best: the best single model, whose quality is the goal.
         goal, best_usd: its mean score less the allowed loss, and its mean dollars.
         score, usd: mean over rows left out of training.
@@ -46,7 +46,7 @@ class Chain:
     models: tuple[str, ...]
     verifiers: tuple[Checkpoint, ...]
     thresholds: tuple[float, ...]
-    zone: Window
+    zones: tuple[Window, ...]
     best: str
     goal: float
     best_usd: float
@@ -62,7 +62,7 @@ class _Fitted:
     checkpoint: Checkpoint
     prompt: FloatArray
     read: FloatArray
-    zone: Window
+    residuals: FloatArray
 
 
 def fit_chain(
@@ -102,34 +102,38 @@ def fit_chain(
             ):
                 fitted[name, last] = _fit(some.pair(last, name), values, recipe, known)
                 on_fitted()
-    found: list[tuple[float, tuple[str, ...], tuple[float, ...], Played]] = []
+    found: list[tuple[float, tuple[str, ...], tuple[float, ...], Played, list[Window]]] = []
     for models in _chains(ranked, fitted, max_models):
         places = [column[name] for name in models]
         of = [fitted[name, models[-1]] for name in models[:-1]]
+        zones = [
+            window(one.residuals, weak_usd=usd[name], strong_usd=usd[after])
+            for one, name, after in zip(of, models, models[1:], strict=False)
+        ]
         for part in _PER_LAST_USD:
             thresholds = chain_thresholds([usd[name] for name in models], float(part) / max(usd[models[-1]], 1e-12))
             played = play_chain(
-                of[0].prompt,
+                [one.prompt for one in of],
                 [one.read for one in of],
                 thresholds,
-                of[0].zone,
+                zones,
                 score=some.score[:, places],
                 usd=some.usd[:, places],
             )
             if played.score.mean() >= goal - 1e-12:
-                found.append((float(played.usd.mean()), models, thresholds, played))
+                found.append((float(played.usd.mean()), models, thresholds, played, zones))
     cheapest = min(found, key=lambda each: each[:2], default=None)
     if cheapest is None or cheapest[0] >= usd[best]:
         raise DataError(
             f"{table.report.source}: no cascade reaches the quality of {best!r} ({goal:.4f}) below its cost of "
             f"${usd[best]:.4g} a prompt: ask {best!r} alone, or allow a loss with --max-loss"
         )
-    bill, models, thresholds, played = cheapest
+    bill, models, thresholds, played, zones = cheapest
     return Chain(
         models,
         tuple(fitted[name, models[-1]].checkpoint for name in models[:-1]),
         thresholds,
-        fitted[models[0], models[-1]].zone,
+        tuple(zones),
         best,
         goal,
         usd[best],
@@ -159,9 +163,7 @@ def _complete(
 
 def _fit(table: AnswerTable, embeddings: PromptEmbeddings, recipe: VerifierRecipe | None, known: Known) -> _Fitted:
     checkpoint, prompt, read = fit_left_out(table, embeddings, recipe, known=known)
-    strong, weak = (float(table.usd[:, k].mean()) for k in (0, 1))
-    zone = window(checkpoint.array("residuals", ndim=1), weak_usd=weak, strong_usd=strong)
-    return _Fitted(checkpoint, prompt, read, zone)
+    return _Fitted(checkpoint, prompt, read, checkpoint.array("residuals", ndim=1))
 
 
 def _chains(

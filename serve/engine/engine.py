@@ -286,7 +286,8 @@ class Engine:
         if context.is_bound:
             return [decision.model]
         if decision.weighed:
-            return [decision.model] if self.config.fallback == "none" else list(decision.candidates)
+            others = [name for name in decision.candidates if name != decision.model]  # a cascade may begin elsewhere
+            return [decision.model] if self.config.fallback == "none" else [decision.model, *others]
         other = {self.pair.weak: self.pair.strong}
         if self.config.fallback == "both":
             other[self.pair.strong] = self.pair.weak

@@ -178,7 +178,7 @@ class Escalation:
             said = read_said(answered.reply.parsed())
             verdict = await self._judge(context, run, call, answered.model, said)
             return verdict, self._shown(answered, asked)
-        beginning = await collect(answered.reply.chunks, answered.stream, up_to=self._prefix)
+        beginning = await collect(answered.reply.chunks, up_to=self._prefix)
         if answered.stream.failed:
             verdict = _Verdict(False, "broken")
         else:

@@ -35,17 +35,19 @@ class Beginning:
     whole: bool = False
 
 
-async def collect(chunks: ByteStream, stream: EventStream, *, up_to: int | None) -> Beginning:
-    """A stream up to its end, or up to so many tokens of text. One that calls a tool is collected to its end."""
+async def collect(chunks: ByteStream, *, up_to: int | None) -> Beginning:
+    """A stream up to its end, or up to so many tokens of text. One that calls a tool is collected to its end.
+
+    What a piece holds beyond these tokens is passed on and not read: how the network cuts a stream decides nothing.
+    """
     found = Beginning()
     try:
         async for piece in chunks:
             found.events.append(piece)
             for data in event_data(piece):
                 found.reader.see(data)
-            enough = up_to is not None and not found.reader.has_tool_calls and stream.answer.n_tokens() >= up_to
-            if enough and not stream.finished:
-                return found
+                if up_to is not None and not found.reader.has_tool_calls and found.reader.n_tokens() >= up_to:
+                    return found
     except BaseException:
         await chunks.aclose()
         raise

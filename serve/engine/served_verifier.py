@@ -163,10 +163,12 @@ def _served(
         )
     checkpoint = load_checkpoint(folder)
     verifier = read_verifier(checkpoint, load_embedder(checkpoint))
-    pair = (model, models[-1])
-    _check_models(config, cascade, folder, verifier, pair)
-    given = cascade.threshold
-    fixed, zone = given[model] if isinstance(given, dict) else given, _window(cascade, verifier, pair, prices)
+    _check_models(config, cascade, folder, verifier, (model, models[-1]))
+    given, following = cascade.threshold, models[models.index(model) + 1]
+    fixed, zone = (
+        given[model] if isinstance(given, dict) else given,
+        _window(cascade, verifier, (model, following), prices),
+    )
     if cascade.max_loss is not None:
         stored = [found for found in checkpoint.thresholds.values() if found.get("wanted") == cascade.max_loss]
         if not stored:
@@ -181,7 +183,10 @@ def _served(
 
 
 def _window(cascade: CascadeConfig, verifier: Verifier, pair: tuple[str, str], prices: Mapping[str, Price]) -> Window:
-    """By the prices that are served, and what the verifier asks for; by training's dollars where one is not known."""
+    """Of a model before the next one: by the prices that are served, and what the verifier asks for.
+
+    By training's dollars where a price is not known.
+    """
     if not set(pair) <= set(prices):
         return verifier.window()
     weak, strong = (prices[name].cost_usd(*_USUAL_TOKENS) for name in pair)

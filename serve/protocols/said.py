@@ -7,6 +7,8 @@ from typing import Any
 
 import orjson
 
+from pointsman.serve.protocols.token_count import TextSample
+
 __all__ = ["Said", "StreamReader", "ToolCall", "read_said"]
 
 _ENDS = {"max_output_tokens": "length", "max_tokens": "length", "refusal": "content_filter"}
@@ -114,7 +116,12 @@ class StreamReader:
         self._response: Mapping[str, Any] | None = None
         self._stop: Any = None
         self._usage: dict[str, Any] = {}
+        self._heard = TextSample()
         self.has_tool_calls = False
+
+    def n_tokens(self) -> int:
+        """About how many tokens of text have come."""
+        return self._heard.n_tokens()
 
     def see(self, data: bytes) -> None:
         """Takes note of one event's data; what is no JSON object is passed over."""
@@ -151,7 +158,9 @@ class StreamReader:
             {"message": {"content": "", "tool_calls": []}, "finish_reason": None, "logprobs": {"content": []}},
         )
         delta, message = _mapping(choice.get("delta")), whole["message"]
-        message["content"] += _text(delta.get("content"))
+        said = _text(delta.get("content"))
+        message["content"] += said
+        self._heard.add(said)
         if delta.get("refusal"):
             message["refusal"] = True
         for call in _list(delta.get("tool_calls")):
@@ -169,6 +178,7 @@ class StreamReader:
             part = event.get("content_index")
             where = (place, part if isinstance(part, int) else 0)
             self._texts[where] = self._texts.get(where, "") + _text(event.get("delta"))
+            self._heard.add(_text(event.get("delta")))
         elif kind in ("response.function_call_arguments.delta", "response.output_item.added"):
             self.has_tool_calls |= "arguments" in kind or _mapping(event.get("item")).get("type") == "function_call"
         elif kind == "content_block_start":
@@ -179,6 +189,8 @@ class StreamReader:
             block, delta = self._blocks.setdefault(place, {}), _mapping(event.get("delta"))
             for name, part_name in (("text", "text"), ("partial_json", "input")):
                 if name in delta:
+                    if name == "text":
+                        self._heard.add(_text(delta[name]))
                     block[part_name] = _text(block.get(part_name)) + _text(delta[name])
         elif kind == "message_delta":
             self._stop = _mapping(event.get("delta")).get("stop_reason") or self._stop

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from pointsman.backends.data.answers import read_answers
+from pointsman.core.cascade import Window
 from pointsman.core.chain import play_chain
 from pointsman.core.errors import DataError
 from pointsman.serve.cli import main
@@ -42,10 +43,10 @@ def test_the_chain_keeps_the_goal_below_the_best_model_s_cost_on_unseen_prompts(
     places = [other.models.index(name) for name in models]
     verifiers = [load_verifier(str(folder / str(k)))[1] for k in range(1, len(models))]
     played = play_chain(
-        verifiers[0].prompt_win_rates(other.prompts),
+        [v.prompt_win_rates(other.prompts) for v in verifiers],
         [v.win_rates(other.prompts, other.answers[k]) for v, k in zip(verifiers, places, strict=False)],
         facts["thresholds"],
-        verifiers[0].window(),
+        [Window(**zone) for zone in facts["zones"]],
         score=other.score[:, places],
         usd=other.usd[:, places],
     )

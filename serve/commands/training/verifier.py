@@ -111,7 +111,7 @@ def _facts(chain: "Chain", output: str) -> dict[str, Any]:
         "output": output,
         "models": list(chain.models),
         "thresholds": list(chain.thresholds),
-        "zone": asdict(chain.zone),
+        "zones": [asdict(zone) for zone in chain.zones],
         "best": {"model": chain.best, "usd": chain.best_usd},
         "left_out": {"goal": chain.goal, "score": chain.score, "usd": chain.usd, "shares": list(chain.shares)},
     }

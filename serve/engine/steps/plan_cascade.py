@@ -12,7 +12,7 @@ __all__ = ["PlanCascade"]
 
 
 class PlanCascade:
-    """The first look. Surely hard prompts go to the last model at once; the others to the first, whose answer is read.
+    """The first look. Surely hard prompts go to the next model at once; the others to the first, whose answer is read.
 
     Requests for a stream are left to the router unless the configuration says otherwise, as are those that name a
     model, stay with one, or whose prompt no router could read.
@@ -43,6 +43,9 @@ class PlanCascade:
             context.cascade = CascadeRun(rest, "checks") if len(rest) > 1 else None
             return
         run = await verifier.look(context, models)
+        while run.look == "strong" and len(models) > 2 and (following := self._verifiers.get(models[1])) is not None:
+            models, verifier = models[1:], following
+            run = await verifier.look(context, models)
         if self._takes_too_long(run, verifier.seconds):
             return
         context.cascade = run

@@ -16,6 +16,8 @@ import pytest
 from pointsman.serve import create_app
 from pointsman.serve.cli import main
 from pointsman.serve.config.load import make_config
+from pointsman.serve.engine.held_stream import Replay, collect
+from pointsman.serve.protocols.said import read_said
 from pointsman.serve.protocols.sse import event_data
 
 from support.answers import planted
@@ -265,6 +267,20 @@ def test_a_stream_is_decided_on_its_beginning(verifier):
         assert response.headers["x-pointsman-cascade"] == "small:escalated(tools) big"
 
 
+@pytest.mark.parametrize("at_once", [1, 3, 1000])
+async def test_a_prefix_is_read_alike_however_the_network_cuts_the_stream(at_once):
+    """Of pieces of one or of all events the same beginning is read, and every byte is there to be passed on."""
+    deltas = [{"choices": [{"index": 0, "delta": {"content": "word "}}]}] * 50
+    written = [f"data: {json.dumps(delta)}\n\n".encode() for delta in deltas] + [b"data: [DONE]\n\n"]
+    pieces = [b"".join(written[i : i + at_once]) for i in range(0, len(written), at_once)]
+    rest = Replay(pieces, None)
+    found = await collect(rest, up_to=5)
+    assert read_said(found.reader.document())[0].text == "word " * 5
+    assert not found.whole
+    replayed = [piece async for piece in Replay(found.events, rest)]
+    assert b"".join(replayed) == b"".join(written)
+
+
 def test_a_cheap_stream_that_breaks_is_asked_on():
     """Nothing of it was shown, so the strong model's whole answer is."""
     with serving(stream="hold") as client:
@@ -438,12 +454,15 @@ def test_every_verifier_has_its_own_threshold(verifier, tmp_path):
     cascade["verifier"]["middle"] = str(tmp_path / "middle")
     unsure = {"small": UNSURE, "middle": UNSURE, "big": {"text": "I am big."}}
     for limits, wanted in (
-        ({"small": 0.5, "middle": 0.5}, r"small:escalated\(0\.\d+\) middle:escalated\(0\.\d+\) big"),
-        ({"small": 0.5, "middle": 1.0}, r"small:escalated\(0\.\d+\) middle:accepted\(0\.\d+\)"),
-        ({"small": 1.0, "middle": 0.5}, r"small:accepted\(0\.\d+\)"),
+        ({"small": 0.6, "middle": 0.6}, r"small:escalated\(0\.\d+\) middle:escalated\(0\.\d+\) big"),
+        ({"small": 0.6, "middle": 1.0}, r"small:escalated\(0\.\d+\) middle:accepted\(0\.\d+\)"),
+        ({"small": 1.0, "middle": 0.6}, r"small:accepted\(0\.\d+\)"),
     ):
         with serving(threshold=limits, **cascade) as client:
             assert re.fullmatch(wanted, post(client, unsure).headers["x-pointsman-cascade"])
+    with serving(threshold={"small": 0.0, "middle": 1.0}, **cascade) as client:  # surely hard for the small one alone
+        assert re.fullmatch(r"middle:accepted\(0\.\d+\)", post(client, unsure).headers["x-pointsman-cascade"])
+        assert client.upstream.asked("small-1") == []
     with pytest.raises(Exception, match="threshold is of small and verifier of middle, small"):
         make_config({"cascade": {**cascade, "threshold": {"small": 0.5}}})
 

@@ -1,14 +1,15 @@
 """What a router decided for one prompt, and why."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from pointsman.core.choice import Choice, Weighed
+from pointsman.core.quick_dataclass import quick_dataclass
 
 __all__ = ["Decision"]
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass(frozen=True, slots=True)
 class Decision:
     """One routing decision.
 

@@ -6,12 +6,13 @@ A base rule gives a threshold; budgets can only raise it; then the bounds hold i
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from pointsman.core.quick_dataclass import quick_dataclass
 from pointsman.core.recent import NEVER_STRONG
 
 __all__ = ["Bounds", "Ruling", "compose", "hard_limit"]
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass(frozen=True, slots=True)
 class Ruling:
     """A threshold and the rule that set it.
 

@@ -11,6 +11,7 @@ from pointsman.core.embedding import Embedder
 from pointsman.core.errors import PointsmanError
 from pointsman.core.expected_cost import LabelledBill
 from pointsman.core.pair import ModelPair
+from pointsman.core.quick_dataclass import quick_dataclass
 
 __all__ = ["CandidateMeans", "EmbeddingRouter", "Reading", "Router"]
 
@@ -25,7 +26,7 @@ class CandidateMeans:
     output_tokens: float | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@quick_dataclass(frozen=True, slots=True, eq=False)
 class Reading:
     """What a router reads from one prompt.
 

@@ -49,7 +49,7 @@ class CommonSenseEmbedder:
         inner = embed.identity
         self._embed = embed
         runs, self._directions, self._constants = _read_weights(path, inner.dim)
-        self._easy_runs, self._hard_runs = np.ascontiguousarray(runs[:, 0]), np.ascontiguousarray(runs[:, 1])
+        self._runs = np.ascontiguousarray(runs).view(np.complex64)[:, 0]  # easy + i hard: one look-up and sum for both
         revision = hashlib.sha256(inner.revision.encode() + path.read_bytes()).hexdigest()[:16]
         self.identity = EmbedderIdentity(f"{inner.name}+common-sense", revision, inner.dim + 1, normalized=False)
 
@@ -73,10 +73,8 @@ class CommonSenseEmbedder:
     def _hardness(self, text: str, embedding: Float32Array) -> float:
         runs = hashed_runs(text)
         easy, hard = (self._directions @ embedding + self._constants).tolist()
-        size = math.sqrt(len(runs))
-        return in_common_sense(
-            easy + float(self._easy_runs.take(runs).sum()) / size, hard + float(self._hard_runs.take(runs).sum()) / size
-        )
+        seen = complex(self._runs.take(runs).sum()) / math.sqrt(len(runs))
+        return in_common_sense(easy + seen.real, hard + seen.imag)
 
 
 def in_common_sense(easy: float, hard: float) -> float:

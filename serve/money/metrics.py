@@ -2,6 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from pointsman.serve.observers.quick_metrics import Observes, adder
 from pointsman.serve.protocols.usage import Charge
 from pointsman.serve.request.record import Record
 
@@ -28,37 +29,39 @@ class MoneyMetrics:
             "pointsman_usage_unpriced", "Charges of models without a known price.", ["model"], registry=registry
         )
         # A gauge: a request whose weak model failed costs more than the strong model alone.
-        self._saved = Gauge(
-            "pointsman_saved_usd", "Dollars saved against always using the strong model, at equal answer length.",
-            registry=registry, multiprocess_mode="sum",
+        self._saved = adder(
+            Gauge(
+                "pointsman_saved_usd", "Dollars saved against always using the strong model, at equal answer length.",
+                registry=registry, multiprocess_mode="sum",
+            )
         )  # fmt: skip
-
-        self._of_model: dict[str, tuple[Counter, ...]] = {}
+        self._of_model: dict[str, tuple[Observes, ...]] = {}
 
     def __call__(self, record: Record) -> None:
         """A request has ended."""
         for charge in record.charges:
             self.count(charge)
         if record.strong_usd is not None and record.cost_usd is not None:
-            self._saved.inc(record.strong_usd - record.cost_usd)
+            self._saved(record.strong_usd - record.cost_usd)
 
     def count(self, charge: Charge) -> None:
         """Something was charged."""
         model, usage = charge.model, charge.usage
         spend, read, cached, written = self._counters(model)
-        read.inc(usage.input_tokens)
-        cached.inc(usage.cached_tokens)
-        written.inc(usage.output_tokens)
+        read(usage.input_tokens)
+        if usage.cached_tokens:
+            cached(usage.cached_tokens)
+        written(usage.output_tokens)
         if charge.cost_usd is None:
             self._unpriced.labels(model).inc()
         else:
-            spend.inc(charge.cost_usd)
+            spend(charge.cost_usd)
         if usage.estimated:
             self._estimated.labels(model).inc()
 
-    def _counters(self, model: str) -> tuple[Counter, ...]:
+    def _counters(self, model: str) -> tuple[Observes, ...]:
         """Dollars, input, cached and output tokens of a model; looking labels up each time would take longer."""
         if model not in self._of_model:
             kinds = [self._tokens.labels(model, kind) for kind in ("input", "cached", "output")]
-            self._of_model[model] = (self._spend.labels(model), *kinds)
+            self._of_model[model] = tuple([adder(child) for child in (self._spend.labels(model), *kinds)])
         return self._of_model[model]

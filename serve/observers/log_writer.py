@@ -36,14 +36,18 @@ class LogWriter(logging.Handler):
         threading.Thread(target=self._run, name="pointsman-log", daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Takes a record."""
+        try:
+            self.put(self.format(record))
+        except Exception:  # noqa: BLE001  (as every handler: a line that cannot be formatted fails no request)
+            self.handleError(record)
+
+    def put(self, line: str) -> None:
         """Takes a line."""
         if len(self._lines) >= _MAX_LINES:
             self.n_lost += 1
             return
-        try:
-            self._lines.append(self.format(record) + "\n")
-        except Exception:  # noqa: BLE001  (as every handler: a line that cannot be formatted fails no request)
-            self.handleError(record)
+        self._lines.append(line + "\n")
         if not self._some.is_set():
             self._some.set()
 

@@ -2,13 +2,12 @@
 
 import os
 from collections.abc import Mapping
-from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from pointsman.serve.observers.log_writer import lost_lines
+from pointsman.serve.observers.quick_metrics import Adders, adder, observes
 from pointsman.serve.request.record import Record
 from pointsman.serve.upstreams.attempts import Service
 
@@ -18,17 +17,6 @@ CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 _FAST_S = (0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.2, 1.0, 5.0)
 _SLOW_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 _SHARES = tuple(i / 20 for i in range(1, 21))
-
-
-class _Bound(dict[tuple[str, ...], Any]):
-    """A metric's children by their labels: looking one up here costs a fraction of the metric's own way."""
-
-    def __init__(self, metric: MetricWrapperBase) -> None:
-        self._metric = metric
-
-    def __missing__(self, labels: tuple[str, ...]) -> Any:
-        child = self[labels] = self._metric.labels(*labels)
-        return child
 
 
 class Metrics:
@@ -45,41 +33,43 @@ class Metrics:
         self._services = services
         self._digest: str | None = None
         registry = self._registry = CollectorRegistry()
-        self._requests = _Bound(
+        self._requests = Adders(
             Counter("pointsman_requests", "Requests by outcome.", ["path", "outcome", "status"], registry=registry)
         )
-        self._decisions = _Bound(
+        self._decisions = Adders(
             Counter(
                 "pointsman_decisions", "Decisions by router, chosen model and reason.", ["router", "model", "reason"],
                 registry=registry,
             )
         )  # fmt: skip
-        self._rules = _Bound(
+        self._rules = Adders(
             Counter("pointsman_rules", "Requests that met a configured rule, by the rule.", ["rule"], registry=registry)
         )
-        self._tries = _Bound(
+        self._tries = Adders(
             Counter("pointsman_upstream_tries", "Upstream attempts by result.", ["model", "result"], registry=registry)
         )
-        self._win_rates = _Bound(
+        self._win_rates = Adders(
             Histogram(
                 "pointsman_win_rate", "Win rates of routed prompts.", ["router"], buckets=_SHARES, registry=registry
             )
         )
-        self._routing = Histogram(
-            "pointsman_routing_seconds", "Time of the routing decision.", buckets=_FAST_S, registry=registry
+        self._routing = observes(
+            Histogram("pointsman_routing_seconds", "Time of the routing decision.", buckets=_FAST_S, registry=registry)
         )
-        self._upstream = _Bound(
+        self._upstream = Adders(
             Histogram(
                 "pointsman_upstream_seconds", "Time from the decision to the first byte.", ["model"],
                 buckets=_SLOW_S, registry=registry,
             )
         )  # fmt: skip
-        self._overhead = Histogram(
-            "pointsman_overhead_seconds", "Time to the first byte spent in neither the decision nor the upstream.",
-            buckets=_FAST_S, registry=registry,
+        self._overhead = observes(
+            Histogram(
+                "pointsman_overhead_seconds", "Time to the first byte spent in neither the decision nor the upstream.",
+                buckets=_FAST_S, registry=registry,
+            )
         )  # fmt: skip
-        self._total = Histogram(
-            "pointsman_request_seconds", "Time of a whole request.", buckets=_SLOW_S, registry=registry
+        self._total = observes(
+            Histogram("pointsman_request_seconds", "Time of a whole request.", buckets=_SLOW_S, registry=registry)
         )
         self._breakers = Gauge(
             "pointsman_breaker_open", "1 while the circuit breaker of the model is open.", ["model"], registry=registry,
@@ -94,8 +84,8 @@ class Metrics:
             "pointsman_log_lines_lost", "Log lines dropped because stderr was not read in time.", registry=registry
         )
         self._n_lost = 0
-        self._in_flight = Gauge(
-            "pointsman_requests_in_flight", "Requests in flight.", registry=registry, multiprocess_mode="livesum"
+        self._in_flight = adder(
+            Gauge("pointsman_requests_in_flight", "Requests in flight.", registry=registry, multiprocess_mode="livesum")
         )
 
     def reconfigure(self, services: Mapping[str, Service], *, digest: str) -> None:
@@ -113,34 +103,34 @@ class Metrics:
 
     def begin(self) -> None:
         """A request has come in."""
-        self._in_flight.inc()
+        self._in_flight(1.0)
 
     def refuse(self, path: str, status: int) -> None:
         """Counts a request rejected before it was read (authentication or rate limit)."""
-        self._requests[path, "refused", str(status)].inc()
+        self._requests[path, "refused", str(status)](1.0)
 
     def __call__(self, record: Record) -> None:
         """A request has ended."""
-        self._in_flight.dec()
-        self._requests[record.path, record.outcome, str(record.status)].inc()
-        self._total.observe(record.total_s)
+        self._in_flight(-1.0)
+        self._requests[record.path, record.outcome, str(record.status)](1.0)
+        self._total(record.total_s)
         decision, upstream_s = record.decision, record.upstream_s
         if decision is not None:
             reason = decision.reason.partition(":")[0]
-            self._decisions[decision.router or "", decision.model, reason].inc()
+            self._decisions[decision.router or "", decision.model, reason](1.0)
             if decision.rule is not None:
-                self._rules[(decision.rule,)].inc()
+                self._rules[(decision.rule,)](1.0)
             if decision.win_rate is not None and decision.router is not None:
-                self._win_rates[(decision.router,)].observe(decision.win_rate)
+                self._win_rates[(decision.router,)](decision.win_rate)
         if record.routing_s is not None:
-            self._routing.observe(record.routing_s)
+            self._routing(record.routing_s)
         if record.model is not None and upstream_s is not None:
-            self._upstream[(record.model,)].observe(upstream_s)
-        if record.overhead_s is not None:
-            self._overhead.observe(record.overhead_s)
-        for attempt in record.trail:
-            model, _, result = attempt.rpartition(" ")
-            self._tries[model, result].inc()
+            self._upstream[(record.model,)](upstream_s)
+        if (overhead_s := record.overhead_s) is not None:
+            self._overhead(overhead_s)
+        for attempt in record.context.attempts if record.context is not None else ():
+            if attempt.result:
+                self._tries[attempt.model, attempt.result](1.0)
 
     def text(self) -> bytes:
         """All of it in Prometheus' text format; of every worker process where there are several."""

@@ -13,6 +13,7 @@ from pointsman.serve.request.record import Record
 
 __all__ = ["log_request", "set_up_logging"]
 
+_PARENT = logging.getLogger("pointsman")
 _REQUESTS = logging.getLogger("pointsman.requests")
 
 
@@ -20,16 +21,17 @@ class _JsonFormatter(logging.Formatter):
     """One JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        entry: dict[str, Any] = {
-            "time": f"{_second(int(record.created))}.{int(record.msecs):03d}Z",
-            "level": record.levelname.lower(),
-            "logger": record.name,
-        }
         fields = getattr(record, "fields", None)
-        entry.update(fields if fields is not None else {"message": record.getMessage()})
+        told = fields if fields is not None else {"message": record.getMessage()}
         if record.exc_info:
-            entry["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(entry, default=str).decode()
+            told = {**told, "exception": self.formatException(record.exc_info)}
+        return _json_line(record.created, record.levelname.lower(), record.name, told)
+
+
+def _json_line(created: float, level: str, logger: str, fields: dict[str, Any]) -> str:
+    second = int(created)
+    told = f"{_second(second)}.{int((created - second) * 1e3):03d}Z"
+    return orjson.dumps({"time": told, "level": level, "logger": logger, **fields}, default=str).decode()
 
 
 class _Summary:
@@ -61,9 +63,24 @@ def log_request(record: Record) -> None:
     if not _REQUESTS.isEnabledFor(logging.INFO):
         return
     fields = _fields(record)
+    if (writer := _only_writer()) is not None:
+        writer.put(_json_line(time.time(), "info", _REQUESTS.name, fields))
+        return
     entry = logging.LogRecord(_REQUESTS.name, logging.INFO, __file__, 0, _Summary(fields), (), None)
     entry.fields = fields
     _REQUESTS.handle(entry)
+
+
+def _only_writer() -> LogWriter | None:
+    """Where nobody else listens, and lines are JSON: what a logging framework does on the way costs twice the line."""
+    handlers = logging.getLogger().handlers
+    if len(handlers) != 1 or _REQUESTS.handlers or _PARENT.handlers:
+        return None
+    return (
+        writer
+        if isinstance(writer := handlers[0], LogWriter) and isinstance(writer.formatter, _JsonFormatter)
+        else None
+    )
 
 
 def _fields(record: Record) -> dict[str, Any]:

@@ -1,8 +1,7 @@
 """The result of the rules for one request."""
 
-from dataclasses import dataclass
-
 from pointsman.core.policy import Ruling
+from pointsman.core.quick_dataclass import quick_dataclass
 from pointsman.core.share_control import ShareControl
 from pointsman.serve.policy.budget import Budget
 from pointsman.serve.policy.live_share import LiveShare
@@ -10,7 +9,7 @@ from pointsman.serve.policy.live_share import LiveShare
 __all__ = ["Ruled"]
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass(frozen=True, slots=True)
 class Ruled:
     """The result of the rules for one request.
 

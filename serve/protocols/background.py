@@ -38,6 +38,8 @@ _FIRST_WORDS = (
 )
 _SYSTEM = [(kind, re.compile(pattern, re.IGNORECASE)) for kind, pattern in _KINDS]
 _USER = [(kind, re.compile(r"\s*(?:" + pattern + ")", re.IGNORECASE)) for kind, pattern in _FIRST_WORDS]
+_ANY_SYSTEM = re.compile("|".join(pattern for _, pattern in _KINDS), re.IGNORECASE)
+_ANY_USER = re.compile(r"\s*(?:" + "|".join(pattern for _, pattern in _FIRST_WORDS) + ")", re.IGNORECASE)
 
 
 def background_work(document: Mapping[str, Any]) -> str | None:
@@ -47,23 +49,21 @@ def background_work(document: Mapping[str, Any]) -> str | None:
     if document.get("max_tokens") == 1 or document.get("max_completion_tokens") == 1:
         return "probe"
     for text in _instructions(document):
-        if (kind := _kind(_SYSTEM, text[:_SEARCHED], search=True)) is not None:
-            return kind
+        head = text[:_SEARCHED]
+        if _ANY_SYSTEM.search(head):
+            return next(kind for kind, pattern in _SYSTEM if pattern.search(head))
     for text in _last_said(document):
-        if (kind := _kind(_USER, text[:_SEARCHED], search=False)) is not None:
-            return kind
+        head = text[:_SEARCHED]
+        if _ANY_USER.match(head):
+            return next(kind for kind, pattern in _USER if pattern.match(head))
     return None
-
-
-def _kind(patterns: list[tuple[str, re.Pattern[str]]], text: str, *, search: bool) -> str | None:
-    return next((kind for kind, pattern in patterns if (pattern.search if search else pattern.match)(text)), None)
 
 
 def _instructions(document: Mapping[str, Any]) -> Iterator[str]:
     for name in ("system", "instructions"):
         yield from _texts(document.get(name))
     for turn in turns_of(document)[:2]:
-        if isinstance(turn, Mapping) and turn.get("role") in ("system", "developer"):
+        if isinstance(turn, dict) and turn.get("role") in ("system", "developer"):
             yield from _texts(turn.get("content"))
 
 
@@ -71,7 +71,7 @@ def _last_said(document: Mapping[str, Any]) -> Iterator[str]:
     """The user's turns; few requests of this kind have more than one or two."""
     yield from _texts(document.get("input"))
     for turn in turns_of(document)[:3]:
-        if isinstance(turn, Mapping) and turn.get("role") == "user":
+        if isinstance(turn, dict) and turn.get("role") == "user":
             yield from _texts(turn.get("content"))
 
 
@@ -79,5 +79,5 @@ def _texts(content: object) -> Iterator[str]:
     if isinstance(content, str):
         yield content
     for part in content if isinstance(content, list) else ():
-        if isinstance(part, Mapping) and isinstance(part.get("text"), str):
+        if isinstance(part, dict) and isinstance(part.get("text"), str):
             yield part["text"]

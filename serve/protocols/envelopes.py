@@ -19,6 +19,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from pointsman.core.quick_dataclass import quick_dataclass
 from pointsman.serve.protocols.envelope_names import (
     ANNOUNCES,
     ASKED,
@@ -45,7 +46,7 @@ _WORDS = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z0-9]+(?![a-z])")
 _LONGEST_NAME = 60
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass(frozen=True, slots=True)
 class Reading:
     """What one text holds.
 

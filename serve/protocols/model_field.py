@@ -14,10 +14,10 @@ Names may contain hyphens: the longest configured router that fits is meant.
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+from pointsman.core.quick_dataclass import quick_dataclass
 from pointsman.serve.http.errors import RequestError
 
 __all__ = ["AUTO", "ROUTER_PREFIX", "ModelField", "parse_model_field", "resolve_alias", "stored_field"]
@@ -31,7 +31,7 @@ _RULES = {"loss": "max_loss", "cost": "max_cost_usd"}
 _FORMS = "router-<name>-<threshold>, router-<name>-<N>pct, router-<name>, auto, or a model's own id"
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass(frozen=True, slots=True)
 class ModelField:
     """What a request's `model` means. Either `router` or `model` is set.
 

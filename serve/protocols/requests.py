@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, NoReturn
 
 import orjson
 
+from pointsman.core.quick_dataclass import quick_dataclass
 from pointsman.serve.http.errors import RequestError
 from pointsman.serve.protocols.large_json import LARGE_BYTES, MAX_DEPTH, TOO_DEEP, read_large
 from pointsman.serve.protocols.model_field import AUTO
@@ -25,7 +26,7 @@ __all__ = [
 _MAX_MODEL = 300  # characters of a model field: it is remembered, and repeated in messages
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass(frozen=True, slots=True)
 class ChatRequest:
     """One parsed request.
 

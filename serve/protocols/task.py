@@ -7,9 +7,9 @@ go on with counts: the nearest user turn before that asks for something.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from pointsman.core.quick_dataclass import quick_dataclass
 from pointsman.serve.protocols.envelope_names import CONTINUES, FILLS
 from pointsman.serve.protocols.envelopes import Reading, read_text
 
@@ -24,7 +24,7 @@ _MOST_CHARACTERS = 1_000_000  # of a turn: of more its beginning and its end, mo
 _WORD = re.compile(r"[^\W_]+")
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass(frozen=True, slots=True)
 class Task:
     """What was asked.
 
@@ -52,14 +52,14 @@ def read_task(document: Mapping[str, Any]) -> Task:
     turns = document.get("messages", document.get("input"))
     if isinstance(turns, str):
         return read_prompt(_shortened([(turns, False)])[0][0])
-    if not isinstance(turns, Sequence):
+    if not isinstance(turns, list):
         return Task("")
     fallback: Task | None = None
     attached: Task | None = None
     back = 0
     for i in reversed(range(len(turns))):
         turn = turns[i]
-        if not isinstance(turn, Mapping) or turn.get("role") != "user":
+        if not isinstance(turn, dict) or turn.get("role") != "user":
             continue
         texts = _shortened(list(_texts(turn.get("content"))))
         if any(text.lstrip().startswith(_RESET) for text, _ in texts):
@@ -85,6 +85,9 @@ def _shortened(texts: list[tuple[str, bool]]) -> list[tuple[str, bool]]:
 
 def _read_turn(texts: Sequence[tuple[str, bool]]) -> tuple[str, str, tuple[str, ...]]:
     """What one turn asks, the same with attachments, and what it holds beside that."""
+    if len(texts) == 1:
+        reading = read_text(texts[0][0])
+        return reading.only or reading.asked, reading.only or reading.attached, reading.left_out
     readings: list[Reading] = []
     left_out: list[str] = []
     prefix = 0
@@ -125,7 +128,7 @@ def _texts(content: object) -> Iterator[tuple[str, bool]]:
     """The texts of a turn, and whether a cached prefix ends with each."""
     if isinstance(content, str):
         yield content, False
-    elif isinstance(content, Sequence):
+    elif isinstance(content, list):
         for part in content:
-            if isinstance(part, Mapping) and part.get("type") in TEXT_PARTS and isinstance(part.get("text"), str):
+            if isinstance(part, dict) and part.get("type") in TEXT_PARTS and isinstance(part.get("text"), str):
                 yield part["text"], part.get("cache_control") is not None

@@ -62,35 +62,35 @@ def without_thinking(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def _thoughts(turn: Any) -> Iterator[Mapping[str, Any]]:
     """What may be a thought in a message or an item."""
-    if not isinstance(turn, (dict, Mapping)) or (turn.keys() == _PLAIN and isinstance(turn["content"], str)):
+    if not isinstance(turn, dict) or (turn.keys() == _PLAIN and isinstance(turn["content"], str)):
         return
     if turn.get("type") == "reasoning":
         yield turn
     for name in ("content", *_CHAT_THOUGHTS):
         parts = turn.get(name)
-        yield from (part for part in parts if isinstance(part, Mapping)) if isinstance(parts, list) else ()
+        yield from (part for part in parts if isinstance(part, dict)) if isinstance(parts, list) else ()
 
 
 def _last_asked(turns: Any) -> int:
     """Index after the last user turn that holds more than tools' results."""
     for i in reversed(range(len(turns))):
         turn = turns[i]
-        if not isinstance(turn, Mapping) or turn.get("role") != "user":
+        if not isinstance(turn, dict) or turn.get("role") != "user":
             continue
         content = turn.get("content")
         parts = content if isinstance(content, list) else ()
-        if not any(isinstance(part, Mapping) and part.get("type") == "tool_result" for part in parts):
+        if not any(isinstance(part, dict) and part.get("type") == "tool_result" for part in parts):
             return i + 1
     return 0
 
 
 def _message(turn: Any, is_foreign: Callable[[str], bool]) -> Any:
     """A message without its foreign thoughts; None where nothing is left of it."""
-    if not isinstance(turn, Mapping) or turn.get("role") != "assistant":
+    if not isinstance(turn, dict) or turn.get("role") != "assistant":
         return turn
 
     def is_kept(part: Any) -> bool:
-        mark = thought_mark(part) if isinstance(part, Mapping) else None
+        mark = thought_mark(part) if isinstance(part, dict) else None
         return mark is None or not is_foreign(mark)
 
     changed = dict(turn)
@@ -107,7 +107,7 @@ def _items(items: Any, is_foreign: Callable[[str], bool]) -> Iterator[Any]:
     """Input items without foreign reasoning; what was made with it loses its id, which would call for it."""
     made_with_it = False
     for item in items:
-        if not isinstance(item, Mapping):
+        if not isinstance(item, dict):
             yield item
             continue
         if (mark := thought_mark(item)) is not None and is_foreign(mark):
@@ -122,11 +122,9 @@ def _turn_off(document: dict[str, Any]) -> None:
     """Without thinking, and without what is only allowed with it."""
     document.pop("thinking", None)
     management = document.get("context_management")
-    if not isinstance(management, Mapping) or not isinstance(management.get("edits"), list):
+    if not isinstance(management, dict) or not isinstance(management.get("edits"), list):
         return
-    edits = [
-        e for e in management["edits"] if not (isinstance(e, Mapping) and str(e.get("type")).startswith(_CLEARING))
-    ]
+    edits = [e for e in management["edits"] if not (isinstance(e, dict) and str(e.get("type")).startswith(_CLEARING))]
     document["context_management"] = {**management, "edits": edits}
     if not edits:
         del document["context_management"]

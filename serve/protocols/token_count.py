@@ -1,7 +1,7 @@
 """Estimates tokens that the upstream did not report."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -94,9 +94,9 @@ def _texts(value: object) -> Iterator[str | int]:
             yield part
         elif isinstance(part, int):
             yield 1  # embeddings are asked for token ids, too
-        elif isinstance(part, Sequence):
+        elif isinstance(part, list):
             waiting.extend(reversed(part))
-        elif isinstance(part, Mapping):
+        elif isinstance(part, dict):
             if part.get("type") in _IMAGE_TYPES:
                 yield _IMAGE_TOKENS
                 continue

@@ -42,7 +42,7 @@ def pending_marks(document: Mapping[str, Any]) -> tuple[str, ...]:
     """Marks of the tool calls whose results the request brings: those since the model's last turn, latest first."""
     found: list[str] = []
     for turn in reversed(turns_of(document)):
-        if not isinstance(turn, (dict, Mapping)):  # a dict is told at once, a Mapping slowly
+        if not isinstance(turn, dict):
             continue
         if is_models_turn(turn):
             break
@@ -55,7 +55,7 @@ def pending_marks(document: Mapping[str, Any]) -> tuple[str, ...]:
 def held_marks(document: Mapping[str, Any]) -> tuple[str, ...]:
     """Marks of what the request goes on with that only one service can read: a response, a conversation, a summary."""
     conversation = document.get("conversation")
-    conversation = conversation.get("id") if isinstance(conversation, Mapping) else conversation
+    conversation = conversation.get("id") if isinstance(conversation, dict) else conversation
     held = (("response", document.get("previous_response_id")), ("conversation", conversation))
     named = [f"{kind}:{id}" for kind, id in held if isinstance(id, str) and id]
     return (*named, *(mark for turn in turns_of(document) if (mark := _compacted(turn)) is not None))
@@ -82,8 +82,8 @@ def answer_marks(answer: Mapping[str, Any]) -> list[str]:
         marks += _part_marks(answer.get(name))
     choices = answer.get("choices")
     for choice in choices if isinstance(choices, list) else ():
-        message = choice.get("message") if isinstance(choice, Mapping) else None
-        if isinstance(message, Mapping):
+        message = choice.get("message") if isinstance(choice, dict) else None
+        if isinstance(message, dict):
             marks += _message_marks(message)
     return marks
 
@@ -95,24 +95,24 @@ def event_marks(event: Mapping[str, Any]) -> list[str]:
         return list(_part_marks([event.get("content_block")]))
     if kind == "content_block_delta":
         delta = event.get("delta")
-        signature = delta.get("signature") if isinstance(delta, Mapping) else None
+        signature = delta.get("signature") if isinstance(delta, dict) else None
         return [_thought(signature)] if isinstance(signature, str) and signature else []
     if kind in _ITEM_EVENTS:
         return list(_part_marks([event.get("item")]))
-    if isinstance(response := event.get("response"), Mapping):
+    if isinstance(response := event.get("response"), dict):
         return list(_response_marks(response))
     marks: list[str] = []
     choices = event.get("choices")
     for choice in choices if isinstance(choices, list) else ():
-        delta = choice.get("delta") if isinstance(choice, Mapping) else None
-        if isinstance(delta, Mapping) and not delta.keys() <= _PLAIN:
+        delta = choice.get("delta") if isinstance(choice, dict) else None
+        if isinstance(delta, dict) and not delta.keys() <= _PLAIN:
             marks += _message_marks(delta)
     return marks
 
 
 def is_models_turn(turn: object) -> bool:
     """Whether a message or item is what a model made."""
-    if not isinstance(turn, (dict, Mapping)):
+    if not isinstance(turn, dict):
         return False
     kind = turn.get("type")
     made = isinstance(kind, str) and (kind.endswith("_call") or kind in _MODELS_ITEMS)
@@ -127,7 +127,7 @@ def _result_marks(turn: Mapping[str, Any]) -> Iterator[str]:
         yield from _calls(turn.get("approval_request_id"))
     elif turn.get("role") == "user" and isinstance(content := turn.get("content"), list):
         for part in content:
-            if isinstance(part, Mapping) and part.get("type") == "tool_result":
+            if isinstance(part, dict) and part.get("type") == "tool_result":
                 yield from _calls(part.get("tool_use_id"))
 
 
@@ -135,14 +135,14 @@ def _response_marks(answer: Mapping[str, Any]) -> Iterator[str]:
     if answer.get("object") in _STORED and isinstance(answer.get("id"), str):
         yield f"response:{answer['id']}"
         conversation = answer.get("conversation")
-        if isinstance(conversation, Mapping) and isinstance(conversation.get("id"), str):
+        if isinstance(conversation, dict) and isinstance(conversation.get("id"), str):
             yield f"conversation:{conversation['id']}"
 
 
 def _part_marks(parts: object) -> Iterator[str]:
     """Of content blocks and output items."""
     for part in parts if isinstance(parts, list) else ():
-        if not isinstance(part, Mapping):
+        if not isinstance(part, dict):
             continue
         if (mark := thought_mark(part) or _compacted(part)) is not None:
             yield mark
@@ -154,7 +154,7 @@ def _part_marks(parts: object) -> Iterator[str]:
 
 def _compacted(item: object) -> str | None:
     """Mark of a conversation that its service has summarised and sealed."""
-    if not isinstance(item, (dict, Mapping)) or item.get("type") not in _COMPACTED:
+    if not isinstance(item, dict) or item.get("type") not in _COMPACTED:
         return None
     sealed = item.get("encrypted_content")
     return "held:" + _digest(sealed) if isinstance(sealed, str) and sealed else None
@@ -164,12 +164,12 @@ def _message_marks(message: Mapping[str, Any]) -> Iterator[str]:
     """Of a chat message, or of what a chunk adds to it."""
     calls = message.get("tool_calls")
     for call in calls if isinstance(calls, list) else ():
-        if isinstance(call, Mapping):
+        if isinstance(call, dict):
             yield from _calls(call.get("id"))
     for name in ("reasoning_details", "thinking_blocks"):
         thoughts = message.get(name)
         for thought in thoughts if isinstance(thoughts, list) else ():
-            if isinstance(thought, Mapping) and (mark := thought_mark(thought)) is not None:
+            if isinstance(thought, dict) and (mark := thought_mark(thought)) is not None:
                 yield mark
 
 

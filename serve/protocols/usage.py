@@ -1,15 +1,16 @@
 """Tokens of one request, as the upstream reports them."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
+
+from pointsman.core.quick_dataclass import quick_dataclass
 
 __all__ = ["Charge", "Usage", "read_usage"]
 
 _MOST_TOKENS = 10**9
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens that one answer took.
 
@@ -35,7 +36,7 @@ class Usage:
     disagrees: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass(frozen=True, slots=True)
 class Charge:
     """The charge of one attempt of a request.
 
@@ -56,46 +57,68 @@ def read_usage(reported: object) -> Usage | None:
     are what services send that have not counted: there is no prompt without a token. Where the total is more than
     prompt and completion, the rest was output: xAI and Gemini leave reasoning out of the completion.
     """
-    found = _read(reported) if isinstance(reported, Mapping) else None
+    found = _read(reported) if isinstance(reported, dict) else None
     return found if found is not None and found.input_tokens + found.output_tokens > 0 else None
 
 
 # Where services report tokens of a kind. Dots lead into objects.
-_CACHED = (
-    "prompt_tokens_details.cached_tokens",  # OpenAI, xAI, Gemini, Qwen, vLLM, OpenRouter
-    "input_tokens_details.cached_tokens",  # OpenAI's Responses API
-    "prompt_cache_hit_tokens",  # DeepSeek
-    "cached_tokens",  # Moonshot
-    "num_cached_tokens",  # Mistral
-    "cache_read_input_tokens",  # LiteLLM
-)
-_WRITTEN = (
-    "prompt_tokens_details.cache_write_tokens",  # OpenRouter
-    "prompt_tokens_details.cache_creation_tokens",  # LiteLLM
-    "input_tokens_details.cache_write_tokens",
-    "input_tokens_details.cache_creation_tokens",
-    "cache_creation_input_tokens",  # Anthropic, LiteLLM
-    "cache_write_tokens",
-)
-_WRITTEN_HOUR = (
-    "cache_creation.ephemeral_1h_input_tokens",  # Anthropic
-    "prompt_tokens_details.cache_creation_token_details.ephemeral_1h_input_tokens",  # LiteLLM
-)
+_PLACES = {
+    "prompt": ("prompt_tokens", "input_tokens"),
+    "output": ("completion_tokens", "output_tokens"),
+    "total": ("total_tokens",),
+    "cached": (
+        "prompt_tokens_details.cached_tokens",  # OpenAI, xAI, Gemini, Qwen, vLLM, OpenRouter
+        "input_tokens_details.cached_tokens",  # OpenAI's Responses API
+        "prompt_cache_hit_tokens",  # DeepSeek
+        "cached_tokens",  # Moonshot
+        "num_cached_tokens",  # Mistral
+        "cache_read_input_tokens",  # LiteLLM
+    ),
+    "written": (
+        "prompt_tokens_details.cache_write_tokens",  # OpenRouter
+        "prompt_tokens_details.cache_creation_tokens",  # LiteLLM
+        "input_tokens_details.cache_write_tokens",
+        "input_tokens_details.cache_creation_tokens",
+        "cache_creation_input_tokens",  # Anthropic, LiteLLM
+        "cache_write_tokens",
+    ),
+    "hour": (
+        "cache_creation.ephemeral_1h_input_tokens",  # Anthropic
+        "prompt_tokens_details.cache_creation_token_details.ephemeral_1h_input_tokens",  # LiteLLM
+    ),
+    "audio_in": ("prompt_tokens_details.audio_tokens", "input_tokens_details.audio_tokens"),
+    "audio_out": ("completion_tokens_details.audio_tokens", "output_tokens_details.audio_tokens"),
+}
 _ANTHROPIC = {"cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation"}
-_AUDIO_IN = ("prompt_tokens_details.audio_tokens", "input_tokens_details.audio_tokens")
-_AUDIO_OUT = ("completion_tokens_details.audio_tokens", "output_tokens_details.audio_tokens")
+
+
+def _by_name() -> dict[str, Any]:
+    """The kind of each name, or what is within: the places, turned round."""
+    table: dict[str, Any] = {}
+    for kind, places in _PLACES.items():
+        for place in places:
+            *outer, last = place.split(".")
+            within = table
+            for name in outer:
+                within = within.setdefault(name, {})
+            within[last] = kind
+    return table
+
+
+_KINDS = _by_name()
 
 
 def _read(reported: Mapping[str, Any]) -> Usage | None:
-    prompt = _most(reported, ("prompt_tokens", "input_tokens"))
+    most: dict[str, int] = {}
+    _gather(reported, _KINDS, most)
+    prompt = most.get("prompt")
     if prompt is None:
         return None
-    output = _most(reported, ("completion_tokens", "output_tokens")) or 0
-    hour = _most(reported, _WRITTEN_HOUR) or 0
-    cached, written = _most(reported, _CACHED) or 0, max(hour, _most(reported, _WRITTEN) or 0)
+    output, total = most.get("output", 0), most.get("total")
+    hour, cached = most.get("hour", 0), most.get("cached", 0)
+    written = max(hour, most.get("written", 0))
     if "prompt_tokens" not in reported and _ANTHROPIC & reported.keys():
         prompt += cached + written
-    total = _most(reported, ("total_tokens",))
     known = prompt + output
     return Usage(
         prompt,
@@ -103,22 +126,23 @@ def _read(reported: Mapping[str, Any]) -> Usage | None:
         min(cached, prompt),
         min(written, prompt),
         cache_write_hour_tokens=min(hour, prompt),
-        audio_input_tokens=min(_most(reported, _AUDIO_IN) or 0, prompt),
-        audio_output_tokens=min(_most(reported, _AUDIO_OUT) or 0, output),
+        audio_input_tokens=min(most.get("audio_in", 0), prompt),
+        audio_output_tokens=min(most.get("audio_out", 0), output),
         disagrees=total not in (None, 0, known),
     )
 
 
-def _most(reported: Mapping[str, Any], places: Iterable[str]) -> int | None:
-    """The highest number of tokens in these places: some services fill those of others with zeros."""
-    most: int | None = None
-    for place in places:
-        value: Any = reported
-        for name in place.split("."):
-            value = value.get(name) if isinstance(value, Mapping) else None
-        if (count := _count(value)) is not None:
-            most = count if most is None else max(most, count)
-    return most
+def _gather(reported: Mapping[str, Any], kinds: Mapping[str, Any], most: dict[str, int]) -> None:
+    """The highest number of tokens of each kind: some services fill the places of others with zeros."""
+    for name, value in reported.items():
+        kind = kinds.get(name)
+        if kind is None:
+            continue
+        if type(kind) is dict:
+            if isinstance(value, dict):
+                _gather(value, kind, most)
+        elif (count := _count(value)) is not None and count >= most.get(kind, 0):
+            most[kind] = count
 
 
 def _count(value: object) -> int | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeAlias
 
+from pointsman.core.quick_dataclass import quick_dataclass
 from pointsman.serve.config import RetryConfig
 from pointsman.serve.http.errors import UpstreamFailure
 from pointsman.serve.protocols.openai_streams import EventStream
@@ -50,7 +51,7 @@ class Service:
     breaker: Breaker
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass(frozen=True, slots=True)
 class Answered:
     """What came of it.
 
@@ -185,7 +186,8 @@ async def _send(
     headers = tuple([(name, upstream.redact(value)) for name, value in reply.headers])
     if reply.chunks is None:
         body = upstream.redact(reply.body)
-        return replace(reply, headers=headers, body=body, document=reply.document if body is reply.body else None), None
+        document = reply.document if body is reply.body else None
+        return Reply(reply.status, headers, body, document=document, source=reply.source), None
     stream = attempt.stream = new_stream()
     stream.hides_usage = reply.hides_usage
     stream.n_answers = n if isinstance(n := call.document.get("n"), int) else 1

@@ -2,12 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import orjson
 
 from pointsman.core.decision import Decision
+from pointsman.core.quick_dataclass import quick_dataclass
 from pointsman.serve.http.errors import RequestError
 from pointsman.serve.http.streams import ByteStream, Headers
 from pointsman.serve.protocols.large_json import LARGE_BYTES
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Call", "Reply", "Upstream", "Wrapper", "refuse_surface"]
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass(frozen=True, slots=True)
 class Call:
     """One request to one model.
 
@@ -50,7 +51,7 @@ class Call:
         return hash(body if len(body) <= LARGE_BYTES else (len(body), body[:LARGE_BYTES], body[-LARGE_BYTES:]))
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass(frozen=True, slots=True)
 class Reply:
     """An upstream's answer: whole in `body`, or coming in `chunks`.
 

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from pointsman.backends.evaluation.autopilot_table import neighbour_learner, read_labelled_traffic
+from pointsman.backends.evaluation.autopilot_table import comparison_learner, read_labelled_traffic
 from pointsman.core.autopilot_simulation import simulate
 from pointsman.core.certificate import Certificate, Chain
 from pointsman.core.comparison_plan import make_plan
@@ -110,7 +110,7 @@ def _tables() -> list[tuple[str, Any, Any]]:
     router = load_router(load_checkpoint("mf"))
     mmlu = read_labelled_traffic(_SHARED / "routellm_mmlu_dev.parquet")
     cascade = read_labelled_traffic(_SHARED / "cascades_dev.parquet", strong="gpt-4o", weak="gpt-4o-mini")
-    learn = neighbour_learner(mmlu.outcomes)
+    learn = comparison_learner(mmlu.outcomes, router)
     return [("MMLU", mmlu.table(router), learn), ("cascade", cascade.table(router), None)]
 
 

@@ -7,15 +7,14 @@ import numpy as np
 from pointsman.backends.data.tables import Source, column_names, read_table
 from pointsman.backends.embedders import resolve_embedder
 from pointsman.backends.evaluation.outcome_pairs import PairOutcomes, holds_rows_per_model, read_pair_outcomes
-from pointsman.backends.training.knn import KNNRecipe
 from pointsman.core.arrays import FloatArray, IntArray
 from pointsman.core.autopilot import first_score
 from pointsman.core.autopilot_simulation import Learner, Table
 from pointsman.core.errors import DataError
-from pointsman.core.knn import Neighbours, left_out_shares, neighbour_shares
+from pointsman.core.learned_score import Seen, fit_learned_score
 from pointsman.core.router import Router
 
-__all__ = ["LabelledTraffic", "neighbour_learner", "read_labelled_traffic"]
+__all__ = ["LabelledTraffic", "comparison_learner", "read_labelled_traffic"]
 
 _CONFIDENCE = "confidence"
 
@@ -109,14 +108,18 @@ def _of_weak_rows(source: Source, column: str, outcomes: PairOutcomes) -> FloatA
     return values
 
 
-def neighbour_learner(outcomes: PairOutcomes, *, embedder: str = "static+length") -> Learner:
-    """Trains nearest neighbours on comparisons, as the server does for a new generation."""
-    embeddings = np.asarray(resolve_embedder(embedder)(outcomes.prompts), dtype=np.float32)
-    recipe = KNNRecipe()
+def comparison_learner(outcomes: PairOutcomes, router: Router, *, embedder: str = "static+length") -> Learner:
+    """Learns a score from comparisons, as the server does for a new generation; see `core.learned_score`."""
+    prompts = list(outcomes.prompts)
+    seen = Seen(
+        router.win_rates(prompts),
+        np.array([float(len(prompt)) for prompt in prompts]),
+        np.asarray(resolve_embedder(embedder)(prompts), dtype=np.float32),
+    )
 
     def learn(rows: IntArray, losses: FloatArray) -> tuple[FloatArray, FloatArray]:
-        neighbours = Neighbours(embeddings[rows], (1.0 + losses) / 2.0, recipe.k, recipe.temperature)
-        each = np.arange(len(rows))
-        return neighbour_shares(neighbours, embeddings), left_out_shares(neighbours, each, each)
+        compared = Seen(seen.win_rates[rows], seen.n_characters[rows], seen.embeddings[rows])
+        score, left_out = fit_learned_score(compared, losses)
+        return score.many(seen), left_out
 
     return learn

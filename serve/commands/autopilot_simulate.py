@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Replays, and prints what would have been certified when."""
-    from pointsman.backends.evaluation.autopilot_table import neighbour_learner, read_labelled_traffic
+    from pointsman.backends.evaluation.autopilot_table import comparison_learner, read_labelled_traffic
     from pointsman.core.autopilot_simulation import simulate
 
     _check(args)
@@ -59,8 +59,9 @@ def run(args: argparse.Namespace) -> int:
         args.table, strong=args.strong, weak=args.weak, confidence=args.second_look, score=args.score,
         prompts_only=args.prompts_only, scale=(args.scale[0], args.scale[1]),
     )  # fmt: skip
-    table = traffic.table(load_router(load_checkpoint(args.router)), judge_usd=args.judge_usd)
-    learn = neighbour_learner(traffic.outcomes) if traffic.look is None else None
+    router = load_router(load_checkpoint(args.router))
+    table = traffic.table(router, judge_usd=args.judge_usd)
+    learn = comparison_learner(traffic.outcomes, router) if traffic.look is None else None
     seeds = range(args.orders) if args.seed is None else [args.seed]
     requests = _moments(args.requests or len(traffic.outcomes))
     found = []

@@ -81,6 +81,7 @@ class Autopilot:
         self._state = AutopilotState("")
         self._store_away = True  # until the state has been read
         self._generation: Generation | None = None
+        self._threshold = 0.0  # its certified one, which takes long to find
         self._metrics = AutopilotMetrics(registry)
         self._draws = Draws(
             config, put=put, compare=self._compared, results=self._metrics.results, rng=rng or random.Random()
@@ -128,7 +129,7 @@ class Autopilot:
         """The threshold that is certified now: 0 while nothing is; None where the router is not steered."""
         if self.config is None or self._serving is None or router != self._serving.router:
             return None
-        return max(self._generation.threshold, 0.0) if self._generation is not None else 0.0
+        return self._threshold
 
     async def start(self) -> None:
         """Begins; nothing is certified before `reconfigure`."""
@@ -284,5 +285,5 @@ class Autopilot:
         self._generation = now
         self._draws.follow(state.running if state is not None else ())
         facts = describe_generation(now, self.config.compare) if now is not None and self.config is not None else {}
-        threshold = max(now.threshold, 0.0) if now is not None else 0.0
-        self._metrics.show(facts, threshold=threshold, paused=self._state.paused is not None)
+        self._threshold = max(now.threshold, 0.0) if now is not None else 0.0
+        self._metrics.show(facts, threshold=self._threshold, paused=self._state.paused is not None)

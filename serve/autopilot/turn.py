@@ -46,7 +46,8 @@ class Turn:
             state = AutopilotState("")
         if self.alarm is not None and self.alarm != state.alarm:
             state.alarm = self.alarm
-            state.close("drift", self.now)
+            if state.current is None or state.current.certificate is not None:
+                state.close("drift", self.now)  # else another process has noticed the same drift: nothing is certified
         self._heed_fingerprints(state)
         state.serve(self.serving.identity, self.serving.checkpoint, self.serving.terms, self.now)
         state.counts.add(self.counts)

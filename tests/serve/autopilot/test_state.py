@@ -171,6 +171,18 @@ def test_another_model_under_the_same_name_voids_its_evidence():
     assert again.serving == 1
 
 
+def test_one_drift_that_several_processes_notice_is_heeded_once():
+    """An alarm while the new generation has no chain yet voids nothing, and spends nothing of the error."""
+    kept = begun().to_dict()
+    for writer, alarm in (("me", "win rate at 1"), ("you", "win rate at 2"), ("me", "win rate at 1")):
+        kept = Turn(CONFIG, SERVING, writer, Counts(), alarm, 3.0)(kept, [])
+    assert [g["closed"] for g in kept["generations"]] == ["drift", None]
+    scores = {1: list(np.linspace(0.0, 0.99, 100))}
+    kept = Turn(CONFIG, SERVING, "me", Counts(), None, 4.0, scores=scores)(kept, [])
+    kept = Turn(CONFIG, SERVING, "me", Counts(), "win rate at 5", 5.0)(kept, [])
+    assert [g["closed"] for g in kept["generations"]] == ["drift", "drift", None]
+
+
 def test_labels_correct_the_judge():
     """A judge that sees no loss, beside labels that do: the certificate has the labels' mean; the bias is shown."""
     config = CONFIG.model_copy(update={"label_share": 0.5})

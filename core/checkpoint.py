@@ -50,7 +50,8 @@ class Checkpoint:
         arrays: named arrays of the kind.
         options: JSON-ready settings of the kind, e.g. {"score_threshold": 4}.
         provenance: JSON-ready record of data, licences, recipe and versions.
-        metrics: JSON-ready figures measured at training time.
+        metrics: JSON-ready figures measured at training time; after calibration on labels also "labelled", what every
+            threshold gave on them (`core.operating_points.labelled_points`).
         thresholds: JSON-ready thresholds by the rule that gave them, each with its data and its assumptions.
         probability_map: JSON-ready map from win rates to calibrated probabilities; None if none was fitted.
         reference: JSON-ready record of the sample that live traffic is compared with, see `core.reference`.

@@ -20,7 +20,7 @@ import numpy as np
 from pointsman.core.arrays import FloatArray, IntArray
 from pointsman.core.metrics import check_outcomes, gap, quality_curve, rank
 
-__all__ = ["Figure", "OperatingPoints", "grid_thresholds", "operating_points"]
+__all__ = ["Figure", "OperatingPoints", "grid_thresholds", "labelled_points", "operating_points"]
 
 _STEPS = 1000
 _QUANTILES = np.linspace(0.0, 1.0, 101)
@@ -84,6 +84,13 @@ def grid_thresholds(win_rates: FloatArray) -> FloatArray:
     low, high = np.floor(win_rates.min() * _STEPS), np.ceil(win_rates.max() * _STEPS)
     grid = np.arange(low, min(high + 1.0, _STEPS) + 1.0) / _STEPS
     return np.unique(np.round(np.concatenate(([0.0, 1.0], grid, np.quantile(win_rates, _QUANTILES))), 4))
+
+
+def labelled_points(win_rates: FloatArray, strong: FloatArray, weak: FloatArray) -> dict[str, list[float]]:
+    """The figures at the percentiles of the win rates, to keep in a checkpoint; see `operating_points`."""
+    quantiles = np.quantile(win_rates, _QUANTILES)
+    thresholds: FloatArray = np.unique(np.round(np.concatenate(([0.0, 1.0], quantiles)).astype(np.float64), 4))
+    return operating_points(win_rates, strong, weak, thresholds=thresholds).columns(decimals=4)
 
 
 def operating_points(

@@ -23,6 +23,7 @@ from pointsman.core.calibration import (
 from pointsman.core.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from pointsman.core.errors import CheckpointError, ConfigError, DataError
 from pointsman.core.guarantee import certify_threshold
+from pointsman.core.operating_points import labelled_points
 from pointsman.core.probability import METHODS, cross_fitted, expected_calibration_error, pair_outcomes
 from pointsman.core.reference import with_reference
 from pointsman.serve.checkpoints.load import load_checkpoint, load_embedder, load_router
@@ -303,8 +304,18 @@ def _write(
         ),
         thresholds={**checkpoint.thresholds, rule: {k: v for k, v in result.items() if k != "probability"}},
         probability_map=probability or checkpoint.probability_map,
+        metrics=_with_labelled(checkpoint, data),
     )
     write_checkpoint(changed, args.checkpoint, files=_further_files(checkpoint))
+
+
+def _with_labelled(checkpoint: Checkpoint, data: "ScoredPrompts") -> dict[str, Any]:
+    """The checkpoint's figures, with what every threshold gives on these labels; without those of labels before."""
+    found = {name: value for name, value in checkpoint.metrics.items() if name != "labelled"}
+    labelled = data.distinct()
+    if labelled.strong is None or labelled.weak is None:
+        return found
+    return found | {"labelled": labelled_points(labelled.win_rates, labelled.strong, labelled.weak)}
 
 
 def _referenced(args: argparse.Namespace, checkpoint: Checkpoint, data: "ScoredPrompts") -> Checkpoint:

@@ -14,6 +14,7 @@ from pointsman.core.calibration import Calibration
 from pointsman.core.checkpoint import read_checkpoint, write_checkpoint
 from pointsman.core.errors import ConfigError, DataError
 from pointsman.core.guarantee import certify_threshold
+from pointsman.core.operating_points import labelled_points
 from pointsman.serve.checkpoints.load import load_embedder
 from pointsman.serve.checkpoints.promotion import checkpoint_names, promote, promoted_name
 from pointsman.serve.commands.arguments import (
@@ -184,6 +185,7 @@ def _write(best: Tried, held: "PairOutcomes", path: Path, args: argparse.Namespa
         checkpoint,
         calibration=Calibration.from_win_rates(best.rates, source=source),
         thresholds={rule: {"rule": "max_loss", "wanted": args.max_loss, **facts, "data": {"source": source}}},
+        metrics={**checkpoint.metrics, "labelled": labelled_points(best.rates, held.strong, held.weak)},
     )
     further = {p.relative_to(best.path).as_posix(): p for p in best.path.rglob("*") if p.is_file()}
     own = ("pointsman.json", "weights.safetensors")

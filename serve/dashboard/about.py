@@ -13,7 +13,7 @@ def facts_about(engine: Engine) -> dict[str, Any]:
     """What does not change while an engine serves, as JSON types."""
     prices = {name: listed.price for name, listed in engine.price_list.items()}
     usd = {
-        side: 1000.0 * prices[model].cost_usd(_TOKENS, _TOKENS)
+        side: round(1000.0 * prices[model].cost_usd(_TOKENS, _TOKENS), 6)
         for side, model in (("strong", engine.pair.strong), ("weak", engine.pair.weak))
         if model in prices
     }
@@ -21,6 +21,7 @@ def facts_about(engine: Engine) -> dict[str, Any]:
         "pair": [engine.pair.strong, engine.pair.weak],
         "routers": [{"name": name, "threshold": router.default_threshold} for name, router in engine.routers.items()],
         "models": list(engine.upstreams),
+        "autopilot": next(iter(engine.routers)) if engine.config.autopilot is not None else None,
         "prices": {**usd, "tokens": _TOKENS} if len(usd) == 2 else None,
     }
 

@@ -62,7 +62,7 @@ class Advice:
 
 def best_step(engine: Engine, found: Found) -> Advice:
     """The first of these that is left to do: what is broken, what is not known, what is not promised, what is spent."""
-    config, saving = engine.config, found.saving
+    config = engine.config
     if not config.routed:
         return Advice(
             "Name your models: built-in stand-ins answer now, and no model is asked.",
@@ -106,10 +106,11 @@ def best_step(engine: Engine, found: Found) -> Advice:
             "Wait for comparisons: there are too few yet to tell whether quality holds.",
             f"{plural(found.n_comparisons, 'comparison')} so far.",
         )
-    return _with_comparisons(found, saving)
+    return _with_comparisons(engine, found)
 
 
-def _with_comparisons(found: Found, saving: Saving | None) -> Advice:
+def _with_comparisons(engine: Engine, found: Found) -> Advice:
+    saving, pair = found.saving, f"--strong {engine.pair.strong} --weak {engine.pair.weak}"
     left = saving.spread_usd if saving is not None else None
     worth = "More may be saved" if left is None else f"Up to {dollars(left)} more a month"
     if found.bundled and found.n_comparisons >= _ENOUGH_TO_LEARN:
@@ -120,7 +121,7 @@ def _with_comparisons(found: Found, saving: Saving | None) -> Advice:
                 "copy",
                 "Copy the commands",
                 "pointsman export-battles --as outcomes -o labels.jsonl\n"
-                "pointsman learn labels.jsonl --max-loss 5% --apply",
+                f"pointsman learn labels.jsonl {pair} --max-loss 5% --apply",
             ),
         )
     if found.bound is None:
@@ -138,7 +139,9 @@ def _with_comparisons(found: Found, saving: Saving | None) -> Advice:
         return Advice(
             f"Calibrate again on more labels: {100.0 * room:.1f} points of the bound are not used.",
             f"{worth}.",
-            Action("copy", "Copy the command", f"pointsman learn labels.csv --max-loss {found.bound.max_loss:g}"),
+            Action(
+                "copy", "Copy the command", f"pointsman learn labels.csv {pair} --max-loss {found.bound.max_loss:g}"
+            ),
         )
     return Advice(
         "Nothing: the bound is in force, and nothing that was measured speaks against it.", f"{worth} only at a loss."

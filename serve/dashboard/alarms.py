@@ -178,6 +178,14 @@ def _autopilot(engine: Engine) -> list[Alarm]:
                 "Bring the database back.",
             )
         ]
+    if status["phase"] == "void":
+        return [
+            Alarm(
+                f"What the autopilot had certified is void: {status['why']}.",
+                "All goes to the strong model: nothing is lost, nothing is saved.",
+                "Nothing: it learns from new comparisons, and opens its steps again.",
+            )
+        ]
     if status.get("paused"):
         return [
             Alarm(

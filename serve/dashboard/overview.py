@@ -28,6 +28,7 @@ __all__ = ["Overview"]
 _SAMPLED = 2000  # requests whose lengths tell how long the reference's answers would have been
 _PAGE = 250
 _LEAST_KEPT_S = 5.0
+_LEAST_SPANS = 7
 _PART_OF_TIME = 0.05  # that reading the store may take
 
 
@@ -160,6 +161,8 @@ class Overview:
             share = weak / answered if answered else None
             return served_loss(rows, about, reference=reference, weak_share=share, probabilities=drawn)
 
+        if first is not None:
+            spent = _since(spent, spans.label(first))
         apart = by_span(spans.label, comparisons, said)
         for span in spent:
             loss = lost(*apart.get(span["label"], ([], [])), *counts[span["label"]])
@@ -188,6 +191,12 @@ class Overview:
                 break
             before = rows[-1].id
         return tally
+
+
+def _since(spans: list[dict[str, Any]], label: str) -> list[dict[str, Any]]:
+    """The spans from the first with a request, but never fewer than seven."""
+    n = len(spans)
+    return [span for k, span in enumerate(spans) if span["label"] >= label or k >= n - _LEAST_SPANS]
 
 
 def _bound(bound: Bound, loss: Loss | None) -> dict[str, Any]:

@@ -37,22 +37,23 @@ class Dollars:
 
 @dataclass(frozen=True, slots=True)
 class Saving:
-    """What was saved against always asking the reference.
+    """What was saved against always asking the reference, after what comparisons cost.
 
     Attributes:
         n_requests, spent_usd: as in `Dollars`.
         always_usd: what the reference would have charged.
-        saved_usd, share: the difference, and it as a share of that; `share` is None where that is nothing.
+        compared_usd: what comparisons cost, which is not in `spent_usd`.
+        saved_usd, share: what is left of it, and that as a share of it; `share` is None where it is nothing.
         low_usd, high_usd, low, high: the ends of their 95 % intervals; None where there is none.
         month_usd: saved in thirty days at this rate; None where there was less than an hour of traffic.
         spread_usd: more than the cheapest alone, in thirty days: all that routing could still save.
-        compared_usd: what comparisons cost, which is not in `spent_usd`.
         method: how the lengths of the answers were told that the reference was not asked for.
     """
 
     n_requests: int
     spent_usd: float
     always_usd: float
+    compared_usd: float
     saved_usd: float
     share: float | None
     low_usd: float | None
@@ -61,7 +62,6 @@ class Saving:
     high: float | None
     month_usd: float | None
     spread_usd: float | None
-    compared_usd: float
     method: str
 
     def to_dict(self) -> dict[str, Any]:
@@ -86,27 +86,27 @@ def saving_of(
     equal = sample.strong_usd
     factor = found.always_strong_usd / equal if equal > 0.0 else 1.0
     always = factor * total.strong_usd
-    saved = always - total.spent_usd
+    paid = total.spent_usd + found.shadow_usd
+    saved = always - paid
     low = high = None
     if found.low_usd is not None and found.high_usd is not None and equal > 0.0:
         low, high = (
-            total.strong_usd * (end + found.spent_usd) / equal - total.spent_usd
-            for end in (found.low_usd, found.high_usd)
+            total.strong_usd * (end + found.spent_usd) / equal - paid for end in (found.low_usd, found.high_usd)
         )
     month = _MONTH_S / seconds if seconds >= _LEAST_S else None
     saving = Saving(
         n_requests=total.n_requests,
         spent_usd=total.spent_usd,
         always_usd=always,
+        compared_usd=found.shadow_usd,
         saved_usd=saved,
-        share=_part(saved, total.spent_usd),
+        share=_part(saved, paid),
         low_usd=low,
         high_usd=high,
-        low=None if low is None else _part(low, total.spent_usd),
-        high=None if high is None else _part(high, total.spent_usd),
+        low=None if low is None else _part(low, paid),
+        high=None if high is None else _part(high, paid),
         month_usd=None if month is None else month * saved,
         spread_usd=None if month is None else month * max(total.spent_usd - total.weak_usd, 0.0),
-        compared_usd=found.shadow_usd,
         method=found.method,
     )
     return saving, [_span(label, one, factor) for label, one in series.items()]

@@ -1,7 +1,7 @@
 """Data sources of the threshold simulator, all in the shape of an evaluation.
 
 * reports that `pointsman evaluate --json` wrote: two of the bundled router come with the package
-* the calibration of each served router: what a threshold's share is, without labels
+* the calibration of each served router: what a threshold's share is, and its quality if it was calibrated on labels
 * the prompts that were routed here, as the store has them
 """
 
@@ -12,6 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import orjson
 
 from pointsman.core.errors import ConfigError
@@ -86,8 +87,18 @@ class Sources:
 def _calibration(name: str, router: ServedRouter) -> dict[str, Any]:
     calibration = router.calibration
     assert calibration is not None
-    rows = [{"name": name, "points": calibration_points(calibration)}]
-    return {"source": calibration.source, "n_prompts": calibration.n_prompts, "rows": rows}
+    row: dict[str, Any] = {"name": name, "points": calibration_points(calibration)}
+    if router.labelled is not None:
+        row = {"name": name, "points": router.labelled, "curve": _curve(router.labelled), "cpt": {}, "apgr": None}
+    return {"source": calibration.source, "n_prompts": calibration.n_prompts, "rows": [row]}
+
+
+def _curve(points: Mapping[str, list[float]]) -> dict[str, list[float]]:
+    """Quality with its 95 % interval against the share of strong calls, from points by threshold."""
+    columns = [points[name][::-1] for name in ("share", "quality", "quality_error")]
+    share, quality, error = (np.array(column) for column in columns)
+    ends = {"low": quality - 1.96 * error, "high": quality + 1.96 * error}
+    return {name: values.tolist() for name, values in {"share": share, "quality": quality, **ends}.items()}
 
 
 async def _traffic(name: str, store: "Store") -> dict[str, Any]:

@@ -34,6 +34,8 @@ class ServedRouter:
         has_own_default: whether the configuration gives it a threshold or a share of its own.
         reference: what its prompts are compared with; None if its checkpoint has none for this pair.
         checkpoint: name of the folder that it was read from; None where it was read from none.
+        labelled: what every threshold gave on the labels that it was calibrated on, see `core.operating_points`; None
+            where there were none.
     """
 
     name: str
@@ -44,6 +46,7 @@ class ServedRouter:
     has_own_default: bool = False
     reference: Reference | None = None
     checkpoint: str | None = None
+    labelled: Mapping[str, list[float]] | None = None
 
     def stored_threshold(self, rule: str, wanted: float) -> float | None:
         """The threshold that calibration stored for a rule, e.g. "max_loss", and what was wanted of it.
@@ -120,6 +123,7 @@ def serve_router(name: str, config: RouterConfig, *, candidates: Sequence[str] =
         has_own_default=_has_own_default(config),
         reference=reference,
         checkpoint=checkpoint.path.name if checkpoint.path is not None else None,
+        labelled=checkpoint.metrics.get("labelled") if fits else None,
     )
     return replace(served, default_threshold=_default_threshold(served, config))
 

@@ -136,6 +136,7 @@ def test_the_result_goes_into_a_checkpoint(tmp_path, capsys):
     assert entry["threshold"] == by_share["threshold"] and entry["data"]["sha256"] == by_share["data"]["sha256"]
     assert "exchangeable" in entry["assumption"]
     assert stored.calibration.n_prompts == 50 and stored.probability_map["map"]["method"] == "platt"
+    assert stored.metrics["labelled"]["quality"][0] == 1.0
     assert (checkpoint / "sub/extra.txt").read_text() == "kept"
     assert main(["inspect", str(checkpoint)]) == 0
     assert "strong_share=0.4" in capsys.readouterr().out

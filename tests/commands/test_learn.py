@@ -51,6 +51,9 @@ def test_one_command_gives_a_certified_router_that_is_served(table, capsys):
     assert promoted_name(FOLDER) == "learned-1"
     facts = next(iter(read_checkpoint(FOLDER / "learned-1").thresholds.values()))
     assert facts["certified"]
+    labelled = read_checkpoint(FOLDER / "learned-1").metrics["labelled"]
+    k = int(np.argmin(np.abs(np.array(labelled["threshold"]) - facts["threshold"])))
+    assert labelled["share"][k] == pytest.approx(facts["strong_share"], abs=0.02)
     served = load_router(load_checkpoint("learned", FOLDER))
     hard, easy = served.win_rates(["Which team takes ticket 7 today?", "Is ticket 7 still open, or closed?"])
     assert hard >= facts["threshold"] > easy

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 
 from pointsman.core.calibration import mean_cost_usd, strong_share
 from pointsman.core.metrics import pgr, quality_at, quality_curve
-from pointsman.core.operating_points import grid_thresholds, operating_points
+from pointsman.core.operating_points import grid_thresholds, labelled_points, operating_points
 
 _UNIT = st.floats(0.0, 1.0, width=16)
 
@@ -85,3 +85,12 @@ def test_grid_thresholds_leave_no_share_out(rates):
     for threshold in np.arange(0, 1001, 7) / 1000:
         standing_in = grid[np.searchsorted(grid, threshold)]
         assert strong_share(rates, threshold) == strong_share(rates, standing_in)
+
+
+@given(_routed())
+def test_what_is_kept_is_what_is_reckoned(routed):
+    """The points of a checkpoint are those of the thresholds that it names, from all strong to nearly none."""
+    kept = labelled_points(*routed)
+    again = operating_points(*routed, thresholds=np.array(kept["threshold"])).columns(decimals=4)
+    assert kept == again and len(kept["threshold"]) <= 103
+    assert kept["threshold"][0] == 0.0 and kept["share"][0] == 1.0 and kept["threshold"][-1] == 1.0

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,10 @@ from pointsman.serve.request.ids import new_row_id
 from pointsman.serve.store.rows import ComparisonRow, DecisionRow, FeedbackRow
 from pointsman.serve.store.store import Store
 
-__all__ = ["Past", "app_of", "bounded_checkpoint", "raise_drift", "write_past"]
+__all__ = ["PROMPTS", "Past", "app_of", "bounded_checkpoint", "raise_drift", "write_past"]
 
 _PRICES = {"big": (10.0, 30.0), "small": (0.5, 1.5)}
-_PROMPTS = (
+PROMPTS = (
     "Translate “good morning” into Portuguese", "Prove that there are infinitely many primes congruent to 3 mod 4",
     "Summarise this thread in two sentences", "Why does this deadlock under load? func (p *Pool) Get() ...",
     "Rewrite politely: send me the file", "Design an exactly-once queue on top of PostgreSQL",
@@ -46,15 +47,24 @@ class Past:
     n_ratings: int = 60
 
 
-def app_of(folder: Path, url: str, *, past: Past | None = None, **more: Any) -> Any:
-    """A server of two priced models on a store in `folder`, which holds a past; `more` goes into its configuration."""
+def app_of(
+    folder: Path, url: str, *, past: Past | None = None, extra: dict[str, Any] | None = None, **more: Any
+) -> Any:
+    """A server of two priced models on a store in `folder`, which holds a past.
+
+    Args:
+        extra: further models.
+        more: of its configuration.
+    """
     models = {
         name: {"base_url": url, "price": {"input_usd_per_million": read, "output_usd_per_million": written}}
         for name, (read, written) in _PRICES.items()
     }
+    models |= extra or {}
     store = {"url": f"sqlite:///{folder}/store.db", "prompts": "text", "batch_s": 0.01}
     if past is not None:
-        asyncio.run(write_past(store, past))
+        with ThreadPoolExecutor(1) as thread:  # a browser's loop may run in this one
+            thread.submit(asyncio.run, write_past(store, past)).result()
     return create_app(make_config({"strong": "big", "weak": "small", "models": models, "store": store, **more}))
 
 
@@ -91,7 +101,7 @@ def _decision(rng: random.Random, at: float, k: int) -> DecisionRow:
     return DecisionRow(
         id=new_row_id(at), request_id=f"req-{k:06d}", at=at, path="/v1/chat/completions", requested="auto",
         model=None if failed else model, decided=model, router="mf", win_rate=win_rate, threshold=0.55,
-        policy="fixed", reason="win_rate", key_id=f"team-{k % 3}", prompt=f"{_PROMPTS[k % len(_PROMPTS)]} ({k})",
+        policy="fixed", reason="win_rate", key_id=f"team-{k % 3}", prompt=f"{PROMPTS[k % len(PROMPTS)]} ({k})",
         input_tokens=None if failed else read, output_tokens=None if failed else written,
         cost_usd=None if failed else usd[model], strong_usd=None if failed else usd["big"],
         weak_usd=None if failed else usd["small"], outcome="failed" if failed else "answered",

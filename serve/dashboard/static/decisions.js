@@ -2,13 +2,15 @@
 
 import { read } from "./api.js";
 import { byId, el, options } from "./el.js";
-import { explain } from "./explanation.js";
-import { clock, milliseconds, number } from "./numbers.js";
+import { explain, inWords } from "./explanation.js";
+import { clock, dollars, milliseconds } from "./numbers.js";
+import { asked as askedOf, remember } from "./place.js";
 
 const SHOWN = 50;
+const FIELDS = { text: "find", model: "by-model", outcome: "by-outcome", key_id: "by-key" };
 const OUTCOMES = ["answered", "refused", "failed", "broken", "gone", "crashed"];
-const HEAD = [["Time", "time"], ["Prompt", "prompt"], ["Model", "model"], ["Win rate", "rate number"], ["Threshold", "limit number"],
-  ["Outcome", "outcome"], ["Total", "total number"]];
+const HEAD = [["Time", "time"], ["Prompt", "prompt"], ["Model", "model"], ["Why", "why-short"], ["Key", "key"], ["Cost", "cost number"],
+  ["Total", "total number"], ["Outcome", "outcome"]];
 
 // The same for a row of the store and for the event of the same request; request ids may repeat.
 const keyOf = (row) => `${row.request_id} ${row.total_ms}`;
@@ -29,12 +31,17 @@ export class Decisions {
       el("thead", {}, el("tr", {}, ...HEAD.map(([words, kind]) => el("th", { scope: "col", class: kind }, words)))),
       this.body,
     );
+    this.body.parentElement.classList.toggle("keyless", !about.keys);
+    byId("by-key-field").hidden = !about.keys;
+    const wanted = askedOf();
+    for (const [name, id] of Object.entries(FIELDS)) byId(id).value = wanted.get(name) ?? "";
     this.say("Asking for them.");
     let later;
     byId("find").addEventListener("input", () => {
       clearTimeout(later);
       later = setTimeout(() => this.load(), 250);
     });
+    byId("by-key").addEventListener("change", () => this.load());
     byId("by-model").addEventListener("change", () => this.load());
     byId("by-outcome").addEventListener("change", () => this.load());
     byId("waiting").addEventListener("click", () => this.showWaiting());
@@ -43,12 +50,23 @@ export class Decisions {
     this.load();
   }
 
+  // The filters of the address, where it has any; else those that are set.
+  enter() {
+    const wanted = askedOf();
+    if (!wanted.size) remember("live", this.filters());
+    else if (Object.entries(FIELDS).some(([name, id]) => (wanted.get(name) ?? "") !== byId(id).value)) {
+      for (const [name, id] of Object.entries(FIELDS)) byId(id).value = wanted.get(name) ?? "";
+      this.load();
+    }
+  }
+
   filters() {
-    return { text: byId("find").value.trim(), model: byId("by-model").value, outcome: byId("by-outcome").value };
+    return Object.fromEntries(Object.entries(FIELDS).map(([name, id]) => [name, byId(id).value.trim()]));
   }
 
   async load(before = null) {
     const query = new URLSearchParams(Object.entries({ ...this.filters(), before: before ?? "" }).filter(([, value]) => value));
+    remember("live", this.filters());
     const asked = (this.asked = query.toString());
     try {
       const page = await read(`/api/decisions?${query}`);
@@ -77,8 +95,8 @@ export class Decisions {
   }
 
   fits(row) {
-    const { text, model, outcome } = this.filters();
-    return (!model || row.model === model) && (!outcome || row.outcome === outcome) &&
+    const { text, model, outcome, key_id: key } = this.filters();
+    return (!model || row.model === model) && (!outcome || row.outcome === outcome) && (!key || row.key_id === key) &&
       (!text || `${row.prompt ?? ""} ${row.request_id}`.toLowerCase().includes(text.toLowerCase()));
   }
 
@@ -139,8 +157,8 @@ export class Decisions {
       : el("button", { type: "button", class: "untold" }, decision.router ? "prompt not kept" : decision.path);
     opener.setAttribute("aria-expanded", String(this.opened.has(key)));
     const cells = [clock(decision.at), opener, el("span", { class: side, title: decision.model }, decision.model ?? "–"),
-      number(decision.win_rate, 4), number(decision.threshold, 4),
-      el("span", { class: decision.outcome === "answered" ? null : "bad" }, decision.outcome), milliseconds(decision.total_ms)];
+      el("span", { title: inWords(decision) }, inWords(decision)), decision.key_id ?? "–", dollars(decision.cost_usd), milliseconds(decision.total_ms),
+      el("span", { class: decision.outcome === "answered" ? null : "bad" }, decision.outcome)];
     const row = el("tr", { class: fresh ? "fresh" : null }, ...HEAD.map(([, kind], k) => el("td", { class: kind }, cells[k])));
     opener.addEventListener("click", () => this.open(opener, row, decision));
     return row;

@@ -23,6 +23,16 @@ function reasonsOf(decision) {
   return place;
 }
 
+const tidy = (words) => words.replaceAll("_", " ");
+
+// Why it went where it went, in a few words.
+export function inWords({ win_rate: rate, threshold, policy, reason, cascade, decided }) {
+  if (cascade) return `cascade: ${cascade}`;
+  if (rate == null || threshold == null) return reason ? tidy(reason) : decided ? "named itself" : "refused before";
+  const compared = `win rate ${number(rate, 3)} ${rate >= threshold ? "≥" : "<"} ${threshold > 1 ? "1" : number(threshold, 3)}`;
+  return [compared, reason && reason !== "win_rate" ? tidy(reason) : "", policy ?? ""].filter(Boolean).join(", ");
+}
+
 export function explain(decision, about) {
   const { win_rate: rate, threshold } = decision;
   const chosen = decision.decided === about.pair[0] ? "the strong model" : decision.decided === about.pair[1] ? "the weak model" : decision.decided;
@@ -38,7 +48,7 @@ export function explain(decision, about) {
     ),
     el("div", {},
       el("h4", {}, "What happened"),
-      list([["tries", decision.trail?.length ? el("ol", {}, ...decision.trail.map((attempt) => el("li", {}, attempt))) : null],
+      list([["cascade", decision.cascade], ["tries", decision.trail?.length ? el("ol", {}, ...decision.trail.map((attempt) => el("li", {}, attempt))) : null],
         ["status", String(decision.status)], ["tokens", decision.input_tokens == null ? null : `${number(decision.input_tokens)} in, ${number(decision.output_tokens)} out`],
         ["cost", decision.cost_usd == null ? null : dollars(decision.cost_usd)],
         ["time", `${milliseconds(decision.routing_ms)} routing, ${milliseconds(decision.upstream_ms)} upstream, ${milliseconds(decision.total_ms)} in all`],

@@ -5,7 +5,7 @@ import { Chart, colour, numbers, pen, percents } from "./chart.js";
 import { Decisions } from "./decisions.js";
 import { byId, el, legend } from "./el.js";
 import { events } from "./events.js";
-import { dollars, milliseconds, number, percent } from "./numbers.js";
+import { brief as dollars, milliseconds, number, percent } from "./numbers.js";
 
 const SECONDS = 300;
 const ROLLING = 30;
@@ -27,6 +27,7 @@ export class Live {
   }
 
   enter() {
+    this.decisions.enter();
     this.stop = new AbortController();
     this.follow(this.stop.signal);
   }
@@ -91,18 +92,19 @@ export class Live {
     }
     const card = this.cards.get(name);
     card.value.textContent = value;
-    card.notes.forEach((note, k) => note.replaceChildren(notes[k] || "\u00a0"));
+    const told = notes.filter(Boolean);
+    card.notes.forEach((note, k) => note.replaceChildren(told[k] ?? "\u00a0"));
   }
 
   showCards(event) {
     const [, routed, strong, failed, cost, saved] = event.totals;
     const all = event.totals[0];
-    this.card("rate", "Requests a second", number(this.sum(N, 10) / 10, 1), `${number(all)} in all`);
+    this.card("rate", "Requests / s", number(this.sum(N, 10) / 10, 1), `${number(all)} in all`);
     const target = event.target_share;
     const allowed = Math.min(...event.budgets.map((each) => each.strong_share ?? 1));
     this.card("strong", "Strong share", routed ? percent(strong / routed) : "–",
       `${number(strong)} of ${number(routed)}`, target == null ? "" : `wanted ${percent(target)}`,
-      allowed < Math.min(1, target ?? 1) ? `budget allows ${percent(allowed)}` : "");
+      allowed < Math.min(1, target ?? 1) ? `budget: ${percent(allowed)}` : "");
     const budget = event.budgets.toSorted((one, other) => other.spent_usd / other.usd - one.spent_usd / one.usd)[0];
     if (budget) {
       const over = budget.spent_usd > budget.planned_usd;

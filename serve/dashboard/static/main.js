@@ -2,9 +2,9 @@
 
 import { forgetKey, read } from "./api.js";
 import { byId } from "./el.js";
-import { Simulator } from "./simulator.js";
+import { view } from "./place.js";
 
-const VIEWS = ["simulator", "live", "playground"];
+const VIEWS = ["overview", "simulator", "live", "playground"];
 
 function complain(words) {
   byId("problem").textContent = words;
@@ -12,11 +12,8 @@ function complain(words) {
 }
 
 const makers = {
-  simulator: async (about) => {
-    const made = new Simulator(about, complain);
-    for (const { id } of about.sources) if (await made.open(id)) break;
-    return made;
-  },
+  overview: async (about) => new (await import("./overview.js")).Overview(about, complain),
+  simulator: async (about) => new (await import("./simulator.js")).Simulator(about, complain),
   live: async (about) => {
     for (const part of byId("live").querySelectorAll(":scope > *, .title p")) {
       part.hidden = about.admin ? part.id === "live-closed" : !part.matches(".title, #live-closed");
@@ -28,7 +25,9 @@ const makers = {
 const made = {};
 
 async function show(about) {
-  const wanted = VIEWS.includes(location.hash.slice(1)) ? location.hash.slice(1) : VIEWS[0];
+  const views = about.admin ? VIEWS : VIEWS.slice(1);
+  const wanted = views.includes(view()) ? view() : views[0];
+  document.querySelector('nav a[href="#overview"]').hidden = !about.admin;
   document.title = `${document.querySelector(`nav a[href="#${wanted}"]`).textContent} · Pointsman`;
   for (const name of VIEWS) {
     byId(name).hidden = name !== wanted;

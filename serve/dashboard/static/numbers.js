@@ -21,6 +21,12 @@ export function dollars(value) {
   return sign + number(size, size === 0 || size >= 0.995 ? 2 : size >= 0.01 ? 4 : 6);
 }
 
+// The same without noughts at its end, for axes and sentences.
+export const money = (value) => dollars(value).replace(/(\.\d\d\d*?)0+$/, "$1");
+
+// The same with three digits, where there is little room.
+export const brief = (value) => (Math.abs(value) < 0.995 && Math.abs(value) >= 5e-7 ? money(Number(value.toPrecision(3))) : dollars(value));
+
 export function milliseconds(value) {
   if (value === null || value === undefined) return "–";
   return value >= 999.5 ? `${number(value / 1000, 2)}\u00a0s` : `${number(value, value < 9.995 ? 2 : 0)}\u00a0ms`;
@@ -28,3 +34,12 @@ export function milliseconds(value) {
 
 export const clock = (at) => new Date(1000 * at).toLocaleTimeString("en-GB");
 export const moment = (at) => `${new Date(1000 * at).toLocaleDateString("sv")} ${clock(at)}`;
+
+// A loss in [-1, 1] as a change of quality in points.
+export function points(loss) {
+  const value = -100 * loss;
+  return `${Math.abs(value) < 0.05 ? "±" : value < 0 ? "−" : "+"}${number(Math.abs(value), 1)}\u00a0points`;
+}
+
+// A number without the noise of its last digits.
+export const plain = (value) => Number(Number(value).toPrecision(6));

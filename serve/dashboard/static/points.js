@@ -39,12 +39,12 @@ export function dollarsOf(points, prices) {
 
 // Every figure at one point as [value, standard error]; null where it is not known.
 export function figuresAt(points, k, prices) {
-  const figure = (name) => (points[name] ? [points[name][k], points[`${name}_error`][k]] : null);
+  const figure = (name) => (points[name] ? [points[name][k], points[`${name}_error`]?.[k] ?? null] : null);
   const share = figure("share");
   let [usd, saving] = [figure("usd"), figure("saving")];
   if (!usd) {
     const apart = Math.abs(prices.strong - prices.weak);
-    usd = [dollarsOf({ share: [share[0]] }, prices)[0], share[1] * apart];
+    usd = [dollarsOf({ share: [share[0]] }, prices)[0], share[1] === null ? null : share[1] * apart];
     saving = prices.strong > 0 ? [1 - usd[0] / prices.strong, usd[1] / prices.strong] : null;
   }
   return { share, usd, saving, quality: figure("quality"), retained: figure("retained"), recovered: figure("recovered") };

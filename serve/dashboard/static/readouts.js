@@ -17,7 +17,7 @@ export class Readouts {
 
   show({ point, threshold, pricedBy }) {
     const [share, usd, saving, quality] = this.cards;
-    const within = (figure, format, low = -Infinity, high = Infinity) => figure === null ? "" :
+    const within = (figure, format, low = -Infinity, high = Infinity) => figure === null || figure[1] === null ? "" :
       `${format(Math.max(low, figure[0] - Z * figure[1]))} to ${format(Math.min(high, figure[0] + Z * figure[1]))}`;
     fill(share, "Strong share", percent(point.share[0]), within(point.share, percent, 0, 1), "of prompts like these");
     fill(usd, "Cost per 1,000", dollars(point.usd[0]), within(point.usd, dollars, 0), pricedBy);

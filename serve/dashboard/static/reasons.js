@@ -1,9 +1,18 @@
 // What a decision rests on, as the server explains it; what is not known is left out.
 
 import { el } from "./el.js";
-import { dollars, number, percent } from "./numbers.js";
+import { dollars, number, percent, points } from "./numbers.js";
 
 const shortened = (text) => (text.length > 100 ? `${text.slice(0, 99)}…` : text);
+
+// Every candidate in the order of the choice.
+function candidates(weighed) {
+  const head = ["model", "quality", "bill", "score"];
+  return el("table", { class: "weighed" },
+    el("thead", {}, el("tr", {}, ...head.map((words, k) => el("th", { scope: "col", class: k ? "number" : null }, words)))),
+    el("tbody", {}, ...weighed.map((one) => el("tr", {}, el("th", { scope: "row" }, one.model),
+      ...[one.quality == null ? "–" : points(-one.quality), dollars(one.usd), number(one.score, 3)].map((words) => el("td", { class: "number" }, words))))));
+}
 
 export function reasons(found) {
   const rows = [];
@@ -19,10 +28,12 @@ export function reasons(found) {
     add("neighbours", el("ol", {}, ...found.neighbours.map((each) =>
       el("li", {}, `at cosine ${number(each.cosine, 2)}: strong won ${percent(each.strong_share, 0)}`))));
   }
+  if (found.candidates?.length) add("weighed", candidates(found.candidates));
   if (found.cost?.strong.usd != null && found.cost.weak.usd != null) {
     const about = found.cost.estimated ? "about " : "";
     add("cost", `${about}${dollars(found.cost.strong.usd)} of strong, ${about}${dollars(found.cost.weak.usd)} of weak`);
   }
   if (found.drift?.alarm) add("drift", "live prompts are no longer like those of the calibration");
+  if (found.rule) add("rule", typeof found.rule === "string" ? found.rule : found.rule.name);
   return rows.length ? el("dl", {}, ...rows) : el("p", { class: "faint" }, found.summary);
 }

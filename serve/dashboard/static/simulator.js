@@ -1,11 +1,14 @@
 // The threshold simulator: three linked ways to set one threshold, and what it gives.
 
 import { read } from "./api.js";
+import { asRows } from "./candidates.js";
 import { Curve } from "./curve.js";
+import { DollarCurve } from "./dollar_curve.js";
 import { byId, options } from "./el.js";
 import { showFigures } from "./figures.js";
 import { Histogram } from "./histogram.js";
-import { number } from "./numbers.js";
+import { dollars, number, plain } from "./numbers.js";
+import { asked as askedOf, remember } from "./place.js";
 import { asked, dollarsOf, figuresAt, nearest, pointAt, span } from "./points.js";
 import { Readouts } from "./readouts.js";
 import { Reliability } from "./reliability.js";
@@ -23,13 +26,33 @@ export class Simulator {
     this.opened = new Map();
     this.prices = { ...EXAMPLE, ...about.prices, ...JSON.parse(localStorage.getItem("pointsman-prices") ?? "{}") };
     this.readouts = new Readouts();
-    this.curve = new Curve((wanted) => (wanted.share === undefined ? this.setThreshold(wanted.threshold) : this.setShare(wanted.share)));
+    const clicked = (wanted) => (wanted.share === undefined ? this.setThreshold(wanted.threshold) : this.setShare(wanted.share));
+    this.byShare = new Curve(clicked);
+    this.byDollars = new DollarCurve(clicked);
+    this.curve = this.byShare;
     this.histogram = new Histogram();
     this.reliability = new Reliability();
     this.listSources();
     this.listen();
     byId("apply-row").hidden = !about.admin;
     if (about.admin) this.setPolicy();
+  }
+
+  // Shows what the address names; what it does not name stays, or is the first that can be read.
+  async enter() {
+    const wanted = askedOf();
+    if (wanted.has("threshold")) this.threshold = Math.min(1, Math.max(0, Number(wanted.get("threshold")) || 0));
+    const source = wanted.get("source") ?? this.source;
+    if (!this.row || source !== this.source) {
+      const ids = this.about.sources.map((one) => one.id);
+      for (const id of [...ids.filter((one) => one === source), ...ids]) if (await this.open(id)) break;
+    }
+    if (this.row) this.choose(this.rows.some((row) => row.name === wanted.get("router")) ? wanted.get("router") : this.row.name);
+    this.keep();
+  }
+
+  keep() {
+    if (this.row) remember("simulator", { source: this.source, router: this.rows.length > 1 ? this.row.name : "", threshold: this.threshold });
   }
 
   listSources() {
@@ -85,6 +108,7 @@ export class Simulator {
     if (!file) return;
     try {
       const evaluation = JSON.parse(await file.text());
+      if (evaluation.routers) evaluation.rows = asRows(evaluation);
       if (!evaluation.rows?.some((row) => row.points)) throw new Error("no router in it has thresholds");
       this.opened.set(file.name, evaluation);
       this.listSources();
@@ -97,12 +121,13 @@ export class Simulator {
 
   show(id, evaluation) {
     this.complain("");
+    if (evaluation.routers && !evaluation.rows) evaluation.rows = asRows(evaluation);
     this.evaluation = evaluation;
     this.source = this.wanted = id;
     byId("source").value = id;
     this.rows = evaluation.rows.filter((row) => row.points);
     options(byId("row"), this.rows.map((row) => [row.name, row.name]));
-    const models = evaluation.strong_model ? `, ${evaluation.strong_model} or ${evaluation.weak_model}` : "";
+    const models = evaluation.candidates ? `, ${evaluation.candidates.length} candidates` : evaluation.strong_model ? `, ${evaluation.strong_model} or ${evaluation.weak_model}` : "";
     const title = id.startsWith("calibration/") ? evaluation.source : byId("source").selectedOptions[0].text;
     byId("about-source").textContent = `${title}: ${number(evaluation.n_prompts)} prompts${models}`;
     this.choose(this.rows[0].name);
@@ -111,6 +136,10 @@ export class Simulator {
 
   choose(name) {
     this.row = this.rows.find((row) => row.name === name);
+    byId("row").value = name;
+    const curve = this.row.dollars ? this.byDollars : this.byShare;
+    if (curve !== this.curve) this.curve.chart.clear("");
+    this.curve = curve;
     this.range = span(this.row.points);
     const slider = byId("threshold");
     [slider.min, slider.max, slider.step] = [this.range[0], this.range[1], 0.001];
@@ -134,6 +163,8 @@ export class Simulator {
     this.k = pointAt(this.row.points, this.threshold);
     this.point = figuresAt(this.row.points, this.k, this.prices);
     const own = this.about.prices || localStorage.getItem("pointsman-prices");
+    const served = this.about.routers.find((router) => router.name === this.served())?.threshold;
+    this.inForce = this.row.dollars && served != null ? figuresAt(this.row.points, pointAt(this.row.points, served), this.prices) : null;
     this.pricedBy = this.measured ? "as measured" : own ? "by your prices" : "at example prices";
   }
 
@@ -161,7 +192,7 @@ export class Simulator {
   }
 
   showPrices(self) {
-    for (const side of ["strong", "weak"]) if (byId(`${side}-usd`) !== self) byId(`${side}-usd`).value = this.prices[side];
+    for (const side of ["strong", "weak"]) if (byId(`${side}-usd`) !== self) byId(`${side}-usd`).value = plain(this.prices[side]);
     this.costs = dollarsOf(this.row.points, this.prices);
     const [low, high] = [Math.min(...this.costs), Math.max(...this.costs)];
     const slider = byId("dollars");
@@ -175,6 +206,7 @@ export class Simulator {
     this.write(self);
     this.curve.move(this);
     this.histogram.move(this);
+    this.keep();
   }
 
   write(self) {
@@ -183,38 +215,46 @@ export class Simulator {
     put("threshold", this.threshold);
     put("share", 100 * share[0]);
     put("dollars", usd[0]);
-    byId("threshold-number").value = this.threshold;
+    byId("threshold-number").value = plain(this.threshold);
     byId("share-number").value = (100 * share[0]).toFixed(1);
     byId("dollars-number").value = usd[0] >= 1 ? usd[0].toFixed(2) : Number(usd[0].toPrecision(3));
     byId("share").setAttribute("aria-valuetext", `${(100 * share[0]).toFixed(1)} percent`);
-    byId("dollars").setAttribute("aria-valuetext", `${usd[0].toFixed(2)} dollars`);
+    byId("dollars").setAttribute("aria-valuetext", `${dollars(usd[0])}`);
     this.readouts.show(this);
     const served = this.served();
     const router = served ?? this.about.routers[0].name;
     byId("about-use").textContent = served ? "" : `“${this.row.name}” is not served here. Use it for ${router} only if its win rates are the same.`;
-    byId("model-field").textContent = `router-${router}-${this.threshold}`;
-    byId("config-line").textContent = `policy: {threshold: ${this.threshold}}`;
+    byId("model-field").textContent = `router-${router}-${plain(this.threshold)}`;
+    byId("config-line").textContent = `policy: {threshold: ${plain(this.threshold)}}`;
     byId("copied").textContent = "\u00a0";
   }
 
   // The router here that these win rates are of; undefined or null where it is none of them.
   served() {
-    if (this.source.startsWith("bundled/")) return this.about.bundled;
-    return this.about.routers.find(({ name }) => name === this.row.name)?.name;
+    if (this.source?.startsWith("bundled/")) return this.about.bundled;
+    return this.about.routers.find(({ name }) => name === this.row?.name)?.name;
   }
 
   // Sets the threshold of requests that name none, takes that back, or asks what is in force.
   async setPolicy(body) {
     byId("apply").disabled = byId("undo").disabled = true;
     try {
-      const { overridden, setting } = await read("/v1/policy", { body });
-      const words = Object.entries(setting).map(([name, value]) => (name === "threshold" ? value : `${name.replaceAll("_", " ")} ${value}`));
-      byId("apply-state").textContent = overridden ? `In force: ${words.join(", ")}` : "For requests that name no threshold";
+      const { overridden, setting, routers } = await read("/v1/policy", { body });
+      const words = Object.entries(setting).map(([name, value]) => (name === "threshold" ? plain(value) : `${name.replaceAll("_", " ")} ${plain(value)}`));
+      byId("apply-state").textContent = overridden ? this.inForceWords(words.join(", "), routers) : "For requests that name no threshold";
       byId("undo").hidden = !overridden;
     } catch (error) {
       byId("apply-state").textContent = error.message;
     }
     byId("apply").disabled = byId("undo").disabled = false;
+  }
+
+  // What was set, and the rule that overrides it now, if one does.
+  inForceWords(words, routers) {
+    const router = routers.find((one) => one.router === this.served()) ?? routers[0];
+    if (this.about.autopilot === router.router) return `Set: ${words}. The autopilot overrides it for ${router.router}.`;
+    if (router.policy === "admin") return `In force: ${words}`;
+    return `Set: ${words}. ${router.policy} overrides it: threshold ${number(router.threshold, 3)} is in force now.`;
   }
 
   async copy(id) {

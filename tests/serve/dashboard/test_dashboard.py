@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import time
+from dataclasses import replace
 
 import httpx
 import numpy as np
@@ -15,17 +16,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pointsman.core.calibration import Calibration
-from pointsman.core.operating_points import operating_points
+from pointsman.core.checkpoint import write_checkpoint
+from pointsman.core.operating_points import labelled_points, operating_points
 from pointsman.serve import create_app
 from pointsman.serve.auth.keys import new_key, write_keys
-from pointsman.serve.config import StoreConfig
+from pointsman.serve.checkpoints.load import load_checkpoint
+from pointsman.serve.config import RouterConfig, StoreConfig
 from pointsman.serve.config.load import make_config
 from pointsman.serve.dashboard.assets import read_assets
 from pointsman.serve.dashboard.calibration_points import share_at
 from pointsman.serve.dashboard.decisions import Decisions
+from pointsman.serve.dashboard.sources import Sources
 from pointsman.serve.dashboard.traffic_points import traffic_points
 from pointsman.serve.http.errors import RequestError
 from pointsman.serve.observers.live import LiveHub
+from pointsman.serve.policy.served_router import serve_router
 from pointsman.serve.request.ids import new_row_id
 from pointsman.serve.request.record import Record
 from pointsman.serve.store.rows import DecisionRow
@@ -151,6 +156,22 @@ async def test_sources_are_reports_benchmarks_traffic_and_calibrations(tmp_path)
                 assert any(row["points"] for row in answer.json()["rows"])
         assert (await client.get("/api/sources/nothing")).status_code == 404
     await app.engine.state.close()
+
+
+def test_a_router_calibrated_on_labels_has_a_quality_at_every_threshold(tmp_path):
+    """The simulator never says that its quality is not known; the curve rises from the share nought to one."""
+    rng = np.random.default_rng(0)
+    rates, strong = rng.random(200), np.ones(200)
+    weak = (rng.random(200) > rates).astype(float)
+    checkpoint = load_checkpoint("mf")
+    labelled = replace(checkpoint, metrics={"labelled": labelled_points(rates, strong, weak)})
+    write_checkpoint(labelled, tmp_path / "labelled")
+    served = serve_router("mine", RouterConfig(checkpoint=str(tmp_path / "labelled")))
+    row = orjson.loads(asyncio.run(Sources({"mine": served}, {}).read("calibration/mine")))["rows"][0]
+    assert row["points"]["quality"][0] == 1.0 and row["points"]["retained"][-1] == pytest.approx(weak.mean(), abs=0.01)
+    assert row["curve"]["share"] == sorted(row["curve"]["share"])
+    ends = zip(row["curve"]["low"], row["curve"]["quality"], row["curve"]["high"], strict=True)
+    assert all(low <= quality <= high for low, quality, high in ends)
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,12 @@ from pointsman.serve.auth.keys import new_key, write_keys
 from pointsman.serve.cli import main
 from pointsman.serve.config.load import make_config
 
+from support.dashboard_scenes import Past, app_of, bounded_checkpoint, raise_drift
 from support.upstream import LocalServer, Upstream
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
-VIEWS = ("simulator", "live", "playground")
+VIEWS = ("overview", "simulator", "live", "playground")
 TRAP = "<img src=x onerror=alert(1)>"
 
 
@@ -108,7 +109,7 @@ def watched(browser, server):
 
 def _open(page, url):
     """Opens the simulator and waits until it has something to show."""
-    page.goto(url)
+    page.goto(f"{url}/#simulator")
     _until(page, "document.querySelector('[data-figure=share]')?.textContent.endsWith('%')")
 
 
@@ -153,6 +154,96 @@ def test_the_slider_shows_what_evaluate_computes(watched, server, report, table,
     assert points["share"][k] == pytest.approx(np.mean(chosen), abs=1e-6)
     assert points["quality"][k] == pytest.approx(quality, abs=1e-6)
     assert page.locator("#model-field").inner_text() == f"router-mf-{threshold}"
+
+
+@pytest.fixture(scope="module")
+def watched_over(tmp_path_factory) -> Iterator[LocalServer]:
+    """A server with a past, a bound that drift has voided, and a budget."""
+    folder = tmp_path_factory.mktemp("past")
+    with LocalServer(Upstream(pause_s=0.01).app()) as up:
+        routers = {"mf": {"checkpoint": str(bounded_checkpoint(folder)), "max_loss": 0.05}}
+        policy = {"max_loss": 0.05, "budgets": [{"usd": 0.0001, "per": "month"}]}
+        app = app_of(
+            folder, f"{up.url}/v1", past=Past(n_requests=200, days=3), routers=routers, policy=policy, drift={}
+        )
+        with LocalServer(app) as front:
+            raise_drift(app)
+            yield front
+
+
+def test_the_first_view_answers_three_questions(browser, watched_over):
+    """Verdict, alarm with its effect and button, dollars, quality, the next step and why: as the server has them."""
+    seen = Watched(browser, viewport={"width": 1280, "height": 900})
+    page = seen.page
+    page.goto(watched_over.url)
+    page.wait_for_selector("#advice .big")
+    facts = httpx.get(f"{watched_over.url}/api/overview").json()
+    said = page.locator("#verdict-line").inner_text().replace("\u00a0", " ")
+    assert all(part["text"][1:] in said for part in facts["verdict"]) and "bound void" in said
+    assert page.locator("#alarms .alarm").count() == len(facts["alarms"]) >= 1
+    assert f"{100 * facts['saving']['share']:.0f} %" in _figure(page, "saved-total")
+    assert "comparisons" in page.locator("#quality-facts").inner_text()
+    assert "Bound of −5.0 points: void" in page.locator("#quality-facts").inner_text().replace("\u00a0", " ")
+    assert facts["why"][0]["words"] in page.locator("#why").inner_text()
+    with page.expect_response("**/api/overview?by=week"):
+        page.locator("#by").select_option("week")
+    page.get_by_role("button", name="Reset the alarm").first.click()
+    _until(page, "![...document.querySelectorAll('#alarms h3')].some((each) => each.textContent.startsWith('Drift'))")
+    assert seen.problems == []
+    seen.context.close()
+
+
+def test_what_is_applied_and_overridden_is_said(browser, watched_over):
+    """Where a budget overrides the threshold that was applied, the page says so, and what is in force."""
+    seen = Watched(browser)
+    page = seen.page
+    _open(page, watched_over.url)
+    _set(page, "threshold", 0.36)
+    page.locator("#apply").click()
+    page.wait_for_selector(
+        "#apply-state >> text=/Set: 0.36. budget:month.* overrides it: threshold 1.000 is in force now/"
+    )
+    page.locator("#undo").click()
+    page.wait_for_selector("#undo", state="hidden")
+    seen.context.close()
+
+
+def test_the_address_holds_what_is_looked_at(watched, server):
+    """Filters, source and operating point come back with the address, and can be shared."""
+    page = watched.page
+    _open(page, server.url)
+    _set(page, "threshold", 0.456)
+    assert "source=report%2Fmine" in page.url and "threshold=0.456" in page.url
+    _ask(server, "an address with a filter")
+    page.goto(f"{server.url}/#live?text=an+address+with&outcome=answered")
+    _until(page, "document.querySelectorAll('#decisions tbody tr').length === 1")
+    page.locator("#by-outcome").select_option("failed")
+    page.wait_for_selector("#decisions >> text=No decision is like that")
+    assert "outcome=failed" in page.url
+    page.goto(f"{server.url}/#simulator?source=report%2Fmine&threshold=0.321")
+    page.reload()
+    _until(page, "document.querySelector('#threshold-number').value === '0.321'")
+
+
+def test_many_candidates_are_a_curve_of_dollars(watched, server):
+    """Single models are dots beside the curve, and the slider moves along it."""
+    page = watched.page
+    _open(page, server.url)
+    curve = [
+        {"threshold": t, "usd": 0.01 - 0.009 * t, "quality": 0.9 - 0.3 * t**2} for t in (0.0, 0.25, 0.5, 0.75, 1.0)
+    ]
+    singles = [
+        {"model": m, "usd": usd, "quality": q} for m, usd, q in (("a", 0.01, 0.9), ("b", 0.004, 0.7), ("c", 0.001, 0.6))
+    ]
+    report = {"curve": curve, "singles": singles, "hull": ["c", "a"], "best_single": "a"}
+    body = json.dumps({"candidates": ["a", "b", "c"], "n_prompts": 50, "routers": {"mf": report}}).encode()
+    page.locator("#file").set_input_files({"name": "many.json", "mimeType": "application/json", "buffer": body})
+    _until(page, "document.querySelector('#source').value === 'file/many.json'")
+    _set(page, "threshold", 0.5)
+    assert (_figure(page, "usd"), _figure(page, "share")) == ("$5.50", "50.0 %")
+    words = page.locator("#curve").get_attribute("aria-label").replace("\u00a0", " ")
+    assert "Quality 0.825 for $5.50" in words and "b 0.700 for $4.00" in words
+    assert page.locator("#curve-title").inner_text() == "Quality against dollars per 1,000 prompts"
 
 
 def test_three_ways_to_set_one_threshold(watched, server):
@@ -273,6 +364,8 @@ def test_nothing_keeps_anybody_out(browser, server, view, scheme):
     else:
         seen.page.wait_for_selector(f"#{view}:visible")
         seen.page.wait_for_load_state("networkidle")
+        if view == "overview":
+            seen.page.wait_for_selector("#advice .big")
     found = axe.run(seen.page).response["violations"]
     bad = [f"{v['id']}: {v['nodes'][0]['html']}" for v in found if v["impact"] in ("serious", "critical")]
     seen.context.close()

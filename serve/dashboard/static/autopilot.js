@@ -1,0 +1,77 @@
+// The autopilot: what is certified, what it rests on, and what opens next.
+
+import { byId, el } from "./el.js";
+import { money as dollars, moment, number, percent, points } from "./numbers.js";
+
+const STATES = {
+  certified: "The weak model answers what is certified.", earning: "Nothing is certified yet: the strong model answers everything.",
+  "warming up": "Too few requests yet to begin: the strong model answers everything.", paused: "Paused: what is certified is served, nothing new is compared.",
+  "store away": "The store is away: what is certified is served, nothing new is compared.",
+};
+
+export class Autopilot {
+  constructor(act) {
+    this.act = act;
+  }
+
+  show(status, about) {
+    const key = JSON.stringify(status);
+    if (this.shown === key) return;
+    this.shown = key;
+    byId("autopilot").hidden = !status;
+    if (!status) return;
+    byId("autopilot-cards").replaceChildren(...cards(status));
+    byId("autopilot-state").textContent = `${status.state}: ${STATES[status.state] ?? ""}` + (status.paused ? ` (${status.paused})` : "") + (status.why ? ` Void: ${status.why}.` : "");
+    byId("autopilot-more").replaceChildren(generations(status), events(status));
+    const button = (label, action) => el("button", { type: "button", onclick: (event) => this.post(action, event.target) }, label);
+    byId("autopilot-buttons").replaceChildren(...(about.admin
+      ? [status.paused ? button("Resume", "resume") : button("Pause comparing", "pause"), button("Start over…", "reset")] : []));
+  }
+
+  post(action, button) {
+    if (action === "reset" && button.dataset.sure === undefined) {
+      button.dataset.sure = "";
+      button.textContent = "Void what is certified?";
+      return;
+    }
+    this.act({ kind: "post", path: "/v1/autopilot", body: { action } }, null);
+  }
+}
+
+function cards(status) {
+  const card = (title, value, ...notes) => el("div", { class: "card" }, el("h4", {}, title), el("div", { class: "value" }, value),
+    ...notes.filter(Boolean).map((note) => el("p", {}, note)));
+  const { loss, bound, next, comparisons, training, labels } = status;
+  return [
+    card("Certified for the weak model", percent(status.certified_share, 0), status.threshold == null ? "nothing yet" : `below win rate ${number(status.threshold, 3)}`,
+      `router ${status.router}`),
+    card("Estimated change of quality", loss ? points(loss.value) : "–", loss ? `${points(loss.high)} to ${points(loss.low)}` : "nothing is sent away",
+      `bound ${points(bound.max_loss)}, ${percent(bound.confidence, 0)}`),
+    card("Comparisons", number(comparisons.n), `${dollars(comparisons.usd)}, at most ${dollars(status.max_usd_per_day)} a day`,
+      comparisons.failed ? `${number(comparisons.failed)} failed` : comparisons.judge_disagrees_with_itself == null ? "" : `judge disagrees with itself: ${percent(comparisons.judge_disagrees_with_itself, 0)}`),
+    card("Next step", next ? percent(next.share, 0) : "–", next?.comparisons != null ? `after about ${number(next.comparisons)} comparisons` : next ? "not in sight" : "all that can be is certified",
+      next?.usd != null ? `for ${dollars(next.usd)}` : ""),
+    card("Saved, net", dollars(status.net_saved_usd), `${dollars(status.saved_usd)} less comparisons`, `${number(status.requests.weak)} of ${number(status.requests.n)} to ${status.weak}`),
+    ...(training?.on ? [card("Training", training.running ? "running" : number(training.comparisons), training.running ? "the next generation" : "comparisons to learn from",
+      training.next_at == null ? "" : `next at ${number(training.next_at)}`)] : []),
+    ...(labels?.n ? [card("Judge beside people", points(-labels.judge_bias), `bias over ${number(labels.n)} labels`, labels.needed == null ? "" : `about ${number(labels.needed)} tell it from the bound`)] : []),
+  ];
+}
+
+function generations({ generations: all }) {
+  const head = ["Generation", "Since", "Comparisons", "Steps open", "Certified", "State"];
+  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Generations" }, el("table", {},
+    el("thead", {}, el("tr", {}, ...head.map((words) => el("th", { scope: "col" }, words)))),
+    el("tbody", {}, ...all.toReversed().map((one) => el("tr", {}, el("th", { scope: "row" }, String(one.number)),
+      ...[one.began_at ? moment(one.began_at) : "–", number(one.n_compared ?? 0), one.steps ? `${one.steps_open} of ${one.steps}` : "–", percent(one.certified_share, 0),
+        one.closed ? `void: ${one.closed}` : one.role].map((words) => el("td", {}, words)))))));
+}
+
+const EVENTS = {
+  "took over": ({ generation, before }) => `generation ${generation} took over from ${before}`,
+  "generation began": ({ generation }) => `generation ${generation} began`, opened: ({ share, steps }) => `step ${steps} opened: ${percent(share, 0)} certified`, closed: ({ why }) => `closed: ${why}`, "chain made": ({ steps }) => `${steps} steps to certify` };
+
+function events({ events: all }) {
+  return el("ol", { class: "events" }, ...all.slice(-8).toReversed().map((event) =>
+    el("li", {}, el("span", { class: "faint" }, `${moment(event.at)} `), EVENTS[event.what]?.(event) ?? event.what + (event.why ? `: ${event.why}` : ""))));
+}

@@ -61,6 +61,7 @@ def alarms_now(engine: Engine, *, bound: Bound | None, loss: Loss | None, failed
     """
     found = [*_models(engine), *_errors(*failed), *_drift(engine), *_budgets(engine), *_autopilot(engine)]
     if bound is not None and not bound.kept_by(loss) and loss is not None:
+        pair = f"--strong {engine.pair.strong} --weak {engine.pair.weak}"
         cause = f"Comparisons show a quality of {points(loss.value)}, at best {points(loss.low)}"
         effect = f"The bound of {points(bound.max_loss)} does not hold: the calibration promised too much."
         found.append(
@@ -68,7 +69,7 @@ def alarms_now(engine: Engine, *, bound: Bound | None, loss: Loss | None, failed
                 cause + ".",
                 effect,
                 "Lower the loss asked for, or calibrate on your own prompts.",
-                Action("copy", "Copy the command", "pointsman learn labels.csv --max-loss 5%"),
+                Action("copy", "Copy the command", f"pointsman learn labels.csv {pair} --max-loss {bound.max_loss:g}"),
             )
         )
     elif bound is not None and bound.state == "overridden":

@@ -72,6 +72,9 @@ class Overview:
         saving: Saving | None = history["saving"]
         loss: Loss | None = history["loss"]
         bound = bound_in_force(engine)
+        void: str | None = None
+        if bound is not None and bound.void_since is not None and history["spans"]:
+            void = history["label"](bound.void_since)
         alarms = alarms_now(engine, bound=bound, loss=loss, failed=self._hub.pace.failed())
         found = Found(
             n_requests=history["n_requests"], seconds=history["seconds"], n_comparisons=history["n_comparisons"],
@@ -90,7 +93,7 @@ class Overview:
             "verdict": [part for part in parts if part is not None],
             "alarms": [alarm.to_dict() for alarm in alarms],
             "saving": None if saving is None else saving.to_dict(),
-            "spans": history["spans"],
+            "spans": [span | {"bound": _bound_in(span, bound, void)} for span in history["spans"]],
             "loss": None if loss is None else loss.to_dict(),
             "ratings": history["ratings"],
             "bound": None if bound is None else _bound(bound, loss),
@@ -168,7 +171,7 @@ class Overview:
             loss = lost(*apart.get(span["label"], ([], [])), *counts[span["label"]])
             span["loss"] = None if loss is None or not loss.n_comparisons else loss.to_dict()
         return {
-            "saving": saving, "spans": spent, "n_requests": n_answered, "seconds": seconds,
+            "saving": saving, "spans": spent, "label": spans.label, "n_requests": n_answered, "seconds": seconds,
             "n_comparisons": len(comparisons), "loss": lost(comparisons, said, n_answered, n_weak),
             "ratings": ratings_of(said, reference),
         }  # fmt: skip
@@ -197,6 +200,16 @@ def _since(spans: list[dict[str, Any]], label: str) -> list[dict[str, Any]]:
     """The spans from the first with a request, but never fewer than seven."""
     n = len(spans)
     return [span for k, span in enumerate(spans) if span["label"] >= label or k >= n - _LEAST_SPANS]
+
+
+def _bound_in(span: dict[str, Any], bound: Bound | None, void: str | None) -> str | None:
+    """What became of the bound in a span: "void" from the span `void` on, "broken" by what was compared, or "held"."""
+    if bound is None or span.get("loss") is None:
+        return None
+    if void is not None and span["label"] >= void:
+        return "void"
+    loss = span["loss"]
+    return "broken" if loss["tells"] and loss["low"] > bound.max_loss else "held"
 
 
 def _bound(bound: Bound, loss: Loss | None) -> dict[str, Any]:

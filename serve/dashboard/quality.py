@@ -58,6 +58,7 @@ class Bound:
         source: who made it: "autopilot", or "calibration".
         state: "held", "void", or "overridden" by another rule.
         why: of a state that is not "held", in words.
+        void_since: when it became void, in seconds since 1970; None where it is not.
     """
 
     max_loss: float
@@ -65,6 +66,7 @@ class Bound:
     source: str
     state: str = "held"
     why: str = ""
+    void_since: float | None = None
 
     def kept_by(self, loss: Loss | None) -> bool:
         """Whether nothing that was measured speaks against it."""

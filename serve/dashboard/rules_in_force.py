@@ -87,7 +87,8 @@ def bound_in_force(engine: Engine) -> Bound | None:
     router = next(each for each in engine.policies.describe()["routers"] if each["router"] == name)
     drift = engine.state.drift
     if drift is not None and drift.alarm(name) is not None and not drift.falls_back(name):
-        return Bound(*bound, "void", "prompts are no longer like those it was calibrated on")
+        since = drift.status()["routers"][name]["alarm"]["at"]
+        return Bound(*bound, "void", "prompts are no longer like those it was calibrated on", since)
     if router["threshold"] is not None and router["threshold"] > stored + 1e-12:
         why = f"{router['policy']} sends fewer prompts to the strong model than the bound was certified for"
         return Bound(*bound, "overridden", why)

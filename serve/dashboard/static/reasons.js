@@ -28,12 +28,12 @@ export function reasons(found) {
     add("neighbours", el("ol", {}, ...found.neighbours.map((each) =>
       el("li", {}, `at cosine ${number(each.cosine, 2)}: strong won ${percent(each.strong_share, 0)}`))));
   }
+  if (found.rule) add("rule", [found.rule.name, ...found.rule.because].join(": "));
   if (found.candidates?.length) add("weighed", candidates(found.candidates));
   if (found.cost?.strong.usd != null && found.cost.weak.usd != null) {
     const about = found.cost.estimated ? "about " : "";
     add("cost", `${about}${dollars(found.cost.strong.usd)} of strong, ${about}${dollars(found.cost.weak.usd)} of weak`);
   }
   if (found.drift?.alarm) add("drift", "live prompts are no longer like those of the calibration");
-  if (found.rule) add("rule", typeof found.rule === "string" ? found.rule : found.rule.name);
   return rows.length ? el("dl", {}, ...rows) : el("p", { class: "faint" }, found.summary);
 }

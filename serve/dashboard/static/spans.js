@@ -67,10 +67,10 @@ export class QualityBySpan extends BySpan {
 
   show(spans, bound) {
     this.bound = bound && -100 * bound.max_loss;
-    legend("quality-legend", [["change, 95 % interval", colour("strong"), "dot"], ...(bound ? [["bound", colour("bad"), "dashed"]] : [])]);
+    legend("quality-legend", [["change, 95 % interval", colour("strong"), "dot"], ...(bound ? [["bound", colour("bad"), "dashed"], ...(spans.some((span) => span.bound && span.bound !== "held") ? [["void or not kept", colour("bad")]] : [])] : [])]);
     const known = spans.filter((span) => span.loss);
     this.put(spans, [null, spans.map((span) => (span.loss ? -100 * span.loss.value : null))], "No answer was compared yet.",
-      "Change of quality in points: " + known.map((span) => `${span.label} ${points(span.loss.value)}, ${span.loss.n_comparisons} comparisons`).join("; "));
+      "Change of quality in points: " + known.map((span) => `${span.label} ${points(span.loss.value)}, ${span.loss.n_comparisons} comparisons${span.bound ? `, bound ${span.bound}` : ""}`).join("; "));
   }
 
   scales() {
@@ -87,8 +87,9 @@ export class QualityBySpan extends BySpan {
       y: { words: "", values: numbers, size: 44 },
       series: [{}, { paths: () => null, points: { show: true, size: 8, fill: colour("strong"), stroke: colour("panel"), width: 1.5 } }],
       tip: (k) => {
-        const { label, loss } = this.spans[k];
-        return loss ? `${label}: ${points(loss.value)} (${number(-100 * loss.high, 1)} to ${number(-100 * loss.low, 1)}), ${loss.n_comparisons} comparisons` : `${label}: not compared`;
+        const { label, loss, bound } = this.spans[k];
+        const kept = { held: "; bound held", broken: "; bound not kept", void: "; bound void" }[bound] ?? "";
+        return loss ? `${label}: ${points(loss.value)} (${number(-100 * loss.high, 1)} to ${number(-100 * loss.low, 1)}), ${loss.n_comparisons} comparisons${kept}` : `${label}: not compared`;
       },
       hooks: { drawAxes: [(u) => this.mark(u)] },
     };
@@ -100,6 +101,7 @@ export class QualityBySpan extends BySpan {
     const { min: low, max: high } = u.scales.y;
     draw.line([min, 0], [max, 0], { stroke: colour("faint"), width: 1 });
     if (this.bound != null) draw.line([min, this.bound], [max, this.bound], { stroke: colour("bad"), dash: [5, 5] });
-    this.spans.forEach(({ loss }, k) => loss && draw.line([k, Math.max(low, -100 * loss.high)], [k, Math.min(high, -100 * loss.low)], { stroke: colour("strong"), width: 1.5 }));
+    this.spans.forEach(({ loss, bound }, k) => loss && draw.line([k, Math.max(low, -100 * loss.high)], [k, Math.min(high, -100 * loss.low)],
+      { stroke: colour(bound && bound !== "held" ? "bad" : "strong"), width: bound && bound !== "held" ? 3 : 1.5 }));
   }
 }

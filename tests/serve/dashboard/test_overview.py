@@ -201,8 +201,8 @@ def test_no_figure_has_seventeen_digits(value):
 
 def test_figures_in_words():
     """As people write them."""
-    assert [dollars(usd) for usd in (0.0, 0.36000000000000004, 0.0947, 1234.5, -0.5)] == [
-        "$0.00", "$0.36", "$0.095", "$1,234", "−$0.50"]  # fmt: skip
+    assert [dollars(usd) for usd in (0.0, 0.36000000000000004, 0.0947, 1e-6, 1234.5, -0.5)] == [
+        "$0.00", "$0.36", "$0.095", "$0.000001", "$1,234", "−$0.50"]  # fmt: skip
     assert [percent(share) for share in (0.41, 0.02, 0.0123)] == ["41 %", "2 %", "1.2 %"]
     assert [points(loss) for loss in (0.012, -0.2, 0.0)] == ["−1.2 points", "+20.0 points", "±0.0 points"]
 
@@ -256,18 +256,31 @@ async def test_a_void_bound_is_said_with_its_cause_and_the_way_out(past, tmp_pat
     assert seen["bound"]["state"] == "held" and seen["bound"]["confidence"] == 0.95 and seen["alarms"] == []
     raise_drift(app)
     seen = await _overview(app)
+    assert [span["bound"] for span in seen["spans"] if span.get("loss")][-1] == "void"
     assert seen["bound"]["state"] == "void" and seen["verdict"][1]["text"].startswith("quality bound void")
     assert seen["alarms"][0]["action"]["path"] == "/v1/drift/reset" and "void" in seen["alarms"][0]["effect"]
     assert seen["advice"]["text"] == seen["alarms"][0]["do"]
 
 
+async def test_a_bound_that_comparisons_refute_is_an_alarm(tmp_path):
+    """Where nine of ten comparisons are lost, the bound is not kept: in the verdict, by day, and as an alarm."""
+    routers = {"mf": {"checkpoint": str(bounded_checkpoint(tmp_path)), "max_loss": 0.05}}
+    past = Past(n_requests=100, n_comparisons=60, days=0.5, lost=0.9, n_ratings=0)
+    seen = await _overview(app_of(tmp_path, NOWHERE, past=past, routers=routers), "week")
+    assert seen["bound"]["state"] == "broken" and "below the bound" in seen["verdict"][1]["text"]
+    assert "broken" in [span["bound"] for span in seen["spans"]]
+    assert (
+        seen["alarms"][0]["cause"].startswith("Comparisons show") and "--strong big" in seen["advice"]["action"]["text"]
+    )
+
+
 async def test_a_budget_that_overrides_is_named_with_its_reckoning(past, tmp_path):
     """The rule that decides is the budget, with what is left, for how many prompts; it overrides the bound."""
     routers = {"mf": {"checkpoint": str(bounded_checkpoint(tmp_path, threshold=0.2)), "max_loss": 0.05}}
-    policy = {"max_loss": 0.05, "budgets": [{"usd": 0.5, "per": "day"}], "requests_per_hour": [1000] * 24}
+    policy = {"max_loss": 0.05, "budgets": [{"usd": 1e-6, "per": "day"}]}
     seen = await _overview(app_of(past, NOWHERE, routers=routers, policy=policy))
     assert seen["why"][0]["policy"] == "budget:day"
-    assert all(words in seen["why"][0]["words"] for words in ("of $0.50 are left", "prompts", "it allows"))
+    assert all(words in seen["why"][0]["words"] for words in ("of $0.000001 are left", "prompts", "it allows 0"))
     assert seen["bound"]["state"] == "overridden" and "overrides the bound" in seen["alarms"][0]["cause"]
 
 

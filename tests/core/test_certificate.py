@@ -133,21 +133,27 @@ def test_the_bound_is_broken_in_few_streams(values, margin):
     truth = mean * chain.thresholds
     for _ in range(n_streams):
         certificate = Certificate(chain, max_loss=bound, error=0.05)
-        plan, undrawn = make_plan(certificate, 0.5), 0
-        scores, luck, drawn = rng.random((3, n_requests))
-        for score, u, d in zip(scores, luck, drawn, strict=True):
-            probability = plan.probability(int(chain.cells(np.float64(score))))
-            if d >= probability:
-                undrawn += 1
-                continue
-            if values == "ternary":  # P(1) = mean + 0.1, P(-1) = 0.1
-                loss = 1.0 if u < mean + 0.1 else -1.0 if u > 0.9 else 0.0
-            else:
-                loss = mean + 0.5 * (2.0 * u - 1.0)
-            certificate.add(score, loss, probability=probability, least=plan.least(3), n_undrawn=undrawn)
-            undrawn = 0
-            if certificate.n_compared % 20 == 0:
-                plan = make_plan(certificate, 0.5)
+        scores, luck, lots = rng.random((3, n_requests))
+        if values == "ternary":  # P(1) = mean + 0.1, P(-1) = 0.1
+            losses = np.where(luck < mean + 0.1, 1.0, np.where(luck > 0.9, -1.0, 0.0))
+        else:
+            losses = mean + 0.5 * (2.0 * luck - 1.0)
+        begin, drawn = 0, np.arange(20)
+        while len(drawn) == 20:  # a new plan after every 20 comparisons
+            plan = make_plan(certificate, 0.5)
+            cells = chain.cells(scores[begin:])
+            probabilities = np.array([plan.probability(cell) for cell in range(4)])[cells]
+            drawn = np.flatnonzero(lots[begin:] < probabilities)[:20]
+            if not drawn.size:
+                break
+            certificate.add_many(
+                scores[begin:][drawn],
+                losses[begin:][drawn],
+                probabilities=probabilities[drawn],
+                least=plan.least(3),
+                n_undrawn=np.diff(drawn, prepend=-1) - 1,
+            )
+            begin += int(drawn[-1]) + 1
         n_open = certificate.n_open
         broken += n_open > 0 and truth[n_open - 1] > bound * (1.0 - 1e-9)
     assert broken <= 0.05 * n_streams + 2.0 * math.sqrt(0.05 * 0.95 * n_streams)

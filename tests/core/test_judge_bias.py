@@ -27,12 +27,14 @@ def test_a_biased_judge_breaks_a_certificate_and_labels_mend_it():
     for _ in range(60):
         plain = Certificate(chain, max_loss=bound, error=0.05)
         mended = Certificate(chain, max_loss=bound, error=0.05, largest_loss=largest_corrected_loss(share))
-        for u, hidden, label in rng.random((1000, 3)):
-            true = 1.0 if u < 0.15 else 0.0
-            judged = 0.0 if hidden < 0.6 else true
-            plain.add(0.5, judged, probability=1.0, least=np.ones(1))
-            corrected = corrected_loss(judged, true if label < share else None, share)
-            mended.add(0.5, corrected, probability=1.0, least=np.ones(1))
+        u, hidden, label = rng.random((3, 1000))
+        true = np.where(u < 0.15, 1.0, 0.0)
+        judged = np.where(hidden < 0.6, 0.0, true)
+        labelled = [t if drawn else None for t, drawn in zip(true, label < share, strict=True)]
+        corrected = [corrected_loss(j, t, share) for j, t in zip(judged, labelled, strict=True)]
+        for certificate, losses in ((plain, judged), (mended, np.array(corrected))):
+            one = np.ones(1000)
+            certificate.add_many(one / 2, losses, probabilities=one, least=np.ones(1), n_undrawn=np.zeros(1000, int))
         broken["judge"] += plain.n_open
         broken["corrected"] += mended.n_open
     assert broken["judge"] > 50

@@ -12,7 +12,7 @@ from pointsman.core.binomial import binomial_pmf, log_factorials, upper_bound
 from pointsman.core.guarantee import certify_threshold
 from pointsman.core.loss_tests import TernaryTest, betting_p_value
 
-N_DRAWS = 1000
+N_DRAWS = 300
 ALLOWED = 0.05 + 3 * math.sqrt(0.05 * 0.95 / N_DRAWS)
 
 
@@ -86,7 +86,7 @@ def test_the_betting_test_keeps_its_level():
 
 @pytest.mark.parametrize("max_loss", [0.01, 0.02, 0.05])
 def test_the_bound_holds_on_draws_from_real_outcomes(shared_data, max_loss):
-    """Of 1,000 calibration draws from MMLU outcomes at most 5 % give a threshold that breaks the bound."""
+    """Of 300 calibration draws from MMLU outcomes at most 5 % give a threshold that breaks the bound."""
     parquet = pytest.importorskip("pyarrow.parquet")
     table = parquet.read_table(shared_data / "routellm_mmlu_dev.parquet").to_pydict()
     length = np.array([len(prompt) for prompt in table["prompt"]])

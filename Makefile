@@ -11,10 +11,10 @@ serve: .venv/.base  ## Serve on http://127.0.0.1:6060; options in ARGS="--strong
 	$(BIN)/pointsman serve $(ARGS)
 
 test: .venv/.dev  ## All tests, on all cores
-	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 test-fast: .venv/.dev  ## The tests that need no process, browser or database
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "not heavy" $(ARGS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist worksteal -m "not heavy" $(ARGS)
 
 check: .venv/.dev build/typed  ## Lint, format and types (of an installed wheel)
 	$(BIN)/ruff check .

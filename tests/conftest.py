@@ -3,6 +3,7 @@
 import inspect
 import json
 import os
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,10 @@ from support.upstream import Upstream, running_upstream
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+
+# Tests start hundreds of processes: none compiles again what another has compiled.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # Keys, addresses and proxies of whoever runs the tests are none of theirs.
 _OTHERS = ("_PROXY", "_API_KEY", "_BASE_URL", "_API_BASE")

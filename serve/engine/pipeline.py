@@ -31,6 +31,7 @@ from pointsman.serve.engine.steps.strong_on_drift import StrongOnDrift
 from pointsman.serve.policy.rules import Policies
 from pointsman.serve.policy.served_router import ServedRouter
 from pointsman.serve.request.makers import Makers
+from pointsman.serve.request.worker_sessions import SharedModels
 from pointsman.serve.upstreams.attempts import Service
 from pointsman.serve.upstreams.base import Upstream
 
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from pointsman.serve.autopilot.autopilot import Autopilot
     from pointsman.serve.drift.monitor import DriftMonitor
     from pointsman.serve.engine.cascade import Cascade
-    from pointsman.serve.store.shared_sessions import SharedSessions
 
 __all__ = ["build_pipeline"]
 
@@ -62,7 +62,7 @@ def build_pipeline(
     makers: Makers,
     rules: Rules | None = None,
     cascade: "Cascade | None" = None,
-    shared_sessions: "SharedSessions | None",
+    shared_sessions: SharedModels | None,
 ) -> tuple[Step, ...]:
     """The steps that a configuration asks for, in the order in which they run.
 

@@ -1,6 +1,7 @@
 """What a server process keeps from one request to the next, and across reloads of its configuration."""
 
 import logging
+import os
 from typing import TYPE_CHECKING, Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -19,6 +20,7 @@ from pointsman.serve.observers.live import LiveHub
 from pointsman.serve.policy.state import PolicyState
 from pointsman.serve.request.makers import Makers
 from pointsman.serve.request.record import Observer
+from pointsman.serve.request.worker_sessions import SESSIONS_VARIABLE, SharedModels, WorkerSessions
 
 if TYPE_CHECKING:
     from pointsman.serve.autopilot.autopilot import Autopilot
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from pointsman.serve.feedback.shadow import Shadow
     from pointsman.serve.observers.tracing import Tracing
     from pointsman.serve.store.keyring import StoreKeyRing
-    from pointsman.serve.store.shared_sessions import SharedSessions
     from pointsman.serve.store.store import Store
     from pointsman.serve.store.writer import Writer
 
@@ -75,7 +76,7 @@ class ServerState:
     """
 
     store: "Store | None" = None
-    sessions: "SharedSessions | None" = None
+    sessions: SharedModels | None = None
     writer: "Writer | None" = None
     keys: "StoreKeyRing | None" = None
     drift: "DriftMonitor | None" = None
@@ -100,10 +101,8 @@ class ServerState:
         guess = config.sessions.output_tokens if config.sessions is not None else _ANSWER_TOKENS
         self.answer_tokens = AnswerTokens(guess=guess)
         self._observe(LearnAnswerTokens(self.answer_tokens))
-        if self.store is not None and config.sessions is not None:
-            from pointsman.serve.store.shared_sessions import SharedSessions
-
-            self.sessions = self._add(SharedSessions(self.store, ttl_s=config.sessions.ttl_s))
+        if config.sessions is not None:
+            self.sessions = self._share_sessions(config.sessions.ttl_s)
         self.policies = self._add(PolicyState(lambda: self.store))
         self._observe(CountSpending(self.policies))
         self.makers = self._observe(Makers())
@@ -159,6 +158,17 @@ class ServerState:
         while self._n_started:
             self._n_started -= 1
             await self._components[self._n_started].close()
+
+    def _share_sessions(self, ttl_s: float) -> SharedModels | None:
+        """Where processes tell each other of conversations: workers in a table, servers in the store."""
+        shared: SharedModels | None = None
+        if self.store is not None:
+            from pointsman.serve.store.shared_sessions import SharedSessions
+
+            shared = self._add(SharedSessions(self.store, ttl_s=ttl_s))
+        if folder := os.environ.get(SESSIONS_VARIABLE):
+            shared = WorkerSessions(folder, ttl_s=ttl_s, behind=shared)
+        return shared
 
     def _add_autopilot(self, config: AutopilotConfig, store: "Store", writer: "Writer", money: MoneyMetrics) -> None:
         from pointsman.serve.autopilot.autopilot import Autopilot

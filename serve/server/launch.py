@@ -29,6 +29,7 @@ from pointsman.serve.config.load import make_config, read_values
 from pointsman.serve.config.secret import read_key
 from pointsman.serve.engine.engine import Engine
 from pointsman.serve.observers.request_log import set_up_logging
+from pointsman.serve.request.worker_sessions import SESSIONS_VARIABLE
 from pointsman.serve.server.app import create_app
 from pointsman.serve.server.connection_limits import limit_heads
 from pointsman.serve.server.draining import DrainingServer
@@ -157,7 +158,11 @@ def run_server(
     os.environ[_OPTIONS_VARIABLE] = json.dumps(asdict(options))
     os.environ[_SUPERVISOR_VARIABLE] = str(os.getpid())
     with tempfile.TemporaryDirectory(prefix="pointsman-") as folder:
-        for variable, name in (("PROMETHEUS_MULTIPROC_DIR", "metrics"), (SHARED_VARIABLE, "weights")):
+        for variable, name in (
+            ("PROMETHEUS_MULTIPROC_DIR", "metrics"),
+            (SHARED_VARIABLE, "weights"),
+            (SESSIONS_VARIABLE, "sessions"),
+        ):
             os.environ[variable] = str(Path(folder, name))
             Path(folder, name).mkdir()
         Supervisor(uvicorn.Config(_FACTORY, factory=True, workers=options.workers, **settings), doors).run()

@@ -11,7 +11,7 @@ from pointsman.serve.store.store import Store
 __all__ = ["SharedSessions"]
 
 _LOG = logging.getLogger(__name__)
-_FLUSH_S = 0.05  # sooner than an answer that a next turn could follow
+_RETRY_S = 0.05
 _PATIENCE_S = 0.25
 _MOST = 10_000
 _CLEAN_S = 600.0
@@ -27,6 +27,7 @@ class SharedSessions:
         self._store = store
         self._ttl_s = ttl_s
         self._waiting: dict[str, str] = {}
+        self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._cleaned_at = time.monotonic()
 
@@ -41,9 +42,16 @@ class SharedSessions:
             _LOG.debug("a conversation's model could not be read: %s", error)
             return None
 
-    def put(self, session: str, model: str) -> None:
-        """Has the model of a conversation written within 50 ms."""
+    def put(self, session: str, model: str, *, is_told: bool = False) -> None:
+        """Has the model of a conversation written at once, sooner than an answer that a next turn could follow.
+
+        Args:
+            is_told: others can tell it from the request: then it needs no row.
+        """
+        if is_told:
+            return
         self._waiting[session] = model
+        self._changed.set()
         while len(self._waiting) > _MOST:
             self._waiting.pop(next(iter(self._waiting)))
 
@@ -62,7 +70,10 @@ class SharedSessions:
 
     async def _keep_writing(self) -> None:
         while True:
-            await asyncio.sleep(_FLUSH_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_RETRY_S):
+                    await self._changed.wait()
+            self._changed.clear()
             await self._write()
 
     async def _write(self) -> None:

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from pointsman.core.decision import Decision
 from pointsman.core.sessions import Sessions
@@ -15,9 +14,7 @@ from pointsman.serve.protocols.surfaces import COUNT_TOKENS
 from pointsman.serve.request.context import RequestContext
 from pointsman.serve.request.conversations import session_of
 from pointsman.serve.request.record import Record
-
-if TYPE_CHECKING:
-    from pointsman.serve.store.shared_sessions import SharedSessions
+from pointsman.serve.request.worker_sessions import SharedModels
 
 __all__ = ["CountDecision", "CountSpending"]
 
@@ -31,7 +28,7 @@ class CountDecision:
         sessions: Sessions | None,
         *,
         routers: Mapping[str, ServedRouter] | None = None,
-        shared: "SharedSessions | None" = None,
+        shared: SharedModels | None = None,
     ) -> None:
         """Counts.
 
@@ -59,10 +56,10 @@ class CountDecision:
 
     def _keep(self, sessions: Sessions, context: RequestContext, decision: Decision) -> None:
         session, now = session_of(context), time.time()
-        if self._shared is not None and decision.model != (
-            sessions.model(session, now) or self._told(context, decision)
-        ):
-            self._shared.put(session, decision.model)
+        known = sessions.model(session, now)
+        if self._shared is not None and decision.model != known:
+            is_told = known is None and decision.model == self._told(context, decision)
+            self._shared.put(session, decision.model, is_told=is_told)
         sessions.keep(session, decision.model, now)
 
     def _told(self, context: RequestContext, decision: Decision) -> str | None:

@@ -1,7 +1,7 @@
 """Keeps a conversation with its model."""
 
 import time
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from pointsman.core.prices import Price
 from pointsman.core.sessions import Sessions, upgrade_threshold
@@ -10,9 +10,7 @@ from pointsman.serve.engine.steps.first_model import FirstModel
 from pointsman.serve.protocols.turns import pending_marks
 from pointsman.serve.request.context import RequestContext
 from pointsman.serve.request.conversations import is_first_turn, next_turn, session_of
-
-if TYPE_CHECKING:
-    from pointsman.serve.store.shared_sessions import SharedSessions
+from pointsman.serve.request.worker_sessions import SharedModels
 
 __all__ = ["KeepConversation", "PairPrices"]
 
@@ -30,7 +28,7 @@ class KeepConversation:
         prices: PairPrices,
         *,
         first_model: FirstModel | None = None,
-        shared: "SharedSessions | None" = None,
+        shared: SharedModels | None = None,
     ) -> None:
         """Keeps conversations as the configuration says.
 

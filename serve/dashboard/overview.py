@@ -110,7 +110,7 @@ class Overview:
 
     async def _history(self, by: By) -> dict[str, Any]:
         store = self._engine.state.store
-        return self._of_process() if store is None else await self._of_store(store, by)
+        return self._of_process() if store is None else await self._of_store(store.for_searches(), by)
 
     def _of_process(self) -> dict[str, Any]:
         """What this process has seen since it started."""

@@ -33,8 +33,9 @@ def dashboard_routes(engine: Engine, own: Callable[[ASGIApp], ASGIApp], *, keys:
     if hub is None or not config.enabled:
         return []
     bundled = next((name for name, router in engine.config.routers.items() if _is_bundled(name, router)), None)
-    sources = Sources(engine.routers, config.reports, engine.state.store, bundled=bundled is not None)
-    decisions = Decisions(hub, engine.state.store)
+    store = engine.state.store.for_searches() if engine.state.store is not None else None
+    sources = Sources(engine.routers, config.reports, store, bundled=bundled is not None)
+    decisions = Decisions(hub, store)
     overview = Overview(engine, hub, bundled=bundled == next(iter(engine.routers)))
     about = facts_about(engine) | {"keys": keys, "store": engine.state.store is not None, "bundled": bundled}
     about["workers"] = bool(os.environ.get("PROMETHEUS_MULTIPROC_DIR"))

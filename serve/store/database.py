@@ -1,5 +1,6 @@
 """One SQLite file or PostgreSQL database: its connections, its errors, and what is said differently to each."""
 
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from importlib.util import find_spec
@@ -10,6 +11,7 @@ from sqlalchemy import URL, Table, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from pointsman.core.errors import MissingExtraError, StoreError
@@ -22,6 +24,10 @@ _COMMAND_S = 30.0
 _WRITES = "pointsman_writes"
 # Parameters, prompts among them, show in no error.
 _POOL: dict[str, Any] = {"pool_size": 4, "max_overflow": 4, "pool_timeout": _CONNECT_S, "hide_parameters": True}
+_SEARCH_S = 10.0
+_SEARCHES: dict[str, Any] = {**_POOL, "pool_size": 2, "max_overflow": 0}
+_UNTIL = "pointsman_until"
+_CHECK_EVERY = 100_000  # of SQLite's instructions: some milliseconds
 
 
 class RowError(StoreError):
@@ -29,16 +35,28 @@ class RowError(StoreError):
 
 
 class Database:
-    """Connections to one database, made when they are needed."""
+    """Connections to one database, made when they are needed.
 
-    def __init__(self, url: URL) -> None:
+    Attributes:
+        creates: whether the file of a SQLite database is made where it is missing.
+    """
+
+    def __init__(self, url: URL, *, searches: bool = False) -> None:
         """Connects to nothing yet.
+
+        Args:
+            searches: two connections at most, and ten seconds for what each is asked: so that whoever searches takes
+                nothing from those who write.
 
         Raises:
             MissingExtraError: PostgreSQL's driver is not installed.
         """
         self.url = url
-        self._engine = _sqlite(url) if url.drivername.startswith("sqlite") else _postgresql(url)
+        self.creates = not searches
+        self._file = Path(url.database or "") if url.drivername.startswith("sqlite") else None
+        self._identity: tuple[int, int] | None = None
+        make = self._sqlite if self._file is not None else _postgresql
+        self._engine = make(url, searches=searches)
         self._writer = self._engine.execution_options(**{_WRITES: True})
 
     @property
@@ -58,6 +76,7 @@ class Database:
             StoreError: the database cannot be reached, or refuses.
         """
         with _explained(self.url):
+            await self._check_file()
             async with self._engine.connect() as connection:
                 yield connection
 
@@ -69,6 +88,7 @@ class Database:
             StoreError: the database cannot be reached, or refuses.
         """
         with _explained(self.url):
+            await self._check_file()
             async with self._writer.begin() as connection:
                 yield connection
 
@@ -86,27 +106,72 @@ class Database:
         """Closes the connections."""
         await self._engine.dispose()
 
+    async def _check_file(self) -> None:
+        """Raises `OSError` where the open file is not the one of that name: what is written to it is lost.
 
-def _postgresql(url: URL) -> AsyncEngine:
+        The next connection is to whatever has that name by then.
+        """
+        if self._file is None or self._identity in (None, _identity(self._file)):
+            return
+        self._identity = None
+        await self._engine.dispose()
+        raise FileNotFoundError("its file was moved, deleted or replaced")
+
+    def _sqlite(self, url: URL, *, searches: bool) -> AsyncEngine:
+        pool = _SEARCHES if searches else _POOL
+        engine = create_async_engine(url, **pool, connect_args={"timeout": _BUSY_S})
+        event.listen(engine.sync_engine, "do_connect", self._find_file)
+        event.listen(engine.sync_engine, "connect", self._note_file)
+        event.listen(engine.sync_engine, "connect", _prepare)
+        if searches:
+            event.listen(engine.sync_engine, "connect", _limit)
+            event.listen(engine.sync_engine, "begin", _begin_search)
+        event.listen(engine.sync_engine, "begin", _begin)
+        return engine
+
+    def _find_file(self, *_: object) -> None:
+        """Makes a file that its owner alone may read: prompts may be in it."""
+        assert self._file is not None
+        if self.creates:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            self._file.touch(mode=0o600)
+        elif not self._file.exists():
+            raise FileNotFoundError("its file is gone: put it back, or restart the server to begin a new one")
+
+    def _note_file(self, *_: object) -> None:
+        assert self._file is not None
+        self._identity = _identity(self._file)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _postgresql(url: URL, *, searches: bool) -> AsyncEngine:
     if find_spec("asyncpg") is None:
         raise MissingExtraError("asyncpg", "postgres")
-    arguments = {"timeout": _CONNECT_S, "command_timeout": _COMMAND_S}
-    return create_async_engine(url, **_POOL, pool_pre_ping=True, connect_args=arguments)
+    arguments: dict[str, Any] = {"timeout": _CONNECT_S, "command_timeout": _COMMAND_S}
+    if searches:
+        arguments |= {"command_timeout": _SEARCH_S, "server_settings": {"statement_timeout": f"{1000 * _SEARCH_S:.0f}"}}
+    return create_async_engine(url, **(_SEARCHES if searches else _POOL), pool_pre_ping=True, connect_args=arguments)
 
 
-def _sqlite(url: URL) -> AsyncEngine:
-    path = Path(url.database or "")
+def _limit(connection: Any, record: Any) -> None:
+    """Has a search end when its time is over."""
+    record.info[_UNTIL] = time.monotonic() + _SEARCH_S
 
-    def make(*_: object) -> None:
-        """A file that its owner alone may read: prompts may be in it."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
+    def is_late() -> bool:
+        return bool(time.monotonic() > record.info[_UNTIL])
 
-    engine = create_async_engine(url, **_POOL, connect_args={"timeout": _BUSY_S})
-    event.listen(engine.sync_engine, "do_connect", make)
-    event.listen(engine.sync_engine, "connect", _prepare)
-    event.listen(engine.sync_engine, "begin", _begin)
-    return engine
+    connection.run_async(lambda raw: raw.set_progress_handler(is_late, _CHECK_EVERY))
+
+
+def _begin_search(connection: Connection) -> None:
+    connection.info[_UNTIL] = time.monotonic() + _SEARCH_S
 
 
 def _prepare(connection: Any, record: object) -> None:
@@ -131,6 +196,10 @@ def _explained(url: URL) -> Iterator[None]:
     except (SQLAlchemyError, OSError, TimeoutError, OverflowError, UnicodeError) as error:
         cause = getattr(error, "orig", None) or error
         text = str(cause).partition("\n")[0].rpartition(">: ")[2] or type(cause).__name__
+        if isinstance(error, PoolTimeoutError):
+            text = "all connections are busy: try again later"
+        elif "statement timeout" in text or text == "interrupted":
+            text = f"the search took longer than {_SEARCH_S:g} s: narrow it, or search a copy of the database"
         kind = RowError if _refuses_values(error) else StoreError
         raise kind(f"store {_shown(url)}: {text}") from error
 

@@ -74,15 +74,19 @@ class Store:
     Its methods raise `StoreError` where the database cannot be reached or refuses.
     """
 
-    def __init__(self, config: StoreConfig) -> None:
+    def __init__(self, config: StoreConfig, *, searches: bool = False) -> None:
         """Reads the URL; connects in `start`.
+
+        Args:
+            searches: see `for_searches`.
 
         Raises:
             ConfigError: the URL is malformed, or its variable is not set.
             MissingExtraError: PostgreSQL's driver is not installed.
         """
         self.config = config
-        self._database = Database(read_url(config.url))
+        self._searches: Store | None = None
+        self._database = Database(read_url(config.url), searches=searches)
         self._inserts = {kind: RowInsert(self._database, table) for kind, table in _TABLES.items()}
         self._put_spend = _put_spend(self._database)
 
@@ -101,6 +105,7 @@ class Store:
             try:
                 async with self._database.writing() as connection:
                     await migrate(connection)
+                self._database.creates = False
                 return
             except StoreError as error:
                 if error.__cause__ is None or time.monotonic() > deadline:
@@ -111,8 +116,16 @@ class Store:
                 said = True
             await asyncio.sleep(_RETRY_S)
 
+    def for_searches(self) -> "Store":
+        """The same store by two connections of their own, and a deadline for each question: for who looks at it."""
+        if self._searches is None:
+            self._searches = Store(self.config, searches=True)
+        return self._searches
+
     async def close(self) -> None:
         """Closes the connections."""
+        if self._searches is not None:
+            await self._searches.close()
         await self._database.close()
 
     async def __aenter__(self) -> Self:

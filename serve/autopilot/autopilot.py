@@ -22,7 +22,7 @@ from pointsman.serve.autopilot.fingerprints import Fingerprints, fingerprint_of
 from pointsman.serve.autopilot.generation import Generation, describe_generation
 from pointsman.serve.autopilot.metrics import AutopilotMetrics
 from pointsman.serve.autopilot.serving import Serving
-from pointsman.serve.autopilot.state import AutopilotState, Counts
+from pointsman.serve.autopilot.state import AutopilotState, Counts, waits_for_label
 from pointsman.serve.autopilot.status import describe
 from pointsman.serve.autopilot.training import TrainingError, train_in_process
 from pointsman.serve.autopilot.turn import Turn, act_on
@@ -48,7 +48,9 @@ class AutopilotStore(Protocol):
 
     config: StoreConfig
 
-    async def fold_autopilot(self, name: str, change: Callable[..., Any], *, limit: int = 50) -> tuple[Any, int]: ...
+    async def fold_autopilot(
+        self, name: str, change: Callable[..., Any], *, limit: int = 50, waits: Callable[[Any, Any], bool] = ...
+    ) -> tuple[Any, int]: ...
 
 
 class Autopilot:
@@ -229,7 +231,7 @@ class Autopilot:
                     self.config, self._serving, self._writer, counts, self._alarm(), self._clock(),
                     scores=scores, pause=pause, first=first, changed=changed,
                 )  # fmt: skip
-                kept, n_folded = await self._store.fold_autopilot(_STATE, turn, limit=_AT_ONCE)
+                kept, n_folded = await self._store.fold_autopilot(_STATE, turn, limit=_AT_ONCE, waits=waits_for_label)
                 counts, pause, first, changed = Counts(), None, {}, {}
                 self._follow(AutopilotState.from_dict(kept))
             if self._reset_alarm is not None and (alarm := self._alarm()) is not None and alarm == self._state.alarm:

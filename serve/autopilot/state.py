@@ -21,7 +21,7 @@ from pointsman.serve.autopilot.generation import Generation
 from pointsman.serve.config.autopilot import AutopilotConfig
 from pointsman.serve.store.rows import AutopilotRow
 
-__all__ = ["AutopilotState", "Counts"]
+__all__ = ["AutopilotState", "Counts", "waits_for_label"]
 
 _MAX_EVENTS = 200
 _KEPT = 8  # generations whose certificates are kept, for a rollback
@@ -277,6 +277,17 @@ class AutopilotState:
         if opened or certificate.n_compared - generation.planned_at >= _REPLAN_EVERY:
             generation.plan = make_plan(certificate, config.compare)
             generation.planned_at = certificate.n_compared
+
+
+def waits_for_label(kept: dict[str, Any] | None, row: AutopilotRow) -> bool:
+    """Whether people are to say first what was lost in a comparison: its judged loss alone would be biased.
+
+    Not where all that it was drawn for is void: then nothing is counted.
+    """
+    if not row.wants_label or row.label is not None:
+        return False
+    numbers = {row.generation, *(each[0] for each in row.others)}
+    return any(g["number"] in numbers and not g["closed"] for g in (kept or {}).get("generations", ()))
 
 
 def _plans(row: AutopilotRow) -> tuple[tuple[int, tuple[int, float, float]], ...]:

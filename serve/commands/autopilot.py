@@ -55,6 +55,8 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         f"loss at most {bound['max_loss']:g} at every moment, with confidence {bound['confidence']:g}"
         + (f"; estimated {loss['value']:.4f} [{loss['low']:.4f}, {loss['high']:.4f}]" if loss else ""),
     ]
+    if facts["phase"] == "void":
+        lines.append(f"void: {facts['why']}; a new generation earns anew")
     if facts["paused"]:
         lines.append(f"paused: {facts['paused']}")
     if after is not None:

@@ -376,16 +376,22 @@ class Store:
             return bool((await connection.execute(said)).rowcount == 1)
 
     async def fold_autopilot(
-        self, name: str, change: Callable[[Any, Sequence[AutopilotRow]], Any], *, limit: int = 50
+        self,
+        name: str,
+        change: Callable[[Any, Sequence[AutopilotRow]], Any],
+        *,
+        limit: int = 50,
+        waits: Callable[[Any, AutopilotRow], bool] = lambda value, row: False,
     ) -> tuple[Any, int]:
         """Folds comparisons that were not counted yet into a fact, in one transaction: each of them counts once.
 
-        They are counted in their order: one that waits for a label is waited for.
+        They are counted in their order: nothing behind one that waits is counted.
 
         Args:
             name: of the fact.
             change: from its value, None at first, and the oldest of these comparisons, its new value.
             limit: at most so many comparisons.
+            waits: whether a comparison cannot be counted yet, from the fact's value and the comparison.
 
         Returns:
             The new value, and how many comparisons were folded in.
@@ -396,7 +402,7 @@ class Store:
             locked = select(status.c.value).where(status.c.name == name).with_for_update()  # SQLite ignores it
             value = (await connection.execute(locked)).scalar_one()
             found = [_autopilot_row(dict(row)) for row in (await connection.execute(waiting)).mappings()]
-            rows = list(takewhile(lambda row: not row.wants_label or row.label is not None, found))
+            rows = list(takewhile(lambda row: not waits(value, row), found))
             value = change(value, rows)
             if rows:
                 done = update(autopilot).where(autopilot.c.id.in_([row.id for row in rows])).values(counted=1)

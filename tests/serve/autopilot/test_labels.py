@@ -5,6 +5,7 @@ import pytest
 from pointsman.core.errors import ConfigError
 from pointsman.serve.autopilot import draw
 from pointsman.serve.autopilot.labels import loss_of, question_of
+from pointsman.serve.autopilot.state import waits_for_label
 from pointsman.serve.config import StoreConfig
 from pointsman.serve.config.load import make_config
 from pointsman.serve.store.rows import AutopilotRow
@@ -97,14 +98,29 @@ async def test_comparisons_are_counted_in_their_order(store_url):
         def count(value, rows):
             return [*(value or []), *((row.id, row.label) for row in rows)]
 
-        assert (await store.fold_autopilot("n", count))[1] == 1
-        assert (await store.fold_autopilot("n", count))[1] == 0
+        def waits(value, row):
+            return bool(row.wants_label) and row.label is None
+
+        assert (await store.fold_autopilot("n", count, waits=waits))[1] == 1
+        assert (await store.fold_autopilot("n", count, waits=waits))[1] == 0
         (waiting,) = await store.waiting_labels()
         assert await store.label(waiting.id, -1.0)
         assert not await store.label(waiting.id, 1.0)
         assert not await store.label("0003", 1.0)
-        value, n = await store.fold_autopilot("n", count)
+        value, n = await store.fold_autopilot("n", count, waits=waits)
         assert (n, [tuple(each) for each in value]) == (2, [("0001", None), ("0002", -1.0), ("0003", None)])
+
+
+def test_what_is_void_is_not_waited_for():
+    """A label is waited for while anything that the comparison was drawn for can still count it."""
+    row = _row(1, wants_label=1, label_share=0.5, others=((1, 0.5, 1, 1.0, 0.1),))
+    for closed, waits in (((None, None), True), (("drift", None), True), (("drift", "drift"), False)):
+        kept = {"generations": [{"number": i, "closed": why} for i, why in enumerate(closed)]}
+        assert waits_for_label(kept, row) is waits
+    kept = {"generations": [{"number": 0, "closed": None}]}
+    assert not waits_for_label(kept, _row(1))
+    assert not waits_for_label(kept, _row(1, wants_label=1, label=0.0))
+    assert not waits_for_label(None, row)
 
 
 def test_who_answers_is_not_told():

@@ -17,7 +17,7 @@ from pointsman.serve.config.autopilot import AutopilotConfig
 from pointsman.serve.store.rows import AutopilotRow
 from pointsman.serve.store.store import Store
 
-CONFIG = AutopilotConfig(max_loss=0.1, judge="judge", train_seconds=60)
+CONFIG = AutopilotConfig(max_loss=0.1, judge="judge", train_seconds=300)
 
 
 def comparisons(n: int, *, useful: bool = True) -> list[AutopilotRow]:

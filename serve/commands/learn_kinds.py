@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pointsman.core.arrays import FloatArray
+from pointsman.core.checkpoint import read_checkpoint
 from pointsman.core.errors import MissingExtraError, PointsmanError
 from pointsman.core.guarantee import Guarantee
 from pointsman.serve.checkpoints.load import load_checkpoint, load_router
@@ -83,7 +84,7 @@ def train_kinds(
         except PointsmanError as error:
             print(f"not trained: {error}", file=sys.stderr)
         else:
-            print(f"trained in {time.perf_counter() - start:.0f} s", file=sys.stderr)
+            print(f"trained in {time.perf_counter() - start:.0f} s{_doubt(scratch / kind)}", file=sys.stderr)
 
 
 def baselines(held: "PairOutcomes") -> list[Tried]:
@@ -113,6 +114,12 @@ def _train(kind: str, table: Path, output: Path, *, seed: int) -> None:
     said = io.StringIO()  # what `pointsman train` says of its progress and result is too much here
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         module.run(parser.parse_args(words))
+
+
+def _doubt(path: Path) -> str:
+    """What training found against its own router; one that is no better than a fixed choice has a single win rate."""
+    note = read_checkpoint(path).metrics.get("evidence", {}).get("note")
+    return f"; {note}" if note else ""
 
 
 def _scored(name: str, path: Path, held: "PairOutcomes") -> Tried:

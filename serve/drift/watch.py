@@ -1,6 +1,7 @@
 """Watches the prompts of one router."""
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -109,6 +110,20 @@ class Watch:
         """Whether the prompts so far are themselves the reference."""
         return self._config.reference == "traffic" and self.n_prompts <= self._config.warm_up
 
+    @property
+    def towards_alarm(self) -> float:
+        """How far the evidence is on its way, in [0, 1]: 0 while it is what n prompts like the reference give, 1 alarm.
+
+        max over tests of ln(R / n) / ln(level / n), as R is n on average where nothing has changed.
+        """
+        if self.alarm is not None:
+            return 1.0
+        usual = max(self.n_prompts, 1)
+        found = max((test.evidence for test in self._tests.values()), default=0.0)
+        if found <= usual or self._level <= usual:
+            return 0.0
+        return round(min(math.log(found / usual) / math.log(self._level / usual), 1.0), 3)
+
     def status(self) -> dict[str, Any]:
         """What is watched and what was found, as JSON types."""
         state = "alarm" if self.alarm else "warming up" if self.warming_up else "watching"
@@ -119,6 +134,7 @@ class Watch:
             "state": state if self._tests else "not watched",
             "reference": source,
             "n_prompts": self.n_prompts,
+            "towards_alarm": self.towards_alarm,
             "level": self._level,
             "evidence": {name: test.evidence for name, test in self._tests.items()},
             "alarm": None if self.alarm is None else asdict(self.alarm),

@@ -91,6 +91,16 @@ def test_without_a_certificate_everything_goes_to_strong(tmp_path, monkeypatch, 
     Path("few.csv").write_text("\n".join(["question,big_ok,small_ok", *lines]))
     assert _learn("few.csv", "--max-loss", "1%") == 0
     assert "Nothing cheaper than always asking big_ok is certain to lose at most 1 points" in capsys.readouterr().out
+
+
+def test_a_router_with_one_win_rate_for_all_says_why(tmp_path, monkeypatch, capsys):
+    """Where the prompts say nothing of the outcomes, a linear router is no better than a fixed choice, and says so."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    lines = [f"question {i},{int(rng.random() < 0.9)},{int(rng.random() < 0.5)}" for i in range(80)]
+    Path("few.csv").write_text("\n".join(["question,big_ok,small_ok", *lines]))
+    assert _learn("few.csv", "--kinds", "linear") == 0
+    assert "no better than a fixed choice of models" in capsys.readouterr().err
     assert next(iter(read_checkpoint(FOLDER / "learned-1").thresholds.values()))["threshold"] == 0.0
 
 

@@ -79,7 +79,11 @@ def test_win_rates_alone_raise_an_alarm():
     """A router without embeddings is watched by its win rates; the alarm says when, by what, and how sure."""
     seen = watch(embeds=False)
     assert not any(seen.take([(rate, None)]) for rate in RNG(2).random(1000))
+    assert seen.towards_alarm < 0.3
+    assert not any(seen.take([(0.7 + 0.3 * rate, None)]) for rate in RNG(3).random(12))
+    assert 0.0 < seen.status()["towards_alarm"] < 1.0
     assert any(seen.take([(0.7 + 0.3 * rate, None)]) for rate in RNG(3).random(500))
+    assert seen.status()["towards_alarm"] == 1.0
     assert (seen.alarm.test, seen.alarm.at) == ("win rate", 12.0)
     assert seen.alarm.evidence >= seen.alarm.level == 10_000 / 0.01
     assert not seen.take([(0.9, None)]) and seen.n_prompts == seen.alarm.n_prompts

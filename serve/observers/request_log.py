@@ -1,6 +1,7 @@
 """Logs: JSON lines for machines, short lines for terminals, one per request."""
 
 import logging
+import os
 import sys
 import time
 from functools import lru_cache
@@ -9,6 +10,7 @@ from typing import Any
 import orjson
 
 from pointsman.serve.observers.log_writer import LogWriter
+from pointsman.serve.observers.terminal_log import TerminalFormatter
 from pointsman.serve.request.record import Record
 
 __all__ = ["log_request", "set_up_logging"]
@@ -52,7 +54,8 @@ def set_up_logging(style: str) -> None:
     """
     as_text = style == "text" or (style == "auto" and sys.stderr.isatty())
     handler = LogWriter(sys.stderr.fileno())
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s") if as_text else _JsonFormatter())
+    colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    handler.setFormatter(TerminalFormatter(colours=colours) if as_text else _JsonFormatter())
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # nobody prints them
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
@@ -102,7 +105,7 @@ def _fields(record: Record) -> dict[str, Any]:
         "tries": list(record.trail),
         "input_tokens": usage.input_tokens if usage else None,
         "output_tokens": usage.output_tokens if usage else None,
-        "cost_usd": record.cost_usd,
+        "cost_usd": _round(record.cost_usd, 12),
         "routing_ms": _round(record.routing_ms, 3),
         "upstream_ms": _round(record.upstream_ms, 3),
         "total_ms": _round(record.total_ms, 3),

@@ -9,10 +9,10 @@ import numpy as np
 from pointsman.core.arrays import AnyFloatArray, FloatArray, IntArray
 from pointsman.core.choice_calibration import GRID
 from pointsman.core.choice_rows import weigh_rows
-from pointsman.core.hull import Hull, upper_hull
+from pointsman.core.hull import Hull, point_usd, upper_hull
 from pointsman.core.score_models import column_means
 
-__all__ = ["DollarCurve", "gain_interval", "paired_gain", "threshold_curve"]
+__all__ = ["DollarCurve", "gain_interval", "length_curve", "paired_gain", "threshold_curve"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,6 +22,7 @@ class DollarCurve:
     Attributes:
         thresholds: shape (n_thresholds,).
         usd, quality: mean bill and score at each threshold, shape (n_thresholds,).
+        quality_error: standard error of the latter.
         chosen: column of the candidate of each prompt at each threshold, shape (n_thresholds, n_prompts).
         single_usd, single_quality: of each candidate alone, shape (n_candidates,).
         hull: of these points.
@@ -30,6 +31,7 @@ class DollarCurve:
     thresholds: FloatArray
     usd: FloatArray
     quality: FloatArray
+    quality_error: FloatArray
     chosen: IntArray
     single_usd: FloatArray
     single_quality: FloatArray
@@ -71,8 +73,8 @@ class DollarCurve:
         """The curve and the single models as JSON types."""
         return {
             "curve": [
-                {"threshold": float(t), "usd": float(c), "quality": float(q)}
-                for t, c, q in zip(self.thresholds, self.usd, self.quality, strict=True)
+                {"threshold": float(t), "usd": float(c), "quality": float(q), "quality_error": float(e)}
+                for t, c, q, e in zip(self.thresholds, self.usd, self.quality, self.quality_error, strict=True)
             ],
             "singles": [
                 {"model": name, "usd": float(c), "quality": float(q)}
@@ -111,15 +113,39 @@ def threshold_curve(
     rows = np.arange(len(scores))
     chosen = np.stack([weighing.chosen(float(t)) for t in thresholds])
     single_usd, single_quality = usd.mean(axis=0), scores.mean(axis=0)
+    reached = np.stack([scores[rows, row] for row in chosen])
     return DollarCurve(
         np.asarray(thresholds, dtype=np.float64),
         np.array([usd[rows, row].mean() for row in chosen]),
-        np.array([scores[rows, row].mean() for row in chosen]),
+        reached.mean(axis=1),
+        reached.std(axis=1) / np.sqrt(len(rows)),
         chosen,
         single_usd,
         single_quality,
         upper_hull(single_usd, single_quality),
     )
+
+
+def length_curve(prompts: Sequence[str], scores: FloatArray, usd: FloatArray, *, seed: int = 0) -> DollarCurve:
+    """What choosing by the prompt's length alone reaches: means of five lengths, of the other half of the prompts.
+
+    Args:
+        scores, usd: what came, shape (n_prompts, n_candidates), the reference first; NaN where not known.
+    """
+    length = np.array([len(prompt) for prompt in prompts])
+    half = np.random.default_rng(seed).permutation(len(length)) % 2
+    expected = np.empty((len(length), 2 * scores.shape[1]))
+    known = np.concatenate([scores, usd], axis=1)
+    for mine in (half == 0, half == 1):
+        other = ~mine
+        edges = np.quantile(length[other], [0.2, 0.4, 0.6, 0.8])
+        bins, whole = np.searchsorted(edges, length), column_means(known[other])
+        for b in range(5):
+            means = column_means(known[other & (bins == b)])
+            expected[mine & (bins == b)] = np.where(np.isfinite(means), means, whole)
+    predicted, bills = np.split(expected, 2, axis=1)
+    rates = np.clip(0.5 + (predicted[:, [0]] - predicted) / 2.0, 0.0, 1.0)
+    return threshold_curve(rates, bills, scores, usd, point_usd=point_usd(column_means(usd), column_means(scores)))
 
 
 def gain_interval(
@@ -138,7 +164,13 @@ def gain_interval(
         weight = np.bincount(rng.integers(0, len(rows), len(rows)), minlength=len(rows)) / len(rows)
         singles = weight @ usd, weight @ scores
         drawn = DollarCurve(
-            curve.thresholds, routed[1] @ weight, routed[0] @ weight, curve.chosen, *singles, upper_hull(*singles)
+            curve.thresholds,
+            routed[1] @ weight,
+            routed[0] @ weight,
+            curve.quality_error,
+            curve.chosen,
+            *singles,
+            upper_hull(*singles),
         )
         cost = drawn.cost_at_best_quality
         found["gain_over_hull"].append(drawn.gain_over_hull)

@@ -2,6 +2,7 @@
 
 import io
 import os
+from collections.abc import Callable
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +16,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["draw"]
+__all__ = ["COLORS", "QUIET", "draw", "rendered"]
 
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito: told apart by everyone
-_QUIET, _FAINT, _INK = "#767676", "#d9d9d9", "#222222"
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito: told apart by everyone
+QUIET, _FAINT, _INK = "#767676", "#d9d9d9", "#222222"
 _LEGEND_COLUMNS = (2, 3, 4)  # by number of panels
 _N_OTHER_ENTRIES = 5
 _MAX_BANDS = 3  # more would be mud: the best router's band alone
@@ -28,7 +29,7 @@ _STYLE = {
     "axes.titlesize": 16,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
-    "axes.edgecolor": _QUIET,
+    "axes.edgecolor": QUIET,
     "axes.labelcolor": _INK,
     "text.color": _INK,
     "xtick.color": _INK,
@@ -47,13 +48,22 @@ def draw(evaluation: Evaluation, path: str | os.PathLike[str] | None = None) -> 
         MissingExtraError: matplotlib is not installed.
         OSError: the file cannot be written.
     """
+    return rendered(lambda make: _figure(make, evaluation), path)
+
+
+def rendered(draw_with: "Callable[[type[Figure]], Figure]", path: str | os.PathLike[str] | None) -> str | None:
+    """A figure in our style, written to a file or, without a path, as SVG text; see `draw`.
+
+    Args:
+        draw_with: makes it, given matplotlib's class.
+    """
     try:
         import matplotlib
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtraError("matplotlib", "plot") from error
     with matplotlib.rc_context(_STYLE):
-        figure = _figure(Figure, evaluation)
+        figure = draw_with(Figure)
         if path is not None:
             figure.savefig(path, dpi=150, metadata={"Date": None} if str(path).endswith(".svg") else None)
             return None
@@ -64,7 +74,7 @@ def draw(evaluation: Evaluation, path: str | os.PathLike[str] | None = None) -> 
 
 def _figure(make: "type[Figure]", evaluation: Evaluation) -> "Figure":
     routers = [row for row in evaluation.rows if not row.baseline]
-    colors = dict(zip([row.name for row in routers], cycle(_COLORS), strict=False))
+    colors = dict(zip([row.name for row in routers], cycle(COLORS), strict=False))
     with_cost = evaluation.strong_usd is not None
     with_reliability = any(row.reliability for row in routers)
     widths = [1.35, *([1.1] if with_cost else []), *([1.0] if with_reliability else [])]
@@ -82,7 +92,7 @@ def _figure(make: "type[Figure]", evaluation: Evaluation) -> "Figure":
     title = f"{Path(evaluation.source).name}: {evaluation.n_prompts:,} prompts"
     if (evaluation.strong_model, evaluation.weak_model) != ("strong", "weak"):
         title += f", {evaluation.strong_model} (strong) or {evaluation.weak_model} (weak)"
-    figure.suptitle(title, x=0.01, ha="left", fontsize=14, color=_QUIET)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=14, color=QUIET)
     return figure
 
 
@@ -102,7 +112,7 @@ def _share_panel(axes: "Axes", evaluation: Evaluation, routers: list[RouterFigur
     banded = sorted(routers, key=lambda row: row.apgr.value or 0.0)[-1:] if len(routers) > _MAX_BANDS else routers
     axes.fill_between(grid, chance - band, chance + band, color=_FAINT, lw=0, label=f"{RANDOM}, 95 %")
     for row in evaluation.rows:
-        line: dict[str, Any] = {"color": _QUIET, "lw": 2.0}
+        line: dict[str, Any] = {"color": QUIET, "lw": 2.0}
         if row.name == LENGTH:
             axes.plot(grid, row.curve["quality"], ls="--", label=LENGTH, **line)
         elif row.name == ORACLE:
@@ -130,13 +140,13 @@ def _cpt_marks(axes: "Axes", evaluation: Evaluation, routers: list[RouterFigures
     for name, (marker, part) in _MARKS.items():
         level = weak + part * gap
         axes.axhline(level, color=_FAINT, lw=1.2, zorder=0)
-        _beside(axes, level, f"{name} % of gap", _QUIET)
+        _beside(axes, level, f"{name} % of gap", QUIET)
         for row in routers:
             share = row.cpt[name].value
             if share is not None:
                 axes.plot(100 * share, level, marker, ms=11, mec="white", mew=1.8, color=colors[row.name], zorder=5)
-    axes.plot([], [], "o", color=_QUIET, ms=10, label="CPT50")
-    axes.plot([], [], "s", color=_QUIET, ms=10, label="CPT80")
+    axes.plot([], [], "o", color=QUIET, ms=10, label="CPT50")
+    axes.plot([], [], "s", color=QUIET, ms=10, label="CPT80")
 
 
 def _beside(axes: "Axes", level: float, text: str, color: str) -> None:
@@ -148,7 +158,7 @@ def _cost_panel(axes: "Axes", evaluation: Evaluation, routers: list[RouterFigure
     for row in evaluation.rows:
         quiet = {LENGTH: "--", ORACLE: ":"}.get(row.name)
         if quiet:
-            axes.plot(row.curve["usd"], row.curve["quality"], ls=quiet, color=_QUIET, lw=2.0)
+            axes.plot(row.curve["usd"], row.curve["quality"], ls=quiet, color=QUIET, lw=2.0)
     for row in routers:
         axes.plot(row.curve["usd"], row.curve["quality"], color=colors[row.name], lw=3.0)
     ends = (
@@ -171,9 +181,9 @@ def _reliability_panel(axes: "Axes", routers: list[RouterFigures], colors: dict[
             axes.errorbar(bins["win_rate"], bins["outcome"], yerr=errors, **line)
     ends = np.array([*axes.get_xlim(), *axes.get_ylim()])
     low, high = max(0.0, np.floor(10 * ends.min()) / 10), min(1.0, np.ceil(10 * ends.max()) / 10)
-    axes.plot([low, high], [low, high], color=_QUIET, lw=1.5, ls=":", zorder=0)
+    axes.plot([low, high], [low, high], color=QUIET, lw=1.5, ls=":", zorder=0)
     axes.annotate("calibrated", (low, low), rotation=45, rotation_mode="anchor", xytext=(14, 18),
-                  textcoords="offset points", color=_QUIET, fontsize=12, transform_rotates_text=True)  # fmt: skip
+                  textcoords="offset points", color=QUIET, fontsize=12, transform_rotates_text=True)  # fmt: skip
     axes.set(xlim=(low, high), ylim=(low, high), title="Reliability")
     axes.set(xlabel="win rate predicted", ylabel="outcome (a tie is ½)")
     axes.set_aspect("equal", adjustable="box", anchor="N")

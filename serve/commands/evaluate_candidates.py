@@ -5,8 +5,11 @@ import json
 import operator
 import re
 import sys
+from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pointsman.core.errors import DataError
 from pointsman.serve.checkpoints.load import load_checkpoint, load_router
 from pointsman.serve.commands.arguments import mapped
 from pointsman.serve.commands.candidate_predictions import predictions, require_bills
@@ -19,7 +22,19 @@ __all__ = ["check_condition", "evaluate_candidates"]
 
 _CONDITION = re.compile(r"\s*([a-z_]+)\s*(<=|>=|<|>)\s*(-?[0-9.]+)\s*")
 _COMPARES = {"<": operator.lt, ">": operator.gt, "<=": operator.le, ">=": operator.ge}
-_FIGURES = ("gain_over_hull", "cost_at_best_quality", "gain_at_best_cost")
+_FIGURES = ("gain_over_hull", "cost_at_best_quality", "gain_at_best_cost", "gain_over_length")
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>body {{ font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1100px; padding: 0 1rem; }}
+svg {{ width: 100%; height: auto; }} pre {{ overflow-x: auto; }}</style>
+<h1>{title}</h1>
+{figure}
+<pre>{text}</pre>
+</html>
+"""
 
 
 def check_condition(text: str) -> tuple[str, str, float]:
@@ -42,6 +57,7 @@ def evaluate_candidates(args: argparse.Namespace) -> int:
     check_candidates(table, args.candidates)
     table = table.of(args.candidates)
     reports = {name: _report(name, table, args) for name in args.routers}
+    _draw(reports, table, args)
     if args.json:
         print(json.dumps({"candidates": list(table.models), "n_prompts": len(table), "routers": reports}))
     else:
@@ -52,10 +68,34 @@ def evaluate_candidates(args: argparse.Namespace) -> int:
     return int(bool(failed))
 
 
+def _draw(reports: dict[str, Any], table: "ScoreTable", args: argparse.Namespace) -> None:
+    """The figure and the page, where they are asked for."""
+    if not (args.figure or args.html):
+        return
+    from pointsman.backends.plotting.dollars import draw_dollars
+
+    title = f"{Path(table.source).name}: {len(table):,} prompts, {len(table.models)} models"
+    try:
+        if args.figure:
+            draw_dollars(reports, title, args.figure)
+        if args.html:
+            figure = draw_dollars(reports, title) or ""
+            text = "\n\n".join(_text(name, report) for name, report in reports.items())
+            page = _PAGE.format(title=escape(title), figure=figure[figure.index("<svg") :], text=escape(text))
+            Path(args.html).write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"cannot write the report: {error}") from error
+
+
 def _report(name: str, table: "ScoreTable", args: argparse.Namespace) -> dict[str, Any]:
     import numpy as np
 
-    from pointsman.backends.evaluation.quality_by_dollars import gain_interval, threshold_curve
+    from pointsman.backends.evaluation.quality_by_dollars import (
+        gain_interval,
+        length_curve,
+        paired_gain,
+        threshold_curve,
+    )
 
     require_bills(table, "quality against dollars")
     checkpoint = load_checkpoint(name)
@@ -65,8 +105,25 @@ def _report(name: str, table: "ScoreTable", args: argparse.Namespace) -> dict[st
     drawn = gain_interval(
         curve, table.scores, table.usd, n_replicates=args.replicates, rng=np.random.default_rng(args.seed)
     )
+    by_length = length_curve(table.prompts, table.scores, table.usd, seed=args.seed)
+    over_length = paired_gain(
+        curve,
+        by_length,
+        table.scores,
+        table.usd,
+        n_replicates=args.replicates,
+        rng=np.random.default_rng(args.seed),
+    )
     note = checkpoint.metrics.get("evidence", {}).get("note")
-    return {**curve.to_dict(table.models), "intervals": drawn, **_limits(table, curve), "training": note}
+    drawn["gain_over_length"] = over_length[1:]
+    return {
+        **curve.to_dict(table.models),
+        "gain_over_length": over_length[0],
+        "prompt_length": by_length.to_dict(table.models)["curve"],
+        "intervals": drawn,
+        **_limits(table, curve),
+        "training": note,
+    }
 
 
 def _limits(table: "ScoreTable", curve: "DollarCurve") -> dict[str, Any]:
@@ -102,14 +159,18 @@ def _holds(condition: tuple[str, str, float], report: dict[str, Any]) -> bool:
 def _text(name: str, report: dict[str, Any]) -> str:
     best = next(each for each in report["singles"] if each["model"] == report["best_single"])
     low, high = report["intervals"]["gain_over_hull"]
-    cost = report["cost_at_best_quality"]
+    cost, (least, most) = report["cost_at_best_quality"], report["intervals"]["cost_at_best_quality"]
+    (worse, better), (under, above) = (report["intervals"][f] for f in ("gain_at_best_cost", "gain_over_length"))
     reached = "never reached" if cost is None else f"{100 * cost:.0f} % of its cost"
     lines = [
         name,
         f"  over random mixtures of single models: {100 * report['gain_over_hull']:+.2f} points "
         f"({100 * low:+.2f} to {100 * high:+.2f}) on average up to the best single model's cost",
-        f"  quality of the best single model ({best['model']}): {reached}",
-        f"  quality at its cost: {report['quality_at_best_cost']:.4f} against {best['quality']:.4f}",
+        f"  quality of the best single model ({best['model']}): {reached} ({100 * least:.0f} to {100 * most:.0f} %)",
+        f"  quality at its cost: {report['quality_at_best_cost']:.4f} against {best['quality']:.4f} "
+        f"({worse:+.4f} to {better:+.4f})",
+        f"  over choosing by the prompt's length: {100 * report['gain_over_length']:+.2f} points "
+        f"({100 * under:+.2f} to {100 * above:+.2f})",
         "  single models:",
         *(f"    {each['model']:32s} {each['quality']:.4f}  ${each['usd']:.6g}" for each in report["singles"]),
         f"  mixtures worth their money: {', '.join(report['hull'])}",

@@ -52,7 +52,11 @@ def test_a_router_is_trained_and_set_beside_fixed_choices(outcomes, tmp_path, ca
     assert low <= report["gain_over_hull"] <= high
     assert report["best_single"] == "big" and {each["model"] for each in report["singles"]} == set(CANDIDATES)
     assert report["cheapest_correct"]["quality"] >= max(each["quality"] for each in report["curve"])
-    status, out, err = _run(capsys, *asked, "--fail-if", "gain_over_hull < 0.9")
+    assert report["gain_over_length"] > 0.0 and len(report["prompt_length"]) == len(report["curve"])
+    page = tmp_path / "report.html"
+    status, out, err = _run(capsys, *asked, "--html", str(page), "--fail-if", "gain_over_hull < 0.9")
+    assert "over choosing by the prompt's length" in out
+    assert "<svg" in page.read_text() and "single models:" in page.read_text()
     assert status == 1 and "gain_over_hull < 0.9" in err and "over random mixtures" in out
     assert _run(capsys, *asked, "--fail-if", "gain_over_hull < -1")[0] == 0
 

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pointsman.backends.embedders.static import StaticEmbedder
 from pointsman.core.arrays import Float32Array
-from pointsman.core.embedding import Embedder, EmbedderIdentity
+from pointsman.core.embedding import EmbedderIdentity
 
 __all__ = ["LengthenedEmbedder"]
 
@@ -20,7 +21,7 @@ class LengthenedEmbedder:
     The scale makes a text ten times as long about as different as one on a neighbouring subject.
     """
 
-    def __init__(self, embed: Embedder) -> None:
+    def __init__(self, embed: StaticEmbedder) -> None:
         inner = embed.identity
         self._embed = embed
         self.identity = EmbedderIdentity(f"{inner.name}+length", inner.revision, inner.dim + 1, normalized=False)
@@ -35,9 +36,14 @@ class LengthenedEmbedder:
         Raises:
             ValueError: `texts` is a single string, or holds something else than strings.
         """
-        embedded = self._embed(texts)
-        out = np.empty((len(embedded), self.identity.dim), dtype=np.float32)
-        out[:, :-1] = embedded
-        for row, text in enumerate(texts):
-            out[row, -1] = _SCALE * math.log((1 + len(text)) / _TYPICAL_LENGTH)
+        if isinstance(texts, str):
+            raise ValueError("texts is a single string, wanted a sequence of strings")
+        out = np.empty((len(texts), self.identity.dim), dtype=np.float32)
+        for row, text in zip(out, texts, strict=True):
+            self.embed_into(text, row)
         return out
+
+    def embed_into(self, text: str, out: Float32Array) -> None:
+        """Writes the embedding of a text into `out`, shape (dim + 1,)."""
+        self._embed.embed_into(text, out[:-1])
+        out[-1] = _SCALE * math.log((1 + len(text)) / _TYPICAL_LENGTH)

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 
 from pointsman.backends.assets import asset_path
 from pointsman.backends.embedders.word_pieces import WordPieces
-from pointsman.core.arrays import Float32Array
+from pointsman.core.arrays import Float32Array, IntArray
 from pointsman.core.embedding import EmbedderIdentity
 from pointsman.core.errors import CheckpointError
 from pointsman.core.mapped import map_arrays
@@ -25,6 +25,7 @@ __all__ = ["META", "TABLE", "VOCABULARY", "StaticEmbedder", "bundled_word_pieces
 
 META, TABLE, VOCABULARY = "embedder.json", "table.safetensors", "vocab.txt"
 _HEAD_CHARS = _TAIL_CHARS = 2048
+_FEW_IDS = 32
 
 
 class StaticEmbedder:
@@ -61,9 +62,17 @@ class StaticEmbedder:
         if isinstance(texts, str):
             raise ValueError("texts is a single string, wanted a sequence of strings")
         out = np.empty((len(texts), self._rows.shape[1]), dtype=np.float32)
-        for row, text in enumerate(texts):
-            out[row] = self._pool(self._ids(cut(text)))
+        for row, text in zip(out, texts, strict=True):
+            self.embed_into(text, row)
         return out
+
+    def embed_into(self, text: str, out: Float32Array) -> None:
+        """Writes the embedding of a text into `out`, shape (dim,).
+
+        Raises:
+            ValueError: `text` is not a string.
+        """
+        out[:] = self._pool(np.array(self._ids(cut(text)), dtype=np.intp))
 
     def _ids(self, text: str) -> list[int]:
         try:
@@ -71,9 +80,12 @@ class StaticEmbedder:
         except TypeError:  # a lone surrogate has no UTF-8 form
             return self._pieces.ids(text.encode("utf-8", "ignore").decode("utf-8"))
 
-    def _pool(self, ids: list[int]) -> Float32Array:
-        # einsum, not @: BLAS wakes its threads for a prompt of 50 words and then takes milliseconds.
-        total: Float32Array = np.einsum("i,ij->j", self._scales.take(ids), self._rows.take(ids, axis=0))
+    def _pool(self, ids: IntArray) -> Float32Array:
+        scales, rows = self._scales.take(ids), self._rows.take(ids, axis=0)
+        # einsum for the longer ones: BLAS wakes its threads for a prompt of 50 words and then takes milliseconds
+        total: Float32Array = (
+            scales @ rows.astype(np.float32) if len(ids) <= _FEW_IDS else np.einsum("i,ij->j", scales, rows)
+        )
         norm = math.sqrt(total @ total)
         return total / norm if norm > 0.0 else total
 

@@ -5,7 +5,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 SOURCES := $(shell find core backends serve -name '*.py') pyproject.toml
 ARGS ?=
 
-.PHONY: serve test test-fast check bench clean
+.PHONY: serve test test-fast check docs bench clean
 
 serve: .venv/.base  ## Serve on http://127.0.0.1:6060; options in ARGS="--strong-model ... --weak-model ..."
 	$(BIN)/pointsman serve $(ARGS)
@@ -20,6 +20,9 @@ check: .venv/.dev build/typed  ## Lint, format and types (of an installed wheel)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	MYPYPATH=build/typed $(BIN)/mypy --follow-imports=silent -p pointsman.core -p pointsman.serve
+
+docs: .venv/.dev  ## The documentation as a site with search, in build/site; a broken link fails
+	$(BIN)/python -m zensical build --strict --clean -f mkdocs.yml
 
 bench: .venv/.dev  ## All benchmarks, one after the other
 	set -e; for bench in benchmarks/bench_*.py; do $(BIN)/python -m benchmarks.$$(basename $$bench .py); done

@@ -1,10 +1,14 @@
 """Writes the reference pages from the code: python docs/generate.py"""
 
+import ast
+import inspect
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
+from textwrap import dedent, indent
 from typing import Any
 
 from starlette.testclient import TestClient
@@ -123,6 +127,43 @@ runs are refused | |
 | several system messages | where they are | one, at the beginning |
 | tokens | as the service reports them; the first event's are counted here | as the service reports them |
 """
+_PYTHON = """# Python reference
+
+*Generated from the code by `python docs/generate.py`.*
+
+`Controller` is the gateway without HTTP; the rest is what it is made of, for evaluations and tools of your own.
+
+```python
+from pointsman.serve import Controller
+
+with Controller(["mf"]) as controller:
+    decision = controller.route("Prove that there are infinitely many primes.", strong_share=0.3)
+    print(decision.model, round(decision.win_rate, 2), decision.reason)
+```
+"""
+_PUBLIC = {
+    "The gateway": ["pointsman.serve.Controller", "pointsman.serve.create_app", "pointsman.core.decision.Decision"],
+    "Routers": [
+        "pointsman.core.router.Router",
+        "pointsman.core.checkpoint.read_checkpoint",
+        "pointsman.core.checkpoint.write_checkpoint",
+        "pointsman.serve.checkpoints.load.load_router",
+        "pointsman.core.pair.ModelPair",
+        "pointsman.core.embedding.Embedder",
+    ],
+    "Calibration and guarantees": [
+        "pointsman.core.calibration.Calibration",
+        "pointsman.core.calibration.calibrate_threshold",
+        "pointsman.core.calibration.threshold_for_cost",
+        "pointsman.core.guarantee.certify_threshold",
+    ],
+    "Figures": [
+        "pointsman.core.metrics.quality_curve",
+        "pointsman.core.metrics.apgr",
+        "pointsman.core.replay.replay",
+    ],
+    "Errors": ["pointsman.core.errors.PointsmanError", "pointsman.core.errors.ConfigError"],
+}
 _TABLES = {
     "Messages API, answered over the chat API": messages_over_chat.PARAMETERS,
     "Chat API, answered over the Messages API": chat_over_messages.PARAMETERS,
@@ -160,6 +201,39 @@ def translation() -> str:
     return _page(pieces, see="[clients and models](clients.md), [HTTP](http.md)")
 
 
+def python() -> str:
+    """The page on the Python API."""
+    pieces = [_PYTHON]
+    for title, names in _PUBLIC.items():
+        pieces.append(f"## {title}\n")
+        for name in names:
+            module, _, attribute = name.rpartition(".")
+            pieces += _described(name, getattr(import_module(module), attribute))
+    return _page(pieces, see="[clients and models](clients.md), [architecture](architecture.md)")
+
+
+def _described(name: str, thing: Any) -> Iterator[str]:
+    """A class with its public methods, or a function: signature and docstring."""
+    yield f"### `{name.removeprefix('pointsman.')}`\n\n```text"
+    if not inspect.isclass(thing):
+        yield from (_signature(thing), "", inspect.getdoc(thing) or "", "```\n")
+        return
+    yield inspect.getdoc(thing) or ""
+    for method, kept in vars(thing).items():
+        made = getattr(kept, "__func__", kept)
+        if inspect.isfunction(made) and made.__doc__ and (method == "__init__" or not method.startswith("_")):
+            yield f"\n{_signature(made)}\n\n{indent(inspect.getdoc(made) or '', '    ')}"
+    yield "```\n"
+
+
+def _signature(function: Any) -> str:
+    """As it is written in the code."""
+    made = ast.parse(dedent(inspect.getsource(function))).body[0]
+    assert isinstance(made, ast.FunctionDef | ast.AsyncFunctionDef)
+    returned = f" -> {ast.unparse(made.returns)}" if made.returns is not None else ""
+    return f"{made.name}({ast.unparse(made.args)}){returned}"
+
+
 def _parameter(parameter: Parameter) -> str:
     idle = ", ".join(f"`{json.dumps(value)}`" for value in parameter.idle)
     note = "; ".join(filter(None, [parameter.note, f"{idle} asks for nothing and is dropped" if idle else ""]))
@@ -171,7 +245,7 @@ def _page(pieces: list[str], *, see: str) -> str:
     return f"{text}\n\nSee also: {see}; [all pages](README.md).\n"
 
 
-PAGES = {"configuration.md": configuration, "http.md": http, "translation.md": translation}
+PAGES = {"python.md": python, "configuration.md": configuration, "http.md": http, "translation.md": translation}
 
 
 def _operation(title: str, operation: Mapping[str, Any], parts: Mapping[str, Any]) -> Iterator[str]:

@@ -23,6 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # looking for plugins of pydantic reads the metadata of every package that is installed
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["help"]:
+        words = [*words[1:], "--help"]
     chosen = next((word for word in words if not word.startswith("-")), None)
     try:
         status = _run(words, chosen)
@@ -55,11 +57,11 @@ def _run(words: Sequence[str], chosen: str | None) -> int:
 
 def _parser(chosen: str | None) -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
     """The parser of the whole line, and those of the commands; of these only the chosen one knows its arguments."""
-    parser = _Parser(prog="pointsman", description="An LLM router that learns who should answer.")
+    parser = _Parser(prog="pointsman", description="An LLM router that learns who should answer.", allow_abbrev=False)
     parser.add_argument("--version", action=_PrintVersion, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary in COMMANDS.items():
-        command = commands.add_parser(name, description=summary[0].upper() + summary[1:] + ".")
+        command = commands.add_parser(name, description=summary[0].upper() + summary[1:] + ".", allow_abbrev=False)
         if name == chosen:
             add_arguments_of(name, command)
     return parser, commands.choices
@@ -81,7 +83,7 @@ class _Parser(argparse.ArgumentParser):
         width = max(map(len, COMMANDS))
         for title, commands in GROUPS.items():
             lines += ["", f"{title}:", *(f"  {name.ljust(width)}  {summary}" for name, summary in commands.items())]
-        return "\n".join([*lines, "", f"{self.prog} COMMAND --help describes a command.", ""])
+        return "\n".join([*lines, "", f"{self.prog} help COMMAND describes a command.", ""])
 
     def _meant(self, message: str) -> str:
         """Known commands or options that are near to what is not known."""

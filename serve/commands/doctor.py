@@ -6,6 +6,8 @@ import platform
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from http.client import HTTPConnection, HTTPException
 from typing import TYPE_CHECKING
 
 from pointsman.core.errors import PointsmanError
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from pointsman.serve.engine.engine import Engine
 
 __all__ = ["add_arguments", "run"]
+
+_PROBE_S = 0.5
+_RELEASED = 2026
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,8 @@ def _checks(args: argparse.Namespace) -> Iterator[_Finding]:
         yield _Finding("configuration", "ok", f"{args.config}: routers {', '.join(engine.routers)}")
     yield from _models(config, engine, ask=args.ask)
     yield from _store(config)
-    yield _tried("port", f"{config.server.host}:{config.server.port} is free", lambda: _bind(config))
+    yield _port(config)
+    yield _clock()
     if config.server.keys_file is not None:
         from pointsman.serve.auth.keys import read_keys
 
@@ -111,7 +117,38 @@ def _store(config: "Config") -> Iterator[_Finding]:
 
     store = config.store
     yield _tried("store", f"{store.url if not store.url.startswith('env:') else 'database'} can be written",
-                 lambda: check_store(store))  # fmt: skip
+                 lambda: check_store(store, create=False))  # fmt: skip
+
+
+def _port(config: "Config") -> _Finding:
+    """Whether a server could listen; a Pointsman that does is no problem."""
+    found = _tried("port", f"{config.server.host}:{config.server.port} is free", lambda: _bind(config))
+    if found.state == "problem" and _is_pointsman(config):
+        return _Finding("port", "ok", f"a Pointsman serves at {config.server.host}:{config.server.port}")
+    return found
+
+
+def _is_pointsman(config: "Config") -> bool:
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.server.host, config.server.host)
+    connection = HTTPConnection(host, config.server.port, timeout=_PROBE_S)
+    try:
+        connection.request("GET", "/ready")
+        found = json.loads(connection.getresponse().read())
+    except (OSError, HTTPException, ValueError):
+        return False
+    finally:
+        connection.close()
+    return isinstance(found, dict) and {"status", "models", "config"} <= found.keys()
+
+
+def _clock() -> _Finding:
+    now = datetime.now(UTC)
+    said = f"{now:%Y-%m-%d %H:%M} UTC"
+    if now.year < _RELEASED:
+        return _Finding(
+            "clock", "problem", f"{said} is before this version was made: budgets and schedules need the time"
+        )
+    return _Finding("clock", "ok", said)
 
 
 def _tried(what: str, fine: str, check: Callable[[], object]) -> _Finding:

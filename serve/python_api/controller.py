@@ -17,7 +17,7 @@ import orjson
 
 from pointsman.core.arrays import FloatArray
 from pointsman.core.decision import Decision
-from pointsman.core.errors import UnknownRouterError
+from pointsman.core.errors import ConfigError, UnknownRouterError
 from pointsman.serve.config import Config
 from pointsman.serve.config.load import make_config, read_values
 from pointsman.serve.config.secret import Secret
@@ -73,6 +73,8 @@ class Controller:
             ConfigError: a value is unknown or malformed, or a model or router cannot be resolved.
             CheckpointError, EmbedderMismatchError: a router's checkpoint is damaged or does not fit.
         """
+        if isinstance(routers, str):
+            raise ConfigError(f"routers is the single string {routers!r}, wanted a list of names: [{routers!r}]")
         values = config.model_dump() if isinstance(config, Config) else config
         if isinstance(values, (str, os.PathLike)):
             values = read_values(values)
@@ -188,6 +190,9 @@ class Controller:
         field = ROUTER_PREFIX + (router or next(iter(self.engine.routers)))
         if threshold is not None:
             return f"{field}-{threshold}"
+        if strong_share is not None and not 0.0 <= strong_share <= 1.0:
+            meant = f"; {strong_share:g} % is {strong_share / 100.0:g}" if 1.0 < strong_share <= 100.0 else ""
+            raise ValueError(f"strong_share is {strong_share:g}, wanted a share in [0, 1]{meant}")
         return field if strong_share is None else f"{field}-{100.0 * strong_share:.10g}pct"
 
     def _context(self, parameters: Mapping[str, Any], field: str) -> RequestContext:

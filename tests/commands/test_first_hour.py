@@ -4,6 +4,8 @@ import json
 import shutil
 import socket
 import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,9 @@ from pointsman.serve.cli import main
 from pointsman.serve.commands.completion import SHELLS
 from pointsman.serve.commands.listing import COMMANDS, GROUPS
 from pointsman.serve.config.load import make_config, read_values
+from pointsman.serve.python_api.controller import Controller
+
+_READY = b'{"status": "ready", "models": {}, "config": "x"}'
 
 
 @pytest.fixture
@@ -60,7 +65,8 @@ def test_commands_on_a_store_or_a_folder_need_no_option_where_it_is_found(here, 
     ("words", "said"),
     [
         (["serv"], "pointsman: 'serv' is no command; did you mean serve?; see `pointsman --help`\n"),
-        (["route", "hi", "--strong-shar=.5", "--explan"], "did you mean --explain?"),
+        (["route", "hi", "--strong-shar=.5"], "did you mean --strong-share?"),
+        (["route", "hi", "--expl"], "did you mean --explain?"),
         (["route", "hi", "--strong-share", "30"], "did you mean 30%?"),
         (["route", "hi", "--strong-share", "130%"], "wanted a share such as 30% or 0.3"),
         ([], "the following arguments are required: COMMAND; see `pointsman --help`\n"),
@@ -157,6 +163,52 @@ def test_doctor_says_what_is_wrong_and_exits_1(here, capsys):
     Path("pointsman.yaml").write_text("sevrer: {}\n")
     assert main(["doctor"]) == 1
     assert "sevrer" in capsys.readouterr().out
+
+
+def test_doctor_makes_no_database_and_knows_a_pointsman_at_its_port(here, capsys):
+    """What is checked is left as it is; a server of ours at the port is no problem, another one is."""
+
+    class Healthy(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Healthy) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        Path("pointsman.yaml").write_text(f"store: {{}}\nserver: {{port: {server.server_address[1]}}}\n")
+        states = []
+        for body in (_READY, b"hello"):  # noqa: B007 - the handler answers with it
+            main(["doctor", "--json"])
+            found = {finding["what"]: finding for finding in json.loads(capsys.readouterr().out)}
+            states.append(found["port"]["state"])
+        server.shutdown()
+        thread.join()
+    assert states == ["ok", "problem"]
+    assert found["clock"]["state"] == found["store"]["state"] == "ok"
+    assert not Path("pointsman.db").exists()
+
+
+def test_help_is_a_command_too(here, capsys):
+    """`pointsman help` and `pointsman help route` say what --help does."""
+    for words, same in ((["help"], ["--help"]), (["help", "route"], ["route", "--help"])):
+        assert main(words) == 0
+        said = capsys.readouterr().out
+        assert main(same) == 0
+        assert said == capsys.readouterr().out
+        assert "usage: pointsman" in said
+
+
+def test_a_controller_says_what_was_meant():
+    """A name in place of a list of names, and a percentage in place of a share."""
+    with pytest.raises(ConfigError, match=r"wanted a list of names: \['mf'\]"):
+        Controller("mf")
+    with Controller(["mf"]) as controller, pytest.raises(ValueError, match=r"30 % is 0.3"):
+        controller.route("hi", strong_share=30)
 
 
 def test_problems_of_a_file_name_their_line_in_plain_words(here):

@@ -63,6 +63,7 @@ _HTTP = """# HTTP reference
 | `x-pointsman-threshold` | strong iff the win rate is at least this |
 | `x-pointsman-policy` | the rule that set the threshold; `request` where the model field did |
 | `x-pointsman-reason` | `win_rate`, `pass-through`, or why the router was not followed |
+| `x-pointsman-candidates` | of more than two models: each with its win rate and expected dollars, best first |
 | `x-pointsman-chain` | all attempts in order, where there was more than one |
 | `x-pointsman-request-id` | the client's `X-Request-Id`, or a new one; for logs and feedback |
 

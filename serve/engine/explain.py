@@ -151,6 +151,8 @@ def explanation_lines(explanation: Mapping[str, Any]) -> list[str]:
         bill = "" if each["usd"] is None else f", expected bill ${each['usd']:.3g}"
         quality = "" if each["quality"] is None else f"expected quality {each['quality']:+.4f} against the reference"
         lines.append(f"  {each['model']}: {quality}{bill}")
+    if (margin := explanation.get("margin")) is not None:
+        lines.append(f"  ahead of the next one by {margin:.4f} in win rate")
     if (cost := explanation.get("cost")) is not None:
         lines += _cost_lines(cost)
     if (drift := explanation.get("drift")) is not None and drift["alarm"] is not None:

@@ -4,9 +4,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pointsman.core.decision import Decision
-
-__all__ = ["Decisions", "Error", "Health", "ModelCard", "ModelList", "PassedOn", "Problem", "Ready"]
+__all__ = [
+    "Decision",
+    "Decisions",
+    "Error",
+    "Health",
+    "ModelCard",
+    "ModelList",
+    "PassedOn",
+    "Problem",
+    "Ready",
+    "WeighedModel",
+]
 
 
 class PassedOn(BaseModel):
@@ -48,6 +57,41 @@ class ModelList(BaseModel):
 
     object: Literal["list"]
     data: list[ModelCard]
+
+
+class WeighedModel(BaseModel):
+    """One of more than two candidates, as it was weighed."""
+
+    model: str
+    win_rate: Annotated[float | None, Field(description="of the reference over it; 0.5 for the reference")]
+    usd: Annotated[float | None, Field(description="expected cost of this prompt; null where no price is known")]
+    relative_bill: Annotated[float, Field(description="from 0, the cheapest, to 1, the reference")]
+    score: Annotated[float | None, Field(description="win rate and cost at the threshold; the lowest is chosen")]
+
+
+class Decision(BaseModel):
+    """Which model a prompt goes to, and why."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: str
+    win_rate: Annotated[
+        float | None, Field(description="of the strong model; of more than two the reference's mean over the others")
+    ]
+    threshold: Annotated[float | None, Field(description="two models: strong iff the win rate is at least this")]
+    router: Annotated[str | None, Field(description="null where the request named a model")]
+    reason: Annotated[str, Field(examples=["win_rate"])]
+    candidates: Annotated[list[str], Field(description="strong first; of more than two in the order they are asked in")]
+    policy: Annotated[str | None, Field(description="what set the threshold")] = None
+    rule: Annotated[str | None, Field(description="the configured rule that it follows")] = None
+    share: Annotated[
+        float | None, Field(description="more than two: from 0, the cheapest, to 1, the reference's expected cost")
+    ] = None
+    margin: Annotated[
+        float | None, Field(description="more than two: by how much, in win rate, the next one is worse")
+    ] = None
+    weighed: Annotated[list[WeighedModel] | None, Field(description="more than two: each one, best first")] = None
+    explanation: Annotated[dict[str, Any] | None, Field(description="where explain was asked for")] = None
 
 
 class Decisions(BaseModel):

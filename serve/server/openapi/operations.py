@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from pointsman.core.decision import Decision
 from pointsman.serve.config import SettingConfig
-from pointsman.serve.server.openapi.answers import Decisions, Health, ModelCard, ModelList, PassedOn, Ready
+from pointsman.serve.server.openapi.answers import Decision, Decisions, Health, ModelCard, ModelList, PassedOn, Ready
 from pointsman.serve.server.openapi.requests import (
     AskResponses,
     AskRoute,

@@ -21,7 +21,8 @@ _Model = Annotated[
     str,
     Field(
         min_length=1,
-        description="auto, router-<name>, router-<name>-<threshold>, router-<name>-<N>pct, or a model's own id",
+        description="auto, router-<name>, router-<name>-<threshold>, router-<name>-<N>pct (share of strong calls, of "
+        "more than two models share of spend), -cost<USD> or -loss<L> from calibration, or a model's own id",
         examples=["auto", "router-mf-0.5", "router-mf-30pct"],
     ),
 ]

@@ -251,3 +251,4 @@ def test_the_command_decides_like_the_server(checkpoint, upstream, tmp_path, cap
     assert main(["route", ASKED["poem"], "--config", str(tmp_path / "c.yaml"), "--explain"]) == 0
     said = capsys.readouterr().out
     assert said.startswith("middle: win rate") and "big: expected quality +0.0000 against the reference" in said
+    assert "ahead of the next one by 0." in said

@@ -149,9 +149,17 @@ def _with_comparisons(engine: Engine, found: Found) -> Advice:
 
 
 def _next_certified(engine: Engine, found: Found) -> Advice:
-    assert engine.state.autopilot is not None
+    assert engine.state.autopilot is not None and engine.config.autopilot is not None
     status = engine.state.autopilot.status()
-    following = status.get("next")
+    following, saving = status.get("next"), found.saving
+    if status["certified_share"] > 0.0 and saving is not None and saving.saved_usd < 0.0 < _gross(saving):
+        return Advice(
+            "Compare less: comparisons cost more than the weak model saves.",
+            f"{dollars(saving.compared_usd)} went to comparisons, {dollars(_gross(saving))} were saved.",
+            Action(
+                "copy", "Copy the line", f"  compare: {engine.config.autopilot.compare / 4.0:.2g}  # under autopilot:"
+            ),
+        )
     if following is None:
         return Advice("Nothing: all that can be certified is, and served.", "Comparisons go on watching.")
     cost = f" ({dollars(following['usd'])})" if following.get("usd") is not None else ""
@@ -162,7 +170,7 @@ def _next_certified(engine: Engine, found: Found) -> Advice:
         )
     n = plural(following["comparisons"], "comparison")
     now = status["certified_share"]
-    saved = found.saving.month_usd if found.saving is not None else None
+    saved = saving.month_usd if saving is not None else None
     more = (
         ""
         if saved is None or now <= 0.0
@@ -172,6 +180,11 @@ def _next_certified(engine: Engine, found: Found) -> Advice:
         f"Wait: after about {n} more{cost} the next step can open.",
         f"Then {percent(following['share'])} may go to the weak model{more}.",
     )
+
+
+def _gross(saving: Saving) -> float:
+    """Saved before comparisons are paid."""
+    return saving.saved_usd + saving.compared_usd
 
 
 def _cost_of_comparing(found: Found) -> str:
@@ -190,7 +203,11 @@ def checklist(engine: Engine, found: Found) -> list[dict[str, Any]]:
         ("Name models", bool(engine.config.routed), "pointsman init writes a configuration from the keys it finds."),
         ("Ask", found.n_requests > 0, "Set your client's base URL to this server's, ending in /v1."),
         (f"Compare{loss}", found.n_comparisons > 0, "shadow: or autopilot: has a judge compare answers."),
-        ("Learn", not found.bundled, "pointsman learn makes a router from your own outcomes."),
+        (
+            "Learn",
+            not found.bundled or engine.config.autopilot is not None,
+            "pointsman learn makes a router from your own outcomes.",
+        ),
         ("Certify", found.bound is not None, "pointsman learn --max-loss 5%, or autopilot:, promises it."),
     )
     return [{"name": name, "done": done, "how": how} for name, done, how in steps]

@@ -3,7 +3,7 @@
 import { read } from "./api.js";
 import { el } from "./el.js";
 import { dollars, milliseconds, moment, number } from "./numbers.js";
-import { reasons } from "./reasons.js";
+import { candidates, reasons } from "./reasons.js";
 import { scale } from "./scale.js";
 
 function list(entries) {
@@ -54,6 +54,8 @@ export function explain(decision, about) {
         ["time", `${milliseconds(decision.routing_ms)} routing, ${milliseconds(decision.upstream_ms)} upstream, ${milliseconds(decision.total_ms)} in all`],
         ["ended", moment(decision.at)], ["request", decision.request_id]]),
     ),
+    decision.weighed?.length ? el("div", {}, el("h4", {}, "Candidates weighed"),
+      candidates(decision.weighed.map((one) => ({ ...one, quality: one.win_rate == null ? null : 1 - 2 * one.win_rate })))) : null,
     reasonsOf(decision),
     decision.prompt ? el("div", {}, el("h4", {}, "Prompt"), el("pre", { tabindex: "0" }, decision.prompt)) : null,
   );

@@ -7,7 +7,7 @@ const cache = new Map();
 export function number(value, digits = 0) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
   if (!cache.has(digits)) cache.set(digits, fixed(digits));
-  return cache.get(digits).format(value);
+  return cache.get(digits).format(value).replace("-", "−");
 }
 
 export const percent = (value, digits = 1) => (value === null || value === undefined ? "–" : `${number(100 * value, digits)}\u00a0%`);

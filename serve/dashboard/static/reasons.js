@@ -6,7 +6,7 @@ import { dollars, number, percent, points } from "./numbers.js";
 const shortened = (text) => (text.length > 100 ? `${text.slice(0, 99)}…` : text);
 
 // Every candidate in the order of the choice.
-function candidates(weighed) {
+export function candidates(weighed) {
   const head = ["model", "quality", "bill", "score"];
   return el("table", { class: "weighed" },
     el("thead", {}, el("tr", {}, ...head.map((words, k) => el("th", { scope: "col", class: k ? "number" : null }, words)))),

@@ -14,6 +14,7 @@ from pointsman.core.paired_loss import paired_loss
 from pointsman.serve import create_app
 from pointsman.serve.auth.keys import new_key, write_keys
 from pointsman.serve.config.load import make_config
+from pointsman.serve.dashboard.advice import Found, best_step
 from pointsman.serve.dashboard.figures import dollars, percent, points
 from pointsman.serve.dashboard.quality import Bound, Loss, ratings_of, served_loss
 from pointsman.serve.dashboard.saving import Dollars, saving_of
@@ -282,6 +283,24 @@ async def test_a_budget_that_overrides_is_named_with_its_reckoning(past, tmp_pat
     assert seen["why"][0]["policy"] == "budget:day"
     assert all(words in seen["why"][0]["words"] for words in ("of $0.000001 are left", "prompts", "it allows 0"))
     assert seen["bound"]["state"] == "overridden" and "overrides the bound" in seen["alarms"][0]["cause"]
+
+
+async def test_comparisons_that_cost_more_than_they_save_are_advised_against(past):
+    """The autopilot's own status decides: certified, and in the red after comparisons; else it is to go on."""
+    prices = {"judge": MODELS["big"]}
+    autopilot = {"max_loss": 0.1, "judge": "judge", "compare": 0.2}
+    engine = app_of(past, NOWHERE, extra=prices, autopilot=autopilot).engine
+    known = {"certified_share": 0.5, "next": {"share": 0.6, "comparisons": 40, "usd": 1.5}}
+    engine.state.autopilot.status = lambda: known | {"phase": "certified", "paused": None, "store_away": False}
+    total = Dollars(10, 59.0, 100.0, 9.0)
+    texts = {}
+    for compared_usd in (1.0, 60.0):
+        saving, _ = saving_of(total, SavingsTally(shadow_usd=compared_usd), seconds=3600.0, series={})
+        found = Found(10, 3600.0, 40, True, saving, None, None, [])
+        texts[compared_usd] = best_step(engine, found)
+    assert texts[1.0].text.startswith("Wait: after about 40 comparisons more ($1.50)") and "a month" in texts[1.0].worth
+    assert texts[60.0].text.startswith("Compare less") and "compare: 0.05" in texts[60.0].action.text
+    assert "$60.00" in texts[60.0].worth and "$41.00" in texts[60.0].worth
 
 
 async def test_the_overview_is_for_admins(tmp_path):

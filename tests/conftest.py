@@ -3,9 +3,11 @@
 import inspect
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -43,22 +45,29 @@ _SHARED = Path(__file__).parents[2] / "shared"
 
 
 _HEAVY_FIXTURES = {"own_postgres", "postgres_url", "store_url"}
-_HEAVY_NAMES = {
-    "ServerProcess",
-    "run_page",
-    "subprocess",
-    "sync_playwright",
-    "async_playwright",
-    "ray",
-    "multiprocessing",
-}
+_HEAVY_IMPORT = re.compile(
+    r"^\s*(?:import|from) .*\b(?:ServerProcess|run_page|subprocess|sync_playwright|async_playwright|multiprocessing)\b"
+    r"|^\s*import ray\b",
+    re.MULTILINE,
+)
+
+
+@cache
+def _is_heavy(path: Path) -> bool:
+    """Whether a test file starts processes or a browser."""
+    return _HEAVY_IMPORT.search(path.read_text(encoding="utf-8")) is not None
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """`make test-fast` does not even import the files whose tests it leaves out: some import whole frameworks."""
+    is_left_out = config.option.markexpr == "not heavy" and collection_path.name.startswith("test_")
+    return True if is_left_out and collection_path.is_file() and _is_heavy(collection_path) else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks the tests that need processes, a browser or a database: `make test-fast` leaves them out."""
     for item in items:
-        names = set(vars(item.module)) if isinstance(item, pytest.Function) else set()
-        if names & _HEAVY_NAMES or _HEAVY_FIXTURES & set(getattr(item, "fixturenames", ())):
+        if _is_heavy(item.path) or _HEAVY_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker("heavy")
 
 

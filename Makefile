@@ -13,8 +13,8 @@ serve: .venv/.base  ## Serve on http://127.0.0.1:6060; options in ARGS="--strong
 test: .venv/.dev  ## All tests, on all cores
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
-test-fast: .venv/.dev  ## The tests that need no process, browser or database
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist worksteal -m "not heavy" $(ARGS)
+test-fast: .venv/.dev  ## The tests that need no process, browser, database or training framework
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist worksteal -m "not heavy" --hypothesis-profile quick $(ARGS)
 
 check: .venv/.dev build/typed  ## Lint, format and types (of an installed wheel)
 	$(BIN)/ruff check .

@@ -35,6 +35,7 @@ for _name in [name for name in os.environ if name.upper().endswith(_OTHERS) or n
 settings.register_profile(
     "pointsman", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
+settings.register_profile("quick", settings.get_profile("pointsman"), max_examples=20)  # for make test-fast
 settings.load_profile("pointsman")
 
 # Nor is a busy machine a reason to give a server up: httpx waits for 5 seconds where a test does not say.
@@ -45,16 +46,17 @@ _SHARED = Path(__file__).parents[2] / "shared"
 
 
 _HEAVY_FIXTURES = {"own_postgres", "postgres_url", "store_url"}
+_HEAVY_NAMES = "ServerProcess|run_page|subprocess|playwright|multiprocessing|ray|torch|transformers|jax|flax"
 _HEAVY_IMPORT = re.compile(
-    r"^\s*(?:import|from) .*\b(?:ServerProcess|run_page|subprocess|sync_playwright|async_playwright|multiprocessing)\b"
-    r"|^\s*import ray\b",
+    rf"^\s*(?:import (?:{_HEAVY_NAMES})\b|from .*\bimport .*\b(?:{_HEAVY_NAMES})\b|from (?:{_HEAVY_NAMES})\b)"
+    rf"|importorskip\(\"(?:{_HEAVY_NAMES})\b",
     re.MULTILINE,
 )
 
 
 @cache
 def _is_heavy(path: Path) -> bool:
-    """Whether a test file starts processes or a browser."""
+    """Whether a test file starts processes or a browser, or trains with a framework."""
     return _HEAVY_IMPORT.search(path.read_text(encoding="utf-8")) is not None
 
 
@@ -65,7 +67,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the tests that need processes, a browser or a database: `make test-fast` leaves them out."""
+    """Marks the tests that need processes, a browser, a database or a framework: `make test-fast` leaves them out."""
     for item in items:
         if _is_heavy(item.path) or _HEAVY_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker("heavy")

@@ -17,6 +17,7 @@ from pointsman.serve.checkpoints.shared_arrays import read_arrays
 __all__ = ["checkpoint_folder", "is_bundled", "load_checkpoint", "load_embedder", "load_router"]
 
 _BUNDLED = ("mf",)
+_LEARNED = Path("checkpoints")
 
 
 def is_bundled(name: str) -> bool:
@@ -28,7 +29,8 @@ def load_checkpoint(name: str, checkpoint: str | os.PathLike[str] | None = None)
     """The checkpoint of a router.
 
     Args:
-        name: a router kind or any name of the user's; may itself be a checkpoint directory.
+        name: a router kind or any name of the user's; may itself be a checkpoint directory, or the name of one in
+            ./checkpoints, where `pointsman learn` writes them.
         checkpoint: the directory; None takes the one bundled for kind `name`.
 
     Raises:
@@ -50,6 +52,9 @@ def load_checkpoint(name: str, checkpoint: str | os.PathLike[str] | None = None)
             f"router {name!r} has no bundled checkpoint: train one with `pointsman train` and name its directory, "
             f"on the command line instead of {name!r} or as routers.{name}.checkpoint in the config file"
         )
+    learned = _LEARNED / name
+    if (learned / "pointsman.json").is_file():
+        return read_checkpoint(learned, read_arrays=read_arrays)
     raise ConfigError(
         f"router {name!r} is neither a checkpoint directory nor a known kind ({', '.join(known_kinds())})"
     )

@@ -11,6 +11,9 @@ from pointsman.serve.config.yaml_file import read_mapping
 __all__ = ["Added", "add_router"]
 
 _NAME = "learned"
+_WATCHED = """drift: {}  # says when prompts no longer look like those it was learned from
+store: {}  # keeps spending and feedback; `{prompts: text}` keeps prompts as well, for `pointsman replay`
+"""
 _ROUTERS = re.compile(r"^routers:[ \t]*(#.*)?$", re.MULTILINE)
 
 
@@ -30,7 +33,8 @@ class Added:
 def add_router(path: Path, *, checkpoints: Path, max_loss: float) -> Added:
     """Has the file's first router serve the promoted checkpoint of a folder, at the threshold for a bound on the loss.
 
-    A file that names this folder as a checkpoint already is left as it is.
+    A file that is not there yet also gets drift monitoring and a store. One that names this folder as a checkpoint
+    already is left as it is.
 
     Raises:
         ConfigError: the file cannot be read or written, or gives its routers on one line.
@@ -39,7 +43,7 @@ def add_router(path: Path, *, checkpoints: Path, max_loss: float) -> Added:
     entry = f"  {_NAME}: {{checkpoint: {folder}, max_loss: {max_loss:g}}}\n"
     try:
         if not path.exists():
-            path.write_text(f"routers:\n{entry}", encoding="utf-8")
+            path.write_text(f"routers:\n{entry}{_WATCHED}", encoding="utf-8")
             return Added(f"wrote {path}", True)
         values, text = read_mapping(path), path.read_text(encoding="utf-8")
         routers = values.get("routers") or {}

@@ -46,7 +46,9 @@ def test_one_command_gives_a_certified_router_that_is_served(table, capsys):
     assert "knn (chosen)" in said
     assert "loses at most 10 points with 95% confidence" in said
     assert "saves $" in said
-    router = make_config(read_values("pointsman.yaml")).routers["learned"]
+    config = make_config(read_values("pointsman.yaml"))
+    assert config.store is not None and config.drift is not None
+    router = config.routers["learned"]
     assert (router.checkpoint, router.max_loss) == (str(FOLDER.absolute()), 0.1)
     assert promoted_name(FOLDER) == "learned-1"
     facts = next(iter(read_checkpoint(FOLDER / "learned-1").thresholds.values()))
@@ -57,6 +59,9 @@ def test_one_command_gives_a_certified_router_that_is_served(table, capsys):
     served = load_router(load_checkpoint("learned", FOLDER))
     hard, easy = served.win_rates(["Which team takes ticket 7 today?", "Is ticket 7 still open, or closed?"])
     assert hard >= facts["threshold"] > easy
+    Path("prompts.jsonl").write_text('{"prompt": "Is ticket 7 still open, or closed?"}\n')
+    assert main(["score", "prompts.jsonl", "-o", "scored.jsonl", "--router", "learned-1"]) == 0
+    assert json.loads(Path("scored.jsonl").read_text())["win_rate"] == pytest.approx(easy)
 
 
 def test_the_held_out_prompts_train_nothing_and_carry_the_bound(table, capsys):

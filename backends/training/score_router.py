@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from pointsman.backends.data.score_tables import ScoreTable
 from pointsman.backends.export import export_checkpoint, package_versions
 from pointsman.backends.training.drift_sample import referenced
 from pointsman.backends.training.embeddings import PromptEmbeddings
+from pointsman.backends.training.kept_prompts import prompts_file
 from pointsman.backends.training.scores import ScoreRecipe, fit_scores
 from pointsman.core.arrays import FloatArray
 from pointsman.core.calibration import Calibration
@@ -29,8 +31,13 @@ def train_score_router(
     candidates: Sequence[str],
     recipe: ScoreRecipe,
     path: str | os.PathLike[str],
+    *,
+    keep_prompts: bool = True,
 ) -> tuple[Checkpoint, str]:
     """Trains, calibrates on predictions for left-out prompts, and writes the checkpoint to `path`.
+
+    Args:
+        keep_prompts: keep their texts beside the checkpoint, so that a further model can be asked some of them later.
 
     Returns:
         The checkpoint, and what its predictions are worth, for the user.
@@ -63,5 +70,6 @@ def train_score_router(
         return np.asarray(trained.win_rates[rows, 1:].mean(axis=1))
 
     checkpoint = referenced(checkpoint, embeddings.values, source=table.source, seed=recipe.seed, win_rates=seen_means)
-    export_checkpoint(checkpoint, path, sample=embeddings.values[rows[:200]], expected=None)
+    with prompts_file(table.prompts) if keep_prompts else nullcontext({}) as files:
+        export_checkpoint(checkpoint, path, sample=embeddings.values[rows[:200]], expected=None, files=files)
     return checkpoint, trained.note

@@ -16,7 +16,7 @@ from pointsman.serve.commands.on_ray import add_engine_arguments
 from pointsman.serve.commands.progress import progress_bar
 from pointsman.serve.judging.judge import Judging, JudgingReport, estimate_cost_usd, judge_prompts
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["add_arguments", "complete_models", "judge_with_journal", "read_judging", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,8 +51,8 @@ def run(args: argparse.Namespace) -> int:
     from pointsman.backends.data.table_writer import TableWriter
     from pointsman.backends.data.tables import Table
 
-    _complete(args)
-    judging, parameters = _read_judging(args)
+    complete_models(args)
+    judging, parameters = read_judging(args)
     if args.engine == "ray":
         from pointsman.serve.commands.judge_on_ray import judge_on_ray
 
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     journal = Path(args.journal or f"{args.output}.journal")
     try:
-        report = asyncio.run(_judge(prompts, judging, parameters, journal, args))
+        report = asyncio.run(judge_with_journal(prompts, judging, parameters, journal, args))
     except KeyboardInterrupt:
         print(f"Calls that were answered are kept in {journal}; the same command goes on from there.", file=sys.stderr)
         raise
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     return 0 if report.n_prompts == len(prompts) else 1
 
 
-def _complete(args: argparse.Namespace) -> None:
+def complete_models(args: argparse.Namespace) -> None:
     """Takes the models that the command line does not name from the configuration.
 
     Raises:
@@ -102,15 +102,18 @@ def _complete(args: argparse.Namespace) -> None:
             setattr(args, name, found)
 
 
-async def _judge(
+async def judge_with_journal(
     prompts: Sequence[str], judging: Judging, parameters: dict[str, Any], path: Path, args: argparse.Namespace
 ) -> JudgingReport:
+    """Judges prompts with the configured models; what is paid for goes into the journal at `path`."""
     from pointsman.serve.commands.ask_model import ControllerAsk
     from pointsman.serve.config.load import read_values
     from pointsman.serve.judging.journal import Journal
     from pointsman.serve.python_api.controller import Controller
 
     values = dict(read_values(args.config)) if args.config else {}
+    for name in ("candidates", "rules", "cascade"):  # of more than these models
+        values.pop(name, None)
     models: dict[str, Any] = {name: {} for name in (judging.model_a, judging.model_b, judging.judge)}
     values["models"] = {**models, **(values.get("models") or {})}
     with (
@@ -123,7 +126,12 @@ async def _judge(
         return await judge_prompts(prompts, judging, ask, journal, on_prompt=lambda: bar.advance(task))
 
 
-def _read_judging(args: argparse.Namespace) -> tuple[Judging, dict[str, Any]]:
+def read_judging(args: argparse.Namespace) -> tuple[Judging, dict[str, Any]]:
+    """What to judge within which limits, and the parameters of every request, from the command line.
+
+    Raises:
+        ValueError, ConfigError: an option or the configuration is malformed.
+    """
     try:
         further = json.loads(args.parameters)
     except ValueError as error:

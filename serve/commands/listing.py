@@ -18,6 +18,7 @@ GROUPS = {
         "judge": "battles between two models on your prompts, judged by a third",
         "embed": "embeddings of a file of prompts, for training",
         "train": "a router from your own battles or outcomes",
+        "onboard": "a further model for a router of many, from its answers to a few hundred prompts",
         "import-routellm": "RouteLLM's matrix factorisation as a checkpoint of Pointsman",
         "calibrate": "from win rates to a threshold: by strong share, by cost, or with a guarantee on quality",
         "evaluate": "how good routers are on stored outcomes, beside baselines, with intervals",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pointsman.core.arrays import FloatArray
+from pointsman.core.arrays import FloatArray, IntArray
 from pointsman.core.checkpoint import Checkpoint
 from pointsman.core.choice_calibration import threshold_for_share
 from pointsman.core.choice_rows import Weighing, weigh_rows
@@ -24,7 +24,7 @@ from pointsman.serve.feedback.logged_candidates import read_candidates
 if TYPE_CHECKING:
     from pointsman.serve.store.rows import DecisionRow
 
-__all__ = ["replay_store"]
+__all__ = ["replay_store", "with_rules"]
 
 
 def replay_store(
@@ -47,10 +47,23 @@ def replay_store(
     rates = router.win_rates(texts)
     weighing = _weighed(router, rates, logged)
     threshold = _threshold(args, checkpoint, weighing, logged)
-    then = weighing.chosen(threshold)
+    then = with_rules(rows, logged, weighing, threshold)
     found = replay_candidates(logged, then, rates[:, 1:], confidence=args.confidence)
     shares = {name: (float((logged.asked == i).mean()), float((then == i).mean())) for i, name in enumerate(models)}
     return found, threshold, shares
+
+
+def with_rules(
+    rows: "Sequence[DecisionRow]", logged: LoggedCandidates, weighing: Weighing, threshold: float
+) -> IntArray:
+    """Columns that another router would choose: what configured rules named or bounded stays, and so do thresholds."""
+    then = weighing.chosen(threshold)
+    by_rule = np.array(["rule: " in (row.reason or "") for row in rows])
+    set_by_rule = [row.threshold if (row.policy or "").startswith("rule:") else None for row in rows]
+    for found in {each for each in set_by_rule if each is not None}:
+        at = np.array([each == found for each in set_by_rule])
+        then[at] = weighing.chosen(min(found, 1.0))[at]
+    return np.where(by_rule, logged.asked, then)
 
 
 async def _read(args: argparse.Namespace, models: Sequence[str]) -> "tuple[list[DecisionRow], LoggedCandidates]":

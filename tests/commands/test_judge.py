@@ -111,7 +111,7 @@ def test_an_interrupted_job_says_how_to_go_on(key, tmp_path, monkeypatch, capsys
     async def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pointsman.serve.commands.judge._judge", interrupted)
+    monkeypatch.setattr("pointsman.serve.commands.judge.judge_with_journal", interrupted)
     assert main(_words(key, tmp_path)) == 130
     error = capsys.readouterr().err
     assert f"kept in {tmp_path / 'battles.jsonl.journal'}; the same command goes on" in error

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pointsman.core.choice_rows import weigh_rows
 from pointsman.core.errors import DataError
 from pointsman.core.replay import Logged, replay
 from pointsman.core.replay_candidates import LoggedCandidates, replay_candidates
 from pointsman.serve.cli import main
+from pointsman.serve.commands.replay_candidates import with_rules
 from pointsman.serve.config import StoreConfig
 from pointsman.serve.feedback.logged_candidates import candidates_from_rows
 from pointsman.serve.request.ids import new_row_id
@@ -44,6 +46,20 @@ def test_of_two_it_is_the_replay_of_a_pair(n, seed):
         for side in ("current", "candidate", "difference"):
             one, other = (getattr(getattr(each, name), side) for each in (found, pair))
             assert (one.value, one.low, one.high) == pytest.approx((other.value, other.low, other.high), nan_ok=True)
+
+
+def test_decisions_and_thresholds_of_rules_stay():
+    """What a rule named is not decided anew, a threshold of a rule holds, and other requests follow the new one."""
+    made = {"request_id": "r", "path": "/", "outcome": "answered", "status": 200, "at": NOW}
+    rows = [
+        DecisionRow(id="1", reason="rule: legal", threshold=0.9, **made),
+        DecisionRow(id="2", reason="win_rate", policy="rule:cheap", threshold=1.0, **made),
+        DecisionRow(id="3", reason="win_rate", policy="fixed", threshold=1.0, **made),
+    ]
+    nothing = np.full((3, 3), np.nan)
+    logged = LoggedCandidates(np.array([1, 2, 2]), np.tile(USD, (3, 1)), nothing, np.zeros((3, 3)), np.full(3, np.nan))
+    weighing = weigh_rows(np.tile([0.5, 0.6, 0.7], (3, 1)), np.tile(USD, (3, 1)))
+    assert with_rules(rows, logged, weighing, 0.0).tolist() == [1, 2, 0]
 
 
 def test_a_change_between_two_others_is_not_known():

@@ -19,6 +19,9 @@ def add_score_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the trainers that take candidates alone."""
     add_common_arguments(parser)
     add_candidates_argument(parser)
+    parser.add_argument(
+        "--without-prompts", action="store_true", help="do not keep the prompts, which `pointsman onboard` asks"
+    )
 
 
 def train_scores(args: argparse.Namespace, kind: str) -> int:
@@ -39,6 +42,8 @@ def train_scores(args: argparse.Namespace, kind: str) -> int:
     if listed_prompts(args, table.prompts):
         return 0
     embeddings = load_embeddings(args, table.prompts)
-    checkpoint, note = train_score_router(table, embeddings, candidates, ScoreRecipe(kind, seed=args.seed), args.output)
+    recipe = ScoreRecipe(kind, seed=args.seed)
+    kept = not getattr(args, "without_prompts", False)
+    checkpoint, note = train_score_router(table, embeddings, candidates, recipe, args.output, keep_prompts=kept)
     print(note, file=sys.stderr)
     return tell_result(args, checkpoint, {"metrics": dict(checkpoint.metrics)})

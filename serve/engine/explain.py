@@ -21,6 +21,7 @@ from pointsman.serve.request.context import RequestContext
 
 __all__ = ["Explainer", "explanation_lines"]
 
+_OF_CALIBRATION = ("win_rate_percentile", "calibration", "strong_share")
 _N_NEAREST = 3
 _OUTPUT_TOKENS = 300
 
@@ -59,6 +60,8 @@ class Explainer:
         found = self.explain(decision, prompt=request.prompt, embedding=context.embedding)
         if context.rule is not None:
             found["rule"] = context.rule.to_dict()
+        if context.score is not None:  # learned from comparisons: the calibration knows nothing of such scores
+            found = {name: value for name, value in found.items() if name not in _OF_CALIBRATION}
         return {**found, "read": asdict(request.task)}
 
     def explain(

@@ -27,6 +27,7 @@ from pointsman.serve.engine.explain import Explainer, explanation_lines
 from pointsman.serve.money.price_list import ListedPrice
 from pointsman.serve.policy.served_router import ServedRouter
 from pointsman.serve.protocols.requests import ChatRequest
+from pointsman.serve.protocols.surfaces import CHAT
 from pointsman.serve.request.context import RequestContext
 from pointsman.serve.request.record import Record
 from pointsman.serve.server.app import create_app
@@ -85,6 +86,19 @@ def test_places_among_the_calibration():
     assert found["novelty"]["percentile"] == 0.2
     assert [near["example"] for near in found["novelty"]["nearest"]] == ["one", "two", "three"]
     assert found["neighbours"][0]["strong_share"] == 0.9
+
+
+def test_a_learned_score_has_no_place_among_the_calibration():
+    """The calibration's quantiles are the router's win rates: a score that the autopilot learned is not one of them."""
+    body = json.dumps({"model": "auto", "messages": [{"role": "user", "content": "Hi"}]}).encode()
+    context = RequestContext(CHAT.read(body), win_rate=0.25, embedding=EMBEDDING)
+    explainer = Explainer({"mine": served()}, PAIR, PRICE_LIST)
+    placed = {"win_rate_percentile", "calibration", "strong_share"}
+    assert placed <= set(explainer.explain_context(DECISION, context))
+    context.score = 0.3
+    found = explainer.explain_context(DECISION, context)
+    assert not placed & set(found)
+    assert found["novelty"] is not None
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=30), st.floats(0, 1), st.floats(0, 1))

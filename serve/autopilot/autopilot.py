@@ -17,12 +17,13 @@ from uuid import uuid4
 from prometheus_client import CollectorRegistry
 
 from pointsman.core.errors import PointsmanError, StoreError
+from pointsman.serve.autopilot.counting import waits_for_label
 from pointsman.serve.autopilot.draw import Draws, Prompt
 from pointsman.serve.autopilot.fingerprints import Fingerprints, fingerprint_of
 from pointsman.serve.autopilot.generation import Generation, describe_generation
 from pointsman.serve.autopilot.metrics import AutopilotMetrics
 from pointsman.serve.autopilot.serving import Serving
-from pointsman.serve.autopilot.state import AutopilotState, Counts, waits_for_label
+from pointsman.serve.autopilot.state import AutopilotState, Counts
 from pointsman.serve.autopilot.status import describe
 from pointsman.serve.autopilot.training import TrainingError, train_in_process
 from pointsman.serve.autopilot.turn import Turn, act_on

@@ -4,7 +4,7 @@ It is one fact in the store, changed in transactions alone: whatever counts comp
 once, whichever process does it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from typing import Any, Self
@@ -14,14 +14,15 @@ import numpy as np
 from pointsman.core.autopilot import JointPlan
 from pointsman.core.certificate import Certificate, generation_error, make_chain
 from pointsman.core.comparison_plan import ComparisonPlan, make_plan
-from pointsman.core.judge_bias import corrected_loss, largest_corrected_loss
+from pointsman.core.judge_bias import largest_corrected_loss
 from pointsman.core.learned_score import LearnedScore
+from pointsman.serve.autopilot.counting import add_comparisons, plans_of
 from pointsman.serve.autopilot.days import add_to_day
 from pointsman.serve.autopilot.generation import Generation
 from pointsman.serve.config.autopilot import AutopilotConfig
 from pointsman.serve.store.rows import AutopilotRow
 
-__all__ = ["AutopilotState", "Counts", "waits_for_label"]
+__all__ = ["AutopilotState", "Counts"]
 
 _MAX_EVENTS = 200
 _KEPT = 8  # generations whose certificates are kept, for a rollback
@@ -179,7 +180,7 @@ class AutopilotState:
 
     def count(self, rows: Sequence[AutopilotRow], config: AutopilotConfig, now: float) -> None:
         """Adds comparisons to the certificates of the generations that they were drawn for."""
-        for plans, group in groupby(rows, key=_plans):
+        for plans, group in groupby(rows, key=plans_of):
             same = list(group)
             self._count_totals(same)
             joint = JointPlan(tuple(ComparisonPlan(*plan) for _, plan in plans))
@@ -188,7 +189,7 @@ class AutopilotState:
                 if generation is None or generation.closed or generation.certificate is None:
                     continue
                 before = generation.certificate.n_open
-                _add(generation.certificate, same, joint, place)
+                add_comparisons(generation.certificate, same, joint, place)
                 self._note_opened(generation, before, config, now)
         self._choose(now)
 
@@ -277,40 +278,3 @@ class AutopilotState:
         if opened or certificate.n_compared - generation.planned_at >= _REPLAN_EVERY:
             generation.plan = make_plan(certificate, config.compare)
             generation.planned_at = certificate.n_compared
-
-
-def waits_for_label(kept: dict[str, Any] | None, row: AutopilotRow) -> bool:
-    """Whether people are to say first what was lost in a comparison: its judged loss alone would be biased.
-
-    Not where all that it was drawn for is void: then nothing is counted.
-    """
-    if not row.wants_label or row.label is not None:
-        return False
-    numbers = {row.generation, *(each[0] for each in row.others)}
-    return any(g["number"] in numbers and not g["closed"] for g in (kept or {}).get("generations", ()))
-
-
-def _plans(row: AutopilotRow) -> tuple[tuple[int, tuple[int, float, float]], ...]:
-    """The generations that a comparison is for, the one that served first, each with its plan."""
-    beside = ((number, (reach, inside, outside)) for number, _, reach, inside, outside in row.others)
-    return ((row.generation, row.plan), *beside)
-
-
-def _add(certificate: Certificate, rows: Sequence[AutopilotRow], joint: JointPlan, place: int) -> None:
-    """Adds comparisons that were drawn under one plan, by the scores of the generation at a place of that plan."""
-
-    def column(value: Callable[[AutopilotRow], float]) -> np.ndarray:
-        return np.array([value(row) for row in rows], dtype=np.float64)
-
-    certificate.add_many(
-        column(lambda row: row.score if place == 0 else row.others[place - 1][1]),
-        column(_loss),
-        probabilities=column(lambda row: row.probability),
-        least=joint.least(place, len(certificate.chain)),
-        n_undrawn=np.array([row.n_undrawn for row in rows], dtype=np.int64),
-    )
-
-
-def _loss(row: AutopilotRow) -> float:
-    """As judged, corrected by what people say where they were asked."""
-    return corrected_loss(row.loss, row.label, row.label_share) if row.label_share > 0.0 else row.loss

@@ -4,8 +4,8 @@ import pytest
 
 from pointsman.core.errors import ConfigError
 from pointsman.serve.autopilot import draw
+from pointsman.serve.autopilot.counting import waits_for_label
 from pointsman.serve.autopilot.labels import loss_of, question_of
-from pointsman.serve.autopilot.state import waits_for_label
 from pointsman.serve.config import StoreConfig
 from pointsman.serve.config.load import make_config
 from pointsman.serve.store.rows import AutopilotRow

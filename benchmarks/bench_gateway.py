@@ -1,19 +1,21 @@
 """What does a request cost that goes through a gateway, and how many go through?
 
-    benchmarks/peers/install_gateways.sh && python -m benchmarks.bench_gateway [--only NAME ...] [--soak]
+    python benchmarks/install_peers.py; python -m benchmarks.bench_gateway [--only NAME ...] [--soak]
 
 One machine, one run, one mock upstream, one load generator, each gateway in one process with its own recommended
 settings: Pointsman (default router `mf`; `store`, the same with a store and a policy; `full`, with the prompts' text
 and embeddings in the store, a budget, prices, drift watching and keys as well; and `random`), RouteLLM's server,
-LiteLLM's proxy, Portkey. All get the same 512 prompts. "Added" is over asking the mock upstream directly. Every answer
-is checked, every stream read to its end. The start, until the first answer, is the median of five. A peer that is not
-installed is left out. --soak sends 200,000 more requests through each Pointsman measured, and follows its memory.
+LiteLLM's proxy, Portkey, and as the limits nginx and Envoy as bare proxies. All get the same 512 prompts. "Added" is
+over asking the mock upstream directly. Every answer is checked, every stream read to its end. The start, until the
+first answer, is the median of five. A peer that is not installed is left out. --soak sends 200,000 more requests
+through each Pointsman measured, and follows its memory.
 
 What a store and all the rest add to `mf` is less than one run differs from the next, so these three are then asked in
 turns, 20 times each, and compared round by round (`--turns-only` for this alone).
 """
 
 import argparse
+import asyncio
 import json
 import math
 import os
@@ -92,16 +94,27 @@ def _measure_each(folder: Path, direct: Target, *, only: set[str], soak: bool) -
         if only and not only & {name, *name.split()}:
             continue
         if gateway.command is None:
-            print(f"{name}: not installed, left out (benchmarks/peers/install_gateways.sh)", file=sys.stderr)
+            print(f"{name}: not installed, left out (benchmarks/install_peers.py)", file=sys.stderr)
             continue
-        starts = [_start_up_s(gateway) for _ in range(_STARTS - 1)]
-        with running(gateway) as server:
-            rows.append(_measure(name, server, gateway.target, direct=rows[0]))
-            rows[-1]["start_up_s"] = round(statistics.median([*starts, server.start_up_s]), 2)
-            if soak and name.startswith("pointsman"):
-                rows[-1]["soak"] = uvloop.run(_soak(server, gateway.target))
-            _print(rows[-1])
+        try:
+            rows.append(_measure_one(gateway, direct=rows[0], soak=soak))
+        except (OSError, asyncio.IncompleteReadError, AssertionError) as error:
+            if name.startswith("pointsman"):
+                raise
+            print(f"{name}: left out: {error}", file=sys.stderr)
+            continue
+        _print(rows[-1])
     return rows
+
+
+def _measure_one(gateway: Gateway, *, direct: dict[str, Any], soak: bool) -> dict[str, Any]:
+    starts = [_start_up_s(gateway) for _ in range(_STARTS - 1)]
+    with running(gateway) as server:
+        row = _measure(gateway.name, server, gateway.target, direct=direct)
+        row["start_up_s"] = round(statistics.median([*starts, server.start_up_s]), 2)
+        if soak and gateway.name.startswith("pointsman"):
+            row["soak"] = uvloop.run(_soak(server, gateway.target))
+    return row
 
 
 def _start_up_s(gateway: Gateway) -> float:

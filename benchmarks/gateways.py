@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,15 +19,57 @@ from typing import Any
 import psutil
 import uvloop
 
+from benchmarks.install_peers import PEERS
 from benchmarks.load import Target, run_load
 from pointsman.serve.auth.keys import new_key, write_keys
 
 __all__ = ["Gateway", "Running", "gateways", "mock_upstream", "running"]
 
-_PEERS = Path(os.environ.get("POINTSMAN_PEERS", Path(__file__).parents[1] / ".cache" / "peers")).resolve()
 _START_S = 120.0
 _SERVE = "from pointsman.serve.cli import main; raise SystemExit(main())"
 _OFFLINE = {"OPENAI_API_KEY": "x", "LITELLM_LOCAL_MODEL_COST_MAP": "True", "HF_HUB_OFFLINE": "1"}
+
+_NGINX = """
+daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log stderr crit;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+    keepalive_requests 100000000;
+    upstream mock {{ server 127.0.0.1:{upstream}; keepalive 512; keepalive_requests 100000000; }}
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        location / {{
+            proxy_pass http://mock; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off;
+        }}
+    }}
+}}
+"""
+_ENVOY = """
+static_resources:
+  listeners:
+  - address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: bench
+          route_config:
+            virtual_hosts:
+            - {{name: all, domains: ["*"], routes: [{{match: {{prefix: /}}, route: {{cluster: mock}}}}]}}
+          http_filters:
+          - name: envoy.filters.http.router
+            typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}
+  clusters:
+  - name: mock
+    connect_timeout: 5s
+    load_assignment:
+      cluster_name: mock
+      endpoints:
+      - lb_endpoints:
+        - endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {upstream}}}}}}}
+"""
 
 
 @dataclass(frozen=True)
@@ -87,10 +130,12 @@ def gateways(folder: Path, upstream: int) -> Iterator[Gateway]:
     yield _routellm(url)
     yield _litellm(folder, url)
     yield _portkey(url)
+    yield _nginx(folder, upstream)
+    yield _envoy(folder, upstream)
 
 
 def _routellm(url: str) -> Gateway:
-    port, python = _free_port(), _PEERS / "routellm/bin/python"
+    port, python = _free_port(), PEERS / "routellm/bin/python"
     flags = ["--routers", "random", "--strong-model", "openai/a", "--weak-model", "openai/b"]
     command = [str(python), "-m", "routellm.openai_server", *flags, "--base-url", url, "--api-key", "x"]
     started = [*command, "--port", str(port)] if python.exists() else None
@@ -98,7 +143,7 @@ def _routellm(url: str) -> Gateway:
 
 
 def _litellm(folder: Path, url: str) -> Gateway:
-    port, litellm = _free_port(), _PEERS / "litellm/bin/litellm"
+    port, litellm = _free_port(), PEERS / "litellm/bin/litellm"
     model = {"model_name": "bench", "litellm_params": {"model": "openai/bench", "api_base": url, "api_key": "x"}}
     (folder / "litellm.yaml").write_text(json.dumps({"model_list": [model]}))
     command = [str(litellm), "--config", str(folder / "litellm.yaml"), "--host", "127.0.0.1", "--port", str(port)]
@@ -108,11 +153,26 @@ def _litellm(folder: Path, url: str) -> Gateway:
 
 
 def _portkey(url: str) -> Gateway:
-    port, script = _free_port(), _PEERS / "portkey/node_modules/@portkey-ai/gateway/build/start-server.js"
+    port, script = _free_port(), PEERS / "portkey/node_modules/@portkey-ai/gateway/build/start-server.js"
     headers = (("x-portkey-provider", "openai"), ("x-portkey-custom-host", url))
     command = ["node", str(script), "--headless", f"--port={port}"]
     trusted = {"TRUSTED_CUSTOM_HOSTS": "127.0.0.1,localhost"}
     return Gateway("portkey", command if script.exists() else None, Target(port, "bench", headers=headers), trusted)
+
+
+def _nginx(folder: Path, upstream: int) -> Gateway:
+    """The limit: one process in C that passes everything on."""
+    port, program = _free_port(), shutil.which("nginx")
+    (folder / "nginx.conf").write_text(_NGINX.format(folder=folder, upstream=upstream, port=port))
+    command = None if program is None else [program, "-c", str(folder / "nginx.conf"), "-p", str(folder)]
+    return Gateway("nginx", command, Target(port, "bench"))
+
+
+def _envoy(folder: Path, upstream: int) -> Gateway:
+    port, program = _free_port(), next(PEERS.glob("envoy/lib/python*/site-packages/envoy/_bin/envoy"), None)
+    (folder / "envoy.yaml").write_text(_ENVOY.format(upstream=upstream, port=port))
+    flags = ["-c", str(folder / "envoy.yaml"), "--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]
+    return Gateway("envoy", None if program is None else [str(program), *flags], Target(port, "bench"))
 
 
 def _stored(folder: Path, url: str) -> dict[str, Any]:

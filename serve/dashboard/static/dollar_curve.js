@@ -59,7 +59,7 @@ export class DollarCurve {
     for (const { model, usd, quality } of this.singles) {
       draw.dot([usd, quality], { fill: colour("weak"), ring: colour("panel"), radius: 5 });
       const left = usd > 0.6 * u.scales.x.max;
-      draw.words(model, [usd, quality], { fill: colour("faint"), dx: left ? -8 : 8, dy: 4, align: left ? "right" : "left" });
+      draw.words(model, [usd, quality], { fill: colour("faint"), dx: left ? 0 : 8, dy: left ? 20 : 4, align: left ? "right" : "left" });
     }
     const { point, inForce } = this.state;
     if (inForce) draw.dot([inForce.usd[0], inForce.quality[0]], { fill: colour("panel"), ring: colour("good"), radius: 6.5 });

@@ -15,11 +15,12 @@ export class Readouts {
     this.later = null;
   }
 
-  show({ point, threshold, pricedBy }) {
+  show({ point, threshold, pricedBy, row }) {
     const [share, usd, saving, quality] = this.cards;
     const within = (figure, format, low = -Infinity, high = Infinity) => figure === null || figure[1] === null ? "" :
       `${format(Math.max(low, figure[0] - Z * figure[1]))} to ${format(Math.min(high, figure[0] + Z * figure[1]))}`;
-    fill(share, "Strong share", percent(point.share[0]), within(point.share, percent, 0, 1), "of prompts like these");
+    fill(share, row.dollars ? "Share of spending" : "Strong share", percent(point.share[0]), within(point.share, percent, 0, 1),
+      row.dollars ? "from the cheapest to the reference" : "of prompts like these");
     fill(usd, "Cost per 1,000", dollars(point.usd[0]), within(point.usd, dollars, 0), pricedBy);
     fill(saving, "Saved", percent(point.saving?.[0]), within(point.saving, percent), "against always strong");
     if (point.quality) {

@@ -140,6 +140,7 @@ export class Simulator {
     const curve = this.row.dollars ? this.byDollars : this.byShare;
     if (curve !== this.curve) this.curve.chart.clear("");
     this.curve = curve;
+    byId("histogram-panel").parentElement.hidden = Boolean(this.row.dollars); // of many candidates no share is one of prompts
     this.range = span(this.row.points);
     const slider = byId("threshold");
     [slider.min, slider.max, slider.step] = [this.range[0], this.range[1], 0.001];
@@ -154,8 +155,10 @@ export class Simulator {
     this.threshold = asked(this.row.points, inside ? start : this.row.points.threshold[nearest(this.row.points.share, 0.5)]);
     this.evaluate();
     this.curve.show(this);
-    this.histogram.show(this);
-    this.reliability.show(this);
+    if (!this.row.dollars) {
+      this.histogram.show(this);
+      this.reliability.show(this);
+    }
     this.write();
   }
 
@@ -205,7 +208,7 @@ export class Simulator {
     this.evaluate();
     this.write(self);
     this.curve.move(this);
-    this.histogram.move(this);
+    if (!this.row.dollars) this.histogram.move(this);
     this.keep();
   }
 

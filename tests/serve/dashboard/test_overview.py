@@ -15,6 +15,7 @@ from pointsman.serve import create_app
 from pointsman.serve.auth.keys import new_key, write_keys
 from pointsman.serve.config.load import make_config
 from pointsman.serve.dashboard.advice import Found, best_step
+from pointsman.serve.dashboard.alarms import alarms_now
 from pointsman.serve.dashboard.figures import dollars, percent, points
 from pointsman.serve.dashboard.quality import Bound, Loss, ratings_of, served_loss
 from pointsman.serve.dashboard.saving import Dollars, saving_of
@@ -301,6 +302,37 @@ async def test_comparisons_that_cost_more_than_they_save_are_advised_against(pas
     assert texts[1.0].text.startswith("Wait: after about 40 comparisons more ($1.50)") and "a month" in texts[1.0].worth
     assert texts[60.0].text.startswith("Compare less") and "compare: 0.05" in texts[60.0].action.text
     assert "$60.00" in texts[60.0].worth and "$41.00" in texts[60.0].worth
+
+
+@pytest.mark.parametrize(
+    ("status", "cause", "effect"),
+    [
+        ({"store_away": True}, "store cannot be reached", "served on"),
+        ({"phase": "void", "why": "drift"}, "is void: drift", "strong model"),
+        ({"paused": "by an administrator"}, "paused: by an administrator", "holds"),
+    ],
+)
+def test_the_autopilots_troubles_are_alarms(past, status, cause, effect):
+    """Each with its cause and what it does to what is certified; a paused one has a button that resumes it."""
+    autopilot = {"max_loss": 0.1, "judge": "judge"}
+    engine = app_of(past, NOWHERE, extra={"judge": MODELS["big"]}, autopilot=autopilot).engine
+    calm = {"phase": "certified", "paused": None, "store_away": False}
+    engine.state.autopilot.status = lambda: calm
+    assert alarms_now(engine, bound=None, loss=None, failed=(0, 0)) == []
+    engine.state.autopilot.status = lambda: calm | status
+    (alarm,) = alarms_now(engine, bound=None, loss=None, failed=(0, 0))
+    assert cause in alarm.cause and effect in alarm.effect and alarm.do
+    assert ("paused" in status) == (alarm.action is not None and alarm.action.body == {"action": "resume"})
+
+
+def test_models_that_fail_are_alarms(past):
+    """An open circuit names who answers in its place; from 5 % of failures on, the errors are told of."""
+    engine = app_of(past, NOWHERE).engine
+    assert alarms_now(engine, bound=None, loss=None, failed=(1, 100)) == []
+    for _ in range(50):
+        engine.services["big"].breaker.fail()
+    down, errors = alarms_now(engine, bound=None, loss=None, failed=(5, 100))
+    assert "big" in down.cause and "small answers in its place" in down.effect and errors.cause.startswith("5 %")
 
 
 async def test_the_overview_is_for_admins(tmp_path):

@@ -3,6 +3,8 @@
 Where keys are asked for, a page that has none gets nothing. Where none are, two things protect what is shown: a request
 must name this server by a host that no outsider can make (an address, localhost, or one that is configured), and what
 browsers say of its origin must be this server's own. A POST without an origin is no browser's: its host may be any.
+The host is checked on every path: a page whose name was pointed at this server's address (DNS rebinding) has an origin
+of its own, and no browser says more of it than that name.
 What costs money without showing anything, such as a completion, may be asked for by pages of listed origins as well.
 """
 
@@ -15,7 +17,28 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from pointsman.serve.http.asgi import send_body
 from pointsman.serve.http.errors import RequestError
 
-__all__ = ["ListedPagesOnly", "OwnPagesOnly"]
+__all__ = ["KnownHostsOnly", "ListedPagesOnly", "OwnPagesOnly"]
+
+
+class KnownHostsOnly:
+    """Wraps an ASGI application: 403 for a request, other than a POST, to a host that an outsider may have made up."""
+
+    def __init__(self, app: ASGIApp, *, hosts: Collection[str] = ()) -> None:
+        """Lets through what names a known host, or none as no browser does.
+
+        Args:
+            hosts: names, beside localhost and addresses, that the server is reached by.
+        """
+        self._app = app
+        self._hosts = {host.lower() for host in hosts}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] != "POST":
+            host = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
+            if host and not _is_known(host, self._hosts):
+                await _send(send, _unknown(host))
+                return
+        await self._app(scope, receive, send)
 
 
 class OwnPagesOnly:
@@ -41,8 +64,7 @@ class OwnPagesOnly:
         host = headers.get(b"host", b"").decode("latin-1")
         origin = headers.get(b"origin")
         if (method != "POST" or origin is not None) and not _is_known(host, self._hosts):
-            message = f"host {host!r} is not allowed: open the dashboard at localhost or an address, "
-            return _refused(message + "or name the host under dashboard.hosts")
+            return _unknown(host)
         if origin is not None and not _is_own(origin, host):
             return _refused(f"origin {origin.decode('latin-1')!r} is not this server")
         if headers.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin"):
@@ -104,6 +126,11 @@ def _is_known(host: str, hosts: Collection[str]) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _unknown(host: str) -> RequestError:
+    message = f"host {host!r} is not allowed on a server without access keys: open it at localhost or an address, "
+    return _refused(message + "or name the host under dashboard.hosts")
 
 
 async def _send(send: Send, error: RequestError) -> None:

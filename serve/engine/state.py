@@ -1,7 +1,9 @@
 """What a server process keeps from one request to the next, and across reloads of its configuration."""
 
+import asyncio
 import logging
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -35,6 +37,9 @@ __all__ = ["Component", "ServerState"]
 
 _LOG = logging.getLogger(__name__)
 _ANSWER_TOKENS = 300.0  # expected until answers have been seen
+_MARGIN_S = 1.0  # beyond the time for rows to be written, to say what was lost
+_HAND_OVER_S = 0.25  # for rows that are on their way to the writer
+_STORE_S = 2.0  # for its connections to be closed
 
 
 class Component(Protocol):
@@ -92,6 +97,7 @@ class ServerState:
         self.registry = CollectorRegistry()
         self._components: list[Component] = []
         self._n_started = 0
+        self._close_s = (config.store.drain_s if config.store is not None else 0.0) + _MARGIN_S
         if config.store is not None:
             self._add_store(config.store, keys=config.server.keys == "store")
         elif config.policy.budgets:
@@ -154,10 +160,20 @@ class ServerState:
                 await self.drift.load()
 
     async def close(self) -> None:
-        """Closes the components that were started, the last first."""
-        while self._n_started:
-            self._n_started -= 1
-            await self._components[self._n_started].close()
+        """Closes the components that were started side by side, within one deadline, and then the store.
+
+        The writer follows the others a moment later, or when they are done: what they still hand to it arrives.
+        """
+        started, self._n_started = self._components[: self._n_started], 0
+        parts = [each for each in reversed(started) if each not in (self.store, self.writer)]
+        closing = [asyncio.create_task(each.close()) for each in parts]
+        if closing:
+            await asyncio.wait(closing, timeout=_HAND_OVER_S)
+        if self.writer in started and self.writer is not None:
+            closing.append(asyncio.create_task(self.writer.close()))
+        await _finish(closing, self._close_s)
+        if self.store in started and self.store is not None:
+            await _finish([asyncio.create_task(self.store.close())], _STORE_S)
 
     def _share_sessions(self, ttl_s: float) -> SharedModels | None:
         """Where processes tell each other of conversations: workers in a table, servers in the store."""
@@ -211,3 +227,22 @@ class ServerState:
     def _observe(self, observer: Observes) -> Observes:
         self.observers = (*self.observers, observer)
         return observer
+
+
+async def _finish(tasks: Sequence[asyncio.Task[None]], seconds: float) -> None:
+    """Waits for tasks, and ends those that take longer.
+
+    Raises:
+        Exception: the first that one of them ended with.
+    """
+    if not tasks:
+        return
+    _, late = await asyncio.wait(tasks, timeout=seconds)
+    for task in late:
+        task.cancel()
+    if late:
+        _LOG.error("%d parts did not close within %g s: a database hangs, for example", len(late), seconds)
+        await asyncio.wait(late, timeout=_MARGIN_S)
+    for task in tasks:
+        if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+            raise error

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp
 from pointsman.serve.auth.keys import KeyRing, Keys
 from pointsman.serve.auth.rate_limits import RateLimits
 from pointsman.serve.auth.require_key import RequireKey
-from pointsman.serve.auth.same_origin import ListedPagesOnly, OwnPagesOnly
+from pointsman.serve.auth.same_origin import KnownHostsOnly, ListedPagesOnly, OwnPagesOnly
 from pointsman.serve.config import Config
 from pointsman.serve.config.load import make_config
 from pointsman.serve.dashboard.about import facts_now
@@ -66,7 +66,8 @@ def _routes(engine: Engine, metrics: Metrics, ask_for_key: Callable[[ASGIApp], A
     Args:
         ask_for_key: before an endpoint; None where no keys are asked for, which only a restart changes.
     """
-    server, hosts = engine.config.server, engine.config.dashboard.hosts
+    server = engine.config.server
+    hosts = (*engine.config.dashboard.hosts, server.host)
     guard = ask_for_key or partial(ListedPagesOnly, origins=server.cors_origins, hosts=hosts)
     metrics.reconfigure(engine.services, digest=engine.digest)
     if engine.state.live is not None:
@@ -88,6 +89,8 @@ def _routes(engine: Engine, metrics: Metrics, ask_for_key: Callable[[ASGIApp], A
         return make_framework_app(engine, endpoints, guard=guard, own=own, asks_for_keys=ask_for_key is not None)
 
     served: ASGIApp = Dispatch(endpoints, make_rest)
+    if ask_for_key is None:
+        served = KnownHostsOnly(served, hosts=hosts)
     if server.cors_origins:
         from starlette.middleware.cors import CORSMiddleware
 

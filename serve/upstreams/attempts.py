@@ -113,7 +113,7 @@ class Failover:
             attempt = Attempt(model)
             attempts.append(attempt)
             try:
-                _check_circuit(service, attempt)
+                _check_circuit(service, attempt, call.caller)
                 asked = True
                 answered = await _try(service, call, attempt, new_stream)
             except UpstreamFailure as failure:
@@ -133,8 +133,8 @@ class Failover:
         raise AssertionError("unreachable: the loop has no end")
 
 
-def _check_circuit(service: Service, attempt: Attempt) -> None:
-    if not service.breaker.allow():
+def _check_circuit(service: Service, attempt: Attempt, caller: str) -> None:
+    if not service.breaker.allow(caller):
         attempt.result = "skipped"
         raise UpstreamFailure(
             f"the circuit of model {attempt.model!r} is open after too many failures in a row; "

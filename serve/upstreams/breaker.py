@@ -2,7 +2,8 @@
 
 A request counts once, however often it is retried or sent again: a request that always fails (a grammar that crashes
 the service) must not open the circuit for everybody. For the same reason, failures of one caller do not open it while
-others succeed.
+others succeed, and what the failures of one caller have opened is open for that caller alone: others find out for
+themselves.
 """
 
 import time
@@ -40,12 +41,12 @@ class Breaker:
         """Whether a call would be refused now."""
         return self.retry_after_s() > 0.0
 
-    def allow(self) -> bool:
-        """Whether a call may be made now; where it may, its outcome must be reported."""
+    def allow(self, caller: Hashable = None) -> bool:
+        """Whether a call of a caller may be made now; where it may, its outcome must be reported."""
         if self._opened_at is None:
             return True
         if self.is_open:
-            return False
+            return len(self._callers) == 1 and caller not in self._callers
         self._probe_at = self._clock()
         return True
 

@@ -99,3 +99,15 @@ def test_one_caller_does_not_open_it_while_others_are_answered():
     for i in range(3):
         alone.fail("a", i)
     assert alone.is_open
+
+
+def test_a_circuit_that_one_caller_opened_is_open_for_that_caller_alone():
+    """Others find out for themselves: their success closes it, their failure opens it for all."""
+    for outcome in ("succeed", "fail"):
+        breaker = Breaker(failures=3, open_s=10.0, clock=Clock())
+        for i in range(3):
+            breaker.fail("a", i)
+        assert not breaker.allow("a")
+        assert breaker.allow("b")
+        getattr(breaker, outcome)("b")
+        assert [breaker.allow(caller) for caller in "abc"] == [outcome == "succeed"] * 3

@@ -96,11 +96,11 @@ class Policies:
             ruling = Ruling(router.threshold(field), "request")
             if not self.config.bind_requests:
                 return Ruled(ruling)
-            return self._bound(router, ruling, (), budgets, now)
+            return self._bound(router, ruling, (), budgets, key=key, now=now)
         shares: tuple[ShareControl | LiveShare, ...] = (self._live(router.name),)
         if base is None:
             base, shares = self._base(router, field, key, now)
-        return self._bound(router, base, shares, budgets, now)
+        return self._bound(router, base, shares, budgets, key=key, now=now)
 
     def refusal(self, ruled: Ruled, router: str) -> str | None:
         """Name of the rule that leaves no room for the strong model where no win rate argues for it; None if none does.
@@ -199,7 +199,7 @@ class Policies:
                 return Ruling(0.0, f"budget:{self.config.budgets[0].label}"), (live,)
             return Ruling(router.threshold(field), "default"), (live,)
         if setting.strong_share is not None:
-            share = self.state.share(f"{self._names[router.name]} {name}", setting.strong_share)
+            share = self.state.share(f"{self._names[router.name]} {name}{_of(key)}", setting.strong_share)
             return Ruling(share.threshold(self._recent(router)), name or "share"), (share, live)
         if setting.threshold is not None:
             return Ruling(setting.threshold, name or "fixed"), (live,)
@@ -225,22 +225,24 @@ class Policies:
         base: Ruling,
         shares: tuple[ShareControl | LiveShare, ...],
         budgets: tuple[Budget, ...],
+        *,
+        key: AccessKey | None,
         now: float,
     ) -> Ruled:
         """A base rule with budgets and bounds around it."""
         limits, most, least = self.config.share_bounds, None, None
         if limits.ceiling is not None:
-            share = self._share_bound(router, "ceiling", limits.ceiling)
+            share = self._share_bound(router, "ceiling", limits.ceiling, key)
             most, shares = Ruling(share.threshold(self._recent(router)), "share ceiling"), (*shares, share)
         if limits.floor is not None:
-            share = self._share_bound(router, "floor", limits.floor)
+            share = self._share_bound(router, "floor", limits.floor, key)
             least, shares = Ruling(share.threshold(self._recent(router)), "share floor"), (*shares, share)
         paced = [budget.ruling(now, self._recent(router)) for budget in budgets]
         ruling = compose(base, budgets=paced, most=most, least=least, bounds=self._bounds)
         return Ruled(ruling, shares, budgets, is_bound=True)
 
-    def _share_bound(self, router: ServedRouter, side: str, target: float) -> ShareControl:
-        name = f"{self._names[router.name]} share {side}"
+    def _share_bound(self, router: ServedRouter, side: str, target: float, key: AccessKey | None) -> ShareControl:
+        name = f"{self._names[router.name]} share {side}{_of(key)}"
         return self.state.share(name, target, at_least=side == "floor", at_most=side == "ceiling")
 
     def _budgets(self, key: AccessKey | None) -> Iterator[Budget]:
@@ -296,6 +298,11 @@ class Policies:
 
 def _typical_usd(price: Price | None) -> float:
     return price.cost_usd(_TYPICAL_TOKENS, _TYPICAL_TOKENS) if price is not None else 0.0
+
+
+def _of(key: AccessKey | None) -> str:
+    """Ends the name of what each key has for itself."""
+    return "" if key is None else f" of {key.id}"
 
 
 def _fingerprint(router: ServedRouter) -> str:

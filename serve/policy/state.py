@@ -27,7 +27,7 @@ _OVERRIDE = "policy override"
 _SAVE_EVERY = 15  # turns of the loop
 _TURN_S = 2.0
 _MAX_KEY_BUDGETS = 10_000
-_MAX_SHARES = 1000
+_MAX_SHARES = 10_000
 T = TypeVar("T")
 
 
@@ -140,6 +140,7 @@ class PolicyState:
             self._shares[name] = control
             if len(self._shares) > _MAX_SHARES:
                 self._shares.popitem(last=False)
+        self._shares.move_to_end(name)
         return control
 
     def traffic(self, zone: str, rates: tuple[float, ...] | None) -> TrafficShape:

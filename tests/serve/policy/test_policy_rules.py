@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from pointsman.core.calibration import Calibration
 from pointsman.core.errors import ConfigError
@@ -278,3 +281,44 @@ def test_other_processes_follow_what_an_administrator_sets():
 
     shelf = Shelf()
     assert asyncio.run(follow()) == [SettingConfig(strong_share=0.6), None, None]
+
+
+class SharesOfKeys(RuleBasedStateMachine):
+    """Keys that send what they like, with and without text, through the pipeline's own steps: what each gets."""
+
+    TARGET = 0.3
+
+    def __init__(self):
+        super().__init__()
+        self.policies = rules({"strong_share": self.TARGET})
+        self.calls = {key: [0.0, 0] for key in ("a", "b", "c")}
+
+    @rule(key=st.sampled_from("abc"), win_rate=st.none() | st.floats(0.0, 1.0), times=st.sampled_from([1, 300]))
+    def ask(self, key, win_rate, times):
+        for _ in range(times):
+            ruled = self.policies.rule(FIELD, AccessKey(key, key, "", 0))
+            if win_rate is None:  # no prompt to score: what the last step of the pipeline asks
+                strong = float(self.policies.refusal(ruled, "r") is None)
+            else:
+                strong = float(win_rate >= ruled.ruling.threshold)
+            self.policies.learn("r", win_rate, ruled, strong=strong)
+            self.calls[key][0] += strong
+            self.calls[key][1] += 1
+
+    @invariant()
+    def no_key_has_more_or_less_than_its_share(self):
+        for strong, n in self.calls.values():
+            assert abs(strong - self.TARGET * n) <= 27.0
+
+
+TestSharesOfKeys = SharesOfKeys.TestCase
+TestSharesOfKeys.settings = settings(max_examples=15, stateful_step_count=12, deadline=None)
+
+
+def test_a_key_of_hard_prompts_leaves_the_others_their_share():
+    """Prompts that all reach the threshold, and prompts without text, use up the share of their own key alone."""
+    machine = SharesOfKeys()
+    for i in range(1000):
+        machine.ask.__wrapped__(machine, "a", None if i % 2 else 1.0, 1)
+        machine.ask.__wrapped__(machine, "b", (i % 100) / 200, 1)
+    assert [round(strong / n, 1) for strong, n in machine.calls.values() if n] == [0.3, 0.3]

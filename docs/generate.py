@@ -183,7 +183,7 @@ def http() -> str:
     """The page on what the server answers."""
     with tempfile.TemporaryDirectory() as folder:
         config = make_config({"store": {"url": f"sqlite:///{folder}/store.db"}, "drift": {}})
-        with TestClient(create_app(config)) as client:
+        with TestClient(create_app(config), base_url="http://localhost") as client:
             document = client.get("/openapi.json").json()
     pieces = [_HTTP]
     for path, operations in document["paths"].items():

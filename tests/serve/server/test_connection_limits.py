@@ -22,8 +22,8 @@ from support.processes import wait_until
 from support.upstream import LocalServer, running_upstream
 
 BODY = json.dumps({"model": "auto", "messages": [{"role": "user", "content": "Hello"}]}).encode()
-HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n" % len(BODY)
-HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n" % len(BODY)
+HEALTH = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 PATIENT = {"max_header_bytes": 4096}
 LIMITS = {"header_timeout_s": 1.0, "body_timeout_s": 0.6, "stall_timeout_s": 0.4}
 UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
@@ -241,7 +241,7 @@ def test_a_wish_for_another_protocol_is_passed_over(connection, size):
 @pytest.mark.parametrize("target", [b"x:1", b"/health"])
 def test_a_wish_for_a_tunnel_is_refused(connection, target):
     """The client reads an error and is hung up on: nothing that follows could be read."""
-    connection.sendall(b"CONNECT %s HTTP/1.1\r\nHost: x\r\n\r\nin the tunnel" % target)
+    connection.sendall(b"CONNECT %s HTTP/1.1\r\nHost: localhost\r\n\r\nin the tunnel" % target)
     assert answer(connection)[0] in (400, 404, 405)
     assert is_closed(connection)
 

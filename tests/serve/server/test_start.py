@@ -152,7 +152,7 @@ def test_serving_loads_no_framework():
 import sys
 from starlette.testclient import TestClient
 from pointsman.serve import create_app
-with TestClient(create_app()) as client:
+with TestClient(create_app(), base_url="http://localhost") as client:
     body = {{"model": "auto", "messages": {HELLO!r}}}
     assert client.post("/v1/chat/completions", json=body).status_code == 200
 print([name for name in {HEAVY!r} if name in sys.modules])

@@ -16,7 +16,7 @@ from pointsman.core.score_models import ramp, shrunk_win_rates
 __all__ = ["LeftOut", "choose_reach", "worth"]
 
 _REACHES = (0.99, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5)  # quantiles of left-out distances from which on nothing is covered
-_NEAR = 0.28  # up to this part of the quantile a prompt is fully covered
+_NEAR = 0.7  # up to this part of the quantile a prompt is fully covered
 _LEAST = (0.05, 0.15)  # and at least so far: labelled prompts that are all alike cover those that are nearly so
 
 

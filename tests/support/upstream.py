@@ -163,7 +163,9 @@ class LocalServer:
 
     def __init__(self, app: Any, **settings: Any) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
-        settings = {"log_config": None, "access_log": False, "ws": "none", "timeout_graceful_shutdown": 2, **settings}
+        idle = {"timeout_keep_alive": 75}  # or on a busy machine clients write to connections that are being closed
+        usual = {"log_config": None, "access_log": False, "ws": "none", "timeout_graceful_shutdown": 2}
+        settings = {**idle, **usual, **settings}
         self.server = uvicorn.Server(uvicorn.Config(app, **settings))
         self._thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self._listener]})
 

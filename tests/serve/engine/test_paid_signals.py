@@ -1,9 +1,14 @@
 """Signals of an answer that cost a call: what is asked, and what is made of it."""
 
+import asyncio
 import json
 import math
 
 import pytest
+from prometheus_client import CollectorRegistry, Counter
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import Route
 
 from pointsman.core.decision import Decision
 from pointsman.serve.config.cascade import CascadeConfig, CheckerConfig
@@ -14,6 +19,8 @@ from pointsman.serve.protocols.said import Said
 from pointsman.serve.request.context import RequestContext
 from pointsman.serve.upstreams.attempts import Answered
 from pointsman.serve.upstreams.base import Call, Reply
+
+from support.upstream import LocalServer, closed_port
 
 
 class Scripted:
@@ -82,3 +89,71 @@ async def test_a_checker_s_score_is_the_lowest_of_the_answers():
     odd = Checker(CheckerConfig(entry_point="builtins:print"))
     assert await odd.score("2 + 2?", [Said("4")], {}) is None
     assert (checker.n_absent, odd.n_absent) == (0, 1)
+
+
+class Judge:
+    """An HTTP checker that does as the answer says, and keeps what it was sent."""
+
+    def __init__(self):
+        self.received, self.keys = [], []
+
+    def app(self):
+        return Starlette(routes=[Route("/check", self._check, methods=["POST"])])
+
+    async def _check(self, request):
+        document = await request.json()
+        self.received.append(document)
+        self.keys.append(request.headers.get("authorization"))
+        answer = document["answer"]
+        if answer == "hang":
+            while not await request.is_disconnected():
+                await asyncio.sleep(0.01)
+        if answer == "fails":
+            return Response(status_code=500)
+        return Response(answer)
+
+
+@pytest.fixture(scope="module")
+def judge():
+    """The checker and its URL."""
+    made = Judge()
+    with LocalServer(made.app()) as server:
+        made.url = f"{server.url}/check"
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("answer", "score"),
+    [
+        ('{"score": 0.25}', 0.25),
+        ('{"accept": true}', 1.0),
+        ('{"accept": false}', 0.0),
+        ('{"score": 7}', None),
+        ('{"verdict": "good"}', None),
+        ("no JSON", None),
+        ("fails", None),
+    ],
+)
+async def test_a_checker_is_asked_over_http(judge, monkeypatch, answer, score):
+    """It gets prompt, answer and request with its key; what is no score in time counts as absent, and is counted."""
+    monkeypatch.setenv("CHECKER_KEY", "s3cret")
+    absent = Counter("absent", "", registry=CollectorRegistry())
+    checker = Checker(CheckerConfig(url=judge.url, api_key="env:CHECKER_KEY", timeout_s=30.0), absent=absent)
+    try:
+        assert await checker.score("2 + 2?", [Said(answer)], {"model": "auto"}) == score
+    finally:
+        await checker.close()
+    assert judge.received[-1] == {"prompt": "2 + 2?", "answer": answer, "request": {"model": "auto"}}
+    assert judge.keys[-1] == "Bearer s3cret"
+    assert checker.n_absent == absent._value.get() == (score is None)
+
+
+async def test_a_checker_that_hangs_or_is_not_there_is_absent(judge):
+    """The deadline ends the call; a port on which nobody listens is no error of the request either."""
+    hanging = Checker(CheckerConfig(url=judge.url, timeout_s=0.05))
+    with closed_port() as port:
+        gone = Checker(CheckerConfig(url=f"http://127.0.0.1:{port}/check"))
+        for checker in (hanging, gone):
+            assert await checker.score("2 + 2?", [Said("hang")], {}) is None
+            assert checker.n_absent == 1
+            await checker.close()

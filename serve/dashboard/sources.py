@@ -120,10 +120,11 @@ def _report(name: str, file: str) -> bytes:
         if path.stat().st_size > _MAX_BYTES:
             raise ConfigError(f"it has more than {_MAX_BYTES} bytes")
         body = path.read_bytes()
-        rows = orjson.loads(body)["rows"]
-        if not any(row["points"] for row in rows):
+        found = orjson.loads(body)
+        many = found.get("routers", {}).values()  # of any number of candidates
+        if not any(each["curve"] for each in many) and not any(row["points"] for row in found["rows"]):
             raise ConfigError("no router in it has thresholds")
-    except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         problem = error if isinstance(error, OSError | ConfigError) else "it is none"
         message = f"dashboard.reports.{name} is {file!r}, wanted what `pointsman evaluate --json` prints: {problem}"
         raise RequestError(message, status=422, code="report_unreadable") from error

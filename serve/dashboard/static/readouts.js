@@ -20,7 +20,7 @@ export class Readouts {
     const within = (figure, format, low = -Infinity, high = Infinity) => figure === null || figure[1] === null ? "" :
       `${format(Math.max(low, figure[0] - Z * figure[1]))} to ${format(Math.min(high, figure[0] + Z * figure[1]))}`;
     fill(share, row.dollars ? "Share of spending" : "Strong share", percent(point.share[0]), within(point.share, percent, 0, 1),
-      row.dollars ? "from the cheapest to the reference" : "of prompts like these");
+      row.dollars ? "cheapest to reference" : "of prompts like these");
     fill(usd, "Cost per 1,000", dollars(point.usd[0]), within(point.usd, dollars, 0), pricedBy);
     fill(saving, "Saved", percent(point.saving?.[0]), within(point.saving, percent), "against always strong");
     if (point.quality) {

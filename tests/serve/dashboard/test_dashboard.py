@@ -141,17 +141,22 @@ async def test_sources_are_reports_benchmarks_traffic_and_calibrations(tmp_path)
     rows = [{"name": "mine", "points": {"threshold": [0, 1], "share": [1, 0]}}]
     (tmp_path / "r.json").write_text(json.dumps({"rows": rows}))
     (tmp_path / "bad.json").write_text("[1]")
-    values = {"dashboard": {"reports": {"mine": str(tmp_path / "r.json"), "bad": str(tmp_path / "bad.json")}}}
+    many = {"candidates": ["a"], "routers": {"blend": {"curve": [{"threshold": 0, "usd": 1, "quality": 1}]}}}
+    (tmp_path / "many.json").write_text(json.dumps(many))
+    reports = {name: str(tmp_path / f"{file}.json") for name, file in (("mine", "r"), ("bad", "bad"), ("many", "many"))}
+    values = {"dashboard": {"reports": reports}}
     app = create_app(make_config({**values, "store": {"url": f"sqlite:///{tmp_path}/s.db"}}))
     await app.engine.state.start()
     async with _client(app) as client:
         cards = (await client.get("/api/about")).json()["sources"]
-        assert [card["kind"] for card in cards] == ["report", "report", "bundled", "bundled", "calibration", "traffic"]
+        assert [card["kind"] for card in cards] == ["report"] * 3 + ["bundled", "bundled", "calibration", "traffic"]
         await app.engine.state.store.add([_row(1, router="mf", win_rate=0.5)])
         for card in cards:
             answer = await client.get(f"/api/sources/{card['id']}")
             if card["title"] == "bad":
                 assert answer.status_code == 422 and "pointsman evaluate --json" in answer.text
+            elif card["title"] == "many":
+                assert answer.json() == many
             else:
                 assert any(row["points"] for row in answer.json()["rows"])
         assert (await client.get("/api/sources/nothing")).status_code == 404

@@ -150,8 +150,9 @@ def _savings_lines(savings: "Savings") -> list[str]:
     ends = ""
     if savings.low_usd is not None and savings.high_usd is not None:
         ends = f" [{savings.low_usd:,.4f}, {savings.high_usd:,.4f}] with {savings.confidence:.0%} confidence"
+    part = f" ({savings.saved_usd / savings.always_strong_usd:.0%})" if savings.always_strong_usd else ""
     lines = [
-        f"saved ${savings.saved_usd:,.4f}{ends}",
+        f"saved ${savings.saved_usd:,.4f}{part}{ends}",
         f"  {savings.n_requests:,} routed requests cost ${savings.spent_usd:,.4f}; "
         f"the strong model alone ${savings.always_strong_usd:,.4f}",
         f"  by: {savings.method}",

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -179,7 +180,9 @@ def test_the_table_is_for_people(store, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[:2] == ["model", "requests"]
     assert [line.split()[0] for line in lines[1:4]] == ["big", "small", "all"]
-    assert any(line.startswith("saved $") and "95% confidence" in line for line in lines)
+    (said,) = [line for line in lines if line.startswith("saved $")]
+    assert "95% confidence" in said
+    assert re.search(r" \(\d+%\) \[", said)
 
 
 def test_an_empty_store_and_unknown_prices_are_told(store, capsys):

@@ -11,14 +11,25 @@ that it takes has a bound.
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
 from pointsman.core.arrays import FloatArray
 
-__all__ = ["OPTIONAL_SIGNALS", "PROBABILITY_SIGNALS", "SIGNALS", "Answer", "answer_signals", "hedges", "is_refusal"]
+__all__ = [
+    "OPTIONAL_SIGNALS",
+    "PROBABILITY_SIGNALS",
+    "SIGNALS",
+    "Answer",
+    "KnownSignals",
+    "answer_signals",
+    "hedges",
+    "is_refusal",
+    "known_signals",
+]
 
 PROBABILITY_SIGNALS = ("doubt", "worst_token", "margin", "first_tokens")
 _TEXT_SIGNALS = (
@@ -89,11 +100,15 @@ class Answer:
     checker: float | None = None
 
 
-def answer_signals(prompts: Sequence[str], answers: Sequence[Answer | None]) -> dict[str, FloatArray]:
+KnownSignals: TypeAlias = Mapping[str, float]  # of an answer whose text was not kept
+
+
+def answer_signals(prompts: Sequence[str], answers: Sequence[Answer | KnownSignals | None]) -> dict[str, FloatArray]:
     """All `SIGNALS` of some answers, shape (n_prompts,) each; NaN where an answer does not have one.
 
     Args:
-        answers: one per prompt; None where there is no answer, whose signals are NaN but for the prompt's own.
+        answers: one per prompt; its signals where its text was not kept; None where there is no answer, whose signals
+            are NaN but for the prompt's own.
 
     Raises:
         ValueError: there are not as many answers as prompts.
@@ -103,6 +118,12 @@ def answer_signals(prompts: Sequence[str], answers: Sequence[Answer | None]) -> 
     rows = [_row(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
     table = np.array(rows, dtype=np.float64).reshape(len(rows), len(SIGNALS))
     return {name: table[:, k] for k, name in enumerate(SIGNALS)}
+
+
+def known_signals(prompt: str, answer: Answer) -> dict[str, float]:
+    """The signals that an answer has, to be kept in its place."""
+    row = zip(SIGNALS, _row(prompt, answer), strict=True)
+    return {name: value for name, value in row if not math.isnan(value)}
 
 
 def hedges(text: str) -> int:
@@ -115,7 +136,9 @@ def is_refusal(text: str) -> bool:
     return _REFUSAL.search(text[:200]) is not None
 
 
-def _row(prompt: str, answer: Answer | None) -> list[float]:
+def _row(prompt: str, answer: Answer | KnownSignals | None) -> list[float]:
+    if isinstance(answer, Mapping):
+        return [answer.get(name, math.nan) for name in SIGNALS]
     prompt_characters = math.log1p(len(prompt))
     if answer is None:
         return [prompt_characters if name == "prompt_characters" else math.nan for name in SIGNALS]

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pointsman.core.answer_signals import SIGNALS, Answer, answer_signals
+from pointsman.core.answer_signals import SIGNALS, Answer, KnownSignals, answer_signals
 from pointsman.core.arrays import AnyFloatArray, Float32Array, FloatArray
 from pointsman.core.cascade import Window, window
 from pointsman.core.checkpoint import Checkpoint
@@ -119,7 +119,7 @@ class Verifier:
     def win_rates(
         self,
         prompts: Sequence[str],
-        answers: Sequence[Answer],
+        answers: Sequence[Answer | KnownSignals],
         *,
         embeddings: AnyFloatArray | None = None,
         win_rates: FloatArray | None = None,
@@ -149,7 +149,7 @@ class Verifier:
     def _columns(
         self,
         prompts: Sequence[str],
-        answers: Sequence[Answer | None],
+        answers: Sequence[Answer | KnownSignals | None],
         embeddings: AnyFloatArray | None,
         win_rates: FloatArray | None,
     ) -> dict[str, FloatArray]:

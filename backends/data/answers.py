@@ -3,6 +3,11 @@
 * long: `prompt, model, score` and any of `answer, confidence, logprobs, output_tokens, cost_usd, latency_ms,
   finish_reason`, one row per prompt and model
 * wide: `prompt`, a column of scores per model, and `<model>_answer`, `<model>_confidence`, ... beside it
+* battles, as `pointsman judge` writes them: `prompt, model_a, model_b, winner` with `answer_a`, `signals_a`, ...; a
+  model's score is its mean share of the win
+
+`signals` may stand for an answer: what `core.answer_signals` reads of its text and log-probabilities, as a mapping or
+its JSON text; they count before the text. A column `embedding` holds those of prompts whose text was not kept.
 
 `logprobs` holds a list of the tokens' log-probabilities, or its JSON text. Of rows that repeat a prompt and a model the
 first counts.
@@ -21,14 +26,26 @@ from pointsman.backends.data.labels import read_labels
 from pointsman.backends.data.sources import Source, source_name
 from pointsman.backends.data.tables import Table
 from pointsman.backends.data.values import is_missing, number
-from pointsman.core.answer_signals import Answer
-from pointsman.core.arrays import FloatArray
+from pointsman.core.answer_signals import SIGNALS, Answer, KnownSignals
+from pointsman.core.arrays import Float32Array, FloatArray
 from pointsman.core.errors import DataError
 
 __all__ = ["AnswerTable", "read_answers", "row_answers", "wide_answers"]
 
-_FACTS = ("answer", "confidence", "logprobs", "output_tokens", "finish_reason", "agreement", "p_true", "checker")
+_FACTS = (
+    "answer",
+    "signals",
+    "confidence",
+    "logprobs",
+    "output_tokens",
+    "finish_reason",
+    "agreement",
+    "p_true",
+    "checker",
+)
 _COSTS = ("cost_usd", "latency_ms")
+_KEPT = {"answer", "signals"}
+_SHARES = {"model_a": 1.0, "model_b": 0.0}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,9 +57,10 @@ class AnswerTable:
         models: the strong one first, the weak one second, then others that may teach what answers tell.
         score: shape (n_prompts, n_models); NaN where a model was not scored.
         usd, seconds: likewise; NaN where they are not known.
-        answers: per model, per prompt; None where there is no text.
+        answers: per model, per prompt: with its text, or its signals alone; None where there is neither.
         groups: data set of each prompt, or None.
         report: what became of the rows.
+        embeddings: of the prompts where the table has them all, float32, shape (n_prompts, dim), or None.
     """
 
     prompts: tuple[str, ...]
@@ -50,9 +68,10 @@ class AnswerTable:
     score: FloatArray
     usd: FloatArray
     seconds: FloatArray
-    answers: tuple[tuple[Answer | None, ...], ...]
+    answers: tuple[tuple[Answer | KnownSignals | None, ...], ...]
     groups: tuple[str, ...] | None
     report: BattleReport
+    embeddings: Float32Array | None = None
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -68,6 +87,7 @@ class AnswerTable:
             tuple(tuple(of_model[i] for i in chosen) for of_model in self.answers),
             None if self.groups is None else tuple(self.groups[i] for i in chosen),
             self.report,
+            None if self.embeddings is None else self.embeddings[chosen],
         )
 
     def pair(self, strong: str, weak: str) -> "AnswerTable":
@@ -99,6 +119,9 @@ def read_answers(source: Source, *, strong: str, weak: str) -> AnswerTable:
     source = source_name(source)
     if strong == weak:
         raise DataError(f"strong and weak model are both {strong!r}, wanted two models")
+    if {"model_a", "model_b", "winner"} <= names:
+        table = _sides(table)
+        names = set(table.columns)
     if {"model", "score"} <= names:
         found = _by_model(table)
     else:
@@ -106,15 +129,16 @@ def read_answers(source: Source, *, strong: str, weak: str) -> AnswerTable:
     for name in (strong, weak):
         if name not in found:
             raise DataError(f"{source} has no model {name!r}; its models are {', '.join(sorted(found))}")
-    if "answer" not in found[weak].columns:
+    if not _KEPT & set(found[weak].columns):
         wanted = "answer" if "model" in names else f"{weak}_answer"
         raise DataError(f"{source} has no column {wanted!r}: a verifier reads answers; add what {weak!r} answered")
-    others = [name for name in found if name not in (strong, weak) and "answer" in found[name].columns]
+    others = [name for name in found if name not in (strong, weak) and _KEPT & set(found[name].columns)]
     return _assembled(source, table, found, (strong, weak, *others))
 
 
-def row_answers(table: Table) -> list[Answer | None]:
-    """The answer of each row of a table with columns `answer` and any of the further facts; None without a text.
+def row_answers(table: Table) -> list[Answer | KnownSignals | None]:
+    """The answer of each row of a table with columns `answer` and any of the further facts, or its signals; None
+    without either.
 
     Raises:
         DataError: a value is malformed; the message gives its row.
@@ -126,7 +150,9 @@ def row_answers(table: Table) -> list[Answer | None]:
     ]
 
 
-def _answer(facts: dict[str, Any], where: str) -> Answer | None:
+def _answer(facts: dict[str, Any], where: str) -> Answer | KnownSignals | None:
+    if not is_missing(facts.get("signals")):
+        return _signals(facts["signals"], where)
     text = facts.get("answer")
     if text is None or text != text:  # NaN is how pandas leaves a text out
         return None
@@ -153,6 +179,22 @@ def _answer(facts: dict[str, Any], where: str) -> Answer | None:
     )
 
 
+def _signals(value: Any, where: str) -> KnownSignals:
+    try:
+        found = json.loads(value) if isinstance(value, str) else value
+        numbers = {str(name): float(number) for name, number in found.items() if number is not None}
+        if unknown := sorted(set(numbers) - set(SIGNALS)):
+            raise ValueError(unknown[0])
+        if not all(map(math.isfinite, numbers.values())):
+            raise ValueError
+    except (AttributeError, TypeError, ValueError) as error:
+        raise DataError(
+            f'{where}: signals are {value!r:.80}, wanted a mapping of numbers such as {{"tokens": 5.0}}, as '
+            f"`pointsman judge` and `export-battles --as answers` write it"
+        ) from error
+    return numbers
+
+
 def _optional_number(value: Any, name: str, where: str, low: float, high: float) -> float | None:
     if is_missing(value):
         return None
@@ -174,6 +216,27 @@ def _logprobs(value: Any, where: str) -> tuple[float, ...]:
     except (TypeError, ValueError) as error:
         raise DataError(f"{where}: logprobs is {value!r:.80}, wanted a list of log-probabilities, at most 0") from error
     return numbers
+
+
+def _sides(battles: Table) -> Table:
+    """A row per prompt and model of a table of battles: the mean share of the win, and what is known of the answer."""
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    won: dict[tuple[str, str], list[float]] = {}
+    prompts, winners = battles.texts("prompt"), battles.texts("winner")
+    for side in ("a", "b"):
+        facts = {name: battles.columns[f"{name}_{side}"] for name in _FACTS if f"{name}_{side}" in battles.columns}
+        for i, model in enumerate(battles.texts(f"model_{side}")):
+            key, share = (prompts[i], model), _SHARES.get(winners[i], 0.5)
+            rows.setdefault(key, {name: values[i] for name, values in facts.items()})
+            won.setdefault(key, []).append(share if side == "a" else 1.0 - share)
+    names = [name for name in _FACTS if any(name in row for row in rows.values())]
+    columns: dict[str, Sequence[Any]] = {
+        "prompt": [prompt for prompt, _ in rows],
+        "model": [model for _, model in rows],
+        "score": [sum(shares) / len(shares) for shares in won.values()],
+        **{name: [row.get(name) for row in rows.values()] for name in names},
+    }
+    return Table(columns, battles.source)
 
 
 def _by_model(table: Table) -> dict[str, Table]:
@@ -216,7 +279,7 @@ def _assembled(source: str, whole: Table, found: dict[str, Table], models: tuple
     others = tuple(name for name in models[2:] if sum(prompt in rows[name] for prompt in both) * 2 >= len(both))
     models = (*models[:2], *others)
     table = np.full((3, len(both), len(models)), np.nan)
-    texts: list[tuple[Answer | None, ...]] = []
+    texts: list[tuple[Answer | KnownSignals | None, ...]] = []
     for k, name in enumerate(models):
         place = [rows[name].get(prompt) for prompt in both]
         columns = (scores[name], *(_known(found[name], cost) for cost in _COSTS))
@@ -239,7 +302,20 @@ def _assembled(source: str, whole: Table, found: dict[str, Table], models: tuple
         tuple(texts),
         tuple(str(of_prompt[prompt]) for prompt in both) if group else None,
         report,
+        _embeddings(whole, both),
     )
+
+
+def _embeddings(whole: Table, prompts: Sequence[str]) -> Float32Array | None:
+    """Of these prompts; None where the table lacks one, or they are of several lengths."""
+    if "embedding" not in whole.columns:
+        return None
+    kept = zip(whole.texts("prompt"), whole.columns["embedding"], strict=True)
+    found = {prompt: json.loads(e) if isinstance(e, str) else e for prompt, e in kept if not is_missing(e)}
+    values = [found.get(prompt) for prompt in prompts]
+    if any(value is None for value in values) or len({len(value) for value in values if value is not None}) != 1:
+        return None
+    return np.asarray(values, dtype=np.float32)
 
 
 def _first_rows(prompts: Sequence[str], scores: FloatArray) -> dict[str, int]:

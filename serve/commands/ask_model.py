@@ -8,6 +8,7 @@ from pointsman.core.errors import UpstreamError
 from pointsman.serve.http.errors import UpstreamFailure
 from pointsman.serve.judging.budget import estimate_tokens
 from pointsman.serve.judging.journal import Reply
+from pointsman.serve.protocols.said import read_said
 from pointsman.serve.python_api.controller import Controller
 from pointsman.serve.python_api.response import Answer
 from pointsman.serve.upstreams.retry import is_retried
@@ -70,10 +71,13 @@ def read_reply(answer: Answer, model: str, prompt: str) -> Reply:
         refused = bool(message.get("refusal")) or choice.get("finish_reason") == "content_filter"
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise UpstreamError(f"{model} answered without a message: {str(dict(answer))[:200]}") from error
-    usage = answer.get("usage") or {}
+    usage, said = answer.get("usage") or {}, read_said(answer)[0]
     return Reply(
         text if isinstance(text, str) else "",
         refused,
         int(usage.get("prompt_tokens") or estimate_tokens(prompt)),
         int(usage.get("completion_tokens") or estimate_tokens(str(text))),
+        said.logprobs,
+        said.margin,
+        said.finish_reason,
     )

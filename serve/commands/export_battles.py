@@ -24,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--store", metavar="URL", help="the store alone, e.g. sqlite:///pointsman.db")
     parser.add_argument("-o", "--output", required=True, help="file to write, format by its suffix")
     parser.add_argument(
-        "--as", dest="form", choices=["battles", "outcomes"], default="battles",
-        help="battles for mf and sw-ranking, outcomes (with ratings) for knn (default: battles)",
+        "--as", dest="form", choices=["battles", "outcomes", "answers"], default="battles",
+        help="battles for mf and sw-ranking, outcomes (with ratings) for knn, answers for a verifier; default battles",
     )  # fmt: skip
     parser.add_argument("--strong", help="the strong model that preferences speak of (default: the configuration's)")
     parser.add_argument("--weak", help="the weak one")
@@ -39,12 +39,18 @@ def run(args: argparse.Namespace) -> int:
     from pointsman.backends.data.tables import Table
 
     found = asyncio.run(_read(args, _pair(args)))
-    rows = found.as_battles() if args.form == "battles" else found.as_outcomes()
-    if found.n_without_prompt:
+    forms = {"battles": found.as_battles(), "outcomes": found.as_outcomes(), "answers": found.answers}
+    rows = forms[args.form]
+    if found.n_without_prompt and args.form != "answers":
         print(f"{found.n_without_prompt:,} were left out: the text of their prompts was not kept", file=sys.stderr)
     if found.n_without_pair:
         print(f"{found.n_without_pair:,} preferences were left out: name --strong and --weak", file=sys.stderr)
     if not rows:
+        if args.form == "answers":
+            raise DataError(
+                "nothing can be exported: answers are kept of comparisons (shadow, autopilot), where the store keeps "
+                "the prompts or their embeddings (store.prompts: text, or store.embeddings: true), from then on"
+            )
         raise DataError("nothing can be exported: prompts are kept with store.prompts: text, from then on")
     write_table(Table({name: [row[name] for row in rows] for name in rows[0]}), args.output)
     facts = {"output": args.output, f"n_{args.form}": len(rows), "n_comparisons_and_preferences": len(found.battles)}

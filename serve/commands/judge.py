@@ -37,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--parameters", default="{}", help="further request parameters as JSON, e.g. '{\"temperature\": 0}'"
     )
+    parser.add_argument(
+        "--keep-answers", action="store_true", help="write the texts of both answers beside the verdict"
+    )
     parser.add_argument("--concurrency", type=int, default=8, help="calls at once (default: 8)")
     parser.add_argument("--requests-per-minute", type=float, help="calls started per minute at most")
     parser.add_argument("--journal", help="file of paid calls, to go on after a stop (default: OUTPUT.journal)")
@@ -149,6 +152,7 @@ def read_judging(args: argparse.Namespace) -> tuple[Judging, dict[str, Any]]:
         concurrency=args.concurrency,
         requests_per_minute=args.requests_per_minute,
         settings=json.dumps(parameters, sort_keys=True),
+        keep_answers=args.keep_answers,
     )
     return judging, {name: value for name, value in parameters.items() if value is not None}
 

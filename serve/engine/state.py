@@ -121,7 +121,15 @@ class ServerState:
 
             self.shadow = self._observe(
                 self._add(
-                    Shadow(config.shadow, ledger=self.ledger, money=money, put=self.writer.put, registry=self.registry)
+                    Shadow(
+                        config.shadow,
+                        ledger=self.ledger,
+                        money=money,
+                        put=self.writer.put,
+                        registry=self.registry,
+                        refused_logprobs=self.refused_logprobs,
+                        keep_characters=_kept_characters(config.store),
+                    )
                 )
             )
         if config.autopilot is not None and self.store is not None and self.writer is not None:
@@ -191,7 +199,13 @@ class ServerState:
         from pointsman.serve.feedback.shadow import Shadow
 
         self.comparer = Shadow(
-            config.comparisons(), ledger=self.ledger, money=money, put=writer.put, registry=CollectorRegistry()
+            config.comparisons(),
+            ledger=self.ledger,
+            money=money,
+            put=writer.put,
+            registry=CollectorRegistry(),
+            refused_logprobs=self.refused_logprobs,
+            keep_characters=_kept_characters(store.config),
         )
         autopilot = Autopilot(
             config, store=store, put=writer.put, compare=self.comparer.compare, registry=self.registry
@@ -246,3 +260,8 @@ async def _finish(tasks: Sequence[asyncio.Task[None]], seconds: float) -> None:
     for task in tasks:
         if task.done() and not task.cancelled() and (error := task.exception()) is not None:
             raise error
+
+
+def _kept_characters(store: StoreConfig | None) -> int:
+    """Of the texts of compared answers."""
+    return store.prompt_characters if store is not None and store.prompts == "text" else 0

@@ -1,14 +1,17 @@
 """Exports feedback and comparisons as battles and outcomes for `pointsman train`."""
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from pointsman.core.errors import DataError
 from pointsman.core.pair import ModelPair
 from pointsman.serve.feedback.read import PREFERENCE, RATING
 from pointsman.serve.store.queries import DecisionFilter
-from pointsman.serve.store.rows import ComparisonRow, FeedbackRow
+from pointsman.serve.store.rows import ComparisonRow, DecisionRow, FeedbackRow
 from pointsman.serve.store.store import Store
 
 __all__ = ["Export", "latest_feedback", "read_export"]
@@ -23,12 +26,15 @@ class Export:
     Attributes:
         battles: rows of prompt, model_a, model_b, outcome (share of the win of model_a) and judge.
         ratings: rows of prompt, model and score.
+        answers: rows of a table of answers: prompt, model, score, judge and what was kept of the answer, two per
+            comparison. A prompt whose text was not kept is named by its hash, with its embedding beside it.
         n_without_prompt: comparisons and feedback on requests whose prompt's text was not kept.
         n_without_pair: preferences that were left out because nobody said between which models.
     """
 
     battles: list[dict[str, Any]] = field(default_factory=list)
     ratings: list[dict[str, Any]] = field(default_factory=list)
+    answers: list[dict[str, Any]] = field(default_factory=list)
     n_without_prompt: int = 0
     n_without_pair: int = 0
 
@@ -75,10 +81,15 @@ async def read_export(
     wanted = {row.decision_id for row in comparisons} | {row.decision_id for row in said}
     if not wanted:
         raise DataError("the store holds no feedback and no comparison of that time")
-    asked: dict[str, tuple[str, str | None]] = {}
+    rows: dict[str, DecisionRow] = {}
     async for page in store.scan(DecisionFilter(until=until)):
-        asked |= {row.id: (row.prompt, row.model) for row in page if row.id in wanted and row.prompt}
-    return _joined(comparisons, said, asked, pair)
+        rows |= {row.id: row for row in page if row.id in wanted}
+    asked = {name: (row.prompt, row.model) for name, row in rows.items() if row.prompt}
+    found = _joined(comparisons, said, asked, pair)
+    found.answers = [
+        answer for judged in comparisons for answer in _answers(judged, rows.get(judged.decision_id or ""))
+    ]
+    return found
 
 
 def latest_feedback(rows: Iterable[FeedbackRow]) -> list[FeedbackRow]:
@@ -117,6 +128,31 @@ def _joined(
             names = {"model_a": pair.strong, "model_b": pair.weak}
             found.battles.append({"prompt": prompt, **names, "outcome": row.value, "judge": _USER})
     return found
+
+
+def _answers(judged: ComparisonRow, row: DecisionRow | None) -> list[dict[str, Any]]:
+    """Both answers of a comparison, where they can be learnt from: the prompt is known, or its embedding."""
+    if row is None or judged.signals_a is None or judged.signals_b is None:
+        return []
+    embedding = None if row.embedding is None else np.frombuffer(row.embedding, dtype="<f4").tolist()
+    if row.prompt is None and (embedding is None or row.prompt_hash is None):
+        return []
+    shared = {"prompt": row.prompt or f"hash:{row.prompt_hash}", "judge": judged.judge, "embedding": embedding}
+    sides = (
+        (judged.model_a, judged.outcome, judged.answer_a, judged.signals_a, judged.tokens_a),
+        (judged.model_b, 1.0 - judged.outcome, judged.answer_b, judged.signals_b, judged.tokens_b),
+    )
+    return [
+        {
+            **shared,
+            "model": model,
+            "score": score,
+            "signals": json.dumps(dict(signals)),
+            "answer": answer,
+            "output_tokens": n_tokens,
+        }
+        for model, score, answer, signals, n_tokens in sides
+    ]
 
 
 def _winner(outcome: float) -> str:

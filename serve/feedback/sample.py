@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pointsman.core.answer_signals import Answer
+from pointsman.serve.protocols.said import read_said
 from pointsman.serve.protocols.surfaces import CHAT
 from pointsman.serve.request.record import Record
 from pointsman.serve.upstreams.tries import Attempt
 
-__all__ = ["Sample", "answer_text", "take_sample"]
+__all__ = ["Sample", "answer_text", "known_answer", "take_sample"]
 
 _NOT_TEXT = ("tools", "functions", "audio", "modalities", "prediction")
 
@@ -25,6 +27,8 @@ class Sample:
         question: its conversation as one text, for the judge.
         answer: what it said.
         n_tokens: of that answer.
+        said: the same answer with what else is known of it, for a verifier to learn from.
+        prompt: what the request is routed by.
     """
 
     request_id: str
@@ -34,6 +38,8 @@ class Sample:
     question: str
     answer: str
     n_tokens: int
+    said: Answer | None = None
+    prompt: str = ""
 
 
 def take_sample(record: Record) -> Sample | None:
@@ -50,7 +56,25 @@ def take_sample(record: Record) -> Sample | None:
     answer = answer_text(context.attempts[-1]) if context.attempts else None
     if not question or not answer:
         return None
-    return Sample(record.id, record.row_id, record.model, document, question, answer, record.usage.output_tokens)
+    n_tokens = record.usage.output_tokens
+    said = known_answer(context.attempts[-1], answer, n_tokens)
+    of_row = (record.id, record.row_id, record.model)
+    return Sample(*of_row, document, question, answer, n_tokens, said, context.request.prompt)
+
+
+def known_answer(attempt: Attempt, text: str, n_tokens: int | None) -> Answer:
+    """A chat completion's text with what else a verifier reads; of a stream that is its length alone."""
+    found = read_said(attempt.document())
+    if not found:
+        return Answer(text, output_tokens=n_tokens)
+    said = found[0]
+    return Answer(
+        text,
+        token_logprobs=said.logprobs,
+        margin=said.margin,
+        output_tokens=n_tokens,
+        finish_reason=said.finish_reason,
+    )
 
 
 def answer_text(attempt: Attempt) -> str | None:

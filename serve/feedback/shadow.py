@@ -16,23 +16,25 @@ from typing import Any, TypeAlias
 import orjson
 from prometheus_client import CollectorRegistry, Counter
 
+from pointsman.core.answer_signals import Answer, known_signals
 from pointsman.core.decision import Decision
 from pointsman.core.errors import ConfigError, UpstreamError
 from pointsman.core.pair import ModelPair
 from pointsman.serve.config import ShadowConfig
 from pointsman.serve.config.shadow import NO_JUDGE
-from pointsman.serve.feedback.sample import Sample, answer_text, take_sample
+from pointsman.serve.feedback.sample import Sample, answer_text, known_answer, take_sample
 from pointsman.serve.http.errors import RequestError
 from pointsman.serve.judging.budget import estimate_tokens
 from pointsman.serve.judging.verdict import TEMPLATE, judge_prompt, parse_verdict
 from pointsman.serve.money.billing import Billing
 from pointsman.serve.money.ledger import SHADOW_KEY, Ledger
 from pointsman.serve.money.metrics import MoneyMetrics
+from pointsman.serve.protocols.logprobs import refuses_logprobs
 from pointsman.serve.protocols.surfaces import CHAT
 from pointsman.serve.protocols.usage import Charge
 from pointsman.serve.request.ids import new_row_id
 from pointsman.serve.request.record import Record
-from pointsman.serve.store.rows import ComparisonRow, Row
+from pointsman.serve.store.rows import ComparisonRow, Row, clean_text
 from pointsman.serve.upstreams.base import Call, Upstream
 from pointsman.serve.upstreams.tries import Attempt
 
@@ -43,6 +45,10 @@ _SHARES = {"model_a": 1.0, "tie": 0.5, "model_b": 0.0}
 _SCORER = "scorer"  # who judged, where a scorer did
 _LIMITS = ("max_tokens", "max_completion_tokens")
 _LEFT_OUT = ("stream", "stream_options", "store", "metadata", "user")
+
+
+class _RefusedError(UpstreamError):
+    """A model may have refused a request for its log-probabilities."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +87,8 @@ class Shadow:
         put: Callable[[Row], None],
         registry: CollectorRegistry,
         rng: random.Random | None = None,
+        refused_logprobs: set[str] | None = None,
+        keep_characters: int = 0,
     ) -> None:
         """Compares nothing before `show` and `start`.
 
@@ -88,6 +96,8 @@ class Shadow:
             money: counts what is charged.
             put: takes the comparisons.
             registry: of its own metric.
+            refused_logprobs: models that refused to tell log-probabilities; added to.
+            keep_characters: so much of each answer's text is kept; its signals always are.
         """
         self._config: ShadowConfig | None = config
         self._n_workers = config.concurrency
@@ -99,6 +109,8 @@ class Shadow:
         self._workers: list[asyncio.Task[None]] = []
         self._held_usd = 0.0
         self._scorer: Scorer | None = None
+        self._refused_logprobs = set[str]() if refused_logprobs is None else refused_logprobs
+        self._keep_characters = keep_characters
         self._upstreams: Mapping[str, Upstream] = {}
         self._billing: Billing | None = None
         self._exhausted: Callable[[], bool] = lambda: False
@@ -200,7 +212,7 @@ class Shadow:
     async def _compare(self, sample: Sample, config: ShadowConfig, billing: Billing) -> "Compared":
         pair, charges = billing.pair, list[Charge]()
         other = _other(sample, pair)
-        answer, attempt = await self._ask(other, shadow_request(sample.document, config), billing, charges)
+        answer, attempt = await self._other_answer(other, shadow_request(sample.document, config), billing, charges)
         shares = [0.5]
         if config.judge == NO_JUDGE:
             shares = [await self._scored(sample, answer)]
@@ -214,6 +226,9 @@ class Shadow:
             first, second = [(await self._ask(config.judge, request, billing, charges))[0] for request in asked]
             shares = [_share(first), 1.0 - _share(second)]
         mean = sum(shares) / len(shares)
+        prompt = sample.prompt or sample.question
+        said = sample.said or Answer(sample.answer, output_tokens=sample.n_tokens)
+        other_said = known_answer(attempt, answer, charges[0].usage.output_tokens)
         now, costs = time.time(), [charge.cost_usd or 0.0 for charge in charges]
         row = ComparisonRow(
             id=new_row_id(now),
@@ -227,6 +242,10 @@ class Shadow:
             cost_usd=sum(costs),
             tokens_a=sample.n_tokens,
             tokens_b=charges[0].usage.output_tokens,
+            answer_a=self._kept(sample.answer),
+            answer_b=self._kept(answer),
+            signals_a=known_signals(prompt, said),
+            signals_b=known_signals(prompt, other_said),
         )
         share = mean if config.judge == NO_JUDGE else row.outcome
         return Compared(row, len(set(shares)) == 1, share, answer, attempt)
@@ -240,6 +259,24 @@ class Shadow:
         if given is None or other is None:
             raise UpstreamError("the scorer gave no score")
         return (1.0 + given - other) / 2.0
+
+    def _kept(self, text: str) -> str | None:
+        return clean_text(text[: self._keep_characters]) if self._keep_characters else None
+
+    async def _other_answer(
+        self, model: str, request: Mapping[str, Any], billing: Billing, charges: list[Charge]
+    ) -> tuple[str, Attempt]:
+        """What the other model says; of the weak model with log-probabilities, where it tells them."""
+        if model != billing.pair.weak or model in self._refused_logprobs or {"logprobs", "top_logprobs"} & set(request):
+            return await self._ask(model, request, billing, charges)
+        try:
+            return await self._ask(model, {**request, "logprobs": True, "top_logprobs": 2}, billing, charges)
+        except _RefusedError:
+            found = await self._ask(model, request, billing, charges)
+            self._refused_logprobs.add(model)
+            return found
+        except RequestError:  # a translator that has no such parameter
+            return await self._ask(model, request, billing, charges)
 
     async def _ask(
         self, model: str, request: Mapping[str, Any], billing: Billing, charges: list[Charge]
@@ -261,7 +298,8 @@ class Shadow:
                 self._ledger.add(charge, key=SHADOW_KEY)
                 self._money.count(charge)
         if attempt.reply.status >= 400:
-            raise UpstreamError(f"model {model!r} answered {attempt.reply.status}")
+            refused = "logprobs" in request and refuses_logprobs(attempt.reply.status, attempt.reply.body)
+            raise (_RefusedError if refused else UpstreamError)(f"model {model!r} answered {attempt.reply.status}")
         if not (text := answer_text(attempt)):
             raise UpstreamError(f"model {model!r} answered without words")
         return text, attempt

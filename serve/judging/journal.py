@@ -22,12 +22,18 @@ class Reply:
         text: what it said; "" where it said nothing.
         refused: the service or the model declined to answer.
         input_tokens, output_tokens: as the service counted them, or estimated where it did not.
+        logprobs: of the tokens, where the service told them.
+        margin: nats between the first token and its runner-up, likewise.
+        finish_reason: why it ended, likewise.
     """
 
     text: str
     refused: bool
     input_tokens: int
     output_tokens: int
+    logprobs: tuple[float, ...] = ()
+    margin: float | None = None
+    finish_reason: str | None = None
 
 
 def call_key(model: str, prompt: str, settings: str) -> str:
@@ -98,7 +104,8 @@ class Journal:
     def _read(self, line: bytes, number: int) -> None:
         try:
             row = json.loads(line)
-            reply = Reply(row["text"], row["refused"], row["input_tokens"], row["output_tokens"])
+            told = (tuple(row.get("logprobs") or ()), row.get("margin"), row.get("finish_reason"))
+            reply = Reply(row["text"], row["refused"], row["input_tokens"], row["output_tokens"], *told)
             self._replies[row["key"]] = (row["model"], reply)
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"{self.path}, line {number}: not a line of a journal; move the file away") from error

@@ -7,10 +7,12 @@ nothing twice, save for the calls that were under way.
 """
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from pointsman.core.answer_signals import Answer, known_signals
 from pointsman.core.errors import UpstreamError
 from pointsman.core.prices import Price
 from pointsman.serve.judging.budget import Budget, BudgetReachedError, estimate_tokens
@@ -35,6 +37,7 @@ class Judging:
         concurrency: calls under way at once.
         requests_per_minute: calls started per minute at most; None for no limit.
         settings: whatever else changes replies (temperature, ...), part of each call's identity.
+        keep_answers: write the answers' texts beside the verdicts; what a verifier reads of them is always written.
 
     Raises:
         ValueError: the models are one, or a limit is not positive.
@@ -49,6 +52,7 @@ class Judging:
     concurrency: int = 8
     requests_per_minute: float | None = None
     settings: str = ""
+    keep_answers: bool = False
 
     def __post_init__(self) -> None:
         if self.model_a == self.model_b:
@@ -164,14 +168,34 @@ class _Run:
             self.report.n_failed += 1
             self.report.failures = [*self.report.failures, str(error)][:5]
             return []
-        orders = [(judging.model_a, judging.model_b), (judging.model_b, judging.model_a)]
+        sides = {judging.model_a: self._kept(prompt, a), judging.model_b: self._kept(prompt, b)}
         battles = [
-            {"prompt": prompt, "model_a": first, "model_b": second, "winner": winner, "judge": judging.judge}
-            for (first, second), winner in zip(orders, winners, strict=True)
+            {
+                "prompt": prompt,
+                "model_a": first,
+                "model_b": second,
+                "winner": winner,
+                "judge": judging.judge,
+                **{f"{name}_a": value for name, value in sides[first].items()},
+                **{f"{name}_b": value for name, value in sides[second].items()},
+            }
+            for (first, second), winner in zip((tuple(sides), tuple(reversed(sides))), winners, strict=True)
             if winner is not None
         ]
         self.report.n_prompts += len(battles) == 2
         return battles
+
+    def _kept(self, prompt: str, reply: Reply) -> dict[str, Any]:
+        """What a verifier learns from an answer."""
+        answer = Answer(
+            reply.text,
+            token_logprobs=reply.logprobs,
+            margin=reply.margin,
+            output_tokens=reply.output_tokens,
+            finish_reason=reply.finish_reason,
+        )
+        found: dict[str, Any] = {"signals": json.dumps(known_signals(prompt, answer))}
+        return {**found, "answer": reply.text} if self.judging.keep_answers else found
 
     async def _verdicts(self, prompt: str, answer_a: str, answer_b: str) -> list[str | None]:
         """The judge's verdict in both orders; None where it gave none that can be read."""

@@ -132,7 +132,11 @@ _SEVENTH = (  # of any number of models
     "ALTER TABLE decisions ADD COLUMN expected_usd DOUBLE PRECISION",
 )
 
-MIGRATIONS: tuple[Sequence[str], ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH)
+_EIGHTH: Sequence[str] = tuple(  # what a verifier learns from
+    f"ALTER TABLE comparisons ADD COLUMN {name} TEXT" for name in ("answer_a", "answer_b", "signals_a", "signals_b")
+)
+
+MIGRATIONS: tuple[Sequence[str], ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH, _EIGHTH)
 
 
 async def migrate(connection: AsyncConnection, steps: Sequence[Sequence[str]] = MIGRATIONS) -> None:

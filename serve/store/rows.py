@@ -1,5 +1,6 @@
 """What the store's tables hold, one type per table. Times are seconds since 1970 (UTC), kept to the millisecond."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -129,6 +130,8 @@ class ComparisonRow:
         cost_usd: of the other answer and of judging; None where not known.
         tokens_a, tokens_b: of either answer; None where not known.
         decision_id: of that request's row among the decisions; None where it is not known.
+        answer_a, answer_b: texts of either answer; None by setting.
+        signals_a, signals_b: what `core.answer_signals` reads of either answer; None where it was not read.
     """
 
     id: str
@@ -142,6 +145,10 @@ class ComparisonRow:
     tokens_a: int | None = None
     tokens_b: int | None = None
     decision_id: str | None = None
+    answer_a: str | None = None
+    answer_b: str | None = None
+    signals_a: Mapping[str, float] | None = None
+    signals_b: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

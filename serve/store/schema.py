@@ -161,6 +161,10 @@ comparisons = Table(
     Column("tokens_a", BigInteger),
     Column("tokens_b", BigInteger),
     Column("decision_id", Text),
+    Column("answer_a", Text),
+    Column("answer_b", Text),
+    Column("signals_a", Json),
+    Column("signals_b", Json),
     Index("comparisons_request_id", "request_id", "id"),
 )
 

@@ -5,14 +5,21 @@ import json
 
 import pytest
 
+from pointsman.backends.data.answers import read_answers
 from pointsman.backends.data.battle_files import read_battles
 from pointsman.backends.data.outcomes import read_outcomes
+from pointsman.backends.embedders import resolve_embedder
+from pointsman.core.answer_signals import known_signals
+from pointsman.core.checkpoint import read_checkpoint
+from pointsman.core.verifier import read_verifier
 from pointsman.serve.checkpoints.load import load_checkpoint, load_router
 from pointsman.serve.cli import main
 from pointsman.serve.config import StoreConfig
 from pointsman.serve.request.ids import new_row_id
 from pointsman.serve.store.rows import ComparisonRow, DecisionRow, FeedbackRow
 from pointsman.serve.store.store import Store
+
+from support.answers import planted
 
 NOW = 1_800_000_000.0
 
@@ -24,8 +31,9 @@ class Log:
         self.url, self._rows, self._at = f"sqlite:///{folder / 'store.db'}", [], NOW
         self._asked = {}
 
-    def ask(self, request_id, prompt, model="small"):
-        row = self._add(DecisionRow, request_id=request_id, path="/v1/chat/completions", prompt=prompt, model=model)
+    def ask(self, request_id, prompt, model="small", **kept):
+        asked = {"request_id": request_id, "path": "/v1/chat/completions", "prompt": prompt, "model": model, **kept}
+        row = self._add(DecisionRow, **asked)
         self._asked[request_id] = row.id
 
     def forget(self, request_id):
@@ -36,9 +44,9 @@ class Log:
         about = {"request_id": request_id, "decision_id": self._asked[request_id]}
         self._add(FeedbackRow, **about, kind=kind, value=value, key_id=key_id)
 
-    def compare(self, request_id, outcome, model_a="small", model_b="big"):
+    def compare(self, request_id, outcome, model_a="small", model_b="big", **kept):
         about = {"request_id": request_id, "decision_id": self._asked[request_id]}
-        self._add(ComparisonRow, **about, model_a=model_a, model_b=model_b, outcome=outcome, judge="judge")
+        self._add(ComparisonRow, **about, model_a=model_a, model_b=model_b, outcome=outcome, judge="judge", **kept)
 
     def _add(self, row, /, **values):
         self._at += 1.0
@@ -169,3 +177,45 @@ def test_a_router_can_be_trained_on_it(log, tmp_path, capsys, kind, form):
     router = load_router(load_checkpoint(str(out)))
     hard, easy = router.win_rates(["prove theorem number 7 about rings", "name 7 kinds of cheese"])
     assert hard > easy + 0.05
+
+
+@pytest.mark.parametrize("text", [True, False])
+def test_a_verifier_is_trained_from_the_store(log, tmp_path, capsys, text):
+    """From kept answers, or, where neither prompts nor answers were kept as text, from signals and embeddings."""
+    table = read_answers(planted(tmp_path / "planted.jsonl", n=60, models=("big", "small")), strong="big", weak="small")
+    embeddings = resolve_embedder("static")(table.prompts)
+    for i, prompt in enumerate(table.prompts):
+        kept = {} if text else {"prompt_hash": f"{i:x}", "embedding": embeddings[i].astype("<f4").tobytes()}
+        log.ask(f"r{i}", prompt if text else None, **kept)
+        strong, weak = table.answers[0][i], table.answers[1][i]
+        log.compare(
+            f"r{i}",
+            0.5 + (table.score[i, 1] - table.score[i, 0]) / 2.0,
+            signals_a=known_signals(prompt, weak),
+            signals_b=known_signals(prompt, strong),
+            answer_a=weak.text if text else None,
+            answer_b=strong.text if text else None,
+        )
+    path, out = tmp_path / "answers.jsonl", str(tmp_path / "v")
+    assert export(log, path, "--as", "answers") == 0
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert len(rows) == 120 and all((row["answer"] is not None) == text for row in rows)
+    assert rows[0]["prompt"] == (table.prompts[0] if text else "hash:0")
+    assert main(["train", "verifier", str(path), "-o", out, "--strong", "big", "--weak", "small"]) == 0
+    verifier = read_verifier(read_checkpoint(out), resolve_embedder("static"))
+    rates, right = verifier.win_rates(table.prompts, table.answers[1]), table.score[:, 1] == 1.0
+    assert rates[~right].mean() > rates[right].mean() + 0.03
+    assert verifier.reads("doubt")
+    capsys.readouterr()
+    if not text:
+        command = ["train", "verifier", str(path), "-o", out, "--strong", "big", "--weak", "small"]
+        assert main([*command, "--embedder", "static+length"]) == 1
+        assert "name the embedder of the router that served" in capsys.readouterr().err
+
+
+def test_a_store_without_kept_answers_says_how_they_are_kept(log, tmp_path, capsys):
+    """Comparisons of older versions hold no answers."""
+    log.ask("r1", "Why?")
+    log.compare("r1", 0.0)
+    assert export(log, tmp_path / "answers.jsonl", "--as", "answers") == 1
+    assert "answers are kept of comparisons" in capsys.readouterr().err

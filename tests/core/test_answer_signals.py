@@ -1,5 +1,6 @@
 """What is read from an answer's text and its log-probabilities."""
 
+import json
 import math
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pointsman.core.answer_signals import PROBABILITY_SIGNALS, SIGNALS, Answer, answer_signals
+from pointsman.core.answer_signals import PROBABILITY_SIGNALS, SIGNALS, Answer, answer_signals, known_signals
 
 
 def read(text, prompt="What is 3 times 60?", **facts):
@@ -70,3 +71,12 @@ def test_without_an_answer_only_the_prompt_is_known():
     assert [name for name, values in found.items() if not np.isnan(values[0])] == ["prompt_characters"]
     with pytest.raises(ValueError, match="0 answers to 1 prompts"):
         answer_signals(["abc"], [])
+
+
+@given(st.text(max_size=200), st.text(max_size=200), st.lists(st.floats(-5.0, 0.0), max_size=4), st.integers(0, 50))
+def test_kept_signals_stand_for_the_answer(prompt, text, logprobs, n_tokens):
+    """What is kept of an answer gives the signals that its text gives, and survives JSON."""
+    answer = Answer(text, token_logprobs=tuple(logprobs), output_tokens=n_tokens, finish_reason="stop")
+    kept = json.loads(json.dumps(known_signals(prompt, answer)))
+    read, again = answer_signals([prompt], [answer]), answer_signals(["hash:1"], [kept])
+    assert all(np.array_equal(read[name], again[name], equal_nan=True) for name in SIGNALS)

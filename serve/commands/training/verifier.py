@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pointsman.core.embedding import CANARIES
 from pointsman.core.errors import ConfigError, DataError
 from pointsman.serve.checkpoints.load import load_checkpoint, load_router
 from pointsman.serve.commands.arguments import fraction
@@ -18,10 +19,14 @@ from pointsman.serve.commands.training.inputs import (
 )
 
 if TYPE_CHECKING:
+    from pointsman.backends.data.answers import AnswerTable
     from pointsman.backends.training.chain import Chain
+    from pointsman.backends.training.embeddings import PromptEmbeddings
     from pointsman.backends.training.verifier import VerifierRecipe
 
 __all__ = ["add_arguments", "run"]
+
+_HASH = "hash:"  # before the hash of a prompt whose text was not kept, see `serve/feedback/export.py`
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,13 +58,32 @@ def run(args: argparse.Namespace) -> int:
     strong, weak = (args.strong or ["strong"])[0], (args.weak or ["weak"])[0]
     table = read_answers(args.data[0], strong=strong, weak=weak)
     tell((table.report,), ())
-    embeddings = load_embeddings(args, table.prompts)
+    embeddings = _embeddings(args, table)
     win_rates = None
     if args.router is not None:
         win_rates = load_router(load_checkpoint(args.router)).win_rates(table.prompts)
     checkpoint = fit_verifier(table, embeddings, recipe, win_rates=win_rates)
     export_verifier(checkpoint, args.output)
     return tell_result(args, checkpoint, {"metrics": dict(checkpoint.metrics)})
+
+
+def _embeddings(args: argparse.Namespace, table: "AnswerTable") -> "PromptEmbeddings":
+    """Those that the table holds of prompts whose text was not kept, which `--embedder` made; else computed now."""
+    hidden = [prompt.startswith(_HASH) for prompt in table.prompts]
+    if args.embeddings is not None or not any(hidden):
+        return load_embeddings(args, table.prompts)
+    from pointsman.backends.embedders import resolve_embedder
+    from pointsman.backends.training.embeddings import PromptEmbeddings
+
+    if table.embeddings is None:
+        raise DataError(f"{table.report.source} has neither the text nor the embedding of {sum(hidden):,} prompts")
+    embed = resolve_embedder(args.embedder)
+    if table.embeddings.shape[1] != embed.identity.dim:
+        raise DataError(
+            f"{table.report.source} holds embeddings of {table.embeddings.shape[1]} numbers, and {args.embedder} makes "
+            f"{embed.identity.dim}: name the embedder of the router that served, with --embedder"
+        )
+    return PromptEmbeddings(table.embeddings, embed.identity, embed(CANARIES))
 
 
 def _run_chain(args: argparse.Namespace, recipe: "VerifierRecipe") -> int:
@@ -75,7 +99,7 @@ def _run_chain(args: argparse.Namespace, recipe: "VerifierRecipe") -> int:
         )
     table = read_answers(args.data[0], strong=args.candidates[0], weak=args.candidates[1])
     tell((table.report,), ())
-    embeddings = load_embeddings(args, table.prompts)
+    embeddings = _embeddings(args, table)
     chain = fit_chain(table, embeddings, args.candidates, recipe, max_loss=args.max_loss, max_models=args.max_models)
     output = Path(args.output)
     for place, verifier in enumerate(chain.verifiers, start=1):

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import random
 import time
 from dataclasses import replace
@@ -62,7 +63,7 @@ def prefers(text):
     return say
 
 
-def make(strong="strong words", judge=None, **settings):
+def make(strong="strong words", judge=None, keep_characters=0, **settings):
     values = {"share": 1.0, "judge": "judge", "max_usd_per_day": 10.0, **settings}
     rows, registry = [], CollectorRegistry()
     ledger = Ledger(clock=lambda: NOON)
@@ -73,6 +74,7 @@ def make(strong="strong words", judge=None, **settings):
         put=rows.append,
         registry=registry,
         rng=random.Random(0),
+        keep_characters=keep_characters,
     )
     models = {
         "big": Scripted(strong if callable(strong) else lambda _: strong),
@@ -129,6 +131,38 @@ async def test_strong_answers_are_compared_with_the_weak_model():
     assert (row.model_a, row.model_b, row.outcome, row.tokens_b) == ("big", "small", 1.0, 50)
     assert row.cost_usd == pytest.approx((100 * 1 + 50 * 2 + 2 * (100 * 5 + 50 * 15)) / 1e6)
     assert shadow.models["big"].asked == []
+
+
+@pytest.mark.parametrize(("keep", "texts"), [(0, (None, None)), (6, ("weak w", "strong"))])
+async def test_what_a_verifier_learns_from_is_kept(keep, texts):
+    """Signals of both answers always, their texts only where the store keeps texts, and only so much of them."""
+    (row,) = await compared(make(keep_characters=keep), sample())
+    assert (row.answer_a, row.answer_b) == texts
+    assert row.signals_a["characters"] == pytest.approx(math.log1p(len("weak words")))
+    assert row.signals_b["characters"] == pytest.approx(math.log1p(len("strong words")))
+    assert row.signals_a["tokens"] == pytest.approx(math.log1p(7))
+    assert "doubt" not in row.signals_a
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+async def test_the_weak_model_is_asked_for_log_probabilities(refuses):
+    """They are kept as signals; a model that refuses them is asked again without, once, and from then on without."""
+
+    def weak(document):
+        if refuses and document.get("logprobs"):
+            return Reply(400, (), b'{"error": {"message": "no logprobs"}}')
+        told = {"content": [{"token": "weak", "logprob": -0.5}]} if document.get("logprobs") else None
+        choice = {"message": {"content": "weak words"}, "logprobs": told, "finish_reason": "stop"}
+        usage = {"prompt_tokens": 100, "completion_tokens": 50}
+        return Reply(200, (), orjson.dumps({"choices": [choice], "usage": usage}))
+
+    shadow = make(concurrency=1)
+    shadow.models["small"] = Scripted(weak)
+    strong = replace(sample(), model="big", answer="strong words")
+    rows = await compared(shadow, strong, strong)
+    assert [("doubt" in row.signals_b) for row in rows] == [not refuses] * 2
+    asked = [bool(document.get("logprobs")) for document in shadow.models["small"].asked]
+    assert asked == ([True, False, False] if refuses else [True, True])
 
 
 async def test_a_hard_budget_that_is_spent_ends_comparisons():

@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import math
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pointsman.backends.data.answers import read_answers
 from pointsman.core.errors import DataError, UpstreamError
 from pointsman.core.prices import Price
 from pointsman.serve.judging.budget import estimate_tokens
@@ -211,3 +213,36 @@ def test_impossible_wishes_are_refused():
         _judging(prices={"big": PRICES["big"], "judge": PRICES["judge"]}, max_cost_usd=1.0)
     with pytest.raises(ValueError, match="non-negative"):
         Price(-1.0, 0.0)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_what_a_verifier_learns_from_stands_beside_the_verdict(tmp_path, keep):
+    """Signals always, texts where they are asked for; in both orders each side has its own answer's."""
+    report = _run(World(), tmp_path / "journal", _judging(keep_answers=keep))
+    for row in report.battles:
+        number = int(row["prompt"].split()[1])
+        for side in "ab":
+            right = number % {"big": 2, "small": 3}[row[f"model_{side}"]] == 0
+            length = len("right" if right else "wrong")
+            assert json.loads(row[f"signals_{side}"])["characters"] == pytest.approx(math.log1p(length))
+            assert row.get(f"answer_{side}") == (("right" if right else "wrong") if keep else None)
+    path = tmp_path / "battles.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in report.battles))
+    table = read_answers(str(path), strong="big", weak="small")
+    truth = [int(p.split()[1]) for p in table.prompts]
+    gains = [float(n % 2 == 0) - float(n % 3 == 0) for n in truth]
+    assert (table.score[:, 0] - table.score[:, 1]).tolist() == gains
+    assert all(answer["tokens"] == pytest.approx(math.log1p(20)) for answer in table.answers[1])
+
+
+def test_the_journal_keeps_what_was_told_of_an_answer(tmp_path):
+    """Log-probabilities and the reason of the end are there after a restart; older journals are read without them."""
+    reply = Reply("4", False, 3, 1, (-0.5,), 1.5, "stop")
+    with Journal(tmp_path / "j") as journal:
+        journal.add("k", "small", reply)
+    with (tmp_path / "j").open("a") as file:
+        old = {"key": "o", "model": "big", "text": "5", "refused": False, "input_tokens": 3, "output_tokens": 1}
+        file.write(json.dumps(old) + "\n")
+    with Journal(tmp_path / "j") as journal:
+        assert journal.get("k") == reply
+        assert journal.get("o") == Reply("5", False, 3, 1)

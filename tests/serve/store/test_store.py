@@ -319,9 +319,9 @@ async def test_rows_of_two_models_stay_where_columns_of_many_come(store_url):
     async with Store(StoreConfig(url=store_url)) as store:
         await store.add([decision(request_id="old", win_rate=0.5, strong_usd=2.0)])
         async with store._database.writing() as connection:
-            for statement in reversed(migrations.MIGRATIONS[6]):
-                column = statement.split(" ADD COLUMN ")[1].split()[0]
-                await connection.execute(text(f"ALTER TABLE decisions DROP COLUMN {column}"))
+            for statement in reversed([statement for step in migrations.MIGRATIONS[6:] for statement in step]):
+                table, column = statement.removeprefix("ALTER TABLE ").split(" ADD COLUMN ")
+                await connection.execute(text(f"ALTER TABLE {table} DROP COLUMN {column.split()[0]}"))
             await connection.execute(text("DELETE FROM schema_version WHERE version > 6"))
     async with Store(StoreConfig(url=store_url)) as store:
         row = await store.decision("old")

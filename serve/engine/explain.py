@@ -13,6 +13,7 @@ from pointsman.core.pair import ModelPair
 from pointsman.core.reference import Reference
 from pointsman.core.routers.knn import KNNRouter
 from pointsman.serve.drift.monitor import DriftMonitor
+from pointsman.serve.engine.explain_cascade import cascade_lines, explain_cascade
 from pointsman.serve.http.errors import RequestError
 from pointsman.serve.money.price_list import ListedPrice
 from pointsman.serve.policy.served_router import ServedRouter
@@ -62,6 +63,9 @@ class Explainer:
             found["rule"] = context.rule.to_dict()
         if context.score is not None:  # learned from comparisons: the calibration knows nothing of such scores
             found = {name: value for name, value in found.items() if name not in _OF_CALIBRATION}
+        n_input = count_tokens(request.prompt)
+        if cascade := explain_cascade(context, lambda model: self._side(model, n_input, _OUTPUT_TOKENS)["usd"]):
+            found["cascade"] = cascade
         return {**found, "read": asdict(request.task)}
 
     def explain(
@@ -158,6 +162,8 @@ def explanation_lines(explanation: Mapping[str, Any]) -> list[str]:
         lines.append(f"  ahead of the next one by {margin:.4f} in win rate")
     if (cost := explanation.get("cost")) is not None:
         lines += _cost_lines(cost)
+    if (cascade := explanation.get("cascade")) is not None:
+        lines += cascade_lines(cascade)
     if (drift := explanation.get("drift")) is not None and drift["alarm"] is not None:
         lines.append("Drift: live prompts are not like those of the calibration; its guarantees are void.")
     return lines

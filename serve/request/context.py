@@ -59,6 +59,7 @@ class RequestContext:
         rule: the configured rule that it meets; None if it meets none.
         rule_headers: its headers that rules ask for, by their names in lower case.
         cascade: what is planned of a cascade, and what came of it; None where no answer is read.
+        no_cascade: why none is planned, where cascades are configured; "" otherwise.
         attempts: the calls to upstreams, in order, those that an open circuit skipped included.
     """
 
@@ -94,6 +95,7 @@ class RequestContext:
     rule: MatchedRule | None = None
     rule_headers: Mapping[str, str] = field(default_factory=dict)
     cascade: CascadeRun | None = None
+    no_cascade: str = ""
     attempts: list[Attempt] = field(default_factory=list)
 
     def is_strong(self, model: str | None) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from pointsman.core.decision import Decision
 from pointsman.serve.config.cascade import CascadeConfig
 from pointsman.serve.engine.served_verifier import ServedVerifier
 from pointsman.serve.request.cascade_run import CascadeRun
@@ -28,30 +29,42 @@ class PlanCascade:
         decision = context.decision
         if decision is None or decision.router is None or not (context.surface.routed and context.surface.charged):
             return
-        if context.is_bound or (context.request.stream and not self._streams):
-            return
         rule = context.rule
-        if rule is not None and rule.skips_cascade:
-            return
         allowed = rule.models if rule is not None and rule.models else decision.candidates
         models = tuple(name for name in self._models if name in allowed)
-        if len(models) < 2 or decision.model not in models:
+        context.no_cascade = self._without(context, decision, models)
+        if context.no_cascade:
             return
         verifier = self._verifiers.get(models[0])
         if verifier is None or context.win_rate is None or context.sticky is not None:
             rest = models[models.index(decision.model) :]
             context.cascade = CascadeRun(rest, "checks") if len(rest) > 1 else None
+            context.no_cascade = "" if len(rest) > 1 else "the last model of the cascade was chosen"
             return
         run = await verifier.look(context, models)
         while run.look == "strong" and len(models) > 2 and (following := self._verifiers.get(models[1])) is not None:
             models, verifier = models[1:], following
             run = await verifier.look(context, models)
         if self._takes_too_long(run, verifier.seconds):
+            context.no_cascade = f"it is expected to take longer than max_wait_s, {self._max_wait_s:g} s"
             return
         context.cascade = run
         reason = {"strong": "cascade: surely hard", "weak": "cascade: surely easy"}.get(run.look, "cascade")
         model = models[-1] if run.look == "strong" else models[0]
         context.decision = replace(decision, model=model, reason=reason)
+
+    def _without(self, context: RequestContext, decision: Decision, models: tuple[str, ...]) -> str:
+        """Why no cascade is planned; "" where one may be."""
+        if context.is_bound:
+            return "the request is bound to one model"
+        stream = context.request.stream or context.request.document.get("stream") is True  # of a question as well
+        if stream and not self._streams:
+            return "a stream is asked for, and cascade.stream is off"
+        if context.rule is not None and context.rule.skips_cascade:
+            return "a rule skips it"
+        if len(models) < 2:
+            return "fewer than two of its models may answer"
+        return "" if decision.model in models else f"{decision.model} was chosen, which is none of its models"
 
     def _takes_too_long(self, run: CascadeRun, seconds: tuple[float, float] | None) -> bool:
         if self._max_wait_s is None or seconds is None or run.look != "cascade":

@@ -15,10 +15,13 @@ import pytest
 
 from pointsman.serve import create_app
 from pointsman.serve.cli import main
+from pointsman.serve.config import StoreConfig
 from pointsman.serve.config.load import make_config
+from pointsman.serve.engine.explain_cascade import cascade_lines
 from pointsman.serve.engine.held_stream import Replay, collect
 from pointsman.serve.protocols.said import read_said
 from pointsman.serve.protocols.sse import event_data
+from pointsman.serve.store.store import Store
 
 from support.answers import planted
 from support.cascading import PRICES, CascadingUpstream, ask, texts
@@ -39,7 +42,7 @@ def verifier(tmp_path_factory):
 
 
 @contextmanager
-def serving(upstream=None, *, path=PATHS[0], **cascade):
+def serving(upstream=None, *, path=PATHS[0], store=None, **cascade):
     """A server with this cascade before two models, which speak the protocol of an API, and a client of it."""
     upstream = upstream or CascadingUpstream()
     with ExitStack() as stack:
@@ -47,7 +50,7 @@ def serving(upstream=None, *, path=PATHS[0], **cascade):
         provider = "anthropic" if path == PATHS[2] else "openai"
         names = cascade.get("models", ["small", "big"])
         models = {name: _model(name, f"{url}/v1", provider) for name in names if name in PRICED}
-        config = {"models": models, "routers": {"random": {"threshold": 1.0}}, "cascade": cascade}
+        config = {"models": models, "routers": {"random": {"threshold": 1.0}}, "cascade": cascade, "store": store}
         config |= {"candidates": ["big", "middle", "small"]} if len(models) > 2 else {"strong": "big", "weak": "small"}
         front = stack.enter_context(LocalServer(create_app(make_config(config))))
         client = stack.enter_context(httpx.Client(base_url=front.url, timeout=60.0))
@@ -366,6 +369,41 @@ def test_the_route_endpoint_says_whether_a_cascade_would_run(verifier):
         assert cascade["look"] in ("cascade", "weak", "strong")
         assert 0.0 <= cascade["expected_escalation"] <= 1.0
         assert client.upstream.received == []
+
+
+def test_an_explanation_has_the_cascade(verifier):
+    """Whether it would run and why, thresholds and expected escalation, the expected bill and what it saves."""
+    question = {"prompt": "What is 2 + 2?", "model": "router-random", "explain": True}
+    for threshold, look, words in (
+        (0.55, "cascade", "the answer of small is read; big is asked on at a win rate of 0.5500 or more"),
+        (1.0, "weak", "the prompt is surely easy"),
+        (0.0, "strong", "the prompt is surely hard: big is asked at once"),
+    ):
+        with serving(verifier=verifier, threshold=threshold) as client:
+            found = client.post("/v1/route", json=question).json()["explanation"]["cascade"]
+            assert (found["look"], found["runs"]) == (look, look != "strong")
+            assert found["why"].startswith(words)
+            lines = cascade_lines(found)
+            assert lines[0] == f"Cascade: {found['why']}."
+            if look == "cascade":
+                usd = [found["expected_usd"] + found["saving_usd"], found["expected_usd"]]
+                assert 0.0 < usd[1] < usd[0] and len(lines) == 3
+    with serving(verifier=verifier, threshold=0.55) as client:
+        streamed = {"messages": [{"role": "user", "content": "Hi"}], "stream": True, "explain": True, "model": "auto"}
+        found = client.post("/v1/route", json=streamed).json()["explanation"]["cascade"]
+        assert found == {"runs": False, "why": "a stream is asked for, and cascade.stream is off"}
+        assert cascade_lines(found) == ["No cascade: a stream is asked for, and cascade.stream is off."]
+
+
+async def test_a_decision_s_row_has_the_escalation(tmp_path):
+    """The store's reason says which answers were read, and what was thought of them."""
+    url = f"sqlite:///{tmp_path / 'store.db'}"
+    with serving(store={"url": url}) as client:
+        post(client, {"small": {"text": ""}})
+        post(client, {})
+    async with Store(StoreConfig(url=url)) as store:
+        found = sorted((row.reason, row.model) for row in await store.decisions(limit=10))
+    assert found == [("cascade: small:escalated(empty) big", "big"), ("win_rate", "small")]
 
 
 def test_what_is_surely_hard_goes_to_the_strong_model_at_once(verifier):

@@ -1,0 +1,241 @@
+"""What is left after hours of a bad day: memory, descriptors, rows and dollars?
+
+    python -m benchmarks.bench_soak [--minutes 10] [--rate 15] [--store URL]
+
+Two workers, an upstream that fails in every way, a reload every ten seconds, and every minute one worker is killed with
+SIGKILL. Afterwards the store's dollars are compared with what the upstream says that it charged. What may be lost is
+what a killed worker had not written: a second of its spending, a third of a second of its rows, and its requests.
+"""
+
+import argparse
+import http.client
+import json
+import os
+import platform
+import random
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+import psutil
+
+_SERVE = "from pointsman.serve.cli import main; raise SystemExit(main())"
+_PRICE = {"input_usd_per_million": 1000.0, "output_usd_per_million": 1000.0}
+_USAGE = {"prompt_tokens": 70, "completion_tokens": 30, "total_tokens": 100}
+_USD = 0.1  # of that usage at that price
+_KINDS = ("whole", "whole", "whole", "stream", "stream", "500", "429", "hang up", "garbage")
+_RELOAD_S, _KILL_S, _CLIENTS = 10.0, 60.0, 16
+
+
+class _Upstream(BaseHTTPRequestHandler):
+    """Answers as `_KINDS` say, and counts the dollars of what it answered completely."""
+
+    protocol_version = "HTTP/1.1"
+    charged: ClassVar[Counter[str]] = Counter()
+
+    def do_POST(self) -> None:
+        document = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        kind = random.choice(_KINDS)
+        if kind == "hang up":
+            self.close_connection = True
+        elif kind in ("500", "429"):
+            self._send(int(kind), b'{"error": {"message": "no"}}')
+        elif kind == "garbage":
+            self._send(200, b"<html>")
+        elif document.get("stream"):
+            self._stream()
+        else:
+            message = {"role": "assistant", "content": "ok"}
+            answer: dict[str, Any] = {"id": "c", "object": "chat.completion", "created": 1, "model": "m"}
+            answer["choices"] = [{"index": 0, "message": message, "finish_reason": "stop"}]
+            answer["usage"] = _USAGE
+            self.charged["answers"] += 1
+            self._send(200, json.dumps(answer).encode())
+
+    def _stream(self) -> None:
+        chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+        choice = {"index": 0, "delta": {"role": "assistant", "content": "ok"}, "finish_reason": None}
+        events = [
+            {**chunk, "choices": [choice]},
+            {**chunk, "choices": [{**choice, "delta": {}, "finish_reason": "stop"}]},
+        ]
+        body = b"".join(
+            b"data: %s\n\n" % json.dumps(event).encode()
+            for event in [*events, {**chunk, "choices": [], "usage": _USAGE}]
+        )
+        self.charged["answers"] += 1
+        self._send(200, body + b"data: [DONE]\n\n", b"text/event-stream")
+
+    def _send(self, status: int, body: bytes, kind: bytes = b"application/json") -> None:
+        self.send_response(status)
+        self.send_header("content-type", kind.decode())
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+class _Soak:
+    def __init__(self, folder: Path, store: str, minutes: float, rate: float) -> None:
+        upstream = ThreadingHTTPServer(("127.0.0.1", 0), _Upstream)
+        threading.Thread(target=upstream.serve_forever, daemon=True).start()
+        self._upstream = f"http://127.0.0.1:{upstream.server_address[1]}/v1"
+        self._folder, self._store, self._rate = folder, store, rate
+        self._ends_at = time.monotonic() + 60.0 * minutes
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            self._port = taken.getsockname()[1]
+        self.outcomes: Counter[str] = Counter()
+        self.samples: list[tuple[float, float, int]] = []
+        self.n_kills = self.n_reloads = 0
+
+    def run(self) -> int:
+        """Serves, asks, reloads and kills; the exit status of the server."""
+        self._configure(0)
+        command = [sys.executable, "-c", _SERVE, "serve", "--config", str(self._path), "--port", str(self._port)]
+        with (self._folder / "log").open("w") as log:
+            server = subprocess.Popen([*command, "--workers", "2"], stderr=log, cwd=self._folder)
+            self._wait()
+            clients = [threading.Thread(target=self._ask, args=(i,)) for i in range(_CLIENTS)]
+            for client in clients:
+                client.start()
+            self._disturb(psutil.Process(server.pid))
+            for client in clients:
+                client.join()
+            time.sleep(3.0)
+            server.terminate()
+            return server.wait(120)
+
+    @property
+    def _path(self) -> Path:
+        return self._folder / "soak.yaml"
+
+    def _configure(self, number: int) -> None:
+        model = {"base_url": self._upstream, "price": _PRICE, "retry": {"attempts": 1, "base_s": 0.01}}
+        values = {
+            "strong": "big", "weak": "small", "models": {"big": model, "small": model}, "routers": {"mf": {}},
+            "policy": {"strong_share": 0.3 + 0.01 * (number % 2), "budgets": [{"usd": 1e6, "hard": True}]},
+            "sessions": {}, "drift": {}, "store": {"url": self._store}, "server": {"log_requests": False},
+        }  # fmt: skip
+        staging = self._path.with_suffix(".new")
+        staging.write_text(json.dumps(values))
+        staging.replace(self._path)
+
+    def _wait(self) -> None:
+        while True:
+            try:
+                self.outcomes[str(self._post({"model": "small", "messages": [{"role": "user", "content": "Hi"}]}))] += 1
+                return
+            except OSError:
+                time.sleep(0.2)
+
+    def _post(self, body: dict[str, Any]) -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
+        try:
+            connection.request("POST", "/v1/chat/completions", json.dumps(body), {"content-type": "application/json"})
+            response = connection.getresponse()
+            response.read()
+            return response.status
+        finally:
+            connection.close()
+
+    def _ask(self, client: int) -> None:
+        rng = random.Random(client)
+        while time.monotonic() < self._ends_at:
+            text = f"Question {rng.random()}: " + "why? " * rng.randrange(200)
+            body = {"model": "auto", "messages": [{"role": "user", "content": text}], "stream": rng.random() < 0.3}
+            try:
+                self.outcomes[str(self._post(body))] += 1
+            except (OSError, http.client.HTTPException) as error:
+                self.outcomes[type(error).__name__] += 1
+            time.sleep(rng.expovariate(self._rate / _CLIENTS))
+
+    def _disturb(self, server: psutil.Process) -> None:
+        killed_at = sampled_at = time.monotonic()
+        while time.monotonic() < self._ends_at:
+            time.sleep(_RELOAD_S)
+            self.n_reloads += 1
+            self._configure(self.n_reloads)
+            workers = [each for each in server.children() if "spawn_main" in " ".join(each.cmdline())]
+            if workers:
+                most = max(each.memory_info().rss for each in workers) / 1e6
+                self.samples.append((time.monotonic() - sampled_at, most, max(each.num_fds() for each in workers)))
+            if workers and time.monotonic() - killed_at > _KILL_S:
+                os.kill(min(workers, key=psutil.Process.create_time).pid, signal.SIGKILL)
+                self.n_kills, killed_at = self.n_kills + 1, time.monotonic()
+
+
+def main() -> int:
+    """Soaks, compares and prints."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--rate", type=float, default=15.0)
+    parser.add_argument("--store", help="URL of an empty store (default: a SQLite file)")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="pointsman-soak-") as name:
+        store = args.store or f"sqlite:///{name}/soak.db"
+        soak = _Soak(Path(name), store, args.minutes, args.rate)
+        status = soak.run()
+        spent, n_rows = _totals(store)
+        errors = sum('"level":"error"' in line for line in (Path(name) / "log").open())
+    charged = _USD * _Upstream.charged["answers"]
+    asked = sum(soak.outcomes.values())
+    may_lose = soak.n_kills * (_USD * (args.rate * 1.5 + _CLIENTS))
+    third = max(1, len(soak.samples) // 3)
+    first, last = soak.samples[:third], soak.samples[-third:]
+    rows = [
+        {"what": "requests", "value": asked, **soak.outcomes},
+        {"what": "reloads", "value": soak.n_reloads}, {"what": "kills", "value": soak.n_kills},
+        {"what": "rows", "value": n_rows}, {"what": "exit status", "value": status},
+        {"what": "errors logged", "value": errors},
+        {"what": "charged usd", "value": round(charged, 2)}, {"what": "booked usd", "value": round(spent, 2)},
+        {"what": "rss MB, first third", "value": round(max(mb for _, mb, _ in first), 1)},
+        {"what": "rss MB, last third", "value": round(max(mb for _, mb, _ in last), 1)},
+        {"what": "descriptors, first third", "value": max(fds for _, _, fds in first)},
+        {"what": "descriptors, last third", "value": max(fds for _, _, fds in last)},
+    ]  # fmt: skip
+    for row in rows:
+        print(f"{row['what']:28}{row['value']}")
+    targets = {
+        "lost_usd": {"value": charged - spent, "goal": may_lose, "met": charged - spent <= may_lose},
+        "lost_rows": {"value": asked - n_rows, "goal": soak.n_kills * (args.rate + _CLIENTS), "met": None},
+    }
+    targets["lost_rows"]["met"] = targets["lost_rows"]["value"] <= targets["lost_rows"]["goal"]
+    print(json.dumps({"bench": "soak", "rows": rows, "targets": targets, "machine": platform.processor()}))
+    return 0
+
+
+def _totals(store: str) -> tuple[float, int]:
+    """Dollars and decisions of a store."""
+    queries = "select coalesce(sum(cost_usd), 0) from spend", "select count(*) from decisions"
+    if store.startswith("sqlite"):
+        with sqlite3.connect(store.removeprefix("sqlite:///")) as database:
+            spent, n_rows = (database.execute(query).fetchone()[0] for query in queries)
+        database.close()
+        return float(spent), int(n_rows)
+    import asyncio
+
+    import asyncpg
+
+    async def ask() -> tuple[float, int]:
+        connection = await asyncpg.connect(store)
+        spent, n_rows = [await connection.fetchval(query) for query in queries]
+        await connection.close()
+        return float(spent), int(n_rows)
+
+    return asyncio.run(ask())
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -5,7 +5,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
     complete_models(args)
     judging, parameters = read_judging(args)
+    judging = replace(judging, keep_answers=args.keep_answers)
     if args.engine == "ray":
         from pointsman.serve.commands.judge_on_ray import judge_on_ray
 
@@ -152,7 +153,6 @@ def read_judging(args: argparse.Namespace) -> tuple[Judging, dict[str, Any]]:
         concurrency=args.concurrency,
         requests_per_minute=args.requests_per_minute,
         settings=json.dumps(parameters, sort_keys=True),
-        keep_answers=args.keep_answers,
     )
     return judging, {name: value for name, value in parameters.items() if value is not None}
 

@@ -158,14 +158,15 @@ def run_server(
     os.environ[_OPTIONS_VARIABLE] = json.dumps(asdict(options))
     os.environ[_SUPERVISOR_VARIABLE] = str(os.getpid())
     with tempfile.TemporaryDirectory(prefix="pointsman-") as folder:
-        for variable, name in (
-            ("PROMETHEUS_MULTIPROC_DIR", "metrics"),
-            (SHARED_VARIABLE, "weights"),
-            (SESSIONS_VARIABLE, "sessions"),
-        ):
+        folders = {"PROMETHEUS_MULTIPROC_DIR": "metrics", SHARED_VARIABLE: "weights", SESSIONS_VARIABLE: "sessions"}
+        for variable, name in folders.items():
             os.environ[variable] = str(Path(folder, name))
             Path(folder, name).mkdir()
-        Supervisor(uvicorn.Config(_FACTORY, factory=True, workers=options.workers, **settings), doors).run()
+        try:
+            Supervisor(uvicorn.Config(_FACTORY, factory=True, workers=options.workers, **settings), doors).run()
+        finally:
+            for variable in folders:  # or what this process does next looks for folders that are gone
+                del os.environ[variable]
 
 
 def _application(engine: Engine, options: LaunchOptions, companions: Sequence[Companion] = ()) -> Application:

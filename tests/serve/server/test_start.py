@@ -211,3 +211,4 @@ def test_who_watches_workers_holds_no_weights_and_collects_its_garbage(monkeypat
     monkeypatch.setattr("pointsman.serve.server.launch.Supervisor", watch)
     assert main(["serve", "--routers", "random", "--workers", "2", "--port", "0"]) == 0
     assert seen == [(True, None)]
+    assert "POINTSMAN_SHARED_SESSIONS" not in os.environ  # its folder is gone

@@ -22,6 +22,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 
+# Workers and servers share the cores: threads of linear algebra would only wait for one another, and spin meanwhile.
+os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
+
 # Tests start hundreds of processes: none compiles again what another has compiled.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
@@ -49,7 +52,7 @@ _HEAVY_FIXTURES = {"own_postgres", "postgres_url", "store_url"}
 _HEAVY_NAMES = "ServerProcess|run_page|subprocess|playwright|multiprocessing|ray|torch|transformers|jax|flax"
 _HEAVY_IMPORT = re.compile(
     rf"^\s*(?:import (?:{_HEAVY_NAMES})\b|from .*\bimport .*\b(?:{_HEAVY_NAMES})\b|from (?:{_HEAVY_NAMES})\b)"
-    rf"|importorskip\(\"(?:{_HEAVY_NAMES})\b",
+    rf"|(?:importorskip|LazyModule)\(\"(?:{_HEAVY_NAMES})\b",
     re.MULTILINE,
 )
 

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from pointsman.backends.language.bert import BertRouter, BertSettings
 from pointsman.backends.language.bert_export import export_bert
@@ -17,16 +18,12 @@ from pointsman.core.pair import ModelPair
 from pointsman.core.registry import build_router
 from pointsman.serve.cli import main
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("transformers")
-pytest.importorskip("onnxruntime")
+from support.lazy import LazyModule
 
-from tokenizers import Tokenizer, models, pre_tokenizers, processors  # noqa: E402 -- after the skips
-from transformers import BertConfig, BertForSequenceClassification, BertModel, PreTrainedTokenizerFast  # noqa: E402
-
-from pointsman.backends.torch.bert_training import BertRecipe, train_bert  # noqa: E402
-from pointsman.backends.torch.classifier import new_classifier, torch_forward  # noqa: E402
-from pointsman.backends.torch.finetuning import FineTuning  # noqa: E402
+torch, transformers = LazyModule("torch"), LazyModule("transformers")
+training = LazyModule("pointsman.backends.torch.bert_training")
+classifier = LazyModule("pointsman.backends.torch.classifier")
+tuning = LazyModule("pointsman.backends.torch.finetuning")
 
 _PAIR = ModelPair("big", "small")
 _EASY = ["add", "two", "name", "list", "what", "is", "the", "sky", "red", "dog"]
@@ -50,6 +47,7 @@ def _examples(n: int, seed: int) -> PairExamples:
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread():
+    pytest.importorskip("onnxruntime")
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -64,9 +62,10 @@ def base(tmp_path_factory):
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(folder)
+    wrapped = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]")
+    wrapped.save_pretrained(folder)
     torch.manual_seed(0)
-    config = BertConfig(
+    config = transformers.BertConfig(
         vocab_size=len(words),
         hidden_size=32,
         intermediate_size=64,
@@ -75,17 +74,18 @@ def base(tmp_path_factory):
         max_position_embeddings=64,
         num_labels=2,
     )
-    BertForSequenceClassification(config).save_pretrained(folder)
+    transformers.BertForSequenceClassification(config).save_pretrained(folder)
     return folder
 
 
-_RECIPE = BertRecipe(finetuning=FineTuning(epochs=6, lr=3e-3, batch_size=32))
+def _recipe():
+    return training.BertRecipe(finetuning=tuning.FineTuning(epochs=6, lr=3e-3, batch_size=32))
 
 
 @pytest.fixture(scope="module")
 def trained(base):
     """A classifier of the toy rule."""
-    return train_bert(_examples(600, 0), _RECIPE, base=base, validation=range(100))
+    return training.train_bert(_examples(600, 0), _recipe(), base=base, validation=range(100))
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def test_torch_graph_and_core_agree(trained, checkpoints):
         logits = np.concatenate([trained.model(row, torch.ones_like(row)).numpy() for row in rows])
     wanted = three_class_win_rates(logits, tie_share=0.5)
     assert full.win_rates(prompts) == pytest.approx(wanted, abs=1e-4)
-    fallback = BertRouter(torch_forward(trained.model), full.tokenize, full.settings)
+    fallback = BertRouter(classifier.torch_forward(trained.model), full.tokenize, full.settings)
     assert fallback.win_rates(prompts) == pytest.approx(wanted, abs=1e-4)
 
 
@@ -165,7 +165,7 @@ def test_no_prompt_is_no_work(checkpoints):
 
 def test_a_head_with_other_labels_is_replaced_for_training_and_refused_for_serving(base, checkpoints, tmp_path):
     """A base with two labels trains with three; a checkpoint whose model has two is an error."""
-    assert new_classifier(base, pooling="model").base.config.num_labels == 3
+    assert classifier.new_classifier(base, pooling="model").base.config.num_labels == 3
     full = read_checkpoint(checkpoints / "full")
     settings = BertSettings.from_options(full.options)
     options = {**settings.to_options(), "pooling": "model"}
@@ -178,19 +178,20 @@ def test_a_head_with_other_labels_is_replaced_for_training_and_refused_for_servi
 
 def test_the_base_models_own_head_trains_and_exports(base, tmp_path):
     """With pooling "model" the base's own classification head is trained, exported and served."""
-    recipe = BertRecipe(pooling="model", finetuning=FineTuning(epochs=1, lr=3e-3))
-    trained = train_bert(_examples(200, 0), recipe, base=base)
+    recipe = training.BertRecipe(pooling="model", finetuning=tuning.FineTuning(epochs=1, lr=3e-3))
+    trained = training.train_bert(_examples(200, 0), recipe, base=base)
     prompts = _examples(20, 1).prompts
     export_bert(trained, tmp_path / "own", pair=_PAIR, prompts=prompts, source="toy", int8=False)
     router = build_router(read_checkpoint(tmp_path / "own"))
-    with_torch = BertRouter(torch_forward(trained.model), trained.tokenize, router.settings)
+    with_torch = BertRouter(classifier.torch_forward(trained.model), trained.tokenize, router.settings)
     assert router.win_rates(prompts) == pytest.approx(with_torch.win_rates(prompts), abs=1e-4)
 
 
 def test_the_best_epoch_is_kept_and_training_repeats(base):
     """The weights are those of the lowest validation loss, and one seed gives one model."""
-    recipe = BertRecipe(finetuning=FineTuning(epochs=4, lr=3e-2, patience=1, seed=5))
-    first, second = (train_bert(_examples(200, 0), recipe, base=base, validation=range(50)) for _ in range(2))
+    recipe = training.BertRecipe(finetuning=tuning.FineTuning(epochs=4, lr=3e-2, patience=1, seed=5))
+    examples = _examples(200, 0)
+    first, second = (training.train_bert(examples, recipe, base=base, validation=range(50)) for _ in range(2))
     assert first.history == second.history
     losses = [epoch.validation_loss for epoch in first.history]
     assert len(losses) == 4 or int(np.argmin(losses)) == len(losses) - 2
@@ -200,9 +201,9 @@ def test_the_best_epoch_is_kept_and_training_repeats(base):
 
 def test_frozen_layers_stay_as_they_are(base):
     """Frozen embeddings and layers keep the base's weights; the layer above them learns."""
-    recipe = BertRecipe(freeze_layers=1, finetuning=FineTuning(epochs=1, lr=1e-2))
-    trained = train_bert(_examples(100, 0), recipe, base=base).model.base.state_dict()
-    start = BertModel.from_pretrained(base).state_dict()
+    recipe = training.BertRecipe(freeze_layers=1, finetuning=tuning.FineTuning(epochs=1, lr=1e-2))
+    trained = training.train_bert(_examples(100, 0), recipe, base=base).model.base.state_dict()
+    start = transformers.BertModel.from_pretrained(base).state_dict()
     changed = {name.split(".")[2] for name in start if "layer" in name and not torch.equal(start[name], trained[name])}
     assert changed == {"1"}
     assert all(torch.equal(start[name], trained[name]) for name in start if name.startswith("embeddings"))
@@ -212,13 +213,13 @@ def test_what_cannot_be_trained_says_why(base):
     """One class alone, no base, and more layers than there are, are errors that name the cause."""
     same = PairExamples(("a", "b"), np.array([1.0, 1.0]))
     with pytest.raises(FitError, match="all examples are of one class"):
-        train_bert(same, _RECIPE, base=base)
+        training.train_bert(same, _recipe(), base=base)
     with pytest.raises(FitError, match="cannot be loaded"):
-        train_bert(_examples(10, 0), _RECIPE, base="no/such-model")
+        training.train_bert(_examples(10, 0), _recipe(), base="no/such-model")
     with pytest.raises(ValueError, match="layers is 9, wanted 1 to 2"):
-        train_bert(_examples(10, 0), BertRecipe(layers=9), base=base)
+        training.train_bert(_examples(10, 0), training.BertRecipe(layers=9), base=base)
     with pytest.raises(ValueError, match="max_length is 600, wanted at most 64"):
-        train_bert(_examples(10, 0), BertRecipe(max_length=600), base=base)
+        training.train_bert(_examples(10, 0), training.BertRecipe(max_length=600), base=base)
 
 
 def test_a_checkpoint_for_another_pair_or_with_a_foreign_graph_is_refused(checkpoints, tmp_path):

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from pointsman.backends.language.scores import SCORE_TOKENS
 from pointsman.core.checkpoint import read_checkpoint, write_checkpoint
@@ -12,15 +13,12 @@ from pointsman.core.pair import ModelPair
 from pointsman.core.registry import build_router
 from pointsman.serve.cli import main
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("transformers")
+from support.lazy import LazyModule
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers  # noqa: E402 -- after the skips
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast  # noqa: E402
-
-from pointsman.backends.torch.causal_lm_export import export_causal_lm  # noqa: E402
-from pointsman.backends.torch.causal_lm_training import CausalLMRecipe, LoRA, train_causal_lm  # noqa: E402
-from pointsman.backends.torch.finetuning import FineTuning  # noqa: E402
+torch, transformers = LazyModule("torch"), LazyModule("transformers")
+export = LazyModule("pointsman.backends.torch.causal_lm_export")
+training = LazyModule("pointsman.backends.torch.causal_lm_training")
+tuning = LazyModule("pointsman.backends.torch.finetuning")
 
 _PAIR = ModelPair("big", "small")
 _EASY = ["add", "two", "three", "what", "is", "name", "the", "sky", "please", "tell", "me", "cat", "dog", "red", "blue"]
@@ -62,9 +60,10 @@ def base(tmp_path_factory):
         show_progress=False,
     )
     tokenizer.train_from_iterator([*_data(300, 9)[0], _TEMPLATE], trainer)
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>").save_pretrained(folder)
+    wrapped = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
+    wrapped.save_pretrained(folder)
     torch.manual_seed(0)
-    config = LlamaConfig(
+    config = transformers.LlamaConfig(
         vocab_size=tokenizer.get_vocab_size(),
         hidden_size=64,
         intermediate_size=128,
@@ -75,7 +74,7 @@ def base(tmp_path_factory):
         bos_token_id=0,
         eos_token_id=1,
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    transformers.LlamaForCausalLM(config).save_pretrained(folder)
     return folder
 
 
@@ -83,15 +82,15 @@ def base(tmp_path_factory):
 def trained(base):
     """The tiny Llama after it has seen the toy rule."""
     prompts, scores = _data(1200, 0)
-    recipe = CausalLMRecipe(template=_TEMPLATE, finetuning=FineTuning(epochs=4, lr=3e-3, batch_size=32))
-    return train_causal_lm(prompts, scores, recipe, base=base, validation=range(100))
+    recipe = training.CausalLMRecipe(template=_TEMPLATE, finetuning=tuning.FineTuning(epochs=4, lr=3e-3, batch_size=32))
+    return training.train_causal_lm(prompts, scores, recipe, base=base, validation=range(100))
 
 
 @pytest.fixture(scope="module")
 def checkpoint(trained, tmp_path_factory):
     """It, exported and read back."""
     path = tmp_path_factory.mktemp("causal") / "checkpoint"
-    export_causal_lm(trained, path, pair=_PAIR, prompts=_data(100, 1)[0], source="toy")
+    export.export_causal_lm(trained, path, pair=_PAIR, prompts=_data(100, 1)[0], source="toy")
     return read_checkpoint(path)
 
 
@@ -144,13 +143,15 @@ def test_lora_learns_and_leaves_plain_weights(trained, base, tmp_path):
     """A low-rank adaptation of the trained model turns its rule around, and its checkpoint needs no peft."""
     pytest.importorskip("peft")
     trained.model.save_pretrained(tmp_path / "start")
-    PreTrainedTokenizerFast.from_pretrained(base).save_pretrained(tmp_path / "start")
+    transformers.PreTrainedTokenizerFast.from_pretrained(base).save_pretrained(tmp_path / "start")
     prompts, scores = _data(600, 5)
-    recipe = CausalLMRecipe(
-        template=_TEMPLATE, lora=LoRA(rank=8, dropout=0.0), finetuning=FineTuning(epochs=8, lr=3e-3, batch_size=32)
+    recipe = training.CausalLMRecipe(
+        template=_TEMPLATE,
+        lora=training.LoRA(rank=8, dropout=0.0),
+        finetuning=tuning.FineTuning(epochs=8, lr=3e-3, batch_size=32),
     )
-    turned = train_causal_lm(prompts, 6 - scores, recipe, base=tmp_path / "start")
-    export_causal_lm(turned, tmp_path / "turned", pair=_PAIR, prompts=prompts[:50], source="toy")
+    turned = training.train_causal_lm(prompts, 6 - scores, recipe, base=tmp_path / "start")
+    export.export_causal_lm(turned, tmp_path / "turned", pair=_PAIR, prompts=prompts[:50], source="toy")
     held, scores = _data(200, 6)
     rates = build_router(read_checkpoint(tmp_path / "turned")).win_rates(held)
     assert ((rates < 0.5) == (scores == 1)).mean() > 0.9
@@ -159,7 +160,7 @@ def test_lora_learns_and_leaves_plain_weights(trained, base, tmp_path):
 def test_a_model_that_says_no_score_means_strong(trained, router):
     """Where the likeliest token is no score, or a logit is not finite, the win rate is 1 and the reason says why."""
     prompts = ["add two", "prove it"]
-    untrained = LlamaForCausalLM(trained.model.config)
+    untrained = transformers.LlamaForCausalLM(trained.model.config)
     lost = type(router)(untrained, router.tokenize, router.settings).readings(prompts)
     assert lost.win_rates.tolist() == [1.0, 1.0]
     assert all("wanted a score token, got" in str(reason) for reason in lost.reasons)
@@ -194,13 +195,14 @@ def test_a_tokenizer_without_the_score_tokens_is_refused(checkpoint, base, tmp_p
 def test_bad_training_input_says_why(base):
     """A score outside 1 to 5, a template without or without room for the prompt, and no base, are errors."""
     with pytest.raises(ValueError, match="wanted one of 1 to 5 for each of 1"):
-        train_causal_lm(["a"], np.array([6]), CausalLMRecipe(), base=base)
+        training.train_causal_lm(["a"], np.array([6]), training.CausalLMRecipe(), base=base)
     with pytest.raises(ValueError, match=r"holds '\{prompt\}' 0 times"):
-        train_causal_lm(["a"], np.array([5]), CausalLMRecipe(template="Score:"), base=base)
+        training.train_causal_lm(["a"], np.array([5]), training.CausalLMRecipe(template="Score:"), base=base)
     with pytest.raises(ValueError, match="shorten the template"):
-        train_causal_lm(["a"], np.array([5]), CausalLMRecipe(template="please " * 200 + "{prompt}"), base=base)
+        long = training.CausalLMRecipe(template="please " * 200 + "{prompt}")
+        training.train_causal_lm(["a"], np.array([5]), long, base=base)
     with pytest.raises(FitError, match="cannot be loaded"):
-        train_causal_lm(["a"], np.array([5]), CausalLMRecipe(), base="no/such-model")
+        training.train_causal_lm(["a"], np.array([5]), training.CausalLMRecipe(), base="no/such-model")
 
 
 def test_the_command_learns_from_a_judges_scores(base, tmp_path, capsys):

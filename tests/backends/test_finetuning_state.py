@@ -3,15 +3,24 @@
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="torch is not installed")
-pytest.importorskip("accelerate", reason="accelerate is not installed")
+from pointsman.core.errors import CheckpointError
 
-from pointsman.backends.torch.finetuning import FineTuning, finetune  # noqa: E402
-from pointsman.backends.torch.finetuning_state import run_fingerprint  # noqa: E402
-from pointsman.core.errors import CheckpointError  # noqa: E402
+from support.lazy import LazyModule
+
+torch = LazyModule("torch")
+tuning = LazyModule("pointsman.backends.torch.finetuning")
+state_files = LazyModule("pointsman.backends.torch.finetuning_state")
 
 N = 24
-SETTINGS = FineTuning(epochs=4, lr=0.05, batch_size=4, patience=None)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _accelerate():
+    pytest.importorskip("accelerate", reason="accelerate is not installed")
+
+
+def _settings():
+    return tuning.FineTuning(epochs=4, lr=0.05, batch_size=4, patience=None)
 
 
 class StoppedError(Exception):
@@ -31,15 +40,16 @@ def _run(*, state=None, stop_after=None):
         if stop_after is not None and line.startswith(f"epoch {stop_after + 1}/"):
             raise StoppedError
 
-    history = finetune(model, loss, [1 + i % 3 for i in range(N)], SETTINGS, validation=np.arange(4), state=state,
-                       progress=progress)  # fmt: skip
+    history = tuning.finetune(
+        model, loss, [1 + i % 3 for i in range(N)], _settings(), validation=np.arange(4), state=state, progress=progress
+    )
     return torch.cat([p.detach().flatten() for p in model.parameters()]).numpy(), history
 
 
 @pytest.mark.parametrize("stop_after", [1, 3])
 def test_a_stopped_run_ends_where_an_unstopped_one_does(stop_after, tmp_path):
     """Weights and figures of a run that was stopped and gone on with are those of one that was not, to the bit."""
-    state = (tmp_path / "state.pt", run_fingerprint(SETTINGS, rows=[[1, 2], [3]]))
+    state = (tmp_path / "state.pt", state_files.run_fingerprint(_settings(), rows=[[1, 2], [3]]))
     wanted, figures = _run()
     with pytest.raises(StoppedError):
         _run(state=state, stop_after=stop_after)
@@ -56,4 +66,4 @@ def test_a_state_of_another_run_or_a_damaged_one_is_refused(tmp_path):
     (tmp_path / "bad.pt").write_bytes(b"no state")
     with pytest.raises(CheckpointError, match="is damaged"):
         _run(state=(tmp_path / "bad.pt", "one"))
-    assert run_fingerprint("a", rows=[[1], [2]]) != run_fingerprint("a", rows=[[1, 2]])
+    assert state_files.run_fingerprint("a", rows=[[1], [2]]) != state_files.run_fingerprint("a", rows=[[1, 2]])

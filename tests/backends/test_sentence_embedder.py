@@ -5,15 +5,15 @@ import warnings
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-torch = pytest.importorskip("torch", reason="torch is not installed")
-transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+from pointsman.core.errors import ConfigError
 
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors  # noqa: E402
+from support.lazy import LazyModule
 
-from pointsman.backends.torch.positions import position_limit  # noqa: E402
-from pointsman.backends.torch.sentence_embedder import SentenceEmbedder  # noqa: E402
-from pointsman.core.errors import ConfigError  # noqa: E402
+torch, transformers = LazyModule("torch"), LazyModule("transformers")
+positions = LazyModule("pointsman.backends.torch.positions")
+embedding = LazyModule("pointsman.backends.torch.sentence_embedder")
 
 WORDS = [
     "[PAD]",
@@ -112,7 +112,7 @@ def test_embeddings_are_the_librarys(form, settings, tmp_path):
     library = pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
     folder = _model(tmp_path, form=form, **settings)
     wanted = library.SentenceTransformer(str(folder), device="cpu").encode(TEXTS, normalize_embeddings=True)
-    np.testing.assert_allclose(SentenceEmbedder(str(folder))(TEXTS), wanted, atol=1e-5)
+    np.testing.assert_allclose(embedding.SentenceEmbedder(str(folder))(TEXTS), wanted, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -127,21 +127,21 @@ def test_other_poolings_are_refused(form, pooling, tmp_path):
     """A pooling that is not supported is an error that names it, in either form."""
     folder = _model(tmp_path, form=form, pooling=pooling)
     with pytest.raises(ConfigError, match=r"pools by .*wanted mean or cls"):
-        SentenceEmbedder(str(folder))
+        embedding.SentenceEmbedder(str(folder))
 
 
 def test_a_default_prompt_that_is_missing_is_named(tmp_path):
     """A default prompt that the model does not have is an error that lists those it has."""
     folder = _model(tmp_path, form="new", prompts={"prompts": {"query": "q: "}, "default_prompt_name": "search"})
     with pytest.raises(ConfigError, match="default prompt 'search'; its prompts are query"):
-        SentenceEmbedder(str(folder))
+        embedding.SentenceEmbedder(str(folder))
 
 
 @pytest.mark.parametrize(("kind", "limit"), [("bert", 66), ("mpnet", 64), ("xlm-roberta", 64), ("camembert", 64)])
 def test_the_limit_of_positions_is_what_the_model_can_read(kind, limit):
     """A prompt of as many tokens as the limit passes through the model."""
     model = _transformer(kind)
-    assert position_limit(model) == limit
+    assert positions.position_limit(model) == limit
     with torch.inference_mode():
         hidden = model(input_ids=torch.full((1, limit), 5)).last_hidden_state
     assert hidden.shape[1] == limit

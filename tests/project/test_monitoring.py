@@ -1,5 +1,6 @@
 """The Grafana dashboard and the alert rules name metrics that the server exports, with labels that they have."""
 
+import gc
 import json
 from pathlib import Path
 
@@ -40,29 +41,22 @@ async def exported(tmp_path):
     async with AsyncClient(transport=ASGITransport(app), base_url="http://127.0.0.1") as client:
         text = (await client.get("/metrics")).text
     await app.engine.close()
-    families = list(text_string_to_metric_families(text))
+    registries = [app.engine.state.registry, *(each for each in gc.get_objects() if type(each) is CollectorRegistry)]
     found = {}
-    for family in families:
+    for family in text_string_to_metric_families(text):
         suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(family.type, [""])
         for suffix in suffixes:
-            found[family.name + suffix] = labels_of(app, family.name)
+            found[family.name + suffix] = labels_of(registries, family.name)
     return found
 
 
-def labels_of(app, name):
+def labels_of(registries, name):
     """The labels that a metric was made with."""
-    registries = [app.engine.state.registry, *(r for r in _registries(app))]
     for registry in registries:
         collector = registry._names_to_collectors.get(name)
         if collector is not None:
             return set(collector._labelnames)
     raise AssertionError(f"{name} is in no registry")
-
-
-def _registries(app):
-    import gc
-
-    return [each for each in gc.get_objects() if type(each) is CollectorRegistry]
 
 
 def selectors(node):

@@ -8,16 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import anthropic
-import langchain_openai
-import litellm
 import openai
 import pytest
 
 from pointsman.serve import create_app
 from pointsman.serve.config.load import make_config
 
+from support.lazy import LazyModule
 from support.messages_upstream import MessagesUpstream
 from support.upstream import WORDS, LocalServer, Upstream
+
+langchain_openai, litellm = LazyModule("langchain_openai"), LazyModule("litellm")
 
 HELLO = [{"role": "user", "content": "What is the capital of France?"}]
 TEXT = "".join(WORDS)

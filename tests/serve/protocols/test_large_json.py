@@ -121,8 +121,10 @@ def test_a_long_request_is_read_as_a_short_one(monkeypatch):
         read_chat(request_with(x="a" * LARGE_BYTES, y=json.loads("[" * 301 + "]" * 301)))
 
 
-def test_of_a_very_long_prompt_beginning_and_end_are_routed():
+def test_of_a_very_long_prompt_beginning_and_end_are_routed(monkeypatch):
     """What is read of it is bounded."""
+    monkeypatch.setattr(large_json, "_BLOCK_BYTES", 256 * 1024)
+    monkeypatch.setattr(large_json, "_PIECE_BYTES", 10_000)
     prompt = read_chat(request_with(messages=[{"role": "user", "content": "begin" + "a" * 1_500_000 + "end"}])).prompt
     assert len(prompt) == 1_000_000
     assert prompt.startswith("begin") and prompt.endswith("end")

@@ -44,6 +44,11 @@ class JointPlan:
         """
         return sum(plan.probability(cell) for plan, cell in zip(self.plans, cells, strict=True)) / len(self.plans)
 
+    @property
+    def most(self) -> float:
+        """The highest probability of any prompt."""
+        return sum(plan.inside for plan in self.plans) / len(self.plans)
+
     def least(self, generation: int, n_steps: int) -> FloatArray:
         """No more than the least probability of what each of a generation's steps sends to the weak model."""
         others = sum(plan.outside for i, plan in enumerate(self.plans) if i != generation)

@@ -20,13 +20,15 @@ costs s c_s + (1 - s) c_w. Hence a cascade pays while
 and `hard` is where that fails for s = 1, by the distribution of w - p.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from pointsman.core.arrays import FloatArray
 
-__all__ = ["Window", "cascade_bills", "cascade_pays", "cascade_scores", "expected_escalation", "window"]
+__all__ = ["Window", "cascade_bills", "cascade_pays", "cascade_scores", "doubt", "expected_escalation", "window"]
 
 _EASY_ESCALATION = 0.01
 
@@ -70,6 +72,15 @@ def window(residuals: FloatArray, *, weak_usd: float, strong_usd: float, verifie
     worth = 1.0 - (weak_usd + verifier_usd) / strong_usd if strong_usd > 0 else 0.0
     low = float(np.quantile(residuals, 1.0 - min(1.0, max(0.0, worth))))
     return Window(hard=max(0.0, -low), easy=max(0.0, float(np.quantile(residuals, 1.0 - _EASY_ESCALATION))))
+
+
+def doubt(token_logprobs: Sequence[float]) -> float:
+    """1 - exp(mean log-probability of an answer's tokens), in [0, 1]: how unsure a model is of what it says.
+
+    Args:
+        token_logprobs: not above 0, at least one.
+    """
+    return 1.0 - math.exp(min(0.0, math.fsum(token_logprobs) / len(token_logprobs)))
 
 
 def cascade_scores(prompt_win_rates: FloatArray, answer_win_rates: FloatArray, zone: Window) -> FloatArray:

@@ -154,6 +154,8 @@ class Certificate:
         Raises:
             ValueError: see `add`; nothing is added then.
         """
+        if not len(losses):
+            return
         cells = self.chain.cells(scores)
         if bad := losses[~(np.abs(losses) <= self.largest_loss)].tolist():
             raise ValueError(f"loss is {bad[0]}, wanted a number in [-{self.largest_loss:g}, {self.largest_loss:g}]")

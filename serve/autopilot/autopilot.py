@@ -11,7 +11,7 @@ import os
 import random
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 from uuid import uuid4
 
 from prometheus_client import CollectorRegistry
@@ -29,11 +29,13 @@ from pointsman.serve.autopilot.training import TrainingError, train_in_process
 from pointsman.serve.autopilot.turn import Turn, act_on
 from pointsman.serve.config import StoreConfig
 from pointsman.serve.config.autopilot import AutopilotConfig
-from pointsman.serve.feedback.sample import Sample, take_sample
-from pointsman.serve.feedback.shadow import Compared
+from pointsman.serve.feedback.sample import Sample, answer_text, take_sample
+from pointsman.serve.feedback.shadow import Compared, Other
+from pointsman.serve.request.cascade_run import CascadeRun
 from pointsman.serve.request.context import RequestContext
 from pointsman.serve.request.record import Record
 from pointsman.serve.store.rows import Row
+from pointsman.serve.upstreams.tries import Attempt
 
 __all__ = ["POLICY", "Autopilot"]
 
@@ -42,6 +44,7 @@ _STATE = "autopilot"
 POLICY = "autopilot"  # of the decisions whose threshold is certified
 _TURN_S = 1.0
 _AT_ONCE = 50
+Look: TypeAlias = Callable[[RequestContext, Attempt], Awaitable[float]]
 
 
 class AutopilotStore(Protocol):
@@ -63,7 +66,8 @@ class Autopilot:
         *,
         store: AutopilotStore,
         put: Callable[[Row], None],
-        compare: Callable[[Sample], Any],
+        compare: Callable[[Sample, Other | None], Any],
+        ask: Callable[[Sample], Awaitable[Other | None]],
         registry: CollectorRegistry,
         rng: random.Random | None = None,
         clock: Callable[[], float] = time.time,
@@ -73,10 +77,12 @@ class Autopilot:
         Args:
             put: takes rows for the store.
             compare: has a sample compared: `Shadow.compare`.
+            ask: asks for the other model's answer alone: `Shadow.ask`.
             registry: of its metrics.
         """
         self.config: AutopilotConfig | None = config
-        self._store, self._compare, self._clock = store, compare, clock
+        self._store, self._compare, self._ask, self._clock = store, compare, ask, clock
+        self._look: Look | None = None
         self._writer = f"{os.getpid()}-{uuid4().hex[:8]}"
         self._serving: Serving | None = None
         self._alarm: Callable[[], str | None] = lambda: None
@@ -99,6 +105,7 @@ class Autopilot:
         serving: Serving,
         alarm: Callable[[], str | None] | None = None,
         reset_alarm: Callable[[], Awaitable[object]] | None = None,
+        look: Look | None = None,
     ) -> None:
         """Steers this router from now on, by what is certified for it.
 
@@ -107,7 +114,9 @@ class Autopilot:
             alarm: gives what identifies the drift alarm of the router; None while there is none.
             reset_alarm: forgets the alarm, so that the next drift is noticed, too; None where the alarm would be raised
                 again at once.
+            look: scores a weak answer, where a cascade is certified; None where prompts alone decide.
         """
+        self._look = look
         changed = self._serving is not None and self._serving != serving
         self.config, self._serving, self._alarm = config, serving, alarm or (lambda: None)
         self._reset_alarm = reset_alarm
@@ -123,10 +132,23 @@ class Autopilot:
         if (threshold := self.threshold(router)) is None:
             return None
         generation, win_rate = self._generation, context.win_rate
+        if self._look is not None:  # the score of the answer decides
+            return win_rate, threshold
         if generation is None or win_rate is None or threshold == 0.0:
             return win_rate, 0.0
         score = generation.score(win_rate, len(context.request.prompt), context.embedding)
         return (win_rate, 0.0) if score is None else (score, threshold)
+
+    def answer_score(self, context: RequestContext) -> Callable[[float], float] | None:
+        """What the certified threshold is compared with, from the score of a weak answer; None without a cascade."""
+        if self._look is None:
+            return None
+        generation, length, embedding = self._generation, len(context.request.prompt), context.embedding
+
+        def score(read: float) -> float:
+            return 1.0 if generation is None else Prompt(read, length, embedding).score(generation)
+
+        return score
 
     def threshold(self, router: str) -> float | None:
         """The threshold that is certified now: 0 while nothing is; None where the router is not steered."""
@@ -156,26 +178,64 @@ class Autopilot:
         decision, context, config = record.decision, record.context, self.config
         if config is None or self._serving is None or decision is None or context is None or decision.policy != POLICY:
             return
-        if context.win_rate is None or decision.reason != "win_rate" or record.outcome != "answered":
+        if record.outcome != "answered" or len(decision.candidates) < 2:  # nothing was chosen
             return
-        if len(decision.candidates) < 2:  # nothing was chosen
+        run = context.cascade
+        if self._look is not None:
+            if run is None or not _as_planned(run, record.model):
+                return
+        elif context.win_rate is None or decision.reason != "win_rate":
             return
-        counts = self._draws.counts
-        counts.n_requests += 1
-        if record.model == self._serving.pair.weak:
-            counts.n_weak += 1
-            if record.strong_usd is None or record.cost_usd is None:
-                counts.n_unpriced += 1
-            else:
-                counts.saved_usd += record.strong_usd - record.cost_usd
+        self._count(record, run)
         if context.attempts and record.model is not None:
             self._fingerprints.see(record.model, fingerprint_of(context.attempts[-1]))
-        if self._generation is None or self._store_away or self._state.paused or record.model != decision.model:
+        if self._generation is None or self._store_away or self._state.paused:
             return
-        prompt = Prompt(context.win_rate, len(context.request.prompt), context.embedding)
+        if self._look is not None and run is not None:
+            self._see_answer(record, context, run, self._look, config)
+        elif record.model == decision.model and context.win_rate is not None:
+            prompt = Prompt(context.win_rate, len(context.request.prompt), context.embedding)
+            self._draws.see(prompt)
+            if self._draws.draws and (sample := take_sample(record)) is not None:
+                self._draws.draw(sample, prompt, config)
+
+    def _count(self, record: Record, run: CascadeRun | None) -> None:
+        """A request under the certificate; of one whose weak answer was read, both bills."""
+        assert self._serving is not None
+        counts = self._draws.counts
+        counts.n_requests += 1
+        counts.n_weak += record.model == self._serving.pair.weak
+        if record.model != self._serving.pair.weak and (run is None or run.score is None):
+            return
+        if record.strong_usd is None or record.cost_usd is None:
+            counts.n_unpriced += 1
+        else:
+            counts.saved_usd += record.strong_usd - record.cost_usd
+
+    def _see_answer(
+        self, record: Record, context: RequestContext, run: CascadeRun, look: Look, config: AutopilotConfig
+    ) -> None:
+        """Draws a request by the score of its weak answer; where that was not asked for, it is for comparison alone."""
+        sample, length = take_sample(record), len(context.request.prompt)
+        if sample is None:
+            return
+        if run.score is None:
+
+            async def read() -> tuple[Prompt, Other] | None:
+                if (other := await self._ask(sample)) is None:
+                    return None
+                return Prompt(await look(context, other.attempt), length, context.embedding), other
+
+            self._draws.draw(sample, None, config, read=read)
+            return
+        prompt = Prompt(run.score, length, context.embedding)
         self._draws.see(prompt)
-        if self._draws.draws and (sample := take_sample(record)) is not None:
+        if run.score >= 1.0:
+            self._draws.pass_over()
+        elif not run.escalated:
             self._draws.draw(sample, prompt, config)
+        elif (other := _escalated_answer(context, run)) is not None:
+            self._draws.draw(sample, prompt, config, other=other)
 
     async def act(self, action: str) -> dict[str, Any]:
         """Pauses comparing, resumes it, goes back a generation, or resets: voids all and starts over; the status then.
@@ -202,10 +262,10 @@ class Autopilot:
         waiting = self._draws.n_pending
         return describe(self._state, self.config, self._serving, store_away=self._store_away, waiting=waiting)
 
-    async def _compared(self, sample: Sample) -> Compared | None:
-        compared: Compared | None = await self._compare(sample)
+    async def _compared(self, sample: Sample, other: Other | None) -> Compared | None:
+        compared: Compared | None = await self._compare(sample, other)
         if compared is not None:
-            self._fingerprints.see(compared.row.model_b, fingerprint_of(compared.other_attempt))
+            self._fingerprints.see(compared.row.model_b, fingerprint_of(compared.other.attempt))
         return compared
 
     def _flush(self) -> None:
@@ -288,5 +348,25 @@ class Autopilot:
         self._generation = now
         self._draws.follow(state.running if state is not None else ())
         facts = describe_generation(now, self.config.compare) if now is not None and self.config is not None else {}
-        self._threshold = max(now.threshold, 0.0) if now is not None else 0.0
+        pays = now is not None and self._serving is not None and now.share > self._serving.weak_cost
+        self._threshold = max(now.threshold, 0.0) if now is not None and pays else 0.0
         self._metrics.show(facts, threshold=self._threshold, paused=self._state.paused is not None)
+
+
+def _as_planned(run: CascadeRun, model: str | None) -> bool:
+    """Whether the model answered that the certified threshold sends the request to: nothing was down."""
+    if run.certified is None:
+        return False
+    if not run.stages:
+        return run.look == "strong" and model == run.models[-1]
+    return run.score is not None and model == run.models[-1 if run.escalated else 0]
+
+
+def _escalated_answer(context: RequestContext, run: CascadeRun) -> Other | None:
+    """The weak answer of an escalated request, which is paid already; None where its words are not all there."""
+    attempt = next((a for a in reversed(context.attempts) if a.model == run.models[0] and a.result == "200"), None)
+    text = answer_text(attempt) if attempt is not None else None
+    if attempt is None or not text:
+        return None
+    usage = attempt.usage(context.request.document)
+    return Other(text, attempt, usage.output_tokens if usage is not None else 0)

@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from prometheus_client import Counter
 
@@ -18,7 +19,7 @@ from pointsman.serve.autopilot.generation import Generation
 from pointsman.serve.autopilot.state import Counts
 from pointsman.serve.config.autopilot import AutopilotConfig
 from pointsman.serve.feedback.sample import Sample
-from pointsman.serve.feedback.shadow import Compared
+from pointsman.serve.feedback.shadow import Compared, Other
 from pointsman.serve.http.errors import RequestError
 from pointsman.serve.store.rows import AutopilotRow, Row
 
@@ -27,12 +28,16 @@ __all__ = ["RESULTS", "Draws", "Prompt"]
 _LOG = logging.getLogger(__name__)
 _WARM_UP = 100
 _JUDGED = 40
-RESULTS = ("compared", "failed", "over_budget", "busy")
+RESULTS = ("compared", "failed", "over_budget", "busy", "read")
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What is known of a prompt before it is answered."""
+    """What is scored: a prompt before it is answered, or of a cascade when the weak model's answer has been read.
+
+    Attributes:
+        win_rate: the router's, or the score of the weak answer.
+    """
 
     win_rate: float
     n_characters: int
@@ -42,6 +47,9 @@ class Prompt:
         """By a generation; that of a prompt that goes to strong whatever is certified, where it cannot be told."""
         found = generation.score(self.win_rate, self.n_characters, self.embedding)
         return 1.0 if found is None else found
+
+
+Read: TypeAlias = Callable[[], Awaitable[tuple[Prompt, Other] | None]]  # None: the budget is exhausted
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +63,41 @@ class _Running:
         return bisect_right(self.thresholds, score)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Drawn:
-    """A request that was drawn, with what its row needs."""
+    """A request that was drawn, with what its row needs.
+
+    Attributes:
+        plan: in force when it was drawn; None of a request whose answer is read for a chain that is still to be made.
+        level: uniform in [0, 1): it is compared iff this is below the probability of its cells.
+        prompt: None until the weak answer has been read.
+        other: the answer that it is compared with; None until it has been asked for.
+        was_read: its weak answer was asked for to be read; `only_read` if nothing else came of it.
+    """
 
     sample: Sample
-    prompt: Prompt
     running: tuple[_Running, ...]
-    scores: tuple[float, ...]
-    probability: float
+    plan: JointPlan | None
+    level: float
     n_undrawn: int
     wants_label: bool
     label_share: float
+    prompt: Prompt | None
+    other: Other | None
+    scores: tuple[float, ...] = ()
+    probability: float = 1.0
+    was_read: bool = False
+    only_read: bool = False
+
+    def place(self, prompt: Prompt) -> bool:
+        """Finds the scores and the probability; whether it is compared."""
+        self.prompt = prompt
+        self.scores = tuple(prompt.score(g.generation) for g in self.running)
+        if self.plan is None:
+            return False
+        cells = [g.cell(score) for g, score in zip(self.running, self.scores, strict=True)]
+        self.probability = self.plan.probability(cells)
+        return self.level < self.probability
 
 
 class Draws:
@@ -82,7 +113,7 @@ class Draws:
         config: AutopilotConfig,
         *,
         put: Callable[[Row], None],
-        compare: Callable[[Sample], Awaitable[Compared | None]],
+        compare: Callable[[Sample, Other | None], Awaitable[Compared | None]],
         results: Counter,
         rng: random.Random,
     ) -> None:
@@ -118,8 +149,8 @@ class Draws:
         plan = JointPlan(plans) if complete and len(plans) == len(made) else None
         before = [g.generation.number for g in self._running]
         if plan != self._plan or before != [g.generation.number for g in made]:
-            self._n_undrawn = 0
-        self._running, self._plan = made, plan
+            self._n_undrawn, self._plan = 0, plan
+        self._running = made
         self._generations = {g.number: g for g in running if g.certificate is None}
         self._warming = {number: self._warming.get(number, []) for number in self._generations}
 
@@ -142,26 +173,40 @@ class Draws:
         """Whether requests are drawn now."""
         return self._plan is not None
 
-    def draw(self, sample: Sample, prompt: Prompt, config: AutopilotConfig) -> None:
-        """Draws a finished request by chance, or counts it as one that was not drawn."""
-        if self._plan is None:
+    def draw(
+        self,
+        sample: Sample,
+        prompt: Prompt | None,
+        config: AutopilotConfig,
+        *,
+        other: Other | None = None,
+        read: Read | None = None,
+    ) -> None:
+        """Draws a finished request by chance, or counts it as one that was not drawn.
+
+        Args:
+            prompt: None where the weak answer must be read first: `read` then asks for it.
+            other: the answer to compare with, where it is there already.
+        """
+        plan = self._plan
+        if plan is None and (prompt is not None or not self._warming):
             return
-        scores = tuple(prompt.score(g.generation) for g in self._running)
-        cells = [g.cell(score) for g, score in zip(self._running, scores, strict=True)]
-        probability = self._plan.probability(cells)
-        if self._rng.random() >= probability:
-            self._n_undrawn += 1
-            return
-        wants_label = self._rng.random() < config.label_share
-        drawn = _Drawn(
-            sample, prompt, self._running, scores, probability, self._n_undrawn, wants_label, config.label_share
-        )
-        self._n_undrawn = 0
+        drawn = _Drawn(sample, self._running, plan, self._rng.random(), 0, False, config.label_share, prompt, other)
+        if plan is not None:
+            if not (drawn.place(prompt) if prompt is not None else drawn.level < plan.most):
+                self._n_undrawn += 1
+                return
+            drawn.wants_label = config.label_share > 0.0 and self._rng.random() < config.label_share
+            drawn.n_undrawn, self._n_undrawn = self._n_undrawn, 0
         if len(self._pending) >= config.queue:
             self.counts.n_busy += 1
             self._results.labels("busy").inc()
             return
-        self._pending.append((drawn, asyncio.get_running_loop().create_task(self._compared(sample))))
+        self._pending.append((drawn, asyncio.get_running_loop().create_task(self._compared(drawn, read))))
+
+    def pass_over(self) -> None:
+        """Counts a request that no step sends to the weak model: it lost nothing, drawn or not."""
+        self._n_undrawn += self._plan is not None
 
     async def close(self) -> None:
         """Leaves what is not compared yet."""
@@ -176,9 +221,29 @@ class Draws:
             drawn, task = self._pending.popleft()
             self._results.labels(self._finish(drawn, task, config, pair)).inc()
 
-    async def _compared(self, sample: Sample) -> Compared | None:
+    async def _compared(self, drawn: _Drawn, read: Read | None) -> Compared | None:
+        """None where the budget is exhausted, or the answer was only read."""
         async with self._slots:
-            return await self._compare(sample)
+            if drawn.prompt is None:
+                found = await read() if read is not None else None
+                if found is None:
+                    return None
+                prompt, drawn.other = found
+                drawn.was_read, drawn.only_read = True, not drawn.place(prompt)
+            if drawn.only_read:
+                return None
+            return await self._compare(drawn.sample, drawn.other)
+
+    def _not_drawn(self, drawn: _Drawn) -> str:
+        """Of an answer that was read, and whose request then is not compared."""
+        self.counts.n_read += 1
+        self.counts.read_usd += drawn.other.cost_usd if drawn.other is not None else 0.0
+        following = self._pending[0][0] if self._pending else None
+        if following is not None and following.plan is drawn.plan:
+            following.n_undrawn += drawn.n_undrawn + 1
+        elif following is None and drawn.plan is self._plan and self._plan is not None:
+            self._n_undrawn += drawn.n_undrawn + 1
+        return "read"
 
     def _finish(
         self,
@@ -197,6 +262,10 @@ class Draws:
         except Exception:  # noqa: BLE001  (whatever an upstream answers, the next comparison must still be made)
             _LOG.exception("comparison of request %s", drawn.sample.request_id)
             return self._failed(config)
+        if drawn.was_read and drawn.prompt is not None:
+            self.see(drawn.prompt)
+        if drawn.only_read:
+            return self._not_drawn(drawn)
         if compared is None or pair is None:
             self.counts.n_over_budget += 1
             return "over_budget"
@@ -220,6 +289,7 @@ def _row(drawn: _Drawn, compared: Compared, pair: ModelPair) -> AutopilotRow:
     plans = [g.generation.plan for g in drawn.running]
     told = [(plan.reach, plan.inside, plan.outside) for plan in plans if plan is not None]
     beside = zip(drawn.running[1:], drawn.scores[1:], told[1:], strict=True)
+    assert drawn.prompt is not None  # it is compared
     embedding = drawn.prompt.embedding
     return AutopilotRow(
         id=compared.row.id,
@@ -244,7 +314,7 @@ def _row(drawn: _Drawn, compared: Compared, pair: ModelPair) -> AutopilotRow:
 
 def _shown(sample: Sample, compared: Compared, pair: ModelPair) -> dict[str, str]:
     """What people are asked about; see `labels.py`."""
-    strong, weak = sample.answer, compared.other_answer
+    strong, weak = sample.answer, compared.other.answer
     if sample.model != pair.strong:
         strong, weak = weak, strong
     return {"request_id": sample.request_id, "question": sample.question, "strong": strong, "weak": weak}

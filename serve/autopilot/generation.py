@@ -58,8 +58,10 @@ class Generation:
         return float(traffic_shares(self.certificate)[self.certificate.n_open - 1])
 
     def score(self, win_rate: float, n_characters: int, embedding: Float32Array | None) -> float | None:
-        """Of a prompt, by what its router read; None where it cannot be told."""
-        return win_rate if self.learned is None else self.learned.one(win_rate, n_characters, embedding)
+        """Of a prompt, by what its router read; None where it cannot be told. What is surely strong's stays so."""
+        return (
+            win_rate if self.learned is None or win_rate >= 1.0 else self.learned.one(win_rate, n_characters, embedding)
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""

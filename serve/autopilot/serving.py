@@ -1,6 +1,6 @@
 """What serves now, as far as it matters to a certificate."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pointsman.core.pair import ModelPair
 
@@ -16,7 +16,9 @@ class Serving:
         identity: of its weights.
         checkpoint: name of its checkpoint; None where it has none.
         pair: the strong and the weak model.
-        terms: digest of models, judge, bound and confidence.
+        terms: digest of models, judge, bound, confidence and cascade.
+        reads_answers: whether the weak model's answers are read, by a cascade, and not the prompts alone.
+        weak_cost: price of the weak model relative to the strong one's: reading costs as much of each request.
     """
 
     router: str
@@ -24,3 +26,5 @@ class Serving:
     checkpoint: str | None
     pair: ModelPair
     terms: str
+    reads_answers: bool = False
+    weak_cost: float = field(default=0.0, compare=False)

@@ -38,6 +38,7 @@ class Counts:
         n_requests: under the certificate's threshold; n_weak of them were answered by the weak model.
         saved_usd: against asking the strong model for as many tokens; n_unpriced of them could not be priced.
         n_failed: comparisons that failed; n_over_budget, n_busy: that were not made.
+        n_read, read_usd: weak answers that were asked for only to be read, and their dollars.
     """
 
     n_requests: int = 0
@@ -47,6 +48,8 @@ class Counts:
     n_failed: int = 0
     n_over_budget: int = 0
     n_busy: int = 0
+    n_read: int = 0
+    read_usd: float = 0.0
 
     def add(self, other: "Counts") -> None:
         """Adds another's."""
@@ -201,9 +204,10 @@ class AutopilotState:
             loss = round(current.certificate.estimate(current.certificate.n_open - 1).value, 6)
         share = round(current.share, 4) if current is not None else 0.0
         figures: dict[str, Any] = {"certified_share": share, "loss": loss, "generation": self.serving}
+        usd = sum(row.cost_usd for row in rows) + counts.read_usd
         self.days = add_to_day(
             self.days, now, requests=counts.n_requests, weak=counts.n_weak, saved_usd=counts.saved_usd,
-            comparisons=len(rows), compared_usd=sum(row.cost_usd for row in rows), failed=counts.n_failed, **figures,
+            comparisons=len(rows), compared_usd=usd, failed=counts.n_failed, **figures,
         )  # fmt: skip
 
     def note(self, what: str, now: float, **more: Any) -> None:

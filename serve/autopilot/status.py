@@ -29,6 +29,7 @@ def describe(
     if facts.get("next") and facts["next"]["comparisons"] is not None and per_comparison is not None:
         facts["next"]["usd"] = round(facts["next"]["comparisons"] * per_comparison, 6)
     phase, why = phase_of(state)
+    comparing_usd = state.compared_usd + counts.read_usd
     return {
         "configured": True,
         "state": word_of(state, store_away=store_away),
@@ -44,6 +45,8 @@ def describe(
         "bound": {"max_loss": config.max_loss, "confidence": config.confidence},
         "compare": config.compare,
         "max_usd_per_day": config.max_usd_per_day,
+        "decides_by": "answer" if serving.reads_answers else "prompt",
+        "weak_cost": round(serving.weak_cost, 4),
         "certified_share": facts.get("certified_share", 0.0),
         "threshold": facts.get("threshold"),
         "loss": facts.get("loss"),
@@ -56,10 +59,10 @@ def describe(
         "training": _training(state, config),
         "requests": {"n": counts.n_requests, "weak": counts.n_weak, "unpriced": counts.n_unpriced},
         "saved_usd": round(counts.saved_usd, 6),
-        "net_saved_usd": round(counts.saved_usd - state.compared_usd, 6),
+        "net_saved_usd": round(counts.saved_usd - comparing_usd, 6),
         "comparisons": {
             "n": state.n_compared, "failed": counts.n_failed, "over_budget": counts.n_over_budget,
-            "busy": counts.n_busy, "waiting": waiting, "usd": round(state.compared_usd, 6),
+            "busy": counts.n_busy, "waiting": waiting, "read": counts.n_read, "usd": round(comparing_usd, 6),
             "usd_each": per_comparison,
             "judge_disagrees_with_itself": 1.0 - state.n_agreed / state.n_compared if state.n_compared else None,
         },

@@ -131,14 +131,40 @@ class Config(Part):
             raise ValueError(f"autopilot is given with {given}, wanted strong and weak: it certifies one pair")
         if self.shadow is not None:
             raise ValueError("autopilot and shadow are both given, wanted one: the autopilot makes its own comparisons")
-        if self.cascade is not None:
-            raise ValueError("autopilot and cascade are both given, wanted one: only decisions by prompt are certified")
+        if self.cascade is not None and (problem := self._uncertifiable(self.cascade)):
+            raise ValueError(f"autopilot and {problem}")
         if self.policy.is_set or self.policy.schedule:
             raise ValueError(
                 "autopilot and a policy that sets the threshold are both given, wanted one: leave out "
                 "policy.threshold, strong_share, max_loss, max_cost_usd and schedule; hard budgets may stay, and win "
                 "over the bound"
             )
+
+    def _uncertifiable(self, cascade: CascadeConfig) -> str | None:
+        """What the autopilot cannot certify of a cascade, and the way out; None where it can."""
+        if cascade.models is not None and cascade.models != [self.weak, self.strong]:
+            return (
+                f"cascade.models {cascade.models} are given, wanted none: it certifies the weak before the strong model"
+            )
+        if isinstance(cascade.verifier, dict):
+            return "a verifier per model are given, wanted one, of the weak model: cascade.verifier: DIR"
+        for name in ("threshold", "max_loss"):
+            if getattr(cascade, name) is not None:
+                return f"cascade.{name} are both given, wanted one: the autopilot sets the threshold that it certifies"
+        if cascade.stream not in ("off", "hold"):
+            return (
+                "cascade.stream: {prefix: ...} are both given, wanted stream: hold: it certifies what whole answers say"
+            )
+        for name in ("samples", "p_true", "max_wait_s"):
+            if getattr(cascade, name):
+                return f"cascade.{name} are both given, wanted one: leave out cascade.{name}"
+        if cascade.verifier is None and not cascade.logprobs:
+            return (
+                "cascade.logprobs: false without a verifier are given, wanted one of them: nothing scores the answers"
+            )
+        if self.sessions is not None:
+            return "a cascade and sessions are given, wanted no sessions: an answer decides anew for each request"
+        return None
 
     def _candidate_problems(self) -> Iterator[str]:
         names = self.candidates

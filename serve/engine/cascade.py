@@ -10,6 +10,7 @@ from pointsman.serve.config import Config
 from pointsman.serve.config.cascade import CascadeConfig
 from pointsman.serve.engine.escalate import Escalation
 from pointsman.serve.engine.paid_signals import Checker, PaidSignals
+from pointsman.serve.engine.second_look import SecondLook
 from pointsman.serve.engine.served_verifier import serve_verifiers
 from pointsman.serve.engine.steps.plan_cascade import PlanCascade
 from pointsman.serve.policy.served_router import ServedRouter
@@ -26,6 +27,7 @@ class Cascade:
 
     Attributes:
         plan: the pipeline's step.
+        second_look: scores answers, where the autopilot certifies the threshold.
     """
 
     def __init__(
@@ -55,11 +57,13 @@ class Cascade:
         if cascade.checker is not None:
             checker = Checker(cascade.checker, absent=unchecked)
         self._checker = checker
+        self.second_look = SecondLook(cascade, self._verifiers.get(models[0]), checker)
         self._escalation = Escalation(
             cascade,
             self._verifiers,
             failover,
             PaidSignals(cascade, failover, checker=checker),
+            second_look=self.second_look,
             refused_logprobs=refused_logprobs,
         )
         self.plan = PlanCascade(cascade, models, self._verifiers)

@@ -159,15 +159,18 @@ class Engine:
         if self.state.autopilot is not None and self.state.comparer is not None:
             from pointsman.serve.engine.steered import steered
 
-            now, drift = steered(self.config, self.routers, self.pair), self.state.drift
+            now, drift = steered(self.config, self.routers, self.pair, self.billing.prices), self.state.drift
             comparisons = self.config.autopilot.comparisons() if self.config.autopilot is not None else None
+            settings = self.config.autopilot.scorer if self.config.autopilot is not None else None
             scorer = self._scorer.score_text if self._scorer is not None else None
+            usd = settings.usd if settings is not None else 0.0
             self.state.comparer.reconfigure(
-                comparisons, self.upstreams, self.billing, self._is_exhausted, scorer=scorer
+                comparisons, self.upstreams, self.billing, self._is_exhausted, scorer=scorer, scorer_usd=usd
             )
             alarm = partial(drift.alarm, now.router) if drift is not None else None
             reset_alarm = partial(drift.reset, now.router) if drift is not None and drift.by_traffic else None
-            await self.state.autopilot.reconfigure(self.config.autopilot, now, alarm, reset_alarm)
+            look = self._cascade.second_look.score_attempt if self._cascade is not None else None
+            await self.state.autopilot.reconfigure(self.config.autopilot, now, alarm, reset_alarm, look)
 
     def _is_exhausted(self) -> bool:
         """Whether a hard limit of everybody's is exhausted."""

@@ -17,6 +17,7 @@ from pointsman.serve.config.cascade import CascadeConfig, PrefixConfig
 from pointsman.serve.engine.answer_checks import check_answer
 from pointsman.serve.engine.held_stream import HeldStream, Replay, collect
 from pointsman.serve.engine.paid_signals import PaidSignals
+from pointsman.serve.engine.second_look import LEAST_CHECKED, SecondLook
 from pointsman.serve.engine.served_verifier import ServedVerifier
 from pointsman.serve.http.errors import RequestError, UpstreamFailure
 from pointsman.serve.http.streams import ByteStream
@@ -35,7 +36,6 @@ from pointsman.serve.upstreams.base import Call
 __all__ = ["Escalation"]
 
 _LOG = logging.getLogger(__name__)
-_LEAST_SCORE = 0.5  # of an external checker
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +61,10 @@ class Escalation:
         failover: Failover,
         paid: PaidSignals,
         *,
+        second_look: SecondLook,
         refused_logprobs: set[str],
     ) -> None:
+        self._second_look = second_look
         self.refused_logprobs = refused_logprobs
         self._config = config
         self._verifiers = verifiers
@@ -149,7 +151,8 @@ class Escalation:
         model, new_stream = models[0], context.surface.stream
         verifier = self._verifiers.get(model) if reads and run.look == "cascade" else None
         wanted = None
-        asks = verifier is not None and verifier.reads_probabilities and self._config.logprobs
+        certified = verifier is None and reads and run.certified is not None
+        asks = self._config.logprobs and (certified or (verifier is not None and verifier.reads_probabilities))
         if asks and model not in self.refused_logprobs:
             wanted = ask_for_logprobs(call.body, call.document, call.path)
         if wanted is None:
@@ -198,6 +201,8 @@ class Escalation:
         *,
         partial: bool = False,
     ) -> _Verdict:
+        if run.certified is not None:
+            return await self._look_again(context, run, said)
         document = context.request.document
         if failed := check_answer(said, document, self._config.checks, partial=partial):
             return _Verdict(False, failed)
@@ -210,9 +215,20 @@ class Escalation:
             win_rate = await self._win_rate(context, call, model, verifier, said, score)
         if verifier is not None and win_rate is not None and win_rate >= verifier.threshold(context):
             return _Verdict(False, "verifier", win_rate)
-        if score is not None and score < _LEAST_SCORE:
+        if score is not None and score < LEAST_CHECKED:
             return _Verdict(False, "checker", win_rate)
         return _Verdict(True, "unread" if win_rate is None else "verifier", win_rate)
+
+    async def _look_again(self, context: RequestContext, run: CascadeRun, said: list[Said]) -> _Verdict:
+        """The verdict by the certified threshold."""
+        assert run.certified is not None
+        try:
+            run.score, reason = await self._second_look.score(context, said)
+        except Exception:  # noqa: BLE001  (an answer is never lost for what was thought of it)
+            _LOG.exception("an answer of %s could not be scored", run.models[0])
+            run.score, reason = 1.0, "unread"
+        score = run.certified(run.score)
+        return _Verdict(score < (run.threshold or 0.0), reason, score)
 
     async def _win_rate(
         self,

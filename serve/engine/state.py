@@ -208,7 +208,12 @@ class ServerState:
             keep_characters=_kept_characters(store.config),
         )
         autopilot = Autopilot(
-            config, store=store, put=writer.put, compare=self.comparer.compare, registry=self.registry
+            config,
+            store=store,
+            put=writer.put,
+            compare=self.comparer.compare,
+            ask=self.comparer.ask,
+            registry=self.registry,
         )
         self.autopilot = self._observe(self._add(autopilot))
 

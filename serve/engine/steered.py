@@ -3,8 +3,10 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 
 from pointsman.core.pair import ModelPair
+from pointsman.core.prices import Price
 from pointsman.serve.autopilot.serving import Serving
 from pointsman.serve.checkpoints.load import checkpoint_folder
 from pointsman.serve.config import Config, ModelConfig
@@ -13,11 +15,14 @@ from pointsman.serve.policy.served_router import ServedRouter
 __all__ = ["steered"]
 
 _ASKED = {"model", "base_url", "provider"}  # of a model: who answers; its price changes what is saved and nothing else
+_USUAL_TOKENS = (500, 300)  # of a prompt and its answer
 _META = "pointsman.json"  # holds the hashes of a checkpoint's other files
 
 
-def steered(config: Config, routers: Mapping[str, ServedRouter], pair: ModelPair) -> Serving:
-    """The default router, by what it scores with; and the models, the judge and the bound, as a digest."""
+def steered(
+    config: Config, routers: Mapping[str, ServedRouter], pair: ModelPair, prices: Mapping[str, Price]
+) -> Serving:
+    """The default router, by what it scores with; and the models, the judge, the bound and the cascade, as a digest."""
     name, router = next(iter(routers.items()))
     settings = config.routers[name]
     folder = checkpoint_folder(settings.kind or name, settings.checkpoint)
@@ -31,7 +36,20 @@ def steered(config: Config, routers: Mapping[str, ServedRouter], pair: ModelPair
             terms["scorer"] = autopilot.scorer.model_dump(mode="json", include={"url", "entry_point"})
         if autopilot.label_share > 0.0:
             terms["label_share"] = autopilot.label_share
-    return Serving(name, _digest(weights), router.checkpoint, pair, _digest(json.dumps(terms, sort_keys=True).encode()))
+    if (cascade := config.cascade) is not None:
+        terms["cascade"] = cascade.model_dump(mode="json", include={"checks", "logprobs", "checker"})
+        if isinstance(cascade.verifier, str):
+            terms["verifier"] = _digest((Path(cascade.verifier) / _META).read_bytes())
+    dollars = [prices[each].cost_usd(*_USUAL_TOKENS) if each in prices else 0.0 for each in (pair.weak, pair.strong)]
+    return Serving(
+        name,
+        _digest(weights),
+        router.checkpoint,
+        pair,
+        _digest(json.dumps(terms, sort_keys=True).encode()),
+        reads_answers=cascade is not None,
+        weak_cost=dollars[0] / dollars[1] if cascade is not None and dollars[1] > 0.0 else 0.0,
+    )
 
 
 def _digest(data: bytes) -> str:

@@ -8,8 +8,8 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -31,14 +31,14 @@ from pointsman.serve.money.ledger import SHADOW_KEY, Ledger
 from pointsman.serve.money.metrics import MoneyMetrics
 from pointsman.serve.protocols.logprobs import refuses_logprobs
 from pointsman.serve.protocols.surfaces import CHAT
-from pointsman.serve.protocols.usage import Charge
+from pointsman.serve.protocols.usage import Charge, Usage
 from pointsman.serve.request.ids import new_row_id
 from pointsman.serve.request.record import Record
 from pointsman.serve.store.rows import ComparisonRow, Row, clean_text
 from pointsman.serve.upstreams.base import Call, Upstream
 from pointsman.serve.upstreams.tries import Attempt
 
-__all__ = ["Compared", "Shadow", "check_shadow", "shadow_request"]
+__all__ = ["Compared", "Other", "Shadow", "check_shadow", "shadow_request"]
 
 _LOG = logging.getLogger(__name__)
 _SHARES = {"model_a": 1.0, "tie": 0.5, "model_b": 0.0}
@@ -52,6 +52,23 @@ class _RefusedError(UpstreamError):
 
 
 @dataclass(frozen=True, slots=True)
+class Other:
+    """What the other model of a pair answered to a sample's request.
+
+    Attributes:
+        answer: its text.
+        attempt: how it came.
+        n_tokens: of the answer.
+        cost_usd: what it cost beyond the request itself.
+    """
+
+    answer: str
+    attempt: Attempt
+    n_tokens: int
+    cost_usd: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Compared:
     """A comparison that was made.
 
@@ -59,14 +76,13 @@ class Compared:
         row: for the store.
         agreed: whether the judge said the same in both orders, or was not asked.
         share: of the win that goes to `model_a`, in [0, 1]; the row has it rounded to 0, 0.5 or 1.
-        other_answer, other_attempt: what the other model said, and how.
+        other: what the other model said.
     """
 
     row: ComparisonRow
     agreed: bool
     share: float
-    other_answer: str
-    other_attempt: Attempt
+    other: Other
 
 
 Scorer: TypeAlias = Callable[[str, str, Mapping[str, Any]], Awaitable[float | None]]  # question, answer, request
@@ -109,6 +125,7 @@ class Shadow:
         self._workers: list[asyncio.Task[None]] = []
         self._held_usd = 0.0
         self._scorer: Scorer | None = None
+        self._scorer_usd = 0.0
         self._refused_logprobs = set[str]() if refused_logprobs is None else refused_logprobs
         self._keep_characters = keep_characters
         self._upstreams: Mapping[str, Upstream] = {}
@@ -129,6 +146,7 @@ class Shadow:
         exhausted: Callable[[], bool] = lambda: False,
         *,
         scorer: Scorer | None = None,
+        scorer_usd: float = 0.0,
     ) -> None:
         """Compares by these settings, with these models, from now on.
 
@@ -136,9 +154,10 @@ class Shadow:
             config: None compares nothing.
             exhausted: whether a hard budget is exhausted, so that only the weak model may be called.
             scorer: scores an answer in [0, 1] where no model judges; None where people will.
+            scorer_usd: what scoring an answer costs.
         """
         self._config, self._upstreams, self._billing, self._exhausted = config, upstreams, billing, exhausted
-        self._scorer = scorer
+        self._scorer, self._scorer_usd = scorer, scorer_usd
 
     async def start(self) -> None:
         """Begins to compare what is drawn."""
@@ -188,10 +207,13 @@ class Shadow:
                 result = "failed"
             self._results.labels(result).inc()
 
-    async def compare(self, sample: Sample) -> "Compared | None":
+    async def compare(self, sample: Sample, other: Other | None = None) -> Compared | None:
         """Compares if the daily budget covers the maximum cost, and no hard budget is exhausted.
 
         What it can cost is set aside while it does. None where it is not left, or nothing is to be compared.
+
+        Args:
+            other: what the other model said; None asks it.
 
         Raises:
             UpstreamError, RequestError: the other model or the judge failed.
@@ -199,25 +221,52 @@ class Shadow:
         config, billing = self._config, self._billing
         if config is None or billing is None:
             return None
-        most_usd = _most_usd(sample, config, billing)
-        spent_usd = self._ledger.spent_usd("day", key=SHADOW_KEY)
-        if self._exhausted() or spent_usd + self._held_usd + most_usd > config.max_usd_per_day:
-            return None
-        self._held_usd += most_usd
-        try:
-            return await self._compare(sample, config, billing)
-        finally:
-            self._held_usd -= most_usd
+        most_usd = self._judging_usd(sample, config, billing)
+        if other is None:
+            most_usd += _answer_usd(sample, config, billing)
+        with self._held(most_usd, config) as is_left:
+            if not is_left:
+                return None
+            other = other or await self._other(sample, config, billing)
+            return await self._compare(sample, other, config, billing)
 
-    async def _compare(self, sample: Sample, config: ShadowConfig, billing: Billing) -> "Compared":
-        pair, charges = billing.pair, list[Charge]()
-        other = _other(sample, pair)
-        answer, attempt = await self._other_answer(other, shadow_request(sample.document, config), billing, charges)
-        shares = [0.5]
+    async def ask(self, sample: Sample) -> Other | None:
+        """The other model's answer alone, within the same budget; None where it is not left.
+
+        Raises:
+            UpstreamError, RequestError: it failed.
+        """
+        config, billing = self._config, self._billing
+        if config is None or billing is None:
+            return None
+        with self._held(_answer_usd(sample, config, billing), config) as is_left:
+            return await self._other(sample, config, billing) if is_left else None
+
+    @contextmanager
+    def _held(self, usd: float, config: ShadowConfig) -> Iterator[bool]:
+        """Sets dollars aside, where so many are left."""
+        spent_usd = self._ledger.spent_usd("day", key=SHADOW_KEY)
+        is_left = not self._exhausted() and spent_usd + self._held_usd + usd <= config.max_usd_per_day
+        held_usd = usd if is_left else 0.0
+        self._held_usd += held_usd
+        try:
+            yield is_left
+        finally:
+            self._held_usd -= held_usd
+
+    async def _other(self, sample: Sample, config: ShadowConfig, billing: Billing) -> Other:
+        charges = list[Charge]()
+        request = shadow_request(sample.document, config)
+        answer, attempt = await self._other_answer(_other(sample, billing.pair), request, billing, charges)
+        cost_usd = sum(charge.cost_usd or 0.0 for charge in charges)
+        return Other(answer, attempt, charges[0].usage.output_tokens, cost_usd)
+
+    async def _compare(self, sample: Sample, other: Other, config: ShadowConfig, billing: Billing) -> Compared:
+        charges, shares = list[Charge](), [0.5]
         if config.judge == NO_JUDGE:
-            shares = [await self._scored(sample, answer)]
-        elif answer != sample.answer:
-            texts = (sample.answer, answer)
+            shares = [await self._scored(sample, other.answer, charges)]
+        elif other.answer != sample.answer:
+            texts = (sample.answer, other.answer)
             orders = (judge_prompt(sample.question, *texts), judge_prompt(sample.question, *reversed(texts)))
             asked = [
                 {"messages": [{"role": "user", "content": text}], config.limit_parameter: config.judge_max_tokens}
@@ -228,33 +277,37 @@ class Shadow:
         mean = sum(shares) / len(shares)
         prompt = sample.prompt or sample.question
         said = sample.said or Answer(sample.answer, output_tokens=sample.n_tokens)
-        other_said = known_answer(attempt, answer, charges[0].usage.output_tokens)
-        now, costs = time.time(), [charge.cost_usd or 0.0 for charge in charges]
+        other_said = known_answer(other.attempt, other.answer, other.n_tokens)
+        now = time.time()
         row = ComparisonRow(
             id=new_row_id(now),
             request_id=sample.request_id,
             decision_id=sample.decision_id,
             at=now,
             model_a=sample.model,
-            model_b=other,
+            model_b=_other(sample, billing.pair),
             outcome=0.5 if mean == 0.5 else float(mean > 0.5),
             judge=_SCORER if config.judge == NO_JUDGE else config.judge,
-            cost_usd=sum(costs),
+            cost_usd=other.cost_usd + sum(charge.cost_usd or 0.0 for charge in charges),
             tokens_a=sample.n_tokens,
-            tokens_b=charges[0].usage.output_tokens,
+            tokens_b=other.n_tokens,
             answer_a=self._kept(sample.answer),
-            answer_b=self._kept(answer),
+            answer_b=self._kept(other.answer),
             signals_a=known_signals(prompt, said),
             signals_b=known_signals(prompt, other_said),
         )
         share = mean if config.judge == NO_JUDGE else row.outcome
-        return Compared(row, len(set(shares)) == 1, share, answer, attempt)
+        return Compared(row, len(set(shares)) == 1, share, other)
 
-    async def _scored(self, sample: Sample, answer: str) -> float:
+    async def _scored(self, sample: Sample, answer: str, charges: list[Charge]) -> float:
         """Share of the win of the answer that was given, by the scorer; half where people will say."""
         if self._scorer is None:
             return 0.5
-        scores = [await self._scorer(sample.question, text, sample.document) for text in (sample.answer, answer)]
+        scores = []
+        for text in (sample.answer, answer):
+            scores.append(await self._scorer(sample.question, text, sample.document))
+            if self._scorer_usd > 0.0:
+                self._charge(Charge(_SCORER, Usage(0, 0), self._scorer_usd), charges)
         given, other = scores
         if given is None or other is None:
             raise UpstreamError("the scorer gave no score")
@@ -293,16 +346,26 @@ class Shadow:
             raise
         finally:
             if (usage := attempt.usage(document)) is not None:
-                charge = Charge(model, usage, billing.cost_usd(model, usage))
-                charges.append(charge)
-                self._ledger.add(charge, key=SHADOW_KEY)
-                self._money.count(charge)
+                self._charge(Charge(model, usage, billing.cost_usd(model, usage)), charges)
         if attempt.reply.status >= 400:
             refused = "logprobs" in request and refuses_logprobs(attempt.reply.status, attempt.reply.body)
             raise (_RefusedError if refused else UpstreamError)(f"model {model!r} answered {attempt.reply.status}")
         if not (text := answer_text(attempt)):
             raise UpstreamError(f"model {model!r} answered without words")
         return text, attempt
+
+    def _charge(self, charge: Charge, charges: list[Charge]) -> None:
+        charges.append(charge)
+        self._ledger.add(charge, key=SHADOW_KEY)
+        self._money.count(charge)
+
+    def _judging_usd(self, sample: Sample, config: ShadowConfig, billing: Billing) -> float:
+        """The most that judging can cost: both answers at full length before the judge, or the scorer, twice."""
+        if config.judge == NO_JUDGE:
+            return 2.0 * self._scorer_usd
+        read = estimate_tokens(sample.question) + estimate_tokens(sample.answer) + estimate_tokens(TEMPLATE)
+        judge = billing.prices[config.judge]
+        return 2.0 * judge.cost_usd(read + _longest(sample, config), config.judge_max_tokens)
 
 
 def check_shadow(config: ShadowConfig, billing: Billing, *, part: str = "shadow") -> None:
@@ -334,16 +397,14 @@ def _other(sample: Sample, pair: ModelPair) -> str:
     return pair.weak if sample.model == pair.strong else pair.strong
 
 
-def _most_usd(sample: Sample, config: ShadowConfig, billing: Billing) -> float:
-    """The most that one comparison can cost: both answers at full length before the judge, twice."""
-    longest = max(_limits(sample.document).values(), default=config.max_tokens)
+def _answer_usd(sample: Sample, config: ShadowConfig, billing: Billing) -> float:
+    """The most that the other model's answer can cost."""
     question = estimate_tokens(orjson.dumps(sample.document.get("messages")).decode())
-    read = estimate_tokens(sample.question) + estimate_tokens(sample.answer) + longest + estimate_tokens(TEMPLATE)
-    other = billing.prices[_other(sample, billing.pair)]
-    if config.judge == NO_JUDGE:
-        return other.cost_usd(question, longest)
-    judge = billing.prices[config.judge]
-    return other.cost_usd(question, longest) + 2.0 * judge.cost_usd(read, config.judge_max_tokens)
+    return billing.prices[_other(sample, billing.pair)].cost_usd(question, _longest(sample, config))
+
+
+def _longest(sample: Sample, config: ShadowConfig) -> int:
+    return max(_limits(sample.document).values(), default=config.max_tokens)
 
 
 def _share(verdict: str) -> float:

@@ -1,9 +1,12 @@
 """What a cascade does with one request: planned by the pipeline, filled in while models answer."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = ["CascadeRun", "Stage"]
+
+_SCORED = ("verifier", "certified")
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +16,8 @@ class Stage:
     Attributes:
         model: who answered.
         verdict: "accepted", "escalated" or "failed"; "answered" of the last model, whom nobody checks.
-        reason: "verifier", the name of the check that it failed, "checker", "unread", or how the model failed.
+        reason: "verifier", "certified" (the autopilot's threshold), the name of the check that it failed, "checker",
+            "unread", or how the model failed.
         win_rate: strong model's, given this answer; None where no verifier read it.
         seconds: from asking to the verdict.
     """
@@ -27,7 +31,7 @@ class Stage:
     def __str__(self) -> str:
         if self.verdict == "answered":
             return self.model
-        shown = f"{self.win_rate:.2f}" if self.win_rate is not None and self.reason == "verifier" else self.reason
+        shown = f"{self.win_rate:.2f}" if self.win_rate is not None and self.reason in _SCORED else self.reason
         return f"{self.model}:{self.verdict}({shown})"
 
 
@@ -45,6 +49,9 @@ class CascadeRun:
         router_win_rate: of the router that was asked, which some verifiers read.
         stages: what came of the models that were asked.
         answered_by: whose answer the client got; None until that is known.
+        certified: gives what the threshold is compared with, from the score of the first answer, where the autopilot
+            certifies the cascade; else None.
+        score: of the first answer, where it is certified and has been read.
     """
 
     models: tuple[str, ...]
@@ -55,6 +62,8 @@ class CascadeRun:
     router_win_rate: float | None = None
     stages: list[Stage] = field(default_factory=list)
     answered_by: str | None = None
+    certified: Callable[[float], float] | None = None
+    score: float | None = None
 
     @property
     def runs(self) -> bool:

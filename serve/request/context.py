@@ -1,6 +1,6 @@
 """The request context: filled in by the pipeline, used by HTTP and the Python API."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from pointsman.core.arrays import Float32Array
@@ -33,6 +33,8 @@ class RequestContext:
         win_rate: strong model's win rate in [0, 1], of more candidates the reference's mean one; None where no router
             was asked or it failed.
         score: what the threshold is compared with instead, where the autopilot has learned better; else None.
+        certified: gives what the threshold is compared with, from the score of the weak answer, where the autopilot
+            certifies a cascade; else None.
         win_rates: of the reference over each candidate, in their configured order; None for a router of one pair.
         bills: what labelled prompts like it cost at each; None where the router does not know.
         embedding: the prompt's, shape (dim,); None where no embedding was computed.
@@ -70,6 +72,7 @@ class RequestContext:
     parsed: ModelField | None = None
     win_rate: float | None = None
     score: float | None = None
+    certified: Callable[[float], float] | None = None
     win_rates: tuple[float, ...] | None = None
     bills: tuple[LabelledBill, ...] | None = None
     embedding: Float32Array | None = None

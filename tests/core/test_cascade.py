@@ -12,6 +12,7 @@ from pointsman.core.cascade import (
     cascade_bills,
     cascade_pays,
     cascade_scores,
+    doubt,
     expected_escalation,
     window,
 )
@@ -127,3 +128,10 @@ def test_wrong_arguments_are_refused():
         Window(hard=-0.1, easy=0.0)
     with pytest.raises(ValueError, match="wanted at least one, and none negative"):
         window(np.zeros(0), weak_usd=0.0, strong_usd=1.0)
+
+
+@given(st.lists(st.floats(-50.0, 0.0), min_size=1))
+def test_doubt_is_what_the_mean_probability_leaves(logprobs):
+    """Between 0, sure of every token, and 1; the less likely the tokens, the higher."""
+    assert doubt(logprobs) == pytest.approx(1.0 - np.exp(np.mean(logprobs)), abs=1e-9)
+    assert 0.0 <= doubt(logprobs) <= doubt([value - 1.0 for value in logprobs]) <= 1.0

@@ -49,6 +49,14 @@ def _wealth(comparisons: list, threshold: float, max_loss: float) -> float:
     return total
 
 
+def test_no_comparison_changes_nothing():
+    """Rows that are none are added, as they are of a process that has drawn nothing."""
+    certificate, none = Certificate(Chain([0.5], [0.5]), max_loss=0.1, error=0.05), np.zeros(0)
+    before = certificate.to_dict()
+    certificate.add_many(none, none, probabilities=none, least=np.ones(1), n_undrawn=np.zeros(0, dtype=np.int64))
+    assert certificate.to_dict() == before
+
+
 @given(_comparisons)
 @example([(0.2, 1.0, 0.1, 0)])  # a score on a threshold is not below it
 def test_wealth_is_the_product_of_the_bets(comparisons):

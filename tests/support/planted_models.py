@@ -1,6 +1,7 @@
 """Two models of planted quality and a judge that knows the answer key, as one ASGI application with its own ledger."""
 
 import hashlib
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +27,8 @@ class PlantedModels:
         judged: requests whose answers were judged, by their prompt.
         rubbish: the judge gives no verdict.
         failing: models that answer 500.
+        tells_doubt: `small` gives log-probabilities where they are asked for, lower where it is wrong more often.
+        asked: documents of the answers that were asked for, the judge's left out, in order.
     """
 
     hard: float = 0.5
@@ -34,6 +37,8 @@ class PlantedModels:
     judged: Counter[str] = field(default_factory=Counter)
     rubbish: bool = False
     failing: set[str] = field(default_factory=set)
+    tells_doubt: bool = False
+    asked: list[dict[str, Any]] = field(default_factory=list)
 
     def app(self) -> Starlette:
         """The ASGI application."""
@@ -41,8 +46,11 @@ class PlantedModels:
 
     def is_wrong(self, prompt: str) -> bool:
         """Whether `small` is wrong on a prompt."""
-        luck = int(hashlib.sha256(prompt.encode()).hexdigest()[:8], 16) / 2**32
-        return luck < self.hard * len(prompt) / self.longest
+        return self.luck(prompt) < self.hard * len(prompt) / self.longest
+
+    def luck(self, prompt: str) -> float:
+        """Uniform in [0, 1), by the prompt: `small` is wrong where it is low, and less sure."""
+        return int(hashlib.sha256(prompt.encode()).hexdigest()[:8], 16) / 2**32
 
     async def _chat(self, request: Request) -> JSONResponse:
         document: dict[str, Any] = await request.json()
@@ -52,7 +60,14 @@ class PlantedModels:
             return JSONResponse({"error": {"message": "down"}}, 500)
         said = self._judge(text) if model == "judge" else self._answer(model, text)
         usage = {"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150}
-        choice = {"index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": "stop"}
+        choice: dict[str, Any] = {
+            "index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": "stop"
+        }  # fmt: skip
+        if model != "judge":
+            self.asked.append(document)
+        if self.tells_doubt and model == "small" and document.get("logprobs"):
+            told = {"token": said, "logprob": math.log(max(self.luck(text), 1e-9)), "top_logprobs": []}
+            choice["logprobs"] = {"content": [told]}
         return JSONResponse(
             {"id": "c", "object": "chat.completion", "model": model, "choices": [choice], "usage": usage}
         )

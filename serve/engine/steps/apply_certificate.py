@@ -26,3 +26,4 @@ class ApplyCertificate:
             score, context.threshold = certified
             context.policy = _POLICY
             context.score = score if score != context.win_rate else None
+            context.certified = self._autopilot.answer_score(context)

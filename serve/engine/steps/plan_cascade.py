@@ -1,6 +1,6 @@
 """Plans a cascade: decides from the prompt whether to check the cheap model's answer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from pointsman.core.decision import Decision
@@ -33,6 +33,9 @@ class PlanCascade:
         allowed = rule.models if rule is not None and rule.models else decision.candidates
         models = tuple(name for name in self._models if name in allowed)
         context.no_cascade = self._without(context, decision, models)
+        if context.certified is not None and context.sticky is None and not context.is_bound:
+            self._plan_certified(context, decision, context.certified)
+            return
         if context.no_cascade:
             return
         verifier = self._verifiers.get(models[0])
@@ -52,6 +55,17 @@ class PlanCascade:
         reason = {"strong": "cascade: surely hard", "weak": "cascade: surely easy"}.get(run.look, "cascade")
         model = models[-1] if run.look == "strong" else models[0]
         context.decision = replace(decision, model=model, reason=reason)
+
+    def _plan_certified(self, context: RequestContext, decision: Decision, score: Callable[[float], float]) -> None:
+        """The strong model while nothing is certified, and where no answer can be read; else the weak answer is."""
+        reads = not context.no_cascade and (context.threshold or 0.0) > 0.0
+        model = self._models[0] if reads else self._models[-1]
+        if not context.no_cascade:
+            look = "cascade" if reads else "strong"
+            context.cascade = CascadeRun(self._models, look, context.threshold, certified=score)
+        if model in decision.candidates:
+            why = "cascade" if reads else f"cascade: {context.no_cascade or 'nothing is certified yet'}"
+            context.decision = replace(decision, model=model, reason=why)
 
     def _without(self, context: RequestContext, decision: Decision, models: tuple[str, ...]) -> str:
         """Why no cascade is planned; "" where one may be."""

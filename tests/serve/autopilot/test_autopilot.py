@@ -119,6 +119,7 @@ async def test_a_learned_generation_earns_its_place_and_is_rolled_back(planted, 
 
     monkeypatch.setattr(autopilot_module, "train_in_process", train_here)
     monkeypatch.setattr(draw, "_WARM_UP", 30)
+    monkeypatch.setattr(autopilot_module, "_TURN_S", 3600.0)  # it turns when the test says so
     planted.hard = 1.0
     values = settings(
         planted.url, f"sqlite:///{tmp_path}/l.db", routers={"random": {}},
@@ -130,10 +131,6 @@ async def test_a_learned_generation_earns_its_place_and_is_rolled_back(planted, 
         await settled(app)
         await ask(client, 31, 75)  # some are beyond the reach of the plan
         await settled(app)
-        for _ in range(600):  # the turn by the clock may be the one that has it trained
-            if autopilot._training is not None:
-                break
-            await asyncio.sleep(0.05)
         await autopilot._training
         await autopilot._turn()
         await ask(client, 106, 31)  # which make the learned score's chain

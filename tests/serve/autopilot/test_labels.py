@@ -75,7 +75,7 @@ async def test_people_take_the_judges_place(planted, tmp_path):
 
 async def test_a_scorer_takes_the_judges_place(planted, tmp_path):
     """The loss is the strong answer's score less the weak one's; a scorer that fails counts for nothing."""
-    scorer = {"entry_point": "support.planted_models:score_answer"}
+    scorer = {"entry_point": "support.planted_models:score_answer", "usd": 0.5}
     values = settings(planted.url, f"sqlite:///{tmp_path}/s.db", autopilot={"judge": "none", "scorer": scorer})
     async with serving(values) as (client, app):
         await ask(client, 0, 31)
@@ -87,6 +87,10 @@ async def test_a_scorer_takes_the_judges_place(planted, tmp_path):
         assert {row.loss for row in rows} <= {0.0, 1.0}
         assert len(rows) == facts["comparisons"]["n"] > 0
         assert {row.judge for row in await app.engine.state.store.comparisons()} == {"scorer"}
+        answers = {"big": (100 * 10 + 50 * 30) / 1e6, "small": (100 * 1 + 50 * 2) / 1e6}
+        assert min(row.cost_usd for row in rows) >= 1.0 + min(answers.values()) - 1e-9  # two scores and an answer
+        assert facts["comparisons"]["usd"] == pytest.approx(sum(row.cost_usd for row in rows), abs=1e-5)
+        assert app.engine.state.ledger.spent_usd("day") >= 1.0 * len(rows)
 
 
 async def test_comparisons_are_counted_in_their_order(store_url):

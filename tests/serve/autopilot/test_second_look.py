@@ -1,0 +1,143 @@
+"""The autopilot certifies a cascade: the weak model's own answer decides, live."""
+
+import pytest
+
+from pointsman.serve.autopilot import autopilot as autopilot_module
+from pointsman.serve.autopilot import draw
+from pointsman.serve.config.load import make_config
+
+from support.autopilot_server import ask, prompt, serving, settings, settled
+from support.planted_models import PlantedModels
+from support.upstream import LocalServer
+
+
+@pytest.fixture
+def planted():
+    """The models, and where they are asked."""
+    models = PlantedModels(tells_doubt=True)
+    with LocalServer(models.app()) as server:
+        models.url = f"{server.url}/v1"
+        yield models
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch):
+    """The autopilot turns when a test says so, and makes its chain of thirty requests."""
+    monkeypatch.setattr(autopilot_module, "_TURN_S", 3600.0)
+    monkeypatch.setattr(draw, "_WARM_UP", 30)
+
+
+def cascading(planted, store: str, **more) -> dict:
+    return settings(planted.url, store, cascade={}, routers={"random": {}}, **more)
+
+
+async def certified(client, app) -> dict:
+    """Asks until something is certified; the status then."""
+    await ask(client, 0, 31)
+    await settled(app)
+    await ask(client, 31, 80)
+    facts = await settled(app)
+    assert facts["certified_share"] > 0.1
+    return facts
+
+
+async def test_the_weak_answer_decides_once_it_is_certified(planted, tmp_path):
+    """All is strong at first; then the answers of which the weak model is surest are returned, within the bound."""
+    async with serving(cascading(planted, f"sqlite:///{tmp_path}/c.db")) as (client, app):
+        assert set(await ask(client, 0, 31)) == {"big"}
+        facts = await settled(app)
+        assert (facts["decides_by"], facts["generation"]["steps"] > 10) == ("answer", True)
+        assert facts["comparisons"]["read"] >= 30  # which made the chain
+        assert set(await ask(client, 31, 80)) == {"big"}
+        facts = await settled(app)
+        assert facts["certified_share"] > 0.1
+        before = facts["saved_usd"]
+        planted.asked.clear()
+        answered = await ask(client, 1000, 60)
+        doubts = {
+            m: [1 - planted.luck(prompt(1000 + i)) for i, by in enumerate(answered) if by == m]
+            for m in ("big", "small")
+        }
+        assert max(doubts["small"]) < facts["threshold"] <= min(doubts["big"])
+        lost = sum(planted.is_wrong(prompt(1000 + i)) for i, model in enumerate(answered) if model == "small")
+        assert lost / len(answered) <= 0.2
+        n_small, n_big = answered.count("small"), answered.count("big")
+        facts = await settled(app)
+        # each request pays for the weak answer; those that it escalates for the strong one, too
+        strong_usd, weak_usd = (100 * 10 + 50 * 30) / 1e6, (100 * 1 + 50 * 2) / 1e6
+        assert facts["saved_usd"] - before == pytest.approx(
+            n_small * strong_usd - (n_small + n_big) * weak_usd, abs=1e-6
+        )
+        weak = [document for document in planted.asked if document["model"] == "small"]
+        assert len(weak) == 60  # a comparison of an escalated request reuses the answer that it has
+
+
+async def test_what_the_certificate_counts_is_what_clients_got(planted, tmp_path):
+    """Of each comparison the score is that of the weak answer, the loss that of the two answers, drawn as planned."""
+    async with serving(cascading(planted, f"sqlite:///{tmp_path}/w.db")) as (client, app):
+        await certified(client, app)
+        await ask(client, 1000, 50)
+        await settled(app)
+        rows = await app.engine.state.store.autopilot()
+        texts = {planted.luck(prompt(i)): prompt(i) for i in [*range(111), *range(1000, 1050)]}
+        for row in rows:
+            luck = min(texts, key=lambda each: abs(each - (1 - row.score)))
+            assert luck == pytest.approx(1 - row.score, abs=1e-6)
+            assert row.loss == float(planted.is_wrong(texts[luck]))
+            _, inside, outside = row.plan
+            assert row.probability in (inside, outside)
+        assert len({row.id for row in rows}) == len(rows) == app.engine.state.autopilot.status()["comparisons"]["n"]
+        certificate = app.engine.state.autopilot._generation.certificate
+        assert certificate.n_requests <= 130
+        assert certificate.n_compared == len(rows)
+
+
+async def test_requests_that_cannot_be_read_go_to_strong(planted, tmp_path):
+    """Streams without `stream: hold`, and answers without log-probabilities, are the strong model's."""
+    async with serving(cascading(planted, f"sqlite:///{tmp_path}/u.db")) as (client, app):
+        await certified(client, app)
+        planted.tells_doubt = False
+        before = app.engine.state.autopilot.status()["requests"]
+        assert set(await ask(client, 2000, 30)) == {"big"}
+        facts = await settled(app)
+        assert (facts["requests"]["n"] - before["n"], facts["requests"]["weak"]) == (30, before["weak"])
+        decided = (
+            await client.post(
+                "/v1/route", json={"model": "auto", "stream": True, "messages": [{"role": "user", "content": "x"}]}
+            )
+        ).json()
+        assert decided["model"] == "big"
+
+
+async def test_outages_of_either_model_count_for_nothing(planted, tmp_path):
+    """A weak model that is down, and a strong one after an escalation, leave the certificate as it was."""
+    values = cascading(planted, f"sqlite:///{tmp_path}/o.db", autopilot={"max_failures": 0.99})
+    for name in ("big", "small"):
+        values["models"][name] |= {"retry": {"attempts": 1}, "breaker": {"failures": 10_000}}
+    async with serving(values) as (client, app):
+        before = await certified(client, app)
+        for down in ("small", "big"):
+            planted.failing = {down}
+            assert set(await ask(client, 3000, 20)) == {"big" if down == "small" else "small"}
+            facts = await settled(app)
+            drawn = facts["requests"]["n"] - before["requests"]["n"]
+            assert drawn <= sum(1 - planted.luck(prompt(3000 + i)) < before["threshold"] for i in range(20))
+        assert facts["comparisons"]["n"] == before["comparisons"]["n"]
+
+
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        ({"cascade": {"stream": {"prefix": 5}}}, "wanted stream: hold"),
+        ({"cascade": {"max_wait_s": 5}}, "leave out cascade.max_wait_s"),
+        ({"cascade": {"logprobs": False}}, "nothing scores the answers"),
+        ({"cascade": {"verifier": "v", "threshold": 0.5}}, "the autopilot sets the threshold"),
+        ({"cascade": {"verifier": {"small": "v"}}}, "cascade.verifier: DIR"),
+        ({"cascade": {"models": ["big", "small"]}}, "the weak before the strong model"),
+        ({"cascade": {}, "sessions": {}}, "wanted no sessions"),
+    ],
+)
+def test_what_cannot_be_certified_is_refused_with_the_way_out(more, problem):
+    """A cascade whose answers are not read whole, or whose threshold is set elsewhere, is no policy to certify."""
+    with pytest.raises(Exception, match=problem):
+        make_config(settings("http://localhost:1/v1", "sqlite:///x.db", **more))

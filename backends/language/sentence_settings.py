@@ -10,9 +10,16 @@ from pointsman.core.errors import ConfigError
 
 __all__ = ["SentenceSettings", "read_sentence_settings"]
 
-_MODULES = ("Transformer", "Pooling", "Normalize")
-_POOLINGS = ("mean", "cls")
-_LEGACY = {"mean_tokens": "mean", "cls_token": "cls"}  # pooling_mode_<key>: true, before version 5.4
+_MODULES = ("Transformer", "Pooling", "Dense", "Dropout", "Normalize")
+# pooling_mode_<key>: true, before version 5.4; several are put beside each other in this order.
+_LEGACY = {
+    "cls_token": "cls",
+    "max_tokens": "max",
+    "mean_tokens": "mean",
+    "mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "weightedmean_tokens": "weightedmean",
+    "lasttoken": "lasttoken",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +28,8 @@ class SentenceSettings:
 
     Attributes:
         folder: of the transformer's own files.
-        pooling: "mean" or "cls".
+        pooling: "cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"; several are concatenated.
+        after: what follows the pooling, in order: the folder of a dense layer, or None for scaling to unit norm.
         prompt: put before every text; "" for none.
         include_prompt: whether the prompt's tokens count in the pooling.
         max_tokens: longest input; None leaves it to the tokenizer.
@@ -29,7 +37,8 @@ class SentenceSettings:
     """
 
     folder: Path
-    pooling: str = "mean"
+    pooling: tuple[str, ...] = ("mean",)
+    after: tuple[Path | None, ...] = ()
     prompt: str = ""
     include_prompt: bool = True
     max_tokens: int | None = None
@@ -43,11 +52,15 @@ def read_sentence_settings(folder: Path) -> SentenceSettings:
         ConfigError: a file is malformed, or asks for a module, a pooling or an input that is not supported.
     """
     paths: dict[str, Path] = {}
+    after: list[Path | None] = []
     for module in _read_json(folder / "modules.json", []):
         kind = str(module.get("type", "")).rpartition(".")[2]
         if kind not in _MODULES:
             raise ConfigError(f"sentence-transformers model {folder} has module {kind!r}, wanted {', '.join(_MODULES)}")
-        paths[kind] = folder / str(module.get("path", ""))
+        path = folder / str(module.get("path", ""))
+        if kind in ("Dense", "Normalize"):
+            after.append(path if kind == "Dense" else None)
+        paths[kind] = path
     transformer = paths.get("Transformer", folder)
     pooling = _read_json(paths.get("Pooling", folder / "1_Pooling") / "config.json", {})
     own = _read_json(transformer / "sentence_bert_config.json", {})
@@ -59,6 +72,7 @@ def read_sentence_settings(folder: Path) -> SentenceSettings:
     return SentenceSettings(
         folder=transformer,
         pooling=_pooling(folder, pooling),
+        after=tuple(after),
         prompt=_default_prompt(folder),
         include_prompt=bool(pooling.get("include_prompt", True)),
         max_tokens=int(limit) if limit else None,
@@ -66,17 +80,19 @@ def read_sentence_settings(folder: Path) -> SentenceSettings:
     )
 
 
-def _pooling(folder: Path, config: Mapping[str, Any]) -> str:
+def _pooling(folder: Path, config: Mapping[str, Any]) -> tuple[str, ...]:
     mode = config.get("pooling_mode")
     if mode is None:
-        on = [key for key, value in config.items() if key.startswith("pooling_mode_") and value is True]
-        modes = [_LEGACY.get(key.removeprefix("pooling_mode_"), key.removeprefix("pooling_mode_")) for key in on]
+        named = {
+            key.removeprefix("pooling_mode_") for key, on in config.items() if on is True and "pooling_mode_" in key
+        }
+        modes = [mode for key, mode in _LEGACY.items() if key in named] + sorted(named - set(_LEGACY))
     else:
         modes = [str(each) for each in mode] if isinstance(mode, list) else [str(mode)]
-    if len(modes) > 1 or (modes and modes[0] not in _POOLINGS):
-        wanted = " or ".join(_POOLINGS)
-        raise ConfigError(f"sentence-transformers model {folder} pools by {', '.join(modes)}, wanted {wanted}")
-    return modes[0] if modes else "mean"
+    if unknown := [each for each in modes if each not in _LEGACY.values()]:
+        wanted = ", ".join(_LEGACY.values())
+        raise ConfigError(f"sentence-transformers model {folder} pools by {', '.join(unknown)}, wanted {wanted}")
+    return tuple(modes) or ("mean",)
 
 
 def _default_prompt(folder: Path) -> str:

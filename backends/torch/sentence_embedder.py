@@ -20,6 +20,7 @@ try:
 except ImportError as error:
     raise MissingExtraError("torch (with transformers)", "torch") from error
 
+from pointsman.backends.torch.pooling import Dense, pool
 from pointsman.backends.torch.positions import position_limit
 
 __all__ = ["SentenceEmbedder"]
@@ -28,11 +29,11 @@ _FILES = ["*.json", "*.txt", "*.model", "*.safetensors", "*/*.json", "*/*.safete
 
 
 class SentenceEmbedder:
-    """Embedding of a text = mean of the last hidden states over its tokens (or the first one's), scaled to unit norm.
+    """Embedding of a text = its tokens' last hidden states, pooled, through dense layers if any, scaled to unit norm.
 
-    Pooling, the prompt put before every text (`default_prompt_name`), the longest input and lower-casing are the
-    model's own, as its sentence-transformers files say, those of version 5.4 and later included. Calls are safe from
-    several threads.
+    Pooling, dense layers, the prompt put before every text (`default_prompt_name`), the longest input and lower-casing
+    are the model's own, as its sentence-transformers files say, those of version 5.4 and later included. Calls are safe
+    from several threads.
     """
 
     blocking = True
@@ -60,7 +61,8 @@ class SentenceEmbedder:
         path = Path(folder) if folder is not None else _locate(name)
         settings = read_sentence_settings(path)
         self._batch_size = batch_size
-        revision = _weights_hash(settings.folder)
+        self._dense = {folder: Dense(folder).eval() for folder in settings.after if folder is not None}
+        revision = _weights_hash(settings.folder, *self._dense)
         try:
             self._tokenizer = transformers.AutoTokenizer.from_pretrained(settings.folder, local_files_only=True)
             model = transformers.AutoModel.from_pretrained(settings.folder, local_files_only=True, dtype=torch.float32)
@@ -70,12 +72,16 @@ class SentenceEmbedder:
         try:
             self._device = torch.device(device)
             self._model = model.eval().to(self._device)
+            for layer in self._dense.values():
+                layer.to(self._device)
         except (RuntimeError, AssertionError) as error:
             raise ConfigError(f"torch cannot compute on {device!r}: {error}; try 'cpu'") from error
         self._settings = settings
         self._max_tokens = _longest(settings, self._tokenizer, model)
         self._n_prompt_tokens = 0 if settings.include_prompt else self._count_prompt_tokens(settings.prompt)
-        dim = int(model.config.hidden_size)
+        dim = len(settings.pooling) * int(model.config.hidden_size)
+        for layer in self._dense.values():
+            dim = layer.linear.out_features
         self.identity = EmbedderIdentity(f"sentence-transformers/{name}", revision, dim, normalized=True)
 
     def __call__(self, texts: Sequence[str]) -> Float32Array:
@@ -103,14 +109,11 @@ class SentenceEmbedder:
             ).to(self._device)
         with torch.inference_mode():
             hidden = self._model(**inputs).last_hidden_state
-            mask = inputs["attention_mask"]
-            if self._n_prompt_tokens:
-                mask = mask * (mask.cumsum(1) > self._n_prompt_tokens)
-            if self._settings.pooling == "cls":
-                pooled = hidden[torch.arange(len(texts)), mask.argmax(1)]
-            else:
-                weight = mask[..., None].to(hidden.dtype)
-                pooled = (hidden * weight).sum(1) / weight.sum(1).clamp(min=1e-9)
+            pooled = pool(
+                hidden, inputs["attention_mask"], self._settings.pooling, n_prompt_tokens=self._n_prompt_tokens
+            )
+            for folder in self._settings.after:
+                pooled = torch.nn.functional.normalize(pooled) if folder is None else self._dense[folder](pooled)
             return np.asarray(torch.nn.functional.normalize(pooled).float().cpu().numpy())
 
     def _count_prompt_tokens(self, prompt: str) -> int:
@@ -142,15 +145,15 @@ def _locate(name: str) -> Path:
         ) from error
 
 
-def _weights_hash(folder: Path) -> str:
-    """First 16 hexadecimal digits of the SHA-256 of all safetensors files, by name."""
+def _weights_hash(folder: Path, *dense: Path) -> str:
+    """First 16 hexadecimal digits of the SHA-256 of all safetensors files, by name, those of dense layers last."""
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise ConfigError(
             f"sentence-transformers model {folder} has no *.safetensors weights; pickled ones are not read"
         )
     digest = hashlib.sha256()
-    for file in files:
+    for file in [*files, *(layer / "model.safetensors" for layer in dense)]:
         with file.open("rb") as content:
             digest.update(hashlib.file_digest(content, "sha256").digest())
     return digest.hexdigest()[:16]

@@ -1,6 +1,7 @@
 """Sentence encoders in both forms of saving, against the library's own embeddings."""
 
 import json
+import shutil
 import warnings
 
 import numpy as np
@@ -11,8 +12,9 @@ from pointsman.core.errors import ConfigError
 
 from support.lazy import LazyModule
 
-torch, transformers = LazyModule("torch"), LazyModule("transformers")
+torch, transformers, safetensors = (LazyModule(name) for name in ("torch", "transformers", "safetensors.torch"))
 positions = LazyModule("pointsman.backends.torch.positions")
+pooling = LazyModule("pointsman.backends.torch.pooling")
 embedding = LazyModule("pointsman.backends.torch.sentence_embedder")
 
 WORDS = [
@@ -50,7 +52,40 @@ def _transformer(kind):
     return getattr(transformers, f"{KINDS[kind]}Model")(config).eval()
 
 
-def _model(folder, *, form, kind="bert", pooling="mean", include_prompt=True, prompts=None, lower=False, side="right"):
+POOLINGS = {  # in both forms: pooling_mode_<old>: true, and pooling_mode: <new>
+    "cls_token": "cls",
+    "max_tokens": "max",
+    "mean_tokens": "mean",
+    "mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "weightedmean_tokens": "weightedmean",
+    "lasttoken": "lasttoken",
+}
+
+
+def _dense(folder, *, n_in, n_out=8, activation="torch.nn.modules.activation.Tanh"):
+    folder.mkdir()
+    made = torch.Generator().manual_seed(1)
+    weights = {
+        "linear.weight": torch.randn(n_out, n_in, generator=made),
+        "linear.bias": torch.randn(n_out, generator=made),
+    }
+    safetensors.save_file(weights, folder / "model.safetensors")
+    config = {"in_features": n_in, "out_features": n_out, "bias": True, "activation_function": activation}
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def _model(
+    folder,
+    *,
+    form,
+    kind="bert",
+    pooling="mean",
+    include_prompt=True,
+    prompts=None,
+    lower=False,
+    side="right",
+    after=(),
+):
     """A tiny model as version `form` of sentence-transformers saves it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -58,18 +93,9 @@ def _model(folder, *, form, kind="bert", pooling="mean", include_prompt=True, pr
         _tokenizer(side=side).save_pretrained(folder)
     if form == "old":
         types = ("sentence_transformers.models.Transformer", "sentence_transformers.models.Pooling")
-        names = {"mean": "mean_tokens", "cls": "cls_token"}
-        modes = {
-            f"pooling_mode_{name}": name == names.get(pooling, pooling)
-            for name in (
-                "cls_token",
-                "mean_tokens",
-                "max_tokens",
-                "mean_sqrt_len_tokens",
-                "weightedmean_tokens",
-                "lasttoken",
-            )
-        }
+        wanted = pooling if isinstance(pooling, list) else [pooling]
+        modes = {f"pooling_mode_{old}": new in wanted for old, new in POOLINGS.items()}
+        modes |= {f"pooling_mode_{name}": True for name in wanted if name not in POOLINGS.values()}
         config = {"word_embedding_dimension": 32, **modes, "include_prompt": include_prompt}
         own = {"max_seq_length": 64, "do_lower_case": lower}
     else:
@@ -79,8 +105,14 @@ def _model(folder, *, form, kind="bert", pooling="mean", include_prompt=True, pr
         own = {"transformer_task": "feature-extraction", "module_output_name": "token_embeddings",
                "do_lower_case": lower}  # fmt: skip
         own["modality_config"] = {"text": {"method": "forward", "method_output_name": "last_hidden_state"}}
+    base = "sentence_transformers." + ("models." if form == "old" else "base.modules.{}.")
+    types += tuple(base.format(each.lower()) + each for each in after)
+    paths = ("", "1_Pooling", *(f"{i}_{each}" for i, each in enumerate(after, start=2)))
     modules = [{"idx": i, "name": str(i), "path": path, "type": type_}
-               for i, (path, type_) in enumerate(zip(("", "1_Pooling"), types, strict=True))]  # fmt: skip
+               for i, (path, type_) in enumerate(zip(paths, types, strict=True))]  # fmt: skip
+    n_pooled = 32 * (len(pooling) if isinstance(pooling, list) else 1)
+    for path, each in zip(paths[2:], after, strict=True):
+        _dense(folder / path, n_in=n_pooled) if each == "Dense" else (folder / path).mkdir()
     (folder / "1_Pooling").mkdir()
     for path, content in (("modules.json", modules), ("1_Pooling/config.json", config),
                           ("sentence_bert_config.json", own)):  # fmt: skip
@@ -103,6 +135,14 @@ def _model(folder, *, form, kind="bert", pooling="mean", include_prompt=True, pr
         {"kind": "mpnet"},
         {"kind": "xlm-roberta", "pooling": "cls"},
         {"kind": "camembert"},
+        *(
+            {"pooling": pooling, "prompts": PROMPTS, "include_prompt": False, "side": side}
+            for pooling in ("max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
+            for side in ("left", "right")
+        ),
+        {"pooling": ["cls", "mean"], "after": ("Normalize",)},
+        {"pooling": ["max", "weightedmean"], "after": ("Dense", "Normalize")},
+        {"after": ("Normalize", "Dense")},
     ],
     ids=str,
 )
@@ -115,19 +155,63 @@ def test_embeddings_are_the_librarys(form, settings, tmp_path):
     np.testing.assert_allclose(embedding.SentenceEmbedder(str(folder))(TEXTS), wanted, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("form", "pooling"),
-    [
-        *(("old", name) for name in ("max_tokens", "lasttoken", "mean_sqrt_len_tokens", "weightedmean_tokens")),
-        *(("new", name) for name in ("max", "lasttoken", "mean_sqrt_len_tokens", "weightedmean", ["cls", "mean"])),
-    ],
-    ids=str,
-)
-def test_other_poolings_are_refused(form, pooling, tmp_path):
-    """A pooling that is not supported is an error that names it, in either form."""
-    folder = _model(tmp_path, form=form, pooling=pooling)
-    with pytest.raises(ConfigError, match=r"pools by .*wanted mean or cls"):
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("n_prompt_tokens", [0, 2])
+def test_poolings_are_their_formulas(side, n_prompt_tokens):
+    """Each pooling of padded texts is its formula over the tokens of each text alone."""
+    made = torch.Generator().manual_seed(3)
+    lengths, width = [7, 4, 5], 7
+    hidden, attention = torch.randn(3, width, 4, generator=made), torch.zeros(3, width, dtype=torch.int64)
+    for row, length in enumerate(lengths):
+        attention[row, slice(width - length, None) if side == "left" else slice(length)] = 1
+    for row, mask in enumerate(attention.bool()):
+        tokens = hidden[row][mask].double().numpy()[n_prompt_tokens:]
+        position = np.arange(1, len(tokens) + 1)[:, None] + n_prompt_tokens
+        formulas = {
+            "cls": tokens[0],
+            "max": tokens.max(0),
+            "mean": tokens.mean(0),
+            "mean_sqrt_len_tokens": tokens.sum(0) / np.sqrt(len(tokens)),
+            "weightedmean": (tokens * position).sum(0) / position.sum(),
+            "lasttoken": tokens[-1],
+        }
+        pooled = pooling.pool(hidden, attention, list(formulas), n_prompt_tokens=n_prompt_tokens)[row]
+        np.testing.assert_allclose(pooled.numpy(), np.concatenate(list(formulas.values())), atol=1e-6)
+
+
+@pytest.mark.parametrize("form", ["old", "new"])
+def test_unknown_poolings_are_refused(form, tmp_path):
+    """A pooling that the library does not have is an error that names it and lists the known ones, in either form."""
+    folder = _model(tmp_path, form=form, pooling="attention")
+    with pytest.raises(ConfigError, match=r"pools by attention, wanted cls, max, mean, .*lasttoken"):
         embedding.SentenceEmbedder(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"activation_function": "os.system"}, "activation 'os.system', wanted one of torch.nn"),
+        ({"use_residual": True}, "adds a residual"),
+        ({"in_features": 5}, "does not fit"),
+    ],
+)
+def test_dense_layers_that_are_not_supported_are_named(change, message, tmp_path):
+    """A dense layer with an activation that torch lacks, a residual or weights of another size is an error."""
+    folder = _model(tmp_path, form="new", after=("Dense",))
+    path = folder / "2_Dense" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ConfigError, match=message):
+        embedding.SentenceEmbedder(str(folder))
+
+
+def test_another_dense_layer_is_another_embedder(tmp_path):
+    """The dense layers' weights are part of the revision, so that embeddings of others are never mixed."""
+    folder = _model(tmp_path, form="new", after=("Dense",))
+    before = embedding.SentenceEmbedder(str(folder)).identity
+    shutil.rmtree(folder / "2_Dense")
+    _dense(folder / "2_Dense", n_in=32, n_out=4)
+    after = embedding.SentenceEmbedder(str(folder)).identity
+    assert (before.dim, after.dim) == (8, 4) and before.revision != after.revision
 
 
 def test_a_default_prompt_that_is_missing_is_named(tmp_path):

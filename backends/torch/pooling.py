@@ -1,0 +1,84 @@
+"""Embeddings from hidden states: the poolings and dense layers of sentence-transformers models."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from pointsman.core.errors import ConfigError
+
+__all__ = ["Dense", "pool"]
+
+_POOLED = "sentence_embedding"
+
+
+def pool(hidden: Tensor, attention: Tensor, modes: Sequence[str], *, n_prompt_tokens: int = 0) -> Tensor:
+    """Poolings of the hidden states over the tokens of each text, beside each other, shape (n_texts, n_modes * dim).
+
+    mean = sum h / n, mean_sqrt_len_tokens = sum h / sqrt(n), weightedmean = sum i h_i / sum i with i = 1 for the text's
+    first token, max by coordinate, cls and lasttoken the first and the last token.
+
+    Args:
+        hidden: last hidden states, shape (n_texts, n_tokens, dim).
+        attention: 1 for tokens, 0 for padding on either side, shape (n_texts, n_tokens).
+        modes: names of poolings, see above.
+        n_prompt_tokens: leading tokens of each text that do not count.
+    """
+    position = attention.cumsum(1) * attention  # 1 for the first token of each text, 0 for padding
+    counts = position > n_prompt_tokens
+    weight = counts[..., None].to(hidden.dtype)
+    rows = torch.arange(len(hidden), device=hidden.device)
+    total, n = (hidden * weight).sum(1), weight.sum(1).clamp(min=1e-9)
+
+    def pooled(mode: str) -> Tensor:
+        match mode:
+            case "cls":
+                return hidden[rows, counts.int().argmax(1)]
+            case "lasttoken":
+                return (hidden * weight)[rows, position.argmax(1)]
+            case "max":
+                return hidden.masked_fill(~counts[..., None], float("-inf")).amax(1)
+            case "mean_sqrt_len_tokens":
+                return total / n.sqrt()
+            case "weightedmean":
+                by_position = weight * position[..., None]
+                return (hidden * by_position).sum(1) / by_position.sum(1).clamp(min=1e-9)
+            case _:
+                return total / n
+
+    return torch.cat([pooled(mode) for mode in modes], dim=1)
+
+
+class Dense(nn.Module):
+    """activation(W x + b), the dense layer in a folder of a sentence-transformers model.
+
+    Raises:
+        ConfigError: the layer has no safetensors weights, another form, or an activation that torch does not have.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        name = str(config.get("activation_function", "torch.nn.Tanh"))
+        activation = getattr(nn, name.rpartition(".")[2], None) if name.startswith("torch.nn.") else None
+        if not (isinstance(activation, type) and issubclass(activation, nn.Module)):
+            raise ConfigError(f"{folder} has activation {name!r}, wanted one of torch.nn")
+        if config.get("use_residual") or config.get("module_input_name", _POOLED) != _POOLED:
+            raise ConfigError(f"{folder} adds a residual or reads another input than {_POOLED}: wanted a plain layer")
+        weights = folder / "model.safetensors"
+        if not weights.is_file():
+            raise ConfigError(f"{folder} has no model.safetensors; pickled weights are not read")
+        self.linear = nn.Linear(int(config["in_features"]), int(config["out_features"]), bool(config.get("bias", True)))
+        self.activation: Any = activation()
+        try:
+            self.load_state_dict(load_file(weights))
+        except RuntimeError as error:
+            raise ConfigError(f"{weights} does not fit {folder / 'config.json'}: {error}") from error
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Maps embeddings of shape (n_texts, in_features) to (n_texts, out_features)."""
+        return self.activation(self.linear(embeddings))  # type: ignore[no-any-return]

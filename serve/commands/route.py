@@ -48,16 +48,17 @@ def _decide(args: argparse.Namespace) -> tuple[Decision, dict[str, Any] | None]:
     from pointsman.serve.config.load import make_config, read_values
     from pointsman.serve.config.secret import Secret
     from pointsman.serve.engine.engine import Engine
-    from pointsman.serve.engine.explain import Explainer
     from pointsman.serve.protocols.model_field import AUTO, ROUTER_PREFIX
     from pointsman.serve.protocols.requests import read_question
     from pointsman.serve.request.context import RequestContext
-    from pointsman.serve.store.url import holds_a_store
 
     values = read_values(args.config) if args.config else {}
     config = make_config(values, routers=[args.router] if args.router else None, source=args.config or "command line")
-    if config.store is not None and not holds_a_store(config.store.url):
-        config = config.model_copy(update={"store": None, "shadow": None})  # asking makes no database file
+    if config.store is not None:
+        from pointsman.serve.store.url import holds_a_store
+
+        if not holds_a_store(config.store.url):
+            config = config.model_copy(update={"store": None, "shadow": None})  # asking makes no database file
     engine = Engine(config, api_key=Secret("no model is asked", "unused"))
     field = AUTO
     if args.threshold is not None:
@@ -69,5 +70,7 @@ def _decide(args: argparse.Namespace) -> tuple[Decision, dict[str, Any] | None]:
     decision = asyncio.run(engine.decide_alone(context))
     if not args.explain:
         return decision, None
+    from pointsman.serve.engine.explain import Explainer
+
     explainer = Explainer(engine.routers, engine.pair, engine.price_list, drift=engine.state.drift)
     return decision, explainer.explain_context(decision, context)

@@ -12,7 +12,8 @@ import yaml
 
 from pointsman.serve.config.load import make_config
 
-from support.pages import Mismatch, read_blocks, run_page
+from support.forked_commands import forking_commands
+from support.pages import Mismatch, read_blocks, reader_environment, run_page
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -29,10 +30,17 @@ def port() -> int:
     raise AssertionError("no port is free")
 
 
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory):
+    """Programs that start quickly."""
+    with forking_commands(reader_environment(tmp_path_factory.mktemp("commands"))) as folder:
+        yield folder
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_every_command_of_a_page_works(page, port, tmp_path):
+def test_every_command_of_a_page_works(page, port, commands, tmp_path):
     """The blocks of a page run in their order in an empty folder, and print what the page says."""
-    run_page(page, tmp_path, port=port)
+    run_page(page, tmp_path, port=port, commands=commands)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

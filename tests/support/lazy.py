@@ -15,7 +15,9 @@ class LazyModule:
         self._name = name
 
     def __getattr__(self, attribute: str) -> Any:
-        """An attribute of the module, or a module inside it."""
+        """An attribute of the module, or a module inside it; pytest asks every object for some with underscores."""
+        if attribute.startswith("_"):
+            raise AttributeError(f"{self._name} is not asked for {attribute}, which starts with an underscore")
         module = pytest.importorskip(self._name, reason=f"{self._name} cannot be imported")
         try:
             return getattr(module, attribute)

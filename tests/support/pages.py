@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Block", "Mismatch", "read_blocks", "run_page"]
+__all__ = ["Block", "Mismatch", "read_blocks", "reader_environment", "run_page"]
 
 PORT = "6060"
 _FENCE = re.compile(
@@ -79,8 +79,14 @@ def read_blocks(page: str) -> list[Block]:
     ]
 
 
-def run_page(page: Path, folder: Path, *, port: int, timeout_s: float = 900.0) -> None:
+def run_page(page: Path, folder: Path, *, port: int, commands: str | None = None, timeout_s: float = 900.0) -> None:
     """Runs a page's blocks in order, in one shell, in `folder`.
+
+    Args:
+        page: a Markdown file.
+        folder: an empty one.
+        port: which stands for the page's.
+        commands: a folder of programs that come before those of the environment.
 
     Raises:
         Mismatch: a command failed, or printed something else.
@@ -97,7 +103,8 @@ def run_page(page: Path, folder: Path, *, port: int, timeout_s: float = 900.0) -
                 script.append(_in_background(command, port) if block.mark == "another terminal" else command)
     done = subprocess.run(
         ["bash", "-c", "\n".join(script).replace(PORT, str(port))],
-        cwd=folder, env=_environment(folder), capture_output=True, text=True, timeout=timeout_s, check=False,
+        cwd=folder, env=reader_environment(folder, commands), capture_output=True, text=True, timeout=timeout_s,
+        check=False,
     )  # fmt: skip
     printed = re.split(r"^--- block \d+ ---\n", done.stdout, flags=re.MULTILINE)[1:]
     if done.returncode:
@@ -125,17 +132,19 @@ def _in_background(command: str, port: int) -> str:
     return f"stop_server\n{words} &\nwait_for_server"
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def reader_environment(home: Path, commands: str | None = None) -> dict[str, str]:
     """A reader's: the environment that runs the tests, a home of his own, and no key."""
-    binaries = Path(sys.executable).parent
+    binaries = [*([] if commands is None else [commands]), str(Path(sys.executable).parent)]
     return {
-        "PATH": f"{binaries}:/usr/local/bin:/usr/bin:/bin",
-        "HOME": str(folder),
+        "PATH": ":".join([*binaries, "/usr/local/bin", "/usr/bin", "/bin"]),
+        "HOME": str(home),
         "LANG": "C.UTF-8",
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
         "COLUMNS": "120",
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
     }
 
 

@@ -1,11 +1,14 @@
 """The autopilot for real: three processes, PostgreSQL, two models of planted quality, a judge that knows the answers.
 
-    python -m benchmarks.autopilot_run [--requests 20000]
+    python -m benchmarks.autopilot_run [--requests 20000] [--cascade] [--no-kill]
 
 Into it fall: a process that is killed (SIGKILL), a price that changes while the server runs, and a drift half-way,
-after which prompts are longer and the weak model is wrong more often. The mock keeps its own ledger and counts what was
-judged for which prompt. Printed: what was certified when and what it lost in truth; at the end the dollars beside the
-mock's, and whether any comparison was counted twice or lost.
+after which prompts are of other topics and the weak model is wrong on others. Topics are planted so that the bundled
+router ranks the hard one as the easiest: what is certified before the drift takes a learned generation, or with
+`--cascade` the weak model's own log-probabilities. The mock keeps its own ledger and counts what was judged for which
+prompt. Printed: what was certified when and what it lost in truth; at the end calls and dollars beside the mock's, by
+model (those of the killed process that it had not written yet are missing), and whether any comparison was counted
+twice or lost.
 """
 
 import argparse
@@ -18,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,22 +42,43 @@ _NEW_PRICES = {**_PRICES, "small": (2.0, 4.0)}
 _BOUND = 0.05
 _CLIENTS = 24
 _TOKENS = (100, 50)
+_TOPICS = {  # share of prompts on which the weak model is wrong, before and after the drift
+    "How long do I boil {} eggs with rice, and which cheese goes with it?": (0.4, None),
+    "Prove that the integral of x^{} converges and derive the theorem.": (0.01, None),
+    "Which train goes from Berlin to Rome on day {}, and what is there to see?": (0.01, 0.01),
+    "Write a Python function that sorts {} lists and explain its complexity.": (0.01, 0.3),
+    "Which court decides about contract number {} under the treaty?": (None, 0.2),
+}
+
+
+class _Topics(PlantedModels):
+    """Models whose quality depends on the topic."""
+
+    def is_wrong(self, prompt: str) -> bool:
+        """Whether `small` is."""
+        words = prompt.split("{")[0].split(" ")[:2]
+        before, after = next(value for topic, value in _TOPICS.items() if topic.split(" ")[:2] == words)
+        share = after if before is None or prompt.endswith("~") else before
+        return self.luck(prompt) < (share or 0.0)
 
 
 def main() -> int:
     """Runs it, prints."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=20_000)
+    parser.add_argument("--cascade", action="store_true", help="let the weak model's answer decide")
+    parser.add_argument("--no-kill", action="store_true", help="kill no process")
     args = parser.parse_args()
-    models, postgres = PlantedModels(hard=0.3), Postgres(_binaries())
+    models, postgres = _Topics(tells_doubt=args.cascade), Postgres(_binaries())
     try:
         postgres.start()
         url = postgres.new_database()
         with tempfile.TemporaryDirectory() as folder, LocalServer(models.app()) as upstream:
             path = Path(folder) / "config.yaml"
-            _write(path, f"{upstream.url}/v1", url, _PRICES)
+            config = _Config(path, f"{upstream.url}/v1", url, cascade=args.cascade)
+            config.write(_PRICES)
             with ServerProcess("--config", str(path), "--workers", "3") as server:
-                facts = asyncio.run(_run(server, models, path, f"{upstream.url}/v1", url, args.requests))
+                facts = asyncio.run(_run(server, models, config, args.requests, kill=not args.no_kill))
             facts |= asyncio.run(_check(url, models))
     finally:
         postgres.remove()
@@ -61,38 +86,46 @@ def main() -> int:
     return 0
 
 
-def _write(path: Path, upstream: str, store: str, prices: dict[str, tuple[float, float]]) -> None:
-    models = {
-        name: {
-            "base_url": upstream,
-            "price": {"input_usd_per_million": dear, "output_usd_per_million": out},
-            "timeouts": {"first_byte_s": 120},
+@dataclass(frozen=True)
+class _Config:
+    """The server's configuration."""
+
+    path: Path
+    upstream: str
+    store: str
+    cascade: bool
+
+    def write(self, prices: dict[str, tuple[float, float]]) -> None:
+        """Writes it, at once."""
+        models = {
+            name: {
+                "base_url": self.upstream,
+                "price": {"input_usd_per_million": dear, "output_usd_per_million": out},
+                "timeouts": {"first_byte_s": 120},
+            }
+            for name, (dear, out) in prices.items()
         }
-        for name, (dear, out) in prices.items()
-    }
-    autopilot = {"max_loss": _BOUND, "judge": "judge", "compare": 0.2, "max_usd_per_day": 1000, "concurrency": 8}
-    values = {
-        "strong": "big", "weak": "small", "models": models, "store": {"url": store}, "autopilot": autopilot,
-        "drift": {"reference": "traffic", "warm_up": 500},
-    }  # fmt: skip
-    temporary = path.with_suffix(".new")
-    temporary.write_text(yaml.safe_dump(values))
-    temporary.replace(path)
+        autopilot = {"max_loss": _BOUND, "judge": "judge", "compare": 0.2, "max_usd_per_day": 1000, "concurrency": 8}
+        values = {
+            "strong": "big", "weak": "small", "models": models, "store": {"url": self.store}, "autopilot": autopilot,
+            "drift": {"reference": "traffic", "warm_up": 500}, **({"cascade": {}} if self.cascade else {}),
+        }  # fmt: skip
+        temporary = self.path.with_suffix(".new")
+        temporary.write_text(yaml.safe_dump(values))
+        temporary.replace(self.path)
 
 
-async def _run(
-    server: ServerProcess, models: PlantedModels, path: Path, upstream: str, store: str, n: int
-) -> dict[str, Any]:
+async def _run(server: ServerProcess, models: _Topics, config: _Config, n: int, *, kill: bool) -> dict[str, Any]:
     rows, usd, weak_loss = [], 0.0, 0
     before: Counter[str] = Counter()
-    print(f"{'requests':>9}{'state':>12}{'certified':>11}{'to weak':>9}{'true loss':>11}{'compared':>10}"
+    print(f"{'requests':>9}{'state':>12}{'certified':>11}{'to weak':>9}{'true loss':>11}{'score':>10}{'compared':>10}"
           f"{'saved $':>9}{'net $':>9}  event")  # fmt: skip
     prices, killed = _PRICES, False
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=_CLIENTS)) as session:
         step = n // 20
         for first in range(0, n, step):
             event = ""
-            if first == 4 * step:
+            if first == 4 * step and kill:
                 event, killed = "SIGKILL of one process", True
                 os.kill(server.pids[0], signal.SIGKILL)
                 await asyncio.sleep(3.0)
@@ -101,10 +134,10 @@ async def _run(
                 await asyncio.sleep(3.0)
                 usd, before = usd + _usd(models.calls - before, prices), models.calls.copy()
                 prices = _NEW_PRICES
-                _write(path, upstream, store, prices)
+                config.write(prices)
                 await asyncio.sleep(4.0)
             if first == 10 * step:
-                event, models.hard = "drift: longer prompts, weak wrong more often", 0.6
+                event = "drift: other topics, the weak model is wrong on others"
             answered = await _ask(session, server.url, first, step, drifted=first >= 10 * step)
             await asyncio.sleep(2.5)
             async with session.get(f"{server.url}/v1/autopilot") as answer:
@@ -114,13 +147,14 @@ async def _run(
             weak_loss += lost
             row = {
                 "requests": first + step, "state": facts["state"], "certified": facts["certified_share"],
-                "weak": len(weak) / step, "loss": lost / step, "compared": facts["comparisons"]["n"],
+                "weak": len(weak) / step, "loss": lost / step, "generation": (facts["generation"] or {}).get("number"),
+                "score": (facts["generation"] or {}).get("score"), "compared": facts["comparisons"]["n"],
                 "saved_usd": facts["saved_usd"], "net_usd": facts["net_saved_usd"], "event": event,
             }  # fmt: skip
             rows.append(row)
             print(f"{row['requests']:>9,}{row['state']:>12}{row['certified']:>11.1%}{row['weak']:>9.1%}"
-                  f"{row['loss']:>11.4f}{row['compared']:>10,}{row['saved_usd']:>9.2f}{row['net_usd']:>9.2f}  {event}",
-                  flush=True)  # fmt: skip
+                  f"{row['loss']:>11.4f}{row['score'] or '':>10}{row['compared']:>10,}{row['saved_usd']:>9.2f}"
+                  f"{row['net_usd']:>9.2f}  {event}", flush=True)  # fmt: skip
         await asyncio.sleep(5.0)
         async with session.get(f"{server.url}/v1/autopilot") as answer:
             facts = await answer.json()
@@ -130,20 +164,25 @@ async def _run(
         print(time.strftime("%H:%M:%S", time.localtime(event["at"])), event)
     return {
         "rows": rows, "mean_loss": weak_loss / n, "killed": killed, "mock_usd": round(usd, 4),
+        "mock_calls": dict(models.calls),
         "status_comparisons": facts["comparisons"], "closed": [g["closed"] for g in facts["generations"]],
     }  # fmt: skip
 
 
-async def _check(url: str, models: PlantedModels) -> dict[str, Any]:
+async def _check(url: str, models: _Topics) -> dict[str, Any]:
     """What the store holds beside what the mock saw."""
     async with Store(StoreConfig(url=url)) as store:
         rows = await store.autopilot()
-        spent = sum(row.cost_usd for row in await store.spend(0.0))
+        charged = await store.spend(0.0)
+    spent, calls = sum(row.cost_usd for row in charged), Counter[str]()
+    for row in charged:
+        calls[row.model] += row.n_requests
     twice = sum(1 for n in models.judged.values() if n != 2)
     found = {
         "comparison_rows": len(rows), "counted": sum(row.counted for row in rows),
         "ids": len({row.id for row in rows}), "judged_prompts": len(models.judged), "not_judged_twice": twice,
         "lost": len(models.judged) - len(rows), "store_usd": round(spent, 4),
+        "calls_not_in_store": {model: n - calls[model] for model, n in models.calls.items()},
     }  # fmt: skip
     print(found)
     return found
@@ -155,9 +194,9 @@ def _usd(calls: Counter[str], prices: dict[str, tuple[float, float]]) -> float:
 
 
 def _prompt(i: int, *, drifted: bool) -> str:
-    """Of 10 to 300 characters, after the drift of 200 to 400; no two are alike."""
-    n_words = random.Random(i).randrange(38, 83) if drifted else random.Random(i).randrange(65)
-    return f"Question {random.Random(i).getrandbits(40)}: " + "why " * n_words
+    """Of a random topic; after the drift of other ones, and marked by a tilde. No two are alike."""
+    topics = [topic for topic, shares in _TOPICS.items() if shares[drifted] is not None]
+    return random.Random(i).choice(topics).format(random.Random(i).getrandbits(40)) + ("~" if drifted else "")
 
 
 async def _ask(

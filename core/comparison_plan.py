@@ -5,6 +5,9 @@ the *reach*, are drawn with one probability, and those behind it rarely, as `SPR
 the share of the requests that may be compared. The reach grows with what is open: early on a small and safe part is
 compared densely and opens soon, later the whole part that may still open.
 
+Where nothing seems certifiable beyond a small reach, what is left of the share is spread over the rest of the prompts:
+a better score is learned from those.
+
 A plan may depend on everything that was learnt before it, and on a prompt's score: never on its answers.
 """
 
@@ -62,8 +65,9 @@ def make_plan(certificate: Certificate, share: float) -> ComparisonPlan:
     reach = min(max(within + 1, n_open + 1), max(certificate.reachable(), n_open + 1), len(shares))
     outside = _SPREAD * share
     part = float(shares[reach - 1])
-    inside = (share - outside * (1.0 - part)) / max(part, 1e-9)
-    return ComparisonPlan(reach, float(np.clip(inside, outside, 1.0)), outside)
+    inside = float(np.clip((share - outside * (1.0 - part)) / max(part, 1e-9), outside, 1.0))
+    left = (share - inside * part) / max(1.0 - part, 1e-9)
+    return ComparisonPlan(reach, inside, float(np.clip(left, outside, inside)))
 
 
 def traffic_shares(certificate: Certificate) -> FloatArray:

@@ -195,6 +195,20 @@ def test_a_plan_compares_the_share_that_it_may():
     assert np.mean([plan.probability(int(c)) for c in chain.cells(scores)]) == pytest.approx(0.3, abs=0.01)
 
 
+def test_a_plan_that_is_stuck_compares_the_others():
+    """Where only a small part may open, what is left of the share goes to the rest: learning needs those."""
+    scores = np.random.default_rng(2).random(500)
+    certificate = Certificate(make_chain(scores), max_loss=0.05, error=0.05)
+    for score in scores[:200]:
+        least = np.ones(len(certificate.chain))
+        certificate.add(float(score), float(score > 0.02), probability=1.0, least=least)
+    plan = make_plan(certificate, 0.3)
+    cells = certificate.chain.cells(scores)
+    assert plan.reach <= 5
+    assert plan.outside > 0.2
+    assert np.mean([plan.probability(int(c)) for c in cells]) == pytest.approx(0.3, abs=0.01)
+
+
 def test_generations_spend_the_error_and_no_more():
     """The errors of all generations sum to the error."""
     assert sum(generation_error(0.05, g) for g in range(60)) == pytest.approx(0.05)

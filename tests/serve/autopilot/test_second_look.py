@@ -1,5 +1,8 @@
 """The autopilot certifies a cascade: the weak model's own answer decides, live."""
 
+import asyncio
+import json
+
 import pytest
 
 from pointsman.serve.autopilot import autopilot as autopilot_module
@@ -7,7 +10,9 @@ from pointsman.serve.autopilot import draw
 from pointsman.serve.config.load import make_config
 
 from support.autopilot_server import ask, prompt, serving, settings, settled
-from support.planted_models import PlantedModels
+from support.cascading import CascadingUpstream
+from support.cascading import ask as cascading_ask
+from support.planted_models import RIGHT, PlantedModels
 from support.upstream import LocalServer
 
 
@@ -53,7 +58,7 @@ async def test_the_weak_answer_decides_once_it_is_certified(planted, tmp_path):
         assert facts["certified_share"] > 0.1
         before = facts["saved_usd"]
         planted.asked.clear()
-        answered = await ask(client, 1000, 60)
+        answered = await ask(client, 1000, 40)
         doubts = {
             m: [1 - planted.luck(prompt(1000 + i)) for i, by in enumerate(answered) if by == m]
             for m in ("big", "small")
@@ -69,7 +74,7 @@ async def test_the_weak_answer_decides_once_it_is_certified(planted, tmp_path):
             n_small * strong_usd - (n_small + n_big) * weak_usd, abs=1e-6
         )
         weak = [document for document in planted.asked if document["model"] == "small"]
-        assert len(weak) == 60  # a comparison of an escalated request reuses the answer that it has
+        assert len(weak) == 40  # a comparison of an escalated request reuses the answer that it has
 
 
 async def test_what_the_certificate_counts_is_what_clients_got(planted, tmp_path):
@@ -107,6 +112,61 @@ async def test_requests_that_cannot_be_read_go_to_strong(planted, tmp_path):
             )
         ).json()
         assert decided["model"] == "big"
+
+
+async def test_held_streams_are_certified_like_whole_answers(tmp_path):
+    """With `stream: hold` the weak answer of a stream is read, and an escalated stream's is reused for comparing."""
+    upstream = CascadingUpstream()
+    with LocalServer(upstream.app()) as server:
+        models = {
+            name: {
+                "base_url": f"{server.url}/v1", "model": f"{name}-1",
+                "price": {"input_usd_per_million": 1.0 + 9.0 * (name == "big"), "output_usd_per_million": 2.0},
+            }
+            for name in ("big", "small")
+        }  # fmt: skip
+        scorer = {"entry_point": "support.planted_models:score_answer"}
+        values = settings(
+            "http://127.0.0.1:1/v1", f"sqlite:///{tmp_path}/h.db", models=models, cascade={"stream": "hold"},
+            routers={"random": {}}, autopilot={"judge": "none", "scorer": scorer},
+        )  # fmt: skip
+        async with serving(values) as (client, app):
+            await _stream(client, range(31))
+            await settled(app)
+            await _stream(client, range(31, 91))
+            facts = await settled(app)
+            assert facts["certified_share"] > 0.1
+            upstream.received.clear()
+            rows = {row.id for row in await app.engine.state.store.autopilot()}
+            answered = await _stream(client, range(200, 230))
+            await settled(app)
+            for i, said in answered.items():
+                weak = 1.0 - _sure(i) < facts["threshold"]
+                assert f"of {'small' if weak else 'big'}" in said
+            assert len(upstream.asked("small-1")) == 30
+            new = [row for row in await app.engine.state.store.autopilot() if row.id not in rows]
+            assert new
+            assert all(row.loss == (row.score > 0.5) for row in new)
+
+
+def _sure(i: int) -> float:
+    return 0.02 + 0.96 * (i * 37 % 101) / 101
+
+
+async def _stream(client, numbers) -> dict[int, str]:
+    """Asks for streams, whose weak answer is wrong where it is unsure; what was said."""
+
+    async def one(i: int) -> str:
+        right = RIGHT if _sure(i) > 0.5 else "a wrong answer"
+        acts = {"id": i, "small": {"text": f"{right} of small", "sure": _sure(i)}, "big": {"text": f"{RIGHT} of big"}}
+        document = {**cascading_ask(acts), "model": "auto", "stream": True}
+        answer = await client.post("/v1/chat/completions", json=document)
+        assert answer.status_code == 200, answer.text
+        chunks = [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: {")]
+        return "".join(choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"])
+
+    numbers = list(numbers)
+    return dict(zip(numbers, await asyncio.gather(*(one(i) for i in numbers)), strict=True))
 
 
 async def test_outages_of_either_model_count_for_nothing(planted, tmp_path):

@@ -8,7 +8,7 @@ of its own, and no browser says more of it than that name.
 What costs money without showing anything, such as a completion, may be asked for by pages of listed origins as well.
 """
 
-from collections.abc import Collection
+from collections.abc import Awaitable, Collection
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -32,13 +32,12 @@ class KnownHostsOnly:
         self._app = app
         self._hosts = {host.lower() for host in hosts}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "http" and scope["method"] != "POST":
             host = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
             if host and not _is_known(host, self._hosts):
-                await _send(send, _unknown(host))
-                return
-        await self._app(scope, receive, send)
+                return _send(send, _unknown(host))
+        return self._app(scope, receive, send)
 
 
 class OwnPagesOnly:
@@ -91,16 +90,15 @@ class ListedPagesOnly:
         self._origins = frozenset(origin.encode("utf-8") for origin in origins)
         self._hosts = {host.lower() for host in hosts}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         for name, value in scope["headers"]:
             if name == b"origin" and not self._may_ask(value, dict(scope["headers"])):
                 message = (
                     f"origin {value.decode('latin-1')!r} is not allowed on a server without access keys: "
                     "list it as one of server.cors_origins"
                 )
-                await _send(send, _refused(message))
-                return
-        await self._app(scope, receive, send)
+                return _send(send, _refused(message))
+        return self._app(scope, receive, send)
 
     def _may_ask(self, origin: bytes, headers: dict[bytes, bytes]) -> bool:
         if origin in self._origins or b"*" in self._origins:

@@ -211,7 +211,8 @@ class Engine:
         """
         is_large = len(context.request.body) > LARGE_BYTES
         for step in self.pipeline:
-            await step(context)
+            if (waiting := step(context)) is not None:
+                await waiting
             if is_large:
                 await asyncio.sleep(0)  # a step may take milliseconds
         if context.decision is None:

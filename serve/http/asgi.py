@@ -53,12 +53,19 @@ async def read_body(scope: Scope, receive: Receive, limits: BodyLimits) -> bytes
 
 
 async def _read_in_time(receive: Receive, limits: BodyLimits, held: HeldBody) -> bytes:
+    if _has_come(receive):  # as mostly: a timer would cost more than the reading
+        return await _read_body(receive, limits.max_body_bytes, held)
     try:
         async with asyncio.timeout(limits.body_timeout_s):
             return await _read_body(receive, limits.max_body_bytes, held)
     except TimeoutError:
         message = f"the body did not arrive within {limits.body_timeout_s:g} s"
         raise RequestError(message, status=408, code="request_timeout") from None
+
+
+def _has_come(receive: Receive) -> bool:
+    """Whether uvicorn holds a whole body already, so that nothing can be waited for."""
+    return not getattr(getattr(receive, "__self__", None), "more_body", True)
 
 
 async def _read_body(receive: Receive, max_bytes: int, held: HeldBody) -> bytes:

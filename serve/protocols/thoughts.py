@@ -5,6 +5,7 @@ one refuses the request. Anthropic's rules for leaving them out: blocks of earli
 tools' results are still awaited they may go only together with `thinking` itself, which is then off for one request.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from pointsman.serve.protocols.turns import pending_marks, thought_mark, turns_o
 
 __all__ = ["may_hold_thoughts", "thought_marks", "without_thinking", "without_thoughts"]
 
-_SIGNS = (b'"signature', b'"data"', b'"encrypted_content"', b'"reasoning"')
+_SIGN = re.compile(rb'"(?:signature|data"|encrypted_content"|reasoning")')
 _CLEARING = "clear_thinking"
 _PLAIN = {"role", "content"}
 _CHAT_THOUGHTS = ("reasoning_details", "thinking_blocks")
@@ -20,7 +21,7 @@ _CHAT_THOUGHTS = ("reasoning_details", "thinking_blocks")
 
 def may_hold_thoughts(body: bytes) -> bool:
     """Whether it is worth looking for thoughts in a body."""
-    return any(sign in body for sign in _SIGNS)
+    return _SIGN.search(body) is not None
 
 
 def thought_marks(document: Mapping[str, Any]) -> list[str]:

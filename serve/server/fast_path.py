@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import quote
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -38,14 +38,15 @@ class Dispatch:
         self._make_app = make_app
         self._app: asyncio.Task[ASGIApp] | None = None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "http":
             if endpoint := self._endpoints.get((scope["method"], scope["path"])):
-                await endpoint(scope, receive, send)
-                return
+                return endpoint(scope, receive, send)
             if (path := api_path(scope["path"])) != scope["path"]:
-                await self({**scope, "path": path, "raw_path": quote(path).encode("ascii")}, receive, send)
-                return
+                return self({**scope, "path": path, "raw_path": quote(path).encode("ascii")}, receive, send)
+        return self._answer_by_app(scope, receive, send)
+
+    async def _answer_by_app(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._app is None:
             self._app = asyncio.create_task(self._make())
         app = await asyncio.shield(self._app)  # which others may be waiting for as well

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from dataclasses import replace
+from typing import Any
 
 from pointsman.serve.protocols.edit_json import ask_for_usage
 from pointsman.serve.protocols.large_json import LARGE_BYTES
@@ -26,9 +28,12 @@ class AskingForUsage(Wrapper):
         self._model = model
         self._refused = False
 
-    async def send(self, call: Call) -> Reply:
+    def send(self, call: Call) -> Coroutine[Any, Any, Reply]:
         if not call.stream or self._refused or call.path != _CHAT_PATH:
-            return await self._upstream.send(call)
+            return self._upstream.send(call)
+        return self._ask_for_usage(call)
+
+    async def _ask_for_usage(self, call: Call) -> Reply:
         is_large = len(call.body) > LARGE_BYTES
         edit = asyncio.to_thread(ask_for_usage, call.body, call.document) if is_large else None
         body = ask_for_usage(call.body, call.document) if edit is None else await edit

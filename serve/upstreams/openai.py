@@ -71,6 +71,9 @@ class OpenAIUpstream(Upstream):
         started = asyncio.get_running_loop().time()
         to = self._destination(call.path)
         answer = await self._post(call, to, started)
+        if not (call.stream and answer.status < 300) and (body := answer.whole()) is not None:
+            self._pool.release(to, answer)
+            return self._whole(answer, body, call)
         streams = False
         try:
             first = await self._piece(answer, started, first=True)

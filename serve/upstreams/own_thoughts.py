@@ -3,7 +3,7 @@
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -29,9 +29,10 @@ class OwnThoughts(Wrapper):
         super().__init__(upstream)
         self._model = model
 
-    async def send(self, call: Call) -> Reply:
-        if call.thoughts is None:
-            return await self._upstream.send(call)
+    def send(self, call: Call) -> Coroutine[Any, Any, Reply]:
+        return self._upstream.send(call) if call.thoughts is None else self._send_readable(call)
+
+    async def _send_readable(self, call: Call) -> Reply:
         foreign = {mark for mark, maker in call.makers.items() if maker != self._model}
         if foreign and (changed := without_thoughts(call.document, foreign.__contains__)) is not None:
             call = _with(call, changed)

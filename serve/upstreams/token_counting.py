@@ -1,5 +1,8 @@
 """Counts tokens for models whose service has no way to: Anthropic's clients ask before they send."""
 
+from collections.abc import Coroutine
+from typing import Any
+
 import orjson
 
 from pointsman.serve.protocols.token_count import count_input_tokens
@@ -17,8 +20,11 @@ class CountingTokens(Wrapper):
     def serves(self, path: str) -> bool:
         return path == _PATH or super().serves(path)
 
-    async def send(self, call: Call) -> Reply:
+    def send(self, call: Call) -> Coroutine[Any, Any, Reply]:
         if call.path != _PATH or super().serves(call.path):
-            return await self._upstream.send(call)
+            return self._upstream.send(call)
+        return self._estimate(call)
+
+    async def _estimate(self, call: Call) -> Reply:
         counted = {"input_tokens": count_input_tokens(call.document)}
         return Reply(200, _HEADERS, orjson.dumps(counted), document=counted)

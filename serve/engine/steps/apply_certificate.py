@@ -18,7 +18,7 @@ class ApplyCertificate:
     def __init__(self, autopilot: "Autopilot") -> None:
         self._autopilot = autopilot
 
-    async def __call__(self, context: RequestContext) -> None:
+    def __call__(self, context: RequestContext) -> None:
         field, ruled = context.parsed, context.ruled
         if field is None or field.router is None or ruled is None or ruled.exhausted or field.names_threshold:
             return

@@ -9,7 +9,7 @@ __all__ = ["BackgroundToWeak"]
 class BackgroundToWeak:
     """Titles, topics and commit messages that a client asks for by itself go to the weak model."""
 
-    async def __call__(self, context: RequestContext) -> None:
+    def __call__(self, context: RequestContext) -> None:
         if context.parsed is None or context.parsed.router is None or context.pair is None:
             return
         kind = background_work(context.request.document)

@@ -18,7 +18,7 @@ class CheckCapabilities:
         """Takes the capabilities of the models that declare theirs; the others can do everything."""
         self._capabilities = capabilities
 
-    async def __call__(self, context: RequestContext) -> None:
+    def __call__(self, context: RequestContext) -> None:
         if context.parsed is None:
             return
         needs = find_needs(context.request.document)

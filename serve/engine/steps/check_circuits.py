@@ -14,7 +14,7 @@ class CheckCircuits:
     def __init__(self, services: Mapping[str, Service]) -> None:
         self._services = services
 
-    async def __call__(self, context: RequestContext) -> None:
+    def __call__(self, context: RequestContext) -> None:
         if context.parsed is None or context.parsed.router is None:
             return
         closed = tuple([model for model in context.candidates if not self._services[model].breaker.is_open])

@@ -20,7 +20,7 @@ class CheckContext:
         self._windows = windows
         self._least = min(windows.values())
 
-    async def __call__(self, context: RequestContext) -> None:
+    def __call__(self, context: RequestContext) -> None:
         if context.parsed is None or context.parsed.router is None:
             return
         request = context.request

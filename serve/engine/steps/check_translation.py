@@ -19,7 +19,7 @@ class CheckTranslation:
     def __init__(self, upstreams: Mapping[str, Upstream]) -> None:
         self._upstreams = upstreams
 
-    async def __call__(self, context: RequestContext) -> None:
+    def __call__(self, context: RequestContext) -> None:
         if context.parsed is None or context.parsed.router is None:
             return
         able, first = [], None

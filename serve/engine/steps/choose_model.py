@@ -18,7 +18,7 @@ class ChooseModel:
     def __init__(self, pair: ModelPair) -> None:
         self._pair = pair
 
-    async def __call__(self, context: RequestContext) -> None:
+    def __call__(self, context: RequestContext) -> None:
         if _passed_through(context):
             return
         field = context.parsed
@@ -56,7 +56,7 @@ class ChooseAmong:
         self._bills = bills
         self._margin = margin
 
-    async def __call__(self, context: RequestContext) -> None:
+    def __call__(self, context: RequestContext) -> None:
         if _passed_through(context):
             return
         field = self._bills.candidates(context)

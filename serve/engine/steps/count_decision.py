@@ -42,7 +42,7 @@ class CountDecision:
         self._routers = routers or {}
         self._shared = shared
 
-    async def __call__(self, context: RequestContext) -> None:
+    def __call__(self, context: RequestContext) -> None:
         decision, ruled = context.decision, context.ruled
         counted = not context.dry_run and context.surface is not COUNT_TOKENS
         if not counted or decision is None or ruled is None or decision.router is None:

@@ -22,7 +22,7 @@ class HoldBounds:
         self._policies = policies
         self._pair = pair
 
-    async def __call__(self, context: RequestContext) -> None:
+    def __call__(self, context: RequestContext) -> None:
         decision, ruled = context.decision, context.ruled
         if decision is None or ruled is None or decision.router is None or _earned(decision):
             return

@@ -37,7 +37,7 @@ class ResolveModel:
         """The model field that an alias means; itself where it is none."""
         return resolve_alias(field, self._aliases)
 
-    async def __call__(self, context: RequestContext) -> None:
+    def __call__(self, context: RequestContext) -> None:
         field = self.parse(context.request.model)
         if field.router is not None and not context.surface.routed:
             raise RequestError(

@@ -18,7 +18,7 @@ class ReturnToMaker:
     def __init__(self, makers: Makers) -> None:
         self._makers = makers
 
-    async def __call__(self, context: RequestContext) -> None:
+    def __call__(self, context: RequestContext) -> None:
         if context.parsed is None or context.parsed.router is None:
             return
         document = context.request.document

@@ -20,7 +20,7 @@ class SetThreshold:
         self._pair = pair
         self._candidates = tuple(candidates)
 
-    async def __call__(self, context: RequestContext) -> None:
+    def __call__(self, context: RequestContext) -> None:
         context.pair, context.candidates = self._pair, self._candidates
         field = context.parsed
         if field is None or field.router is None:

@@ -19,7 +19,7 @@ class StrongOnDrift:
         self._monitor = monitor
         self._pair = pair
 
-    async def __call__(self, context: RequestContext) -> None:
+    def __call__(self, context: RequestContext) -> None:
         decision = context.decision
         if decision is None or decision.router is None or decision.win_rate is None or context.sticky is not None:
             return

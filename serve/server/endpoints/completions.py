@@ -60,9 +60,8 @@ class Completions:
         record = Record(request_id(scope), scope["path"])
         self._metrics.begin()
         beat = Heartbeat(send, self._surface.stream, lambda: record_headers(record), every_s=self._limits.ping_s)
-        with Lifecycle(record, self._engine.billing, self._observers) as life:
-            async with beat:
-                await self._answer(life, scope, receive, beat)
+        with Lifecycle(record, self._engine.billing, self._observers) as life, beat:
+            await self._answer(life, scope, receive, beat)
 
     async def _answer(self, life: Lifecycle, scope: Scope, receive: Receive, send: Heartbeat) -> None:
         record = life.record

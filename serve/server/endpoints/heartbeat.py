@@ -20,7 +20,7 @@ _EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
 
 
 class Heartbeat:
-    """Stands in for `send` while a request is answered, in an `async with` block; it pings once it has begun.
+    """Stands in for `send` while a request is answered, in a `with` block; it pings once it has begun.
 
     The first ping begins the answer, with status 200: what goes wrong after it is told in an error event.
     """
@@ -51,10 +51,10 @@ class Heartbeat:
         self._last_s = self._loop.time()
         self._timer = self._loop.call_later(self._every_s, self._check)
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop()
         if self._ping is not None:
             self._ping.cancel()

@@ -39,6 +39,8 @@ class Connection(asyncio.Protocol):
         self._loop = loop
         self._parser: Any = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[None] | None = None
+        self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
         self._error: OSError | None = None
         self._transport: Any = None
         self._keeps_alive = self._paused = self._interim = False
@@ -64,7 +66,7 @@ class Connection(asyncio.Protocol):
         return bool(self._transport.get_write_buffer_size() == 0)
 
     async def ask(self, head: bytes, body: bytes, deadline: float) -> None:
-        """Sends a request and waits for the head of its answer.
+        """Sends a request and waits for the head of its answer; hangs up where none comes.
 
         Args:
             head: complete with its blank line.
@@ -79,8 +81,19 @@ class Connection(asyncio.Protocol):
             self._transport.write(head + body)
         else:
             self._transport.writelines((head, body))
-        while not self._has_head:
-            await self._wait(deadline)
+        try:
+            while not self._has_head:
+                await self._wait(deadline)
+        except BaseException:
+            self.hang_up()
+            raise
+
+    def whole(self) -> bytes | None:
+        """The whole body, where all of it has come and none was read; else None."""
+        if not self._complete or self._error is not None or len(self._pieces) != 1:
+            return None
+        self._n_buffered = 0
+        return self._pieces.pop()
 
     async def read(self, deadline: float) -> bytes:
         """The next part of the body; b"" at its end.
@@ -108,13 +121,29 @@ class Connection(asyncio.Protocol):
     async def _wait(self, deadline: float) -> None:
         if self._error is not None:
             raise self._error
-        waiter = self._waiter = self._loop.create_future()
-        timer = self._loop.call_at(deadline, _expire, waiter)
+        self._waiter = self._loop.create_future()
+        self._deadline = deadline
+        if self._timer is None or self._timer.when() > deadline:
+            self._watch(deadline)
         try:
-            await waiter
+            await self._waiter
         finally:
-            timer.cancel()
             self._waiter = None
+
+    def _watch(self, deadline: float) -> None:
+        """Sets the timer, which is left to run when the wait ends: most waits are short, and it serves many of them."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(deadline, self._expire)
+
+    def _expire(self) -> None:
+        self._timer = None
+        if self._waiter is None or self._waiter.done():
+            return
+        if self._loop.time() < self._deadline:
+            self._watch(self._deadline)
+        else:
+            self._waiter.set_exception(TimeoutError())
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -141,6 +170,9 @@ class Connection(asyncio.Protocol):
             self._fail(BrokenAnswerError(f"more than {_MAX_HEAD_BYTES} bytes of headers"))
 
     def connection_lost(self, error: Exception | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if not self._complete:
             if error is None and self._has_head and not self._has_length:
                 self._end(keeps_alive=False)
@@ -200,8 +232,3 @@ class Connection(asyncio.Protocol):
             return
         self._complete, self._keeps_alive = True, keeps_alive
         self._wake()
-
-
-def _expire(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_exception(TimeoutError())

@@ -31,6 +31,9 @@ class Answer(Protocol):
     status: int
     headers: list[tuple[bytes, bytes]]
 
+    def whole(self) -> bytes | None:
+        """The whole body, where all of it has come and none was read; else None."""
+
     async def read(self, deadline: float) -> bytes:
         """The next piece of the body, b"" at its end; raises TimeoutError or another OSError."""
 
@@ -101,13 +104,17 @@ class ConnectionPool:
         waiting = self._waiting(to)
         if waiting is not None:
             try:
-                return await _ask(waiting, head, body, deadline)
+                await waiting.ask(head, body, deadline)
             except TimeoutError:
                 raise
             except OSError:
                 if waiting.answered:
                     raise
-        return await _ask(await self._connect(to, connect_s), head, body, deadline)
+            else:
+                return waiting
+        connection = await self._connect(to, connect_s)
+        await connection.ask(head, body, deadline)
+        return connection
 
     def release(self, to: Destination, answer: Answer) -> None:
         """Takes an answer's connection back; hangs up where it was not read to its end."""
@@ -180,12 +187,3 @@ class ConnectionPool:
 
             self._proxied = ProxiedSession()
         return self._proxied
-
-
-async def _ask(connection: Connection, head: bytes, body: bytes, deadline: float) -> Connection:
-    try:
-        await connection.ask(head, body, deadline)
-    except BaseException:
-        connection.hang_up()
-        raise
-    return connection

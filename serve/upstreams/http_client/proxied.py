@@ -29,6 +29,10 @@ class ProxiedAnswer:
         self.status = response.status
         self.headers = [(name.lower(), value) for name, value in response.raw_headers]
 
+    def whole(self) -> bytes | None:
+        """None: it is not known here what has come."""
+        return None
+
     async def read(self, deadline: float) -> bytes:
         """The next piece of the body, b"" at its end.
 

@@ -1,6 +1,5 @@
 """Shares, budgets and bounds hold for every decision, whatever its reason."""
 
-import asyncio
 import random
 
 import numpy as np
@@ -57,7 +56,7 @@ def decide(rules, reason, win_rate, *, candidates=("big", "small")):
     context = RequestContext(ChatRequest(b"", {}, "router-r", False, ""), parsed=FIELD, ruled=ruled, pair=PAIR)
     context.decision = Decision("big", win_rate, ruled.ruling.threshold, "r", reason, candidates, ruled.ruling.policy)
     for step in (HoldBounds(rules, PAIR), CountDecision(rules, None)):
-        asyncio.run(step(context))
+        step(context)
     return context.decision
 
 

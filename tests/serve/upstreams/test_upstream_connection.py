@@ -97,6 +97,37 @@ async def test_where_an_answer_ends(answer, status, body, reusable):
     assert (connection.status, got, connection.reusable) == (status, body, reusable)
 
 
+async def test_a_whole_body_is_given_once():
+    """A body that has come in one piece is had without waiting; of more pieces, or of half a body, none is."""
+    connection, _ = await context(PLAIN, read=False)
+    assert (connection.whole(), connection.whole()) == (b"hello", None)
+    assert await connection.read(0.0) == b""
+    connection, _ = await context(CHUNKED, read=False)
+    assert connection.whole() is None
+    connection, _ = await context(PLAIN[:-2], read=False)
+    assert connection.whole() is None
+
+
+async def test_each_wait_has_its_own_deadline():
+    """One timer serves all waits of a connection: a long wait is not cut by a short one's, nor prolongs it."""
+    loop = asyncio.get_running_loop()
+    connection = Connection(loop)
+    connection.connection_made(Transport())
+
+    async def ask(wait_s, answer_after_s=None):
+        asking = asyncio.ensure_future(connection.ask(b"HEAD", BODY, loop.time() + wait_s))
+        if answer_after_s is not None:
+            loop.call_later(answer_after_s, connection.data_received, PLAIN)
+        await asking
+        assert await connection.read(0.0) == b"hello"
+
+    await ask(60.0, 0.0)
+    await ask(0.03, 0.0)
+    await ask(60.0, 0.06)
+    with pytest.raises(TimeoutError):
+        await ask(0.01)
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 async def test_a_compressed_body_is_read(encoding):
     """Even where it comes a byte at a time."""

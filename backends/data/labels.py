@@ -11,7 +11,7 @@ from pointsman.core.errors import DataError
 __all__ = ["PROMPT_COLUMNS", "label_columns", "prompt_texts", "read_labels", "read_prompts"]
 
 _OPTIONAL = ("cost_usd", "dataset")
-PROMPT_COLUMNS = ("prompt", *CHAT_COLUMNS, "input")
+PROMPT_COLUMNS = ("prompt", *CHAT_COLUMNS, "input", "query", "question", "instruction", "body")
 
 
 def prompt_texts(table: Table, column: str | None = None) -> list[str]:
@@ -86,6 +86,8 @@ def read_labels(source: Source, *, columns: Sequence[str] | None = None) -> Tabl
 def _labelled_names(batch: Table) -> Sequence[str]:
     layout = layout_of(batch.columns)
     if layout is not None:
-        return (*layout.columns, *(_OPTIONAL if layout.columns == OUTCOMES else ()))
+        made = layout.rows(table_rows(batch)[0]) if layout.whole is None else []
+        further = [name for name in (made[0] if made else {}) if name not in (*layout.columns, *_OPTIONAL)]
+        return (*layout.columns, *(_OPTIONAL if layout.columns == OUTCOMES else ()), *further)
     chat = "prompt" not in batch.columns and any(name in batch.columns for name in PROMPT_COLUMNS)
     return (*batch.columns, "prompt") if chat else list(batch.columns)

@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pointsman.backends.data.battle_files import read_battles
+from pointsman.backends.data.labels import label_columns, read_labels
 from pointsman.backends.data.sources import source_name
-from pointsman.backends.data.tables import Source, Table, column_names, read_table
+from pointsman.backends.data.tables import Source, Table
 from pointsman.core.arrays import FloatArray, IntArray
 from pointsman.core.errors import DataError
 
@@ -93,11 +95,14 @@ def check_candidates(table: ScoreTable, candidates: Sequence[str]) -> None:
             raise DataError(f"{table.source}: all scores of candidate {name!r} are missing: leave it out or score it")
 
 
-def read_score_table(sources: Sequence[Source], models: Sequence[str] = ()) -> ScoreTable:
+def read_score_table(
+    sources: Sequence[Source], models: Sequence[str] = (), *, scale: tuple[float, float] = (0.0, 1.0)
+) -> ScoreTable:
     """All tables as one; a model and a prompt that meet again are averaged.
 
     Args:
         models: the columns of scores of a wide table.
+        scale: lowest and highest score of the sources, which become 0 and 1.
 
     Raises:
         DataError: a source is malformed, has neither form, lacks a model's column, or a score leaves [0, 1].
@@ -126,7 +131,7 @@ def read_score_table(sources: Sequence[Source], models: Sequence[str] = ()) -> S
     table = ScoreTable(
         prompts,
         names,
-        dense("score"),
+        (dense("score") - scale[0]) / (scale[1] - scale[0]),
         *(dense(name) for name in _EXTRAS),
         group=np.array([groups.get(text, "") for text in prompts]) if groups else None,
         source=source,
@@ -153,19 +158,22 @@ def _check_scores(table: ScoreTable) -> None:
         i, j = bad[0]
         raise DataError(
             f"{table.source}: {table.models[j]!r} scores {table.scores[i, j]:g} on prompt {table.prompts[i]!r:.60} "
-            f"({len(bad)} such), wanted numbers in [0, 1]: rescale them"
+            f"({len(bad)} such), wanted numbers in [0, 1]: say their range with --scale LOW HIGH, or rescale them"
         )
     if (table.usd < 0.0).any():
         raise DataError(f"{table.source}: a cost in dollars is negative")
 
 
 def _read(source: Source, models: Sequence[str]) -> _Rows:
-    names = set(column_names(source))
+    names = set(label_columns(source))
     group = next((name for name in GROUP_COLUMNS if name in names), None)
     if set(_LONG) <= names:
         columns = {"score": "score", **{name: column for name, column in _EXTRAS.items() if column in names}}
-        table = read_table(source, columns=["prompt", "model", *columns.values(), *([group] if group else [])])
+        table = read_labels(source, columns=["prompt", "model", *columns.values(), *([group] if group else [])])
+        table = table.take(~table.missing("model"))
         return _kept(table, table.texts("model"), columns, group)
+    if {"model_a", "model_b"} <= names and not set(models) <= names:
+        return _of_battles(source, models)
     if not models or "prompt" not in names:
         raise DataError(
             f"{source_name(source)} has columns {', '.join(sorted(names))}; wanted {', '.join(_LONG)} and perhaps "
@@ -179,7 +187,7 @@ def _read(source: Source, models: Sequence[str]) -> _Rows:
     wanted = [{"score": model, **{name: f"{model}_{name}" for name in _EXTRAS}} for model in models]
     found = [{name: column for name, column in columns.items() if column in names} for columns in wanted]
     every = [column for columns in found for column in columns.values()]
-    table = read_table(source, columns=["prompt", *every, *([group] if group else [])])
+    table = read_labels(source, columns=["prompt", *every, *([group] if group else [])])
     parts = [_kept(table, [model] * len(table), found[i], group) for i, model in enumerate(models)]
     return _Rows(
         [text for part in parts for text in part.prompt],
@@ -188,6 +196,32 @@ def _read(source: Source, models: Sequence[str]) -> _Rows:
         [name for part in parts for name in part.group],
         [f"{models[i]}: {note}" for i, part in enumerate(parts) for note in part.notes],
     )
+
+
+def _of_battles(source: Source, models: Sequence[str]) -> _Rows:
+    """Battles of two models as outcomes: each side's score is its share of the win."""
+    if len(models) != 2:
+        raise DataError(
+            f"{source_name(source)} holds battles, whose scores depend on the opponent: name two candidates, or train "
+            "`mf` or `sw-ranking` for more"
+        )
+    found = read_battles(source)
+    places = {name: i for i, name in enumerate(found.battles.models)}
+    if missing := [name for name in models if name not in places]:
+        raise DataError(
+            f"{source_name(source)} has no battle of {missing[0]!r}; its models are {', '.join(found.battles.models)}"
+        )
+    first, second = found.battles.model_a, found.battles.model_b
+    pair = [places[name] for name in models]
+    met = np.flatnonzero(np.isin(first, pair) & np.isin(second, pair) & (first != second))
+    prompts = [found.prompts[i] for i in found.prompt[met]]
+    share = found.battles.outcome[met]
+    scores = np.concatenate([share, 1.0 - share])
+    sides = [*first[met], *second[met]]
+    absent = np.full(len(scores), np.nan)
+    names = [found.battles.models[i] for i in sides]
+    note = f"{len(met):,} battles of the two: a score is the share of the win"
+    return _Rows([*prompts, *prompts], names, {"score": scores, **dict.fromkeys(_EXTRAS, absent)}, [], [note])
 
 
 def _kept(table: Table, model: Sequence[str], columns: Mapping[str, str], group: str | None) -> _Rows:

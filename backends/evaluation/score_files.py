@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pointsman.backends.data.labels import PROMPT_COLUMNS, label_columns, prompt_texts
+from pointsman.backends.data.layouts import layout_of
 from pointsman.backends.data.sources import Source, source_name
 from pointsman.backends.data.tables import Table, column_names, iter_batches
 from pointsman.backends.evaluation.outcome_pairs import holds_rows_per_model, read_pair_outcomes
@@ -157,7 +158,8 @@ def _tables(source: Source, labels: tuple[str, str] | None) -> tuple[Iterator[Ta
     """The table in parts, and notes on it; one row per prompt where labels are wanted and it has one per model."""
     names = set(column_names(source))
     labelled = set(label_columns(source))
-    if labels is None or set(labels) <= names or not (holds_rows_per_model(labelled) or "model_a" in labelled):
+    whole = layout_of(names) is not None or not set(labels or ()) <= names
+    if labels is None or not whole or not (holds_rows_per_model(labelled) or "model_a" in labelled):
         return iter_batches(source), ()
     known = [name for name in ("win_rate",) if name in names]
     found = read_pair_outcomes(source, strong=labels[0], weak=labels[1], columns=known, scale=(-math.inf, math.inf))

@@ -23,7 +23,7 @@ from pointsman.serve.commands.candidate_predictions import Predictions, predicti
 if TYPE_CHECKING:
     from pointsman.backends.data.score_tables import ScoreTable
 
-__all__ = ["calibrate_candidates"]
+__all__ = ["calibrate_candidates", "calibrated_choice", "known_bills"]
 
 _ASSUMPTION = "prompts to come are drawn like the ones that this was calibrated on (exchangeable), at these bills"
 
@@ -39,7 +39,7 @@ def calibrate_candidates(args: argparse.Namespace, further_files: Any) -> int:
     name = args.router or args.checkpoint
     if name is None:
         raise ConfigError("--candidates needs the router to calibrate: name it with --router or --checkpoint")
-    table = read_score_table([mapped(args.input, args)], args.candidates)
+    table = read_score_table([mapped(args.input, args)], args.candidates, scale=args.scale)
     check_candidates(table, args.candidates)
     table = _scored(table.of(args.candidates))
     checkpoint = load_checkpoint(name)
@@ -56,7 +56,7 @@ def calibrate_candidates(args: argparse.Namespace, further_files: Any) -> int:
         "assumption": _ASSUMPTION,
     }
     if args.checkpoint is not None:
-        target = _calibrated(checkpoint, table, found, result)
+        target = calibrated_choice(checkpoint, table, found, result)
         write_checkpoint(target, args.checkpoint, files=further_files(checkpoint))
         result["checkpoint"] = args.checkpoint
     print(json.dumps(result) if args.json else _text(result))
@@ -90,7 +90,7 @@ def _threshold(args: argparse.Namespace, table: "ScoreTable", weighing: Weighing
         threshold = threshold_for_share(weighing, args.strong_share)
         return {"rule": "strong_share", "wanted": args.strong_share, "threshold": threshold}
     require_bills(table, "--max-cost-usd")
-    usd = _bills(table.usd)
+    usd = known_bills(table.usd)
     try:
         threshold = threshold_for_usd(weighing, usd, args.max_cost_usd / 1000.0)
     except ValueError as error:
@@ -104,14 +104,16 @@ def _threshold(args: argparse.Namespace, table: "ScoreTable", weighing: Weighing
     return {"rule": "max_cost_usd", "wanted": args.max_cost_usd, "threshold": threshold, **costs}
 
 
-def _bills(usd: FloatArray) -> FloatArray:
+def known_bills(usd: FloatArray) -> FloatArray:
     """Bills, a model's mean where one is not known."""
     known = np.isfinite(usd)
     means = np.where(known, usd, 0.0).sum(axis=0) / known.sum(axis=0)
     return np.where(known, usd, means)
 
 
-def _calibrated(checkpoint: Checkpoint, table: "ScoreTable", found: Predictions, result: dict[str, Any]) -> Checkpoint:
+def calibrated_choice(
+    checkpoint: Checkpoint, table: "ScoreTable", found: Predictions, result: dict[str, Any]
+) -> Checkpoint:
     """The checkpoint for these candidates, with the threshold and the quantiles of their turning points."""
     levels = 1.0 - np.random.default_rng(0).random(len(table))
     points = turning_points(found.win_rates, found.usd, levels=levels, point_usd=found.point_usd)

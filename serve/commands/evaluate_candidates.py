@@ -53,7 +53,7 @@ def evaluate_candidates(args: argparse.Namespace) -> int:
     """Scores the prompts with every router and sets what it reaches beside single models; 1 where --fail-if holds."""
     from pointsman.backends.data.score_tables import check_candidates, read_score_table
 
-    table = read_score_table([mapped(args.outcomes, args)], args.candidates)
+    table = read_score_table([mapped(args.outcomes, args)], args.candidates, scale=args.scale)
     check_candidates(table, args.candidates)
     table = table.of(args.candidates)
     reports = {name: _report(name, table, args) for name in args.routers}

@@ -25,15 +25,18 @@ from pointsman.serve.commands.arguments import (
     fraction,
     mapped,
 )
+from pointsman.serve.commands.learn_candidates import learn_candidates
 from pointsman.serve.commands.learn_kinds import KINDS, Tried, baselines, train_kinds
 from pointsman.serve.commands.learn_report import compared, dollars, next_steps, report
+from pointsman.serve.commands.learn_verifier import certify_pair, fit_pair, verifier_folder
+from pointsman.serve.commands.training.inputs import name_list
 
 if TYPE_CHECKING:
     from pointsman.backends.evaluation.outcome_pairs import PairOutcomes
 
 __all__ = ["add_arguments", "run"]
 
-_LEAST_PROMPTS = 50
+_LEAST_PROMPTS, _LEAST_PART = 50, 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_column_arguments(parser, winners=True)
     for side in ("strong", "weak"):
         add(f"--{side}", metavar="MODEL", help=f"{side} model: a column of scores, or a name in the table ({side})")
+    add("--candidates", type=name_list, default=[], metavar="A,B,C",
+        help="any number of models instead of strong and weak, the reference first")  # fmt: skip
     add("--scale", nargs=2, type=float, default=[0.0, 1.0], metavar=("LOW", "HIGH"), help="range of the scores (0 1)")
     add("--max-loss", type=fraction, default=0.05, metavar="SHARE",
         help="lose at most this share of the scores' range against always asking strong (default: 5%%)")  # fmt: skip
@@ -54,6 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for side in ("strong", "weak"):
         add(f"--{side}-price", nargs=2, type=amount, metavar=("IN", "OUT"),
             help=f"dollars per million tokens of the {side} model (default: those of the configuration)")  # fmt: skip
+    add("--price", nargs=3, action="append", default=[], metavar=("MODEL", "IN", "OUT"),
+        help="the same of one of the candidates; repeat it for each")  # fmt: skip
     add("--output-tokens", type=amount, default=300, help="mean length of an answer (default: 300)")
     add("--checkpoints", default="checkpoints", metavar="DIR", help="folder of checkpoints (default: checkpoints)")
     add("--name", type=checkpoint_output, help="of the new checkpoint (default: learned-1, learned-2, ...)")
@@ -73,12 +80,21 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"{folder / name} is there already: choose another --name")
     if not 0.0 < args.max_loss < 1.0 or not 0.0 < args.confidence < 1.0:
         raise ConfigError("--max-loss and --confidence are 0 or 100 %, wanted something between, such as 5% and 95%")
+    if args.candidates:
+        if args.strong or args.weak or len(args.candidates) < 2:
+            raise ConfigError("--candidates takes two models at least, and stands instead of --strong and --weak")
+        if len(args.candidates) > 2:
+            return learn_candidates(args, folder, name)
+        args.strong, args.weak = args.candidates
     outcomes = _read(args)
     train, held = _split(outcomes, args.held_out, seed=args.seed)
     print(f"{len(train):,} prompts train; {len(held):,} others compare and calibrate", file=sys.stderr)
+    verifier = fit_pair(args, train, held)
     with tempfile.TemporaryDirectory(prefix="pointsman-learn-") as scratch:
         tried = [*train_kinds(args, train, held, Path(scratch)), *baselines(held)]
-        certified = _certified(tried, held, args)
+        n_certified = sum(one.path is not None for one in tried) + (verifier is not None)
+        confidence = 1.0 - (1.0 - args.confidence) / n_certified  # so it holds for whichever is chosen
+        certified = _certified(tried, held, args, confidence)
         # the cheapest that is certified; among equals the one that orders prompts best, then the quickest
         figures = compared(certified, held, seed=args.seed)
         served = [one for one in certified if one.path is not None]
@@ -88,8 +104,17 @@ def run(args: argparse.Namespace) -> int:
     if promoted:
         promote(folder, name)
     money = dollars(args, held)
-    config = add_router(Path(args.config), checkpoints=folder, max_loss=args.max_loss)
     found = report(best, certified, figures, held, money, args)
+    sections = {}
+    if verifier is not None:
+        cascade = certify_pair(verifier, held, money, args, confidence)
+        better = cascade.beats(share=found["strong_share"], usd=found.get("usd_per_1000"))
+        path = verifier_folder(folder, name)
+        cascade.write(path, args)
+        found |= {"cascade": cascade.facts | {"verifier": str(path), "served": better}}
+        found["lines"] += cascade.lines(path, better=better)
+        sections = cascade.sections(Path(args.config), path, args) if better else {}
+    config = add_router(Path(args.config), checkpoints=folder, max_loss=args.max_loss, sections=sections)
     found |= {"checkpoint": str(folder / name), "promoted": promoted, "config": config.line}
     print(json.dumps(found) if args.json else "\n".join([*found["lines"], *next_steps(found)]))
     return 0
@@ -132,9 +157,10 @@ def _split(outcomes: "PairOutcomes", held_out: float, *, seed: int) -> tuple["Pa
     """Prompts that train, and the others."""
     order = np.random.default_rng(seed).permutation(len(outcomes))
     n_held = round(held_out * len(outcomes))
-    if not _LEAST_PROMPTS // 2 <= n_held <= len(outcomes) - _LEAST_PROMPTS // 2:
+    if not _LEAST_PART <= n_held <= len(outcomes) - _LEAST_PART:
         raise ConfigError(
-            f"--held-out leaves {n_held} of {len(outcomes)} prompts to compare on, wanted 25 of both at least"
+            f"--held-out leaves {n_held} of {len(outcomes)} prompts to compare on, wanted {_LEAST_PART} of both at "
+            "least"
         )
     return _rows(outcomes, np.sort(order[n_held:])), _rows(outcomes, np.sort(order[:n_held]))
 
@@ -152,12 +178,10 @@ def _rows(outcomes: "PairOutcomes", rows: np.ndarray) -> "PairOutcomes":
     )
 
 
-def _certified(tried: list[Tried], held: "PairOutcomes", args: argparse.Namespace) -> list[Tried]:
-    """All with what holds for them. Each gets its part of the error: so it holds for whichever is chosen."""
-    n = sum(one.path is not None for one in tried)
+def _certified(tried: list[Tried], held: "PairOutcomes", args: argparse.Namespace, confidence: float) -> list[Tried]:
+    """All with what holds for them, each with this confidence."""
     low, high = args.scale
     strong, weak = ((scores - low) / (high - low) for scores in (held.strong, held.weak))
-    confidence = 1.0 - (1.0 - args.confidence) / n
     return [
         one
         if one.path is None

@@ -23,7 +23,7 @@ from pointsman.serve.commands.train import TRAINERS
 if TYPE_CHECKING:
     from pointsman.backends.evaluation.outcome_pairs import PairOutcomes
 
-__all__ = ["BUNDLED", "KINDS", "LENGTH", "Tried", "baselines", "train_kinds"]
+__all__ = ["BUNDLED", "KINDS", "LENGTH", "Tried", "baselines", "doubt", "train_kind", "train_kinds"]
 
 BUNDLED, LENGTH = "mf (bundled)", "prompt length"
 _EMBEDDED = ("--embedder", "static+length+common-sense")
@@ -77,14 +77,14 @@ def train_kinds(
         start = time.perf_counter()
         print(f"{kind}: ", end="", file=sys.stderr, flush=True)
         try:
-            _train(kind, table, scratch / kind, seed=args.seed)
+            train_kind(kind, table, scratch / kind, ("--strong", "strong", "--weak", "weak"), seed=args.seed)
             yield _scored(kind, scratch / kind, held)
         except MissingExtraError as error:
             print(f"skipped: {error}", file=sys.stderr)
         except PointsmanError as error:
             print(f"not trained: {error}", file=sys.stderr)
         else:
-            print(f"trained in {time.perf_counter() - start:.0f} s{_doubt(scratch / kind)}", file=sys.stderr)
+            print(f"trained in {time.perf_counter() - start:.0f} s{doubt(scratch / kind)}", file=sys.stderr)
 
 
 def baselines(held: "PairOutcomes") -> list[Tried]:
@@ -95,7 +95,8 @@ def baselines(held: "PairOutcomes") -> list[Tried]:
     return [_scored(BUNDLED, asset_path("mf"), held), Tried(LENGTH, None, length_ranks(held.prompts))]
 
 
-def _train(kind: str, table: Path, output: Path, *, seed: int) -> None:
+def train_kind(kind: str, table: Path, output: Path, models: tuple[str, ...], *, seed: int) -> None:
+    """Trains as `pointsman train KIND` does with these options that name the models."""
     module = import_module(f"pointsman.serve.commands.training.{kind.replace('-', '_')}")
     parser = argparse.ArgumentParser(prog=f"pointsman train {kind}")
     module.add_arguments(parser)
@@ -103,10 +104,7 @@ def _train(kind: str, table: Path, output: Path, *, seed: int) -> None:
         str(table),
         "-o",
         str(output),
-        "--strong",
-        "strong",
-        "--weak",
-        "weak",
+        *models,
         "--seed",
         str(seed),
         *_OPTIONS.get(kind, _EMBEDDED),
@@ -116,7 +114,7 @@ def _train(kind: str, table: Path, output: Path, *, seed: int) -> None:
         module.run(parser.parse_args(words))
 
 
-def _doubt(path: Path) -> str:
+def doubt(path: Path) -> str:
     """What training found against its own router; one that is no better than a fixed choice has a single win rate."""
     note = read_checkpoint(path).metrics.get("evidence", {}).get("note")
     return f"; {note}" if note else ""

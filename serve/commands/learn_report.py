@@ -16,7 +16,7 @@ from pointsman.serve.commands.learn_kinds import BUNDLED, LENGTH, Tried
 if TYPE_CHECKING:
     from pointsman.backends.evaluation.outcome_pairs import PairOutcomes
 
-__all__ = ["compared", "dollars", "next_steps", "report"]
+__all__ = ["compared", "dollars", "loss_interval", "next_steps", "report"]
 
 _N_REPLICATES = 1000
 
@@ -78,7 +78,7 @@ def report(
     """Everything that was found, and `lines` that say it."""
     bound = best.bound
     assert bound is not None
-    loss = bound.loss * (args.scale[1] - args.scale[0])
+    losses = _losses(best, held) / (args.scale[1] - args.scale[0])
     found: dict[str, Any] = {
         "kind": best.name,
         "n_held_out": len(held),
@@ -87,17 +87,25 @@ def report(
         "certified": bound.certified,
         "max_loss": args.max_loss,
         "confidence": args.confidence,
-        "loss": loss,
+        "loss": bound.loss,
+        "loss_interval": loss_interval(losses),
         "labels_needed": bound.labels_needed,
         "routers": {one.name: _row(one, figures[one.name], figures[best.name]) for one in tried},
     }
     if money is not None:
         strong, weak = money
         spent = np.where(best.rates >= bound.threshold, strong, weak)
+        found["usd_per_1000"] = 1000.0 * float(spent.mean())
         found["saved_usd_per_1000"] = 1000.0 * float((strong - spent).mean())
         found["saved_share"] = float(1.0 - spent.sum() / strong.sum()) if strong.sum() else 0.0
     found["lines"] = [*_table(best, found["routers"]), "", *_said(best, found, held)]
     return found
+
+
+def _losses(best: Tried, held: "PairOutcomes") -> FloatArray:
+    """Of the held-out prompts at the certified threshold, in the unit of the scores."""
+    assert best.bound is not None
+    return np.where(best.rates < best.bound.threshold, held.strong - held.weak, 0.0)
 
 
 def _row(one: Tried, figures: FloatArray, of_best: FloatArray) -> dict[str, Any]:
@@ -151,9 +159,10 @@ def _said(best: Tried, found: Mapping[str, Any], held: "PairOutcomes") -> list[s
     )
     if "saved_share" in found:
         saved = f"saves ${found['saved_usd_per_1000']:.2f} per 1,000 requests ({found['saved_share']:.0%})"
+    low, high = (100.0 * end for end in found["loss_interval"])
     return [
         f"{found['strong_share']:.0%} to the strong model; loses at most {points:g} points with "
-        f"{found['confidence']:.0%} confidence (measured {measured:.1f}); {saved}.",
+        f"{found['confidence']:.0%} confidence (measured {measured:.1f} [{low:.1f}, {high:.1f}]); {saved}.",
         f"That holds for prompts drawn like these. Chosen: {best.name}, the cheapest within the bound.",
         *_warnings(best, found),
     ]
@@ -166,6 +175,12 @@ def _warnings(best: Tried, found: Mapping[str, Any]) -> list[str]:
     if behind is not None and behind[2] > 0.0:
         return ["It is not surely better than sending long prompts to the strong model: more outcomes would tell."]
     return []
+
+
+def loss_interval(losses: FloatArray) -> tuple[float, float]:
+    """The ends of the 95 % interval of a mean."""
+    error = 1.96 * float(losses.std()) / max(len(losses), 1) ** 0.5
+    return float(losses.mean()) - error, float(losses.mean()) + error
 
 
 def next_steps(found: Mapping[str, Any]) -> list[str]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pointsman.backends.data.tables import Table
     from pointsman.backends.evaluation.cascades import CascadeReport
 
-__all__ = ["calibrate_cascade", "load_verifier", "report_cascade", "score_answers"]
+__all__ = ["calibrate_cascade", "cascade_facts", "load_verifier", "report_cascade", "score_answers"]
 
 _ASSUMPTION = "prompts and answers to come are drawn like the ones that this was calibrated on (exchangeable)"
 
@@ -111,7 +111,7 @@ def calibrate_cascade(args: argparse.Namespace) -> int:
         usd=usd,
         seed=args.seed,
     )
-    result = _facts(point, args.input)
+    result = cascade_facts(point, args.input)
     target = args.checkpoint or args.verifier
     rule = f"max_loss={args.max_loss:g},confidence={args.confidence:g}"
     write_checkpoint(replace(checkpoint, thresholds={**checkpoint.thresholds, rule: result}), target)
@@ -173,7 +173,7 @@ def _tell_if_learnt(checkpoint: Checkpoint, name: str, source: str) -> None:
         print(f"{name} learnt from a file of this name: answers that it has seen flatter it", file=sys.stderr)
 
 
-def _facts(point: CascadePoint, source: str) -> dict[str, Any]:
+def cascade_facts(point: CascadePoint, source: str) -> dict[str, Any]:
     found = point.guarantee
     return {
         "rule": "max_loss",

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ _NAME = "learned"
 _WATCHED = """drift: {}  # says when prompts no longer look like those it was learned from
 store: {}  # keeps spending and feedback; `{prompts: text}` keeps prompts as well, for `pointsman replay`
 """
+_INSTEAD = {"candidates": ("candidates", "strong", "weak")}  # keys that mean the same
 _ROUTERS = re.compile(r"^routers:[ \t]*(#.*)?$", re.MULTILINE)
 
 
@@ -30,8 +32,11 @@ class Added:
     changed: bool
 
 
-def add_router(path: Path, *, checkpoints: Path, max_loss: float) -> Added:
+def add_router(path: Path, *, checkpoints: Path, max_loss: float, sections: Mapping[str, str] | None = None) -> Added:
     """Has the file's first router serve the promoted checkpoint of a folder, at the threshold for a bound on the loss.
+
+    Args:
+        sections: further keys of the file with their YAML, added where it has none of that name.
 
     A file that is not there yet also gets drift monitoring and a store. One that names this folder as a checkpoint
     already is left as it is.
@@ -41,21 +46,32 @@ def add_router(path: Path, *, checkpoints: Path, max_loss: float) -> Added:
     """
     folder = os.path.relpath(checkpoints.resolve(), path.resolve().parent)
     entry = f"  {_NAME}: {{checkpoint: {folder}, max_loss: {max_loss:g}}}\n"
+    wanted = sections or {}
     try:
         if not path.exists():
-            path.write_text(f"routers:\n{entry}{_WATCHED}", encoding="utf-8")
+            path.write_text("".join([f"routers:\n{entry}", *wanted.values(), _WATCHED]), encoding="utf-8")
             return Added(f"wrote {path}", True)
         values, text = read_mapping(path), path.read_text(encoding="utf-8")
+        new = {key: lines for key, lines in wanted.items() if not set(_INSTEAD.get(key, (key,))) & set(values)}
         routers = values.get("routers") or {}
-        if any(isinstance(value, dict) and value.get("checkpoint") == folder for value in routers.values()):
-            return Added(f"{path} serves what is promoted in {folder}", False)
-        if "routers" not in values:
+        served = any(isinstance(value, dict) and value.get("checkpoint") == folder for value in routers.values())
+        if served:
+            said = f"{path} serves what is promoted in {folder}"
+        elif "routers" not in values:
+            said = f"added router {_NAME} to {path}"
             text = f"{text.rstrip()}\n\nrouters:\n{entry}" if text.strip() else f"routers:\n{entry}"
         elif _NAME not in routers and (found := _ROUTERS.search(text)):
+            said = f"added router {_NAME} to {path}"
             text = f"{text[: found.end()]}\n{entry.rstrip()}{text[found.end() :]}"
         else:
             raise ConfigError(f"{path} could not be completed: put this line first below `routers:`\n{entry.rstrip()}")
-        path.write_text(text, encoding="utf-8")
+        if new:
+            text = "\n".join([text.rstrip(), *(lines.rstrip() for lines in new.values()), ""])
+            said += f"; added {', '.join(new)}"
+        if left := [key for key in wanted if key not in new]:
+            said += f". It has other models or checks already; these would be\n{''.join(wanted[key] for key in left)}"
+        if new or not served:
+            path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error}") from error
-    return Added(f"added router {_NAME} to {path}", True)
+    return Added(said.rstrip(), bool(new) or not served)

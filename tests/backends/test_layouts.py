@@ -7,10 +7,14 @@ import json
 import numpy as np
 import pytest
 
+from pointsman.backends.data.answers import read_answers
 from pointsman.backends.data.battle_files import read_battles
 from pointsman.backends.data.labels import read_prompts
 from pointsman.backends.data.outcomes import read_outcomes
+from pointsman.backends.data.score_tables import read_score_table
 from pointsman.backends.evaluation.outcome_pairs import read_pair_outcomes
+from pointsman.backends.evaluation.score_files import read_scored_prompts
+from pointsman.core.errors import DataError
 
 N = 24
 PROMPTS = [f"Prove that theorem {i} holds." for i in range(N)]
@@ -175,7 +179,46 @@ def openai_evals(folder):
     return place
 
 
-OUTCOMES = (routerbench, llmrouter, embedllm, llmrouterbench, routerarena, sprout, ultrafeedback, promptfoo, langfuse,
+def routerbench_raw(folder):
+    """withmartian/routerbench: routerbench_raw, a row per prompt and model."""
+    rows = [
+        {"sample_id": f"mmlu.{i}", "prompt": repr([p]), "eval_name": "mmlu", "model_name": m, "model_response": "['A']",
+         "performance": float(x), "cost": 0.01}
+        for i, (p, scores) in enumerate(zip(PROMPTS, RIGHT, strict=True))
+        for m, x in zip(("strong", "weak"), scores, strict=True)
+    ]  # fmt: skip
+    return _csv(folder / "routerbench_raw.csv", rows)
+
+
+def routerarena_results(folder):
+    """RouteWorks/RouterArena: stored results, a file per model."""
+    place = folder / "cached_results"
+    place.mkdir()
+    for k, model in enumerate(("strong", "weak")):
+        rows = [
+            {"global_index": f"MMLU_{i}", "question": p, "llm_selected": model, "generated_answer": "A",
+             "evaluation_result": {"ground_truth": "A", "score": float(RIGHT[i][k]), "inference_cost": 0.01}}
+            for i, p in enumerate(PROMPTS)
+        ]  # fmt: skip
+        _jsonl(place / f"{model}.jsonl", rows)
+    return place
+
+
+def openai_evals_items(folder):
+    """Output items of a run, as OpenAI's evals API lists them."""
+    items = [
+        {"object": "eval.run.output_item", "id": f"o{i}{m}", "status": "pass" if x else "fail",
+         "datasource_item": {"question": p}, "results": [{"name": "exact", "passed": bool(x), "score": float(x)}],
+         "sample": {"input": [_user(p)], "output": [{"role": "assistant", "content": "x"}], "model": m}}
+        for i, (p, scores) in enumerate(zip(PROMPTS, RIGHT, strict=True))
+        for m, x in zip(("strong", "weak"), scores, strict=True)
+    ]  # fmt: skip
+    (folder / "items.json").write_text(json.dumps({"object": "list", "data": items}))
+    return folder / "items.json"
+
+
+OUTCOMES = (routerbench_raw, routerarena_results, openai_evals_items, routerbench, llmrouter,
+             embedllm, llmrouterbench, routerarena, sprout, ultrafeedback, promptfoo, langfuse,
             openai_evals)  # fmt: skip
 
 
@@ -186,6 +229,10 @@ def test_an_outcome_layout_gives_every_score_of_every_model(layout, tmp_path):
     asked = [f"Answer with one letter.\n{p}" for p in PROMPTS] if layout is routerbench else PROMPTS
     found = read_outcomes(source)
     assert sorted(found.models) == ["strong", "weak"] and set(found.prompts) == set(asked)
+    many = read_score_table([source], ["strong", "weak"]).of(["strong", "weak"])
+    assert dict(zip(many.prompts, map(tuple, many.scores), strict=True)) == dict(zip(asked, RIGHT, strict=True))
+    labelled = read_scored_prompts(source, win_rates=lambda p: np.full(len(p), 0.5), labels=("strong", "weak"))
+    assert sorted(zip(labelled.strong, labelled.weak, strict=True)) == sorted(RIGHT)
     pair = read_pair_outcomes(source, strong="strong", weak="weak")
     scores = dict(zip(pair.prompts, zip(pair.strong, pair.weak, strict=True), strict=True))
     assert scores == dict(zip(asked, RIGHT, strict=True))
@@ -217,6 +264,26 @@ def rewardbench(folder):
     return _jsonl(folder / "rewardbench.jsonl", rows)
 
 
+def rewardbench2(folder):
+    """allenai/reward-bench-2: chosen and rejected answers, and the models of both in that order."""
+    rows = [
+        {"id": str(i), "prompt": p, "chosen": ["x"], "rejected": ["y"], "num_correct": 1, "num_incorrect": 1,
+         "models": ["strong", "weak"], "subset": "Math"}
+        for i, p in enumerate(PROMPTS)
+    ]  # fmt: skip
+    return _jsonl(folder / "rewardbench2.jsonl", rows)
+
+
+def preferences(folder):
+    """argilla/ultrafeedback-binarized-preferences."""
+    rows = [
+        {"prompt": p, "chosen": _turns(p), "chosen-rating": 4.0, "chosen-model": "strong", "rejected": _turns(p),
+         "rejected-rating": 2.0, "rejected-model": "weak"}
+        for p in PROMPTS
+    ]  # fmt: skip
+    return _jsonl(folder / "preferences.jsonl", rows)
+
+
 def nectar(folder):
     """berkeley-nest/Nectar: answers with ranks, 1 the best."""
     rows = [
@@ -245,6 +312,8 @@ BATTLES = (
     arena("messages", prompt=lambda p: [{"role": "system", "content": "be short"}, _user(p)]),
     arena("sharegpt", conversations=lambda p: [{"from": "human", "value": p}, {"from": "gpt", "value": "x"}]),
     rewardbench,
+    rewardbench2,
+    preferences,
     nectar,
 )
 
@@ -256,10 +325,33 @@ def test_a_battle_layout_gives_every_winner(layout, tmp_path):
     found = read_battles(source)
     assert found.prompts == tuple(PROMPTS) and set(found.battles.models) == {"strong", "weak"}
     share = np.where(found.battles.model_a == found.battles.models.index("strong"), found.battles.outcome, 0)
-    assert share.tolist() == ([1.0] * N if layout in (rewardbench, nectar) else [1.0, 0.0, 0.5, 0.5] * (N // 4))
+    assert share.tolist() == (
+        [1.0] * N if layout in (rewardbench, rewardbench2, preferences, nectar) else [1.0, 0.0, 0.5, 0.5] * (N // 4)
+    )
     assert [p for _, part in read_prompts(source) for p in part] == PROMPTS
     pair = read_pair_outcomes(source, strong="strong", weak="weak")
     assert len(pair) == N and np.allclose(pair.strong + pair.weak, 1.0)
+    table = read_score_table([source], ["strong", "weak"]).of(["strong", "weak"])
+    assert len(table) == N and np.allclose(table.scores.sum(axis=1), 1.0)
+
+
+@pytest.mark.parametrize("layout", [llmrouter, llmrouterbench, routerarena, ultrafeedback, promptfoo, langfuse, sprout])
+def test_a_layout_keeps_answers_for_a_verifier(layout, tmp_path):
+    """What a model answered is read with its score."""
+    found = read_answers(layout(tmp_path), strong="strong", weak="weak")
+    assert set(found.prompts) == set(PROMPTS)
+    assert all(answer is not None and answer.text in ("A", "x") for answer in found.answers[1])
+
+
+def test_scores_of_another_range_and_battles_of_many_models_are_said(tmp_path):
+    """A range makes scores fit; battles make scores of two models alone."""
+    source = ultrafeedback(tmp_path)
+    table = read_score_table([source], ["strong", "weak"], scale=(0.0, 2.0))
+    assert set(table.scores.ravel()) == {0.0, 0.5}
+    with pytest.raises(DataError, match="depend on the opponent"):
+        read_score_table([rewardbench(tmp_path)], ["strong", "weak", "other"])
+    with pytest.raises(DataError, match="no battle of 'other'"):
+        read_score_table([rewardbench(tmp_path)], ["strong", "other"])
 
 
 CHATS = {

@@ -11,7 +11,7 @@ from pointsman.serve.commands.training.inputs import (
     tell,
     tell_result,
 )
-from pointsman.serve.commands.training.scores import train_scores
+from pointsman.serve.commands.training.scores import add_scale_argument, train_scores
 
 __all__ = ["add_arguments", "run"]
 
@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the trainer."""
     add_common_arguments(parser)
     add_candidates_argument(parser)
+    add_scale_argument(parser)
     parser.add_argument("-k", type=int, default=100, help="neighbours that count (default: 100)")
     parser.add_argument("--temperature", type=float, default=0.1, help="of their weights (default: 0.1)")
     parser.add_argument("--margin", type=float, default=0.0, help="scores this close are a tie (default: 0)")

@@ -12,16 +12,23 @@ from pointsman.serve.commands.training.inputs import (
     tell_result,
 )
 
-__all__ = ["add_score_arguments", "train_scores"]
+__all__ = ["add_scale_argument", "add_score_arguments", "train_scores"]
 
 
 def add_score_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the trainers that take candidates alone."""
     add_common_arguments(parser)
     add_candidates_argument(parser)
+    add_scale_argument(parser)
     parser.add_argument(
         "--without-prompts", action="store_true", help="do not keep the prompts, which `pointsman onboard` asks"
     )
+
+
+def add_scale_argument(parser: argparse.ArgumentParser) -> None:
+    """The range of the scores of candidates."""
+    parser.add_argument("--scale", nargs=2, type=float, default=[0.0, 1.0], metavar=("LOW", "HIGH"),
+        help="range of the candidates' scores (default: 0 1)")  # fmt: skip
 
 
 def train_scores(args: argparse.Namespace, kind: str) -> int:
@@ -35,7 +42,7 @@ def train_scores(args: argparse.Namespace, kind: str) -> int:
     if not candidates:
         known = ", ".join(read_score_table([mapped(source, args) for source in args.data]).models[:40])
         raise DataError(f"name the candidates, the reference first: --candidates A,B,C of {known}")
-    table = read_score_table([mapped(source, args) for source in args.data], candidates)
+    table = read_score_table([mapped(source, args) for source in args.data], candidates, scale=args.scale)
     check_candidates(table, candidates)
     for note in table.notes:
         print(note, file=sys.stderr)

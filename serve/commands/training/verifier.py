@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pointsman.backends.training.embeddings import PromptEmbeddings
     from pointsman.backends.training.verifier import VerifierRecipe
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["add_arguments", "chain_configuration", "run"]
 
 _HASH = "hash:"  # before the hash of a prompt whose text was not kept, see `serve/feedback/export.py`
 
@@ -104,7 +104,7 @@ def _run_chain(args: argparse.Namespace, recipe: "VerifierRecipe") -> int:
     output = Path(args.output)
     for place, verifier in enumerate(chain.verifiers, start=1):
         export_verifier(verifier, output / str(place))
-    config = _configuration(chain, output)
+    config = chain_configuration(chain, output)
     try:
         (output / "cascade.yaml").write_text(config, encoding="utf-8")
     except OSError as error:
@@ -113,7 +113,7 @@ def _run_chain(args: argparse.Namespace, recipe: "VerifierRecipe") -> int:
     return 0
 
 
-def _configuration(chain: "Chain", output: Path) -> str:
+def chain_configuration(chain: "Chain", output: Path) -> str:
     """The parts of a configuration that serve a chain, as YAML; names are quoted as JSON."""
     names = [json.dumps(name) for name in chain.models]
     folders = [f"{name}: {json.dumps(str(output / str(k)))}" for k, name in enumerate(names[:-1], start=1)]

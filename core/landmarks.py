@@ -72,5 +72,5 @@ class Landmarks:
         norm = math.sqrt(float(embedding @ embedding))
         direction = embedding / np.float32(norm if norm > 0.0 else 1.0)
         scores = (self._blocks @ direction).ravel()[: len(self)]
-        weights = np.exp(scores - scores.max())
-        return float(weights @ values) / float(weights.sum())
+        weights = np.exp(scores - np.maximum.reduce(scores))  # quicker than the methods, which go through Python
+        return float(weights @ values) / float(np.add.reduce(weights))

@@ -81,7 +81,7 @@ class CommonSenseEmbedder:
     def _hardness(self, text: str, embedding: Float32Array) -> float:
         runs = hashed_runs(text)
         easy, hard = (self._directions @ embedding + self._constants).tolist()
-        seen = complex(self._runs.take(runs).sum()) / math.sqrt(len(runs))
+        seen = complex(np.add.reduce(self._runs.take(runs))) / math.sqrt(len(runs))
         return in_common_sense(easy + seen.real, hard + seen.imag)
 
 

@@ -5,7 +5,7 @@ clients use. A user who asks for a title says it in other words, or has tools of
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pointsman.serve.protocols.turns import turns_of
@@ -59,25 +59,26 @@ def background_work(document: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _instructions(document: Mapping[str, Any]) -> Iterator[str]:
-    for name in ("system", "instructions"):
-        yield from _texts(document.get(name))
+def _instructions(document: Mapping[str, Any]) -> list[str]:
+    said = _texts(document.get("system")) + _texts(document.get("instructions"))
     for turn in turns_of(document)[:2]:
         if isinstance(turn, dict) and turn.get("role") in ("system", "developer"):
-            yield from _texts(turn.get("content"))
+            said += _texts(turn.get("content"))
+    return said
 
 
-def _last_said(document: Mapping[str, Any]) -> Iterator[str]:
+def _last_said(document: Mapping[str, Any]) -> list[str]:
     """The user's turns; few requests of this kind have more than one or two."""
-    yield from _texts(document.get("input"))
+    said = _texts(document.get("input"))
     for turn in turns_of(document)[:3]:
         if isinstance(turn, dict) and turn.get("role") == "user":
-            yield from _texts(turn.get("content"))
+            said += _texts(turn.get("content"))
+    return said
 
 
-def _texts(content: object) -> Iterator[str]:
+def _texts(content: object) -> list[str]:
     if isinstance(content, str):
-        yield content
-    for part in content if isinstance(content, list) else ():
-        if isinstance(part, dict) and isinstance(part.get("text"), str):
-            yield part["text"]
+        return [content]
+    if not isinstance(content, list):
+        return []
+    return [part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)]

@@ -6,7 +6,7 @@ go on with counts: the nearest user turn before that asks for something.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pointsman.core.quick_dataclass import quick_dataclass
@@ -61,8 +61,8 @@ def read_task(document: Mapping[str, Any]) -> Task:
         turn = turns[i]
         if not isinstance(turn, dict) or turn.get("role") != "user":
             continue
-        texts = _shortened(list(_texts(turn.get("content"))))
-        if any(text.lstrip().startswith(_RESET) for text, _ in texts):
+        texts = _shortened(_texts(turn.get("content")))
+        if any(_RESET in text and text.lstrip().startswith(_RESET) for text, _ in texts):
             break
         asked, with_attached, left_out = _read_turn(texts)
         if asked and not _continues(asked):
@@ -77,7 +77,7 @@ def read_task(document: Mapping[str, Any]) -> Task:
 
 def _shortened(texts: list[tuple[str, bool]]) -> list[tuple[str, bool]]:
     """The texts of a turn, those of a very long one without their middles."""
-    if sum(len(text) for text, _ in texts) <= _MOST_CHARACTERS:
+    if sum([len(text) for text, _ in texts]) <= _MOST_CHARACTERS:
         return texts
     half = _MOST_CHARACTERS // (2 * len(texts))
     return [(text if len(text) <= 2 * half else text[:half] + text[len(text) - half :], at) for text, at in texts]
@@ -124,11 +124,14 @@ def _continues(text: str) -> bool:
     return any(word in CONTINUES for word in words) and all(word in CONTINUES or word in FILLS for word in words)
 
 
-def _texts(content: object) -> Iterator[tuple[str, bool]]:
+def _texts(content: object) -> list[tuple[str, bool]]:
     """The texts of a turn, and whether a cached prefix ends with each."""
     if isinstance(content, str):
-        yield content, False
-    elif isinstance(content, list):
-        for part in content:
-            if isinstance(part, dict) and part.get("type") in TEXT_PARTS and isinstance(part.get("text"), str):
-                yield part["text"], part.get("cache_control") is not None
+        return [(content, False)]
+    if not isinstance(content, list):
+        return []
+    return [
+        (part["text"], part.get("cache_control") is not None)
+        for part in content
+        if isinstance(part, dict) and part.get("type") in TEXT_PARTS and isinstance(part.get("text"), str)
+    ]

@@ -58,7 +58,7 @@ def held_marks(document: Mapping[str, Any]) -> tuple[str, ...]:
     conversation = conversation.get("id") if isinstance(conversation, dict) else conversation
     held = (("response", document.get("previous_response_id")), ("conversation", conversation))
     named = [f"{kind}:{id}" for kind, id in held if isinstance(id, str) and id]
-    return (*named, *(mark for turn in turns_of(document) if (mark := _compacted(turn)) is not None))
+    return (*named, *[mark for turn in turns_of(document) if (mark := _compacted(turn)) is not None])
 
 
 def thought_mark(part: Mapping[str, Any]) -> str | None:
@@ -77,13 +77,14 @@ def thought_mark(part: Mapping[str, Any]) -> str | None:
 
 def answer_marks(answer: Mapping[str, Any]) -> list[str]:
     """Marks of a whole answer of any of the three APIs."""
-    marks = list(_response_marks(answer))
+    marks = list(_response_marks(answer)) if "object" in answer else []
     for name in ("content", "output"):
-        marks += _part_marks(answer.get(name))
+        if name in answer:
+            marks += _part_marks(answer[name])
     choices = answer.get("choices")
     for choice in choices if isinstance(choices, list) else ():
         message = choice.get("message") if isinstance(choice, dict) else None
-        if isinstance(message, dict):
+        if isinstance(message, dict) and not message.keys() <= _PLAIN:
             marks += _message_marks(message)
     return marks
 

@@ -71,7 +71,7 @@ class Record:
     def trail(self) -> tuple[str, ...]:
         """Every attempt in order, e.g. ("small 503", "small upstream_timeout", "big 200")."""
         attempts = self.context.attempts if self.context is not None else ()
-        return tuple(str(attempt) for attempt in attempts if attempt.result)
+        return tuple([f"{attempt.model} {attempt.result}" for attempt in attempts if attempt.result])
 
     @property
     def row_id(self) -> str | None:

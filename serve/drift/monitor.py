@@ -5,7 +5,6 @@ import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -26,7 +25,7 @@ _PAUSE_S = 0.5
 _LOOK_EVERY = 10  # pauses between two looks at what other processes found
 _TAKEN_AT_ONCE = 16  # prompts, a fraction of a millisecond
 _MAX_WAITING = 10_000
-_Prompt: TypeAlias = tuple[float, Float32Array | None]
+_Prompt: TypeAlias = tuple[float, Float32Array | None, str | None]
 
 
 class StatusStore(Protocol):
@@ -92,12 +91,13 @@ class DriftMonitor:
         if context is None or decision is None or decision.router is None or context.win_rate is None:
             return
         if context.surface.charged:  # counting tokens asks about a prompt that is asked again
-            self._waiting.append((decision.router, (context.win_rate, context.embedding)))
+            key = None if context.key is None else context.key.id
+            self._waiting.append((decision.router, (context.win_rate, context.embedding, key)))
 
-    def falls_back(self, router: str) -> bool:
-        """Whether the router's prompts are to go to the strong model."""
+    def falls_back(self, router: str, key: str | None = None) -> bool:
+        """Whether the router's prompts are to go to the strong model: everybody's, or those of a key."""
         watch = self._watches.get(router)
-        return self.config.on_alarm == "strong" and watch is not None and watch.alarm is not None
+        return self.config.on_alarm == "strong" and watch is not None and watch.is_on(key)
 
     @property
     def by_traffic(self) -> bool:
@@ -162,23 +162,28 @@ class DriftMonitor:
             await asyncio.sleep(0)
 
     def _warn(self, name: str, watch: Watch) -> None:
-        assert watch.alarm is not None
+        self._show_gauges()
+        if watch.alarm is None:
+            _LOG.warning(
+                "drift: prompts of key %s alone are not what router %s was calibrated on; the alarm is that key's",
+                list(watch.key_alarms)[-1], name,
+            )  # fmt: skip
+            return
         then = "routed prompts all go to strong now" if self.config.on_alarm == "strong" else "routing goes on"
         _LOG.warning(
             "drift: the %s of router %s is not what it was in %s (after %d prompts); "
             "its guarantees are void, %s; calibrate it on live prompts, then POST /v1/drift/reset",
             watch.alarm.test, name, watch.status()["reference"], watch.alarm.n_prompts, then,
         )  # fmt: skip
-        self._show_gauges()
 
     async def _keep(self, name: str) -> None:
         """Writes a router's alarm, or that there is none, for other processes and for the next start."""
         watch, store = self._watches[name], self._store()
         if store is None:
             return
-        alarm = None if watch.alarm is None else asdict(watch.alarm)
+        found = {each: watch.status()[each] for each in ("alarm", "key_alarms")}
         try:
-            await store.set_status(_key(name), {"identity": watch.identity, "alarm": alarm})
+            await store.set_status(_key(name), {"identity": watch.identity, **found})
             row = await store.status(_key(name))
         except PointsmanError as error:
             self._unkept.add(name)
@@ -202,13 +207,16 @@ class DriftMonitor:
                     continue
                 self._versions[name] = row.version
                 if row.value["identity"] == watch.identity:
-                    self._adopt(watch, row.value["alarm"])
+                    self._adopt(watch, row.value["alarm"], row.value.get("key_alarms", {}))
+                    if watch.key_alarms.keys() != row.value.get("key_alarms", {}).keys():
+                        self._unkept.add(name)
         self._show_gauges()
 
-    def _adopt(self, watch: Watch, alarm: dict[str, Any] | None) -> None:
-        if alarm is None:
+    def _adopt(self, watch: Watch, alarm: dict[str, Any] | None, of_keys: Mapping[str, dict[str, Any]]) -> None:
+        if alarm is None and not of_keys:
             watch.reset()
-        elif watch.alarm is None:
+        watch.key_alarms |= {key: Alarm(**each) for key, each in of_keys.items()}
+        if alarm is not None and watch.alarm is None:
             watch.alarm = Alarm(**alarm)
 
     def _router_status(self, name: str, watch: Watch) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import hashlib
 import math
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from pointsman.serve.config.drift import DriftConfig
 __all__ = ["Alarm", "Watch"]
 
 _UPPER = {"win rate": 1.0, "novelty": 2.0}
+_OWN = 0.75  # part of the evidence from which an alarm is that of one key alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,8 @@ class Watch:
         reference: of the router's checkpoint; None if it has none.
         identity: hash of the reference: an alarm against one says nothing about another.
         alarm: the first one since the start or the last reset; None if there was none.
+        key_alarms: of keys whose own prompts gave nearly all of the evidence, while others asked too. Each is that
+            key's alone: its prompts are left out from then on, and the others are tested from the beginning.
         n_prompts: live prompts since then, those of the warm-up included.
     """
 
@@ -65,7 +69,13 @@ class Watch:
     def reset(self) -> None:
         """Forgets the alarm and all live prompts."""
         self.alarm: Alarm | None = None
+        self.key_alarms: dict[str, Alarm] = {}
+        self._begin()
+
+    def _begin(self) -> None:
         self.n_prompts = 0
+        self._gains: dict[str, defaultdict[str | None, float]] = {}
+        self._keys: set[str | None] = set()
         self._tests: dict[str, ShiftTest] = {}
         names = ["win rate", *(["novelty"] if self.reference is not None and self.reference.centroids else [])]
         if self._config.reference == "calibration" and self.reference is None:
@@ -73,23 +83,35 @@ class Watch:
         for name in names:
             values = self._reference_values(name)
             self._tests[name] = ShiftTest(values, upper=_UPPER[name], rng=self._rng)
+            self._gains[name] = defaultdict(float)
         self._level = alarm_level(self._config.false_alarm_rate, n_tests=max(1, len(names)))
 
-    def take(self, prompts: Sequence[tuple[float, Float32Array | None]]) -> bool:
-        """Takes live prompts; True if one raised the alarm. After an alarm nothing is tested any more.
+    def take(self, prompts: Sequence[tuple[float, Float32Array | None, str | None]]) -> bool:
+        """Takes live prompts; True if one raised an alarm, of all or of a key. After one of all nothing is tested.
 
         Args:
-            prompts: win rate and embedding of each; one without an embedding is tested by its win rate alone.
+            prompts: win rate and embedding of each, and the id of its key; one without an embedding is tested by its
+                win rate alone.
         """
         if self.alarm is not None or not self._tests:
             return False
-        distances = iter(self._distances([embedding for _, embedding in prompts if embedding is not None]))
-        for win_rate, embedding in prompts:
-            self.n_prompts += 1
+        n_alarms = len(self.key_alarms)
+        distances = iter(self._distances([embedding for _, embedding, _ in prompts if embedding is not None]))
+        for win_rate, embedding, key in prompts:
             distance = None if embedding is None else next(distances, None)
-            if self._raises("win rate", win_rate) or (distance is not None and self._raises("novelty", distance)):
-                return True
-        return False
+            if key in self.key_alarms:
+                continue
+            self.n_prompts += 1
+            self._keys.add(key)
+            if self._raises("win rate", win_rate, key):
+                continue
+            if distance is not None:
+                self._raises("novelty", distance, key)
+        return self.alarm is not None or len(self.key_alarms) > n_alarms
+
+    def is_on(self, key: str | None) -> bool:
+        """Whether an alarm is on for the prompts of a key."""
+        return self.alarm is not None or key in self.key_alarms
 
     def _distances(self, embeddings: Sequence[Float32Array]) -> list[float]:
         if "novelty" not in self._tests or not embeddings:
@@ -97,13 +119,30 @@ class Watch:
         assert self.reference is not None and self.reference.centroids is not None
         return [float(distance) for distance in self.reference.centroids.distances(np.stack(embeddings))]
 
-    def _raises(self, name: str, value: float) -> bool:
+    def _raises(self, name: str, value: float, key: str | None) -> bool:
         test = self._tests[name]
-        if self.warming_up:
+        if self.alarm is not None or self.warming_up:
             test.rank(value)
-        elif test.update(value) >= self._level:
-            self.alarm = Alarm(name, self._clock(), self.n_prompts, test.evidence, self._level)
-        return self.alarm is not None
+            return self.alarm is not None
+        before, evidence = test.evidence, test.update(value)
+        gains = self._gains[name]
+        if evidence <= 1.0:
+            gains.clear()  # the evidence begins again, whoever gave what was there
+            return False
+        gains[key] += math.log(evidence / (before + 1.0))
+        if evidence < self._level:
+            return False
+        self._alarm(Alarm(name, self._clock(), self.n_prompts, evidence, self._level), gains)
+        return True
+
+    def _alarm(self, alarm: Alarm, gains: "defaultdict[str | None, float]") -> None:
+        """An alarm of all, or of the one key without which there was hardly any evidence."""
+        key = max(gains, key=gains.__getitem__)
+        if key is None or len(self._keys) == 1 or gains[key] < _OWN * math.log(alarm.evidence):
+            self.alarm = alarm
+            return
+        self.key_alarms[key] = alarm
+        self._begin()
 
     @property
     def warming_up(self) -> bool:
@@ -138,6 +177,7 @@ class Watch:
             "level": self._level,
             "evidence": {name: test.evidence for name, test in self._tests.items()},
             "alarm": None if self.alarm is None else asdict(self.alarm),
+            "key_alarms": {key: asdict(alarm) for key, alarm in self.key_alarms.items()},
         }
 
     def _reference_values(self, name: str) -> np.ndarray:

@@ -103,6 +103,8 @@ class ServerState:
         elif config.policy.budgets:
             _LOG.warning("policy.budgets without a store: each process counts its own spending, from zero at its start")
         self.ledger = self._observe(self._add(Ledger(self.store, zone=ZoneInfo(config.policy.timezone))))
+        if self.writer is not None:
+            self.writer.spending = self.ledger
         self.leases = self._add(Leases(self.ledger, self.store, registry=self.registry))
         guess = config.sessions.output_tokens if config.sessions is not None else _ANSWER_TOKENS
         self.answer_tokens = AnswerTokens(guess=guess)

@@ -29,6 +29,7 @@ class Sample:
         n_tokens: of that answer.
         said: the same answer with what else is known of it, for a verifier to learn from.
         prompt: what the request is routed by.
+        key: id of the access key that asked; None without keys.
     """
 
     request_id: str
@@ -40,6 +41,7 @@ class Sample:
     n_tokens: int
     said: Answer | None = None
     prompt: str = ""
+    key: str | None = None
 
 
 def take_sample(record: Record) -> Sample | None:
@@ -59,7 +61,8 @@ def take_sample(record: Record) -> Sample | None:
     n_tokens = record.usage.output_tokens
     said = known_answer(context.attempts[-1], answer, n_tokens)
     of_row = (record.id, record.row_id, record.model)
-    return Sample(*of_row, document, question, answer, n_tokens, said, context.request.prompt)
+    key = None if context.key is None else context.key.id
+    return Sample(*of_row, document, question, answer, n_tokens, said, context.request.prompt, key)
 
 
 def known_answer(attempt: Attempt, text: str, n_tokens: int | None) -> Answer:

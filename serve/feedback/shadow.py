@@ -22,6 +22,7 @@ from pointsman.core.errors import ConfigError, UpstreamError
 from pointsman.core.pair import ModelPair
 from pointsman.serve.config import ShadowConfig
 from pointsman.serve.config.shadow import NO_JUDGE
+from pointsman.serve.feedback.dollars_of_keys import DollarsOfKeys
 from pointsman.serve.feedback.sample import Sample, answer_text, known_answer, take_sample
 from pointsman.serve.http.errors import RequestError
 from pointsman.serve.judging.budget import estimate_tokens
@@ -124,6 +125,7 @@ class Shadow:
         self._queue: asyncio.Queue[Sample] = asyncio.Queue(config.queue)
         self._workers: list[asyncio.Task[None]] = []
         self._held_usd = 0.0
+        self._of_keys = DollarsOfKeys(lambda: ledger.period("day"))
         self._scorer: Scorer | None = None
         self._scorer_usd = 0.0
         self._refused_logprobs = set[str]() if refused_logprobs is None else refused_logprobs
@@ -195,7 +197,7 @@ class Shadow:
             if self._config is None or self._billing is None:
                 continue
             try:
-                compared = await self.compare(sample)
+                compared = await self._compare_for_its_key(sample, self._config, self._billing)
                 result = "over_budget" if compared is None else "compared"
                 if compared is not None:
                     self._put(compared.row)
@@ -206,6 +208,16 @@ class Shadow:
                 _LOG.exception("shadow comparison of request %s", sample.request_id)
                 result = "failed"
             self._results.labels(result).inc()
+
+    async def _compare_for_its_key(self, sample: Sample, config: ShadowConfig, billing: Billing) -> Compared | None:
+        """Compares if the key's part of the dollars covers it, too; a comparison that fails counts at its most."""
+        most_usd = self._judging_usd(sample, config, billing) + _answer_usd(sample, config, billing)
+        if not self._of_keys.reserve(sample.key, most_usd, of_usd=config.max_usd_per_day * self._ledger.own_part):
+            return None
+        compared = await self.compare(sample)
+        cost_usd = 0.0 if compared is None else compared.row.cost_usd or 0.0
+        self._of_keys.settle(sample.key, reserved_usd=most_usd, usd=cost_usd)
+        return compared
 
     async def compare(self, sample: Sample, other: Other | None = None) -> Compared | None:
         """Compares if the daily budget covers the maximum cost, and no hard budget is exhausted.

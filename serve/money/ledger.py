@@ -1,9 +1,10 @@
 """Spending by key and model: available immediately, shared between processes through the store.
 
-Each process keeps its own totals per quarter of an hour, key and model, and writes those that have changed to the store
-about once a second. They are written as totals, not increments, so a repeated write counts once; total spending is the
-sum over processes. The totals of the others are read at the same time, so each process knows their spending with a
-delay of a second. While the store is down it continues with the last known totals.
+Each process keeps its own totals per quarter of an hour, key and model. Those that have changed are written to the
+store in the transaction of the next decisions (`Writer`), or within a second. They are written as totals, not
+increments, so a repeated write counts once; total spending is the sum over processes. The totals of the others are read
+every second, so each process knows their spending with that delay. While the store is down it continues with the last
+known totals.
 
 In memory dollars are kept by key: by the quarter of an hour for some days, by the day before (`Spent`).
 """
@@ -178,18 +179,27 @@ class Ledger:
         """Writes what has changed here and reads what has changed elsewhere. A store that is away is tried again."""
         if self._store is None:
             return
-        changed, self._changed = self._changed, set()
         try:
-            await self._store.put_spend([self._row(cell) for cell in changed])
-            changed = set()
+            rows = self.unwritten()
+            await self._store.put_spend(rows)
+            self.written(rows)
             self._drop_rows()
             await self._read_others(self._store)
             self._outage.over()
         except StoreError as error:
             self.n_failed += 1
             self._outage.failed(error)
-        finally:
-            self._changed |= changed
+
+    def unwritten(self) -> list[SpendRow]:
+        """The totals that have changed since they were written."""
+        return [self._row(cell) for cell in sorted(self._changed)]
+
+    def written(self, rows: Sequence[SpendRow]) -> None:
+        """These totals are in the store; those that have changed since are written again."""
+        for row in rows:
+            cell = row.at, row.key_id, row.model
+            if cell in self._rows and self._rows[cell].n_requests == row.n_requests:
+                self._changed.discard(cell)
 
     async def _keep_up(self) -> None:
         while True:

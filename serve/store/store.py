@@ -135,12 +135,18 @@ class Store:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def add(self, rows: Sequence[Row]) -> None:
-        """Writes rows in one transaction; a row that is there already, by its id, is left as it is."""
+    async def add(self, rows: Sequence[Row], spent: Sequence[SpendRow] = ()) -> None:
+        """Writes rows in one transaction; a row that is there already, by its id, is left as it is.
+
+        Args:
+            spent: totals to replace in the same transaction; see `put_spend`.
+        """
         async with self._database.writing() as connection:
             for kind, insert in self._inserts.items():
                 if mine := [row for row in rows if type(row) is kind]:
                     await insert(connection, mine)
+            if spent:
+                await connection.execute(self._put_spend, [_values(row) for row in spent])
 
     async def decisions(
         self, chosen: DecisionFilter | None = None, *, limit: int = 100, before: str | None = None
@@ -214,7 +220,7 @@ class Store:
         return dict(await self._database.tuples(query))
 
     async def put_spend(self, rows: Sequence[SpendRow]) -> None:
-        """Replaces a process's totals of some quarters of an hour; written twice, they count once."""
+        """Replaces a process's totals of some quarters of an hour, unless newer ones are there."""
         if not rows:
             return
         async with self._database.writing() as connection:
@@ -473,11 +479,16 @@ def _spent(since: float, until: float | None, except_writer: str | None) -> list
 
 
 def _put_spend(database: Database) -> Any:
-    """An INSERT of totals that replaces those of the same process, quarter of an hour, key and model."""
+    """An INSERT of totals that replaces older ones of the same process, quarter of an hour, key and model.
+
+    Two transactions of a process may write them at a time, and end in either order.
+    """
     insert = database.insert(spend)
     names = ("n_requests", "input_tokens", "output_tokens", "cost_usd")
     return insert.on_conflict_do_update(
-        index_elements=list(spend.primary_key), set_={name: insert.excluded[name] for name in names}
+        index_elements=list(spend.primary_key),
+        set_={name: insert.excluded[name] for name in names},
+        where=insert.excluded.n_requests >= spend.c.n_requests,
     )
 
 

@@ -5,12 +5,14 @@ import logging
 import random
 import time
 from collections import deque
+from collections.abc import Sequence
 from itertools import islice
+from typing import Protocol
 
 from pointsman.core.errors import StoreError
 from pointsman.serve.store.database import RowError
 from pointsman.serve.store.metrics import StoreMetrics
-from pointsman.serve.store.rows import DecisionRow, Row
+from pointsman.serve.store.rows import DecisionRow, Row, SpendRow
 from pointsman.serve.store.store import Store
 
 __all__ = ["Writer"]
@@ -21,6 +23,14 @@ _LONGEST_PAUSE_S = 5.0
 _REMIND_S = 60.0
 
 
+class Spending(Protocol):
+    """Totals that are to be written; see `money/ledger.py`."""
+
+    def unwritten(self) -> Sequence[SpendRow]: ...
+
+    def written(self, rows: Sequence[SpendRow]) -> None: ...
+
+
 class Writer:
     """A bounded queue of rows before a store.
 
@@ -29,11 +39,13 @@ class Writer:
 
     Attributes:
         n_lost: rows that will never be written.
+        spending: is written with the rows, so that a killed process leaves what its decisions cost; None if none is.
     """
 
     def __init__(self, store: Store, *, metrics: StoreMetrics) -> None:
         """Writes nothing before `start`."""
         self.n_lost = 0
+        self.spending: Spending | None = None
         self._store = store
         self._config = store.config
         self._metrics = metrics
@@ -114,7 +126,10 @@ class Writer:
 
     async def _write(self, batch: list[Row]) -> None:
         try:
-            await self._store.add(batch)
+            spent = self.spending.unwritten() if self.spending is not None else ()
+            await self._store.add(batch, spent)
+            if self.spending is not None:
+                self.spending.written(spent)
             n_refused = 0
         except RowError:
             n_refused = await self._write_singly(batch)

@@ -25,5 +25,6 @@ class StrongOnDrift:
             return
         if context.rule is not None and context.rule.models and self._pair.strong not in context.rule.models:
             return
-        if self._pair.strong in decision.candidates and self._monitor.falls_back(decision.router):
+        key = None if context.key is None else context.key.id
+        if self._pair.strong in decision.candidates and self._monitor.falls_back(decision.router, key):
             context.decision = replace(decision, model=self._pair.strong, reason="drift")

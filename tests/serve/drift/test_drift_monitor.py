@@ -6,6 +6,8 @@ import json
 import httpx
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
 from pointsman.core.checkpoint import read_checkpoint, write_checkpoint
@@ -13,6 +15,7 @@ from pointsman.core.decision import Decision
 from pointsman.core.errors import PointsmanError
 from pointsman.core.novelty import Centroids
 from pointsman.core.reference import Reference
+from pointsman.serve.auth.keys import AccessKey
 from pointsman.serve.checkpoints.load import load_checkpoint
 from pointsman.serve.cli import main
 from pointsman.serve.config.drift import DriftConfig
@@ -78,22 +81,71 @@ def has_alarm(monitor):
 def test_win_rates_alone_raise_an_alarm():
     """A router without embeddings is watched by its win rates; the alarm says when, by what, and how sure."""
     seen = watch(embeds=False)
-    assert not any(seen.take([(rate, None)]) for rate in RNG(2).random(1000))
+    assert not any(seen.take([(rate, None, None)]) for rate in RNG(2).random(1000))
     assert seen.towards_alarm < 0.3
-    assert not any(seen.take([(0.7 + 0.3 * rate, None)]) for rate in RNG(3).random(12))
+    assert not any(seen.take([(0.7 + 0.3 * rate, None, None)]) for rate in RNG(3).random(12))
     assert 0.0 < seen.status()["towards_alarm"] < 1.0
-    assert any(seen.take([(0.7 + 0.3 * rate, None)]) for rate in RNG(3).random(500))
+    assert any(seen.take([(0.7 + 0.3 * rate, None, None)]) for rate in RNG(3).random(500))
     assert seen.status()["towards_alarm"] == 1.0
     assert (seen.alarm.test, seen.alarm.at) == ("win rate", 12.0)
     assert seen.alarm.evidence >= seen.alarm.level == 10_000 / 0.01
-    assert not seen.take([(0.9, None)]) and seen.n_prompts == seen.alarm.n_prompts
+    assert not seen.take([(0.9, None, None)]) and seen.n_prompts == seen.alarm.n_prompts
+
+
+@given(st.integers(0, 1000), st.sampled_from(["ends", "middle", "high", "one value"]), st.integers(1, 3))
+@settings(max_examples=8, deadline=None)
+def test_prompts_of_one_key_raise_no_alarm_for_the_others(seed, kind, times):
+    """Whatever one key sends, however often, the alarm is its own; and the others' own drift is still found."""
+    rng, seen = RNG(seed), watch(embeds=False)
+    hostile = {"ends": lambda x: float(x > 0.5), "middle": lambda x: 0.5, "high": lambda x: 0.8 + 0.2 * x}.get(
+        kind, lambda x: 0.123
+    )
+    for rate in rng.random(600):
+        seen.take([(float(rate), None, "honest"), *[(hostile(x), None, "hostile") for x in rng.random(times)]])
+    assert seen.alarm is None and list(seen.key_alarms) == ["hostile"]
+    assert seen.is_on("hostile") and not seen.is_on("honest") and not seen.is_on(None)
+    for rate in rng.random(300):
+        seen.take([(0.8 + 0.2 * float(rate), None, "honest")])
+    assert seen.is_on("honest")
+    seen.reset()
+    assert not seen.is_on("hostile")
+
+
+def test_drift_that_several_keys_show_is_everybodys():
+    """Two keys whose prompts change alike raise the alarm of all, though one sends three times as much."""
+    seen = watch(embeds=False)
+    for rate in RNG(3).random(300):
+        key = "busy" if rate < 0.6 else "quiet"
+        seen.take([(0.7 + 0.3 * float(RNG(int(rate * 1e6)).random()), None, key)])
+    assert seen.is_on("busy") and seen.is_on("quiet") and seen.alarm is not None
+
+
+async def test_alarms_of_keys_are_shared_by_processes_and_reset_together():
+    """What one process found of a key holds in the other and after a restart, until it is reset."""
+    facts, key = Facts(), AccessKey("hostile", "h", "", 0)
+    one, other = (DriftMonitor(DriftConfig(on_alarm="strong"), lambda: facts) for _ in range(2))
+    for monitor in (one, other):
+        monitor.reconfigure(routers(reference(embeds=False)))
+    for rate in RNG(1).random(400):
+        for value, whose in ((rate, None), (0.5, key)):
+            made = record(float(value))
+            made.context.key = whose
+            one(made)
+        await one._take_waiting()
+    await other.load()
+    for monitor in (one, other):
+        assert monitor.falls_back("mine", "hostile") and not monitor.falls_back("mine", "honest")
+    assert list(other.status()["routers"]["mine"]["key_alarms"]) == ["hostile"]
+    await other.reset()
+    await one.load()
+    assert not one.falls_back("mine", "hostile")
 
 
 def test_novelty_raises_an_alarm_where_win_rates_stay():
     """Prompts that lie elsewhere are found though their win rates are as before."""
     seen, elsewhere = watch(), np.array([-1.0, 0.5, 0.5, 0.5], dtype=np.float32)
-    assert not any(seen.take([pair]) for pair in zip(RNG(2).random(500), RNG(4).random((500, 4)), strict=True))
-    assert any(seen.take([(rate, elsewhere)]) for rate in RNG(5).random(300))
+    assert not any(seen.take([(*pair, None)]) for pair in zip(RNG(2).random(500), RNG(4).random((500, 4)), strict=True))
+    assert any(seen.take([(rate, elsewhere, None)]) for rate in RNG(5).random(300))
     assert seen.alarm.test == "novelty"
 
 
@@ -101,17 +153,17 @@ def test_the_traffic_can_be_its_own_reference():
     """Without a checkpoint's reference the first prompts are what later ones must be like."""
     config = DriftConfig(reference="traffic", warm_up=300)
     seen = Watch(None, config, rng=RNG(0))
-    assert not any(seen.take([(0.9 + 0.1 * rate, None)]) for rate in RNG(2).random(300))
+    assert not any(seen.take([(0.9 + 0.1 * rate, None, None)]) for rate in RNG(2).random(300))
     assert seen.status()["state"] == "warming up"
-    assert not any(seen.take([(0.9 + 0.1 * rate, None)]) for rate in RNG(3).random(1000))
+    assert not any(seen.take([(0.9 + 0.1 * rate, None, None)]) for rate in RNG(3).random(1000))
     assert seen.status()["state"] == "watching"
-    assert any(seen.take([(rate, None)]) for rate in RNG(4).random(300))
+    assert any(seen.take([(rate, None, None)]) for rate in RNG(4).random(300))
 
 
 def test_without_a_reference_nothing_is_watched():
     """A checkpoint without a reference cannot raise an alarm, and the status says what to do."""
     seen = Watch(None, DriftConfig(), rng=RNG(0))
-    assert not seen.take([(0.5, None)])
+    assert not seen.take([(0.5, None, None)])
     assert seen.status()["state"] == "not watched" and "pointsman calibrate" in seen.status()["reference"]
 
 

@@ -5,19 +5,25 @@ import json
 import math
 import random
 import time
+from collections import Counter
 from dataclasses import replace
+from datetime import UTC
 
 import httpx
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from pointsman.core.errors import ConfigError, UpstreamError
 from pointsman.core.pair import ModelPair
+from pointsman.core.periods import find_period
 from pointsman.core.prices import Price
 from pointsman.serve import create_app
 from pointsman.serve.config import ShadowConfig, StoreConfig
 from pointsman.serve.config.load import make_config
+from pointsman.serve.feedback.dollars_of_keys import DollarsOfKeys
 from pointsman.serve.feedback.sample import Sample
 from pointsman.serve.feedback.shadow import Shadow, shadow_request
 from pointsman.serve.money.billing import Billing
@@ -205,6 +211,32 @@ async def test_the_days_dollars_are_never_exceeded():
     assert shadow.ledger.spent_usd("day") <= 0.2
     assert shadow.count("compared") >= 10
     assert shadow.count("compared") + shadow.count("over_budget") == 100
+
+
+async def test_one_key_leaves_the_others_half_of_the_dollars():
+    """However many answers of one key are drawn, what those of another cost to compare is there for it."""
+    shadow = make(max_usd_per_day=0.4, max_tokens=1000, concurrency=8, queue=200)
+    await compared(shadow, replace(sample(), key="honest"), *[replace(sample(), key="busy") for _ in range(100)])
+    busy = shadow.ledger.spent_usd("day")
+    assert 0.1 < busy <= 0.2 + shadow.rows[0].cost_usd and shadow.count("over_budget") > 0
+    n_before = shadow.count("compared")
+    await compared(shadow, *[replace(sample(), key="honest") for _ in range(5)])
+    assert shadow.count("compared") == n_before + 5
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0.0, 0.3), st.floats(0.0, 1.0)), max_size=60))
+def test_no_key_has_more_than_its_part_of_the_dollars(drawn):
+    """The most that a key's comparisons can cost never passes half, from when a second key was drawn."""
+    dollars, spent, seen = DollarsOfKeys(lambda: find_period("day", NOON, UTC), clock=lambda: NOON), Counter(), set()
+    for key, most_usd, part in drawn:
+        seen.add(key)
+        limit = 1.0 if len(seen) == 1 else 0.5
+        if dollars.reserve(key, most_usd, of_usd=1.0):
+            assert spent[key] + most_usd <= limit + 1e-9
+            dollars.settle(key, reserved_usd=most_usd, usd=most_usd * part)
+            spent[key] += most_usd * part
+        else:
+            assert spent[key] + most_usd > limit - 1e-9
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import pickle
 import signal
 import time
 from contextlib import suppress
@@ -18,10 +19,40 @@ STARTUP_FAILURE = 3  # the status that uvicorn gives a worker which could not st
 
 _LOG = logging.getLogger(__name__)
 _RETRY_S = 2.0
+_ANSWER_S = 0.2
+_SILENT_S = 60.0  # on a machine that is too busy a start alone takes many seconds
 
 
 class _Worker(Process):
     """A worker process."""
+
+    _heard_at = 0.0
+
+    def start(self) -> None:
+        """Starts it."""
+        self._heard_at = time.monotonic()
+        super().start()
+
+    def is_alive(self, timeout: float = _SILENT_S) -> bool:
+        """Whether it runs, and has given a sign of life within `timeout` seconds.
+
+        Returns soon, whatever the worker does: one that is slow to start or to answer is not killed for it, and keeps
+        nobody from replacing another.
+        """
+        if not self.process.is_alive():
+            return False
+        return self.ping(_ANSWER_S) or time.monotonic() - self._heard_at < timeout
+
+    def _healthcheck(self, timeout: float) -> bool | None:
+        """Answers to earlier questions are signs of life, too, but do not say what is now."""
+        with suppress(OSError, EOFError, pickle.UnpicklingError):
+            while self.parent_conn.poll():
+                self.parent_conn.recv()
+                self._heard_at = time.monotonic()
+        started = super()._healthcheck(timeout)
+        if started is not None:
+            self._heard_at = time.monotonic()
+        return started
 
     @property
     def server(self) -> DrainingServer:
@@ -65,8 +96,8 @@ class Supervisor(Multiprocess):
         for i, process in enumerate(self.processes):
             if self.should_exit.is_set():
                 return
-            if process.is_alive(timeout=self.config.timeout_worker_healthcheck):
-                self._has_served = self._has_served or process.is_ready()
+            if process.is_alive(timeout=_SILENT_S):
+                self._has_served = self._has_served or process.is_ready(_ANSWER_S)
                 continue
             failed = process.process.exitcode == STARTUP_FAILURE
             if failed and not self._has_served:

@@ -4,6 +4,8 @@ import asyncio
 import os
 import signal
 import socket
+import time
+from types import SimpleNamespace
 
 import pytest
 import uvicorn
@@ -12,7 +14,7 @@ from pointsman.serve.config import ServerConfig
 from pointsman.serve.server import launch
 from pointsman.serve.server.connection_limits import limit_heads
 from pointsman.serve.server.draining import DrainingServer
-from pointsman.serve.server.supervisor import Supervisor
+from pointsman.serve.server.supervisor import Supervisor, _Worker
 
 ASK = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -59,6 +61,20 @@ def test_the_supervisor_closes_its_port_before_its_workers_drain(monkeypatch):
         supervisor = Supervisor(uvicorn.Config(answer, workers=1, log_config=None), [listener])
         supervisor.terminate_all()
         assert listener.fileno() == -1
+
+
+def test_a_worker_is_not_killed_for_being_slow():
+    """One that does not answer yet lives on, however busy the machine; one that says nothing for a minute does not."""
+    worker = _Worker(uvicorn.Config(answer), [])
+    worker.process = SimpleNamespace(is_alive=lambda: True)
+    worker._heard_at = time.monotonic()
+    assert worker.is_alive() and worker.is_alive()
+    worker._heard_at -= 61.0
+    assert not worker.is_alive()
+    worker.child_conn.send(True)
+    assert worker.is_alive() and not worker.is_ready(0.0)
+    worker.process = SimpleNamespace(is_alive=lambda: False)
+    assert not worker.is_alive()
 
 
 def test_a_worker_whose_supervisor_is_gone_ends(monkeypatch):

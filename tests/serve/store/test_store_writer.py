@@ -136,10 +136,10 @@ async def test_a_store_that_fails_for_a_while_loses_nothing(store_url, caplog, m
     async with Writing(store_url, batch_rows=3) as writing:
         works, add = False, writing.store.add
 
-        async def fail_at_times(rows):
+        async def fail_at_times(rows, spent=()):
             if not works:
                 raise StoreError("the store is away")
-            await add(rows)
+            await add(rows, spent)
 
         monkeypatch.setattr(writing.store, "add", fail_at_times)
         for i in range(10):
@@ -167,7 +167,7 @@ async def test_a_store_that_stays_away_ends_the_wait(store_url, caplog, monkeypa
     """Stopping takes no longer than drain_s; what could not be written is counted and logged."""
     async with Writing(store_url, drain_s=0.3) as writing:
 
-        async def fail(rows):
+        async def fail(rows, spent=()):
             raise StoreError("gone")
 
         monkeypatch.setattr(writing.store, "add", fail)

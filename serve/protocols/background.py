@@ -36,8 +36,6 @@ _FIRST_WORDS = (
     ("topic", r"### task:\s+generate 1-3 broad tags|### task:\s+suggest 3-5 relevant follow-up"),
     ("search query", r"### task:\s+analyze the chat history to determine the necessity of generating search queries"),
 )
-_SYSTEM = [(kind, re.compile(pattern, re.IGNORECASE)) for kind, pattern in _KINDS]
-_USER = [(kind, re.compile(r"\s*(?:" + pattern + ")", re.IGNORECASE)) for kind, pattern in _FIRST_WORDS]
 _ANY_SYSTEM = re.compile("|".join(pattern for _, pattern in _KINDS), re.IGNORECASE)
 _ANY_USER = re.compile(r"\s*(?:" + "|".join(pattern for _, pattern in _FIRST_WORDS) + ")", re.IGNORECASE)
 
@@ -51,11 +49,11 @@ def background_work(document: Mapping[str, Any]) -> str | None:
     for text in _instructions(document):
         head = text[:_SEARCHED]
         if _ANY_SYSTEM.search(head):
-            return next(kind for kind, pattern in _SYSTEM if pattern.search(head))
+            return next(kind for kind, pattern in _KINDS if re.search(pattern, head, re.IGNORECASE))
     for text in _last_said(document):
         head = text[:_SEARCHED]
         if _ANY_USER.match(head):
-            return next(kind for kind, pattern in _USER if pattern.match(head))
+            return next(kind for kind, pattern in _FIRST_WORDS if re.match(rf"\s*(?:{pattern})", head, re.IGNORECASE))
     return None
 
 

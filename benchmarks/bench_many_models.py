@@ -45,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--draws", type=int, default=0, help="shuffle, and draw, the training labels so often")
     parser.add_argument("--prompts", type=int, help="train each of those on so many prompts")
     parser.add_argument("--leave-out", action="store_true", help="train without each data set in turn, test on it")
+    parser.add_argument("--embedder", default="static+surface")
     args = parser.parse_args(argv)
     table = read_score_table([str(args.data)])
     table = table.of([name for name in table.models if name not in args.without])
@@ -52,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         by_usd = np.argsort(column_means(table.usd), kind="stable")
         spread = np.unique(np.linspace(0, len(by_usd) - 1, args.models).round().astype(int))
         table = table.of([table.models[i] for i in by_usd[spread]])
-    embeddings = embed_prompts(table.prompts, resolve_embedder("static"))
+    embeddings = embed_prompts(table.prompts, resolve_embedder(args.embedder))
     rows = []
     for kind in args.kinds.split(","):
         rows.append(_summary(kind, [_split(table, embeddings, kind, seed) for seed in range(args.splits)]))

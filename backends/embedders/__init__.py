@@ -15,9 +15,10 @@ def resolve_embedder(name: str, **options: Any) -> Embedder:
 
     Args:
         name: "static" (bundled, offline); "static+length" (the same, and how long the text is);
-            "static+length+common-sense" (that, and how hard the text looks at a glance); "openai/<model>" (OpenAI or,
-            with `base_url`, any compatible service); "sentence-transformers/<model>" (a folder, or a name on the
-            Hugging Face hub).
+            "static+length+common-sense" (that, and how hard the text looks at a glance); "static+surface" (the first,
+            and what the text looks like: digits, code, lines); "openai/<model>" (OpenAI or, with
+            `base_url`, any compatible service); "sentence-transformers/<model>" (a folder, or a name on the Hugging
+            Face hub).
         options: settings of the embedder: `folder` of the static ones; those of `OpenAIOptions`, of `SentenceEmbedder`.
 
     Raises:
@@ -50,6 +51,12 @@ def _common_sense(model: str, options: dict[str, Any]) -> Embedder:
     return CommonSenseEmbedder(_static_and_length(model, options))
 
 
+def _static_and_surface(model: str, options: dict[str, Any]) -> Embedder:
+    from pointsman.backends.embedders.surfaced import SurfacedEmbedder
+
+    return SurfacedEmbedder(_static(model, options))
+
+
 def _openai(model: str, options: dict[str, Any]) -> Embedder:
     from pointsman.backends.embedders.openai import OpenAIEmbedder, OpenAIOptions
 
@@ -74,8 +81,9 @@ _FAMILIES: dict[str, Callable[[str, dict[str, Any]], Embedder]] = {
     "static": _static,
     "static+length": _static_and_length,
     "static+length+common-sense": _common_sense,
+    "static+surface": _static_and_surface,
     "openai": _openai,
     "sentence-transformers": _sentence_transformers,
 }
-_STATIC = ("static", "static+length", "static+length+common-sense")
+_STATIC = ("static", "static+length", "static+length+common-sense", "static+surface")
 _FORMS = (*_STATIC, "openai/<model>", "sentence-transformers/<name or folder>")

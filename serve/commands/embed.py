@@ -23,7 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--embedder",
         default="static",
-        help="static, static+length, openai/<model> or sentence-transformers/<name or folder> (default: static)",
+        help="static, static+length, static+surface, openai/<model> or sentence-transformers/<name or folder> "
+        "(default: static)",
     )
     add_column_arguments(parser)
     parser.add_argument("--base-url", help="address of an OpenAI-compatible service, for openai/<model>")

@@ -47,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_argument(source, "configuration file that names the store")
     source.add_argument("--file", help="table with prompt and went_strong, or prompt, win_rate and threshold")
     add("--router", help="only what this router decided")
+    add("--rule", metavar="NAME", help="only what met this configured rule")
     add("--strong", metavar="MODEL", help="name of the strong model in the log (default: told from the decisions)")
     add("--days", type=float, help="only the last so many days of the store")
     add("--current", metavar="CHECKPOINT",
@@ -104,7 +105,7 @@ async def _read_store(args: argparse.Namespace) -> Traffic:
 
     since = None if args.days is None else time.time() - 86_400.0 * args.days
     async with open_store(args.store, config=args.config) as store:
-        return await read_store(store, router=args.router, strong=args.strong, since=since)
+        return await read_store(store, router=args.router, rule=args.rule, strong=args.strong, since=since)
 
 
 def _score(checkpoint: Checkpoint, traffic: Traffic, current: str | None) -> FloatArray:

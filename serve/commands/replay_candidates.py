@@ -71,7 +71,7 @@ async def _read(args: argparse.Namespace, models: Sequence[str]) -> "tuple[list[
 
     since = None if args.days is None else time.time() - 86_400.0 * args.days
     async with open_store(args.store, config=args.config) as store:
-        return await read_candidates(store, models, router=args.router, since=since)
+        return await read_candidates(store, models, router=args.router, rule=args.rule, since=since)
 
 
 def _weighed(router: Router, rates: FloatArray, logged: LoggedCandidates) -> Weighing:

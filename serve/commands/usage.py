@@ -1,4 +1,4 @@
-"""`pointsman usage`: requests, tokens and dollars by day, model, key or policy, and what routing saved."""
+"""`pointsman usage`: requests, tokens and dollars by day, model, key, policy or rule, and what routing saved."""
 
 import argparse
 import asyncio
@@ -18,7 +18,15 @@ from pointsman.serve.commands.arguments import add_config_argument, found_config
 
 __all__ = ["add_arguments", "run"]
 
-_GROUPS = {"hour": "slot", "day": "slot", "month": "slot", "model": "model", "key": "key_id", "policy": "policy"}
+_GROUPS = {
+    "hour": "slot",
+    "day": "slot",
+    "month": "slot",
+    "model": "model",
+    "key": "key_id",
+    "policy": "policy",
+    "rule": "rule",
+}
 _FORMATS = {"hour": "%Y-%m-%d %H:00", "day": "%Y-%m-%d", "month": "%Y-%m"}
 _COUNTS = ("n_requests", "n_answered", "n_priced", "n_estimated", "input_tokens", "cached_tokens", "output_tokens")
 _COLUMNS = (*_COUNTS, "cost_usd", "saved_usd")

@@ -21,6 +21,7 @@ def facts_about(engine: Engine) -> dict[str, Any]:
         "pair": [engine.pair.strong, engine.pair.weak],
         "routers": [{"name": name, "threshold": router.default_threshold} for name, router in engine.routers.items()],
         "models": list(engine.upstreams),
+        "rules": [rule.name for rule in engine.config.rules],
         "autopilot": next(iter(engine.routers)) if engine.config.autopilot is not None else None,
         "prices": {**usd, "tokens": _TOKENS} if len(usd) == 2 else None,
     }

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["Decisions"]
 
 _PAGE = 50
-_FILTERS = ("model", "outcome", "policy", "router", "key_id")
+_FILTERS = ("model", "outcome", "policy", "router", "key_id", "rule")
 _HIDDEN = ("embedding", "prompt_hash")
 
 
@@ -29,7 +29,7 @@ class Decisions:
         """One page as JSON: `decisions`, and the cursor of the `next` page, null at the end.
 
         Args:
-            query: `before` (a cursor), `text`, and any of model, outcome, policy, router and key_id to match.
+            query: `before` (a cursor), `text`, and any of model, outcome, policy, router, key_id and rule to match.
 
         Raises:
             RequestError: 400, a parameter is unknown.

@@ -20,13 +20,19 @@ _LIMIT = 50_000
 
 
 async def read_candidates(
-    store: "Store", models: Sequence[str], *, router: str | None = None, since: float | None = None
+    store: "Store",
+    models: Sequence[str],
+    *,
+    router: str | None = None,
+    rule: str | None = None,
+    since: float | None = None,
 ) -> "tuple[list[DecisionRow], LoggedCandidates]":
     """The newest 50,000 routed and answered requests that were decided among some of the models.
 
     Args:
         models: the candidates, the reference first.
         router: only what this one decided.
+        rule: only what met this configured rule.
         since: seconds since 1970.
 
     Raises:
@@ -35,7 +41,7 @@ async def read_candidates(
     """
     from pointsman.serve.store.queries import DecisionFilter
 
-    chosen = DecisionFilter(router=router, since=since, outcome="answered")
+    chosen = DecisionFilter(router=router, rule=rule, since=since, outcome="answered")
     rows = (await store.decisions(chosen, limit=_LIMIT))[::-1]
     comparisons, feedback = await store.comparisons(since=since), await store.feedback(since=since)
     return candidates_from_rows(rows, comparisons, feedback, models)

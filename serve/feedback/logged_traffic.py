@@ -61,12 +61,18 @@ class Traffic:
 
 
 async def read_store(
-    store: "Store", *, router: str | None = None, strong: str | None = None, since: float | None = None
+    store: "Store",
+    *,
+    router: str | None = None,
+    rule: str | None = None,
+    strong: str | None = None,
+    since: float | None = None,
 ) -> Traffic:
     """The newest 50,000 routed and answered requests of an open store.
 
     Args:
         router: only what this one decided.
+        rule: only what met this configured rule.
         strong: name of the strong model; told from the decisions if None.
         since: seconds since 1970.
 
@@ -76,7 +82,7 @@ async def read_store(
     """
     from pointsman.serve.store.queries import DecisionFilter
 
-    chosen = DecisionFilter(router=router, since=since, outcome="answered")
+    chosen = DecisionFilter(router=router, rule=rule, since=since, outcome="answered")
     rows = (await store.decisions(chosen, limit=_LIMIT))[::-1]
     return traffic_from_rows(
         rows, await store.comparisons(since=since), await store.feedback(since=since), strong=strong, source="the store"

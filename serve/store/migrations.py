@@ -136,7 +136,9 @@ _EIGHTH: Sequence[str] = tuple(  # what a verifier learns from
     f"ALTER TABLE comparisons ADD COLUMN {name} TEXT" for name in ("answer_a", "answer_b", "signals_a", "signals_b")
 )
 
-MIGRATIONS: tuple[Sequence[str], ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH, _EIGHTH)
+_NINTH: Sequence[str] = ("ALTER TABLE decisions ADD COLUMN rule TEXT",)
+
+MIGRATIONS: tuple[Sequence[str], ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH, _EIGHTH, _NINTH)
 
 
 async def migrate(connection: AsyncConnection, steps: Sequence[Sequence[str]] = MIGRATIONS) -> None:

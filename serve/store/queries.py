@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 SLOT_S = 900
-Group: TypeAlias = Literal["slot", "model", "key_id", "policy", "outcome", "router", "tier", "checkpoint"]
+Group: TypeAlias = Literal["slot", "model", "key_id", "policy", "outcome", "router", "tier", "checkpoint", "rule"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class DecisionFilter:
 
     Attributes:
         since, until: since <= at < until, in seconds since 1970.
-        model, key_id, policy, outcome, router, session: as in `DecisionRow`.
+        model, key_id, policy, outcome, router, rule, session: as in `DecisionRow`.
         text: found in the prompt, where its text is kept, or in the request id; ASCII letters in either case.
     """
 
@@ -55,6 +55,7 @@ class DecisionFilter:
     policy: str | None = None
     outcome: str | None = None
     router: str | None = None
+    rule: str | None = None
     session: str | None = None
     text: str | None = None
 
@@ -167,7 +168,7 @@ def select_said(since: float | None) -> Select[Any]:
 
 def _conditions(chosen: DecisionFilter) -> list[ColumnExpressionArgument[bool]]:
     conditions: list[ColumnExpressionArgument[bool]] = [*within(decisions, chosen.since, chosen.until)]
-    for name in ("model", "key_id", "policy", "outcome", "router", "session"):
+    for name in ("model", "key_id", "policy", "outcome", "router", "rule", "session"):
         if (value := getattr(chosen, name)) is not None:
             conditions.append(decisions.c[name] == clean_text(value))
     if chosen.outcome not in (None, "answered"):

@@ -107,6 +107,7 @@ class Recorder:
             row.threshold = decision.threshold
             row.policy = decision.policy
             row.reason = _short(decision.reason)
+            row.rule = decision.rule
             if decision.weighed:
                 row.weighed = decision.weighed_facts()
                 row.share = decision.share

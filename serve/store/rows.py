@@ -53,6 +53,7 @@ class DecisionRow:
             `Decision.weighed_facts`; None for a pair.
         share: how far the expected bill went from the cheapest candidate's (0) to the reference's (1); None for a pair.
         expected_usd: expected bill of the model that was decided on; None where it was not known, or for a pair.
+        rule: the configured rule that the request met; None if it met none, and in rows of older versions.
     """
 
     id: str
@@ -92,6 +93,7 @@ class DecisionRow:
     weighed: list[dict[str, Any]] | None = None
     share: float | None = None
     expected_usd: float | None = None
+    rule: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

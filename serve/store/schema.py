@@ -127,6 +127,7 @@ decisions = Table(
     Column("weighed", OptionalJson),
     Column("share", Double),
     Column("expected_usd", Double),
+    Column("rule", Text),
     Index("decisions_request_id", "request_id", "id"),
     Index("decisions_model", "model", "id"),
     Index("decisions_key_id", "key_id", "id"),

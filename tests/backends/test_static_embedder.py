@@ -16,10 +16,12 @@ from pointsman.backends.assets import asset_path
 from pointsman.backends.assets.make_static_table import quantize_rows, write_table
 from pointsman.backends.embedders import resolve_embedder
 from pointsman.backends.embedders.static import META, TABLE, VOCABULARY, StaticEmbedder, cut
+from pointsman.backends.embedders.surfaced import N_FEATURES, surface_features
 from pointsman.core.embedding import CANARIES, EmbedderIdentity, check_embeddings, check_identity
 from pointsman.core.errors import CheckpointError, ConfigError, EmbedderMismatchError
 
 EMBED = StaticEmbedder()
+DIGITS, CAPITALS = "0123456789", "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 RECORDED = (
     (-0.0745919, 0.0572400, 0.2866620),
     (-0.0349230, -0.3693476, 0.0752391),
@@ -221,7 +223,9 @@ def test_the_name_resolves_and_its_options_are_checked(folder):
         resolve_embedder("static", base_url="http://x")
     for name in ("nope", "", "static/x"):
         with pytest.raises(
-            ConfigError, match=r"unknown; possible are static, static\+length, static\+length\+common-sense, openai"
+            ConfigError,
+            match=r"unknown; possible are static, static\+length, static\+length\+common-sense, "
+            r"static\+surface, openai/",
         ):
             resolve_embedder(name)
 
@@ -240,3 +244,31 @@ def test_with_the_length_it_has_one_more_coordinate():
         embed("hi")
     with pytest.raises(EmbedderMismatchError, match=r"static\+length"):
         check_identity(embed.identity, EMBED.identity)
+
+
+def test_with_the_surface_it_has_nine_more_coordinates():
+    """ "static+surface" is the same embedding and 0.2 times the surface's features, under another identity."""
+    embed, texts = resolve_embedder("static+surface"), ["", "Is 17 prime?", "for (;;) { x = 1; }\n" * 200]
+    found = embed(texts)
+    assert found[:, :-N_FEATURES].tolist() == EMBED(texts).tolist()
+    for row, text in zip(found, texts, strict=True):
+        assert row[-N_FEATURES:] == pytest.approx(0.2 * surface_features(text), abs=1e-6)
+    assert embed.identity == EmbedderIdentity("static+surface", EMBED.identity.revision, 265, normalized=False)
+    assert embed([]).shape == (0, 265)
+    with pytest.raises(ValueError, match="texts is a single string"):
+        embed("hi")
+
+
+@given(st.text(alphabet=st.characters(codec=None), max_size=300))
+def test_surfaces_are_counts_of_characters(text):
+    """Nine numbers within [-3, 3] for any text, lone surrogates too, equal to counting character by character."""
+    n_bytes = max(len(text.encode("utf-8", "surrogatepass")), 1)
+    blank = sum(c in " \t\r\n" for c in text)
+    shares = [sum(c in kind for c in text) / n_bytes for kind in (DIGITS, CAPITALS, "{}()[];=<>_`", ",.:")]
+    digits, asked, lines = sum(c in DIGITS for c in text), text.count("?"), text.count("\n")
+    words = (n_bytes - blank) / (1 + blank)
+    counts = np.log1p([len(text), digits]), shares, np.log1p([asked, lines, words])
+    typical = [5.7, 1.5, 0.035, 0.035, 0.025, 0.025, 0.6, 1.5, 1.75]
+    spread = [1.1, 1.4, 0.06, 0.035, 0.035, 0.025, 0.6, 1.35, 0.3]
+    expected = np.clip((np.concatenate(counts) - typical) / spread, -3.0, 3.0)
+    assert surface_features(text) == pytest.approx(expected, abs=1e-9)

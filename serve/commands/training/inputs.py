@@ -43,7 +43,8 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--embedder",
         default="static",
-        help="embeds the prompts now: static, static+length, openai/<model>, sentence-transformers/<name>",
+        help="embeds the prompts now: static, static+length, static+surface, openai/<model>, "
+        "sentence-transformers/<name> (default: static; static+surface for scores of candidates)",
     )
     parser.add_argument("--embeddings", metavar="FILE", help="embeddings that `pointsman embed` made, instead")
     parser.add_argument("--embedded", metavar="FILE", help="the table they were made from (default: the data itself)")
@@ -132,7 +133,7 @@ def load_embeddings(args: argparse.Namespace, prompts: Sequence[str]) -> "Prompt
         return stored_embeddings(prompts, args.embeddings, args.embedded or mapped(args.data[0], args))
     from pointsman.backends.embedders import resolve_embedder
 
-    embed = resolve_embedder(args.embedder)
+    embed = resolve_embedder(args.embedder or "static")
     with progress_bar("prompts") as bar:
         task = bar.add_task("Embedding", total=len(prompts))
         return embed_prompts(prompts, embed, progress=lambda done: bar.update(task, completed=done))

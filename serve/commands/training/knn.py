@@ -19,6 +19,7 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the trainer."""
     add_common_arguments(parser)
+    parser.set_defaults(embedder=None)  # depends on whether candidates are named
     add_candidates_argument(parser)
     add_scale_argument(parser)
     parser.add_argument("-k", type=int, default=100, help="neighbours that count (default: 100)")

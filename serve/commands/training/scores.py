@@ -18,6 +18,7 @@ __all__ = ["add_scale_argument", "add_score_arguments", "train_scores"]
 def add_score_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the trainers that take candidates alone."""
     add_common_arguments(parser)
+    parser.set_defaults(embedder=None)  # depends on the kind
     add_candidates_argument(parser)
     add_scale_argument(parser)
     parser.add_argument(
@@ -38,6 +39,7 @@ def train_scores(args: argparse.Namespace, kind: str) -> int:
     from pointsman.backends.training.scores import ScoreRecipe
     from pointsman.core.errors import DataError
 
+    args.embedder = args.embedder or "static+surface"
     candidates = args.candidates or [*args.strong, *args.weak]
     if not candidates:
         known = ", ".join(read_score_table([mapped(source, args) for source in args.data]).models[:40])

@@ -7,7 +7,7 @@ import { clock, dollars, milliseconds } from "./numbers.js";
 import { asked as askedOf, remember } from "./place.js";
 
 const SHOWN = 50;
-const FIELDS = { text: "find", model: "by-model", outcome: "by-outcome", key_id: "by-key" };
+const FIELDS = { text: "find", model: "by-model", outcome: "by-outcome", key_id: "by-key", rule: "by-rule" };
 const OUTCOMES = ["answered", "refused", "failed", "broken", "gone", "crashed"];
 const HEAD = [["Time", "time"], ["Prompt", "prompt"], ["Model", "model"], ["Why", "why-short"], ["Key", "key"], ["Cost", "cost number"],
   ["Total", "total number"], ["Outcome", "outcome"]];
@@ -26,6 +26,8 @@ export class Decisions {
     this.paged = false;
     options(byId("by-model"), [["", "all"], ...about.models.map((name) => [name, name])]);
     options(byId("by-outcome"), [["", "all"], ...OUTCOMES.map((name) => [name, name])]);
+    options(byId("by-rule"), [["", "all"], ...about.rules.map((name) => [name, name])]);
+    byId("by-rule-field").hidden = !about.rules.length;
     this.body = el("tbody");
     byId("decisions").replaceChildren(
       el("thead", {}, el("tr", {}, ...HEAD.map(([words, kind]) => el("th", { scope: "col", class: kind }, words)))),
@@ -44,6 +46,7 @@ export class Decisions {
     byId("by-key").addEventListener("change", () => this.load());
     byId("by-model").addEventListener("change", () => this.load());
     byId("by-outcome").addEventListener("change", () => this.load());
+    byId("by-rule").addEventListener("change", () => this.load());
     byId("waiting").addEventListener("click", () => this.showWaiting());
     byId("decisions").addEventListener("mouseleave", () => this.held() || this.showWaiting());
     byId("older").addEventListener("click", () => this.load(this.next));
@@ -95,9 +98,9 @@ export class Decisions {
   }
 
   fits(row) {
-    const { text, model, outcome, key_id: key } = this.filters();
+    const { text, model, outcome, key_id: key, rule } = this.filters();
     return (!model || row.model === model) && (!outcome || row.outcome === outcome) && (!key || row.key_id === key) &&
-      (!text || `${row.prompt ?? ""} ${row.request_id}`.toLowerCase().includes(text.toLowerCase()));
+      (!rule || row.rule === rule) && (!text || `${row.prompt ?? ""} ${row.request_id}`.toLowerCase().includes(text.toLowerCase()));
   }
 
   // Whether somebody is at a row, or has paged on: nothing may then move under their hands.

@@ -13,6 +13,7 @@ from pointsman.core.errors import ConfigError
 from pointsman.core.routers.random import RandomRouter
 from pointsman.serve import Controller
 from pointsman.serve.auth.keys import AccessKey
+from pointsman.serve.cli import main
 from pointsman.serve.config.load import make_config
 from pointsman.serve.engine.engine import Engine
 from pointsman.serve.engine.rules import Rules
@@ -315,6 +316,26 @@ def test_served_explained_and_counted(checkpoint):
         "candidates": ["big"],
     }
     assert 'pointsman_rules_total{rule="legal"} 1.0' in metrics
+
+
+def test_the_store_keeps_the_rule_for_usage_filters_and_replay(checkpoint, tmp_path, capsys):
+    """Of two requests one meets a rule: usage counts both apart, and replay looks at its requests alone."""
+    store = f"sqlite:///{tmp_path}/store.db"
+    rule = {"name": "legal", "matches": "sum|plus", "then": {"model": "big"}}
+    with running_upstream() as upstream:
+        kept = {"url": store, "prompts": "text"}
+        values = config_of_three(checkpoint, upstream.url, rules=[rule], store=kept)
+        with Controller(config=values) as controller:
+            for topic in ("sum", "poem", "sum"):
+                controller.completion(messages=[{"role": "user", "content": PROMPT[topic]}])
+    assert main(["usage", "--store", store, "--by", "rule", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["rows"]
+    assert [(row["rule"], row["n_requests"]) for row in found] == [("-", 1), ("legal", 2)]
+    assert main(["replay", "--candidate", checkpoint, "--store", store, "--rule", "legal", "--json"]) == 0
+    asked = json.loads(capsys.readouterr().out)["asked"]
+    assert asked["big"] == {"now": 1.0, "candidate": 1.0}
+    assert main(["replay", "--candidate", checkpoint, "--store", store, "--rule", "none such"]) == 1
+    assert "no request" in capsys.readouterr().err
 
 
 def test_the_responses_api_is_read_alike():

@@ -47,7 +47,7 @@ async def test_a_row_comes_back_as_it_was_written(store):
         session="s", prompt_hash="ff", prompt="Привет 🚂 'quoted' \\ %_", embedding=bytes(range(256)),
         input_tokens=2**40, output_tokens=0, cached_tokens=1, usage_estimated=True, cost_usd=1e-9, strong_usd=3.0,
         weak_usd=0.1, outcome="broken", status=502, stream=True, trail=("big 500", "small 200"), routing_ms=0.05,
-        upstream_ms=12.5, total_ms=99.0, reference="big", share=0.25, expected_usd=2e-9,
+        upstream_ms=12.5, total_ms=99.0, reference="big", share=0.25, expected_usd=2e-9, rule="legal",
         weighed=[{"model": "small", "win_rate": 0.6, "usd": 2e-9}, {"model": "big", "win_rate": 0.5, "usd": None}],
     )  # fmt: skip
     bare = decision(request_id="bare")

@@ -40,7 +40,8 @@ class RequireKey:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         key = next((key for text in _presented(scope) if (key := self._keys.find(text)) is not None), None)
         if key is None:
-            message = "no valid key was given, wanted one as `Authorization: Bearer pm-...`"
+            given = "the key that was given is not valid here" if any(_presented(scope)) else "no key was given"
+            message = f"{given}, wanted one of `pointsman keys` as `Authorization: Bearer pm-...`"
             error = RequestError(message, status=401, type="authentication_error", code="invalid_api_key")
             await self._refuse(scope, send, error, (b"www-authenticate", b"Bearer"))
             return

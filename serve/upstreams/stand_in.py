@@ -9,16 +9,17 @@ import orjson
 
 from pointsman.core.decision import Decision
 from pointsman.serve.protocols.openai_streams import DONE
+from pointsman.serve.protocols.token_count import count_input_tokens, count_tokens
 from pointsman.serve.upstreams.base import Call, Reply, Upstream, refuse_surface
 from pointsman.serve.upstreams.stand_in_messages import message, message_events
+from pointsman.serve.upstreams.stand_in_responses import response, response_events
 
 __all__ = ["STRONG_STAND_IN", "WEAK_STAND_IN", "StandIn"]
 
 STRONG_STAND_IN, WEAK_STAND_IN = "stand-in-strong", "stand-in-weak"
-_CHAT_PATH, _MESSAGES_PATH = "/chat/completions", "/messages"
+_CHAT_PATH, _MESSAGES_PATH, _RESPONSES_PATH = "/chat/completions", "/messages", "/responses"
 _JSON = ((b"content-type", b"application/json"),)
 _EVENTS = ((b"content-type", b"text/event-stream; charset=utf-8"),)
-_NO_USAGE = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 
 
 class StandIn(Upstream):
@@ -33,22 +34,28 @@ class StandIn(Upstream):
 
     async def send(self, call: Call) -> Reply:
         text = _explanation(call.decision)
+        tokens = count_input_tokens(call.document), count_tokens(text)
+        usage = {"prompt_tokens": tokens[0], "completion_tokens": tokens[1], "total_tokens": sum(tokens)}
         if call.path == _MESSAGES_PATH:
             if call.stream:
-                return Reply(200, _EVENTS, chunks=message_events(text, self._name))
-            return Reply(200, _JSON, orjson.dumps(message(text, self._name)))
+                return Reply(200, _EVENTS, chunks=message_events(text, self._name, tokens=tokens))
+            return Reply(200, _JSON, orjson.dumps(message(text, self._name, tokens=tokens)))
+        if call.path == _RESPONSES_PATH:
+            if call.stream:
+                return Reply(200, _EVENTS, chunks=response_events(text, self._name, tokens=tokens))
+            return Reply(200, _JSON, orjson.dumps(response(text, self._name, tokens=tokens)))
         if call.path != _CHAT_PATH:
-            refuse_surface(call, self._name, (_CHAT_PATH, _MESSAGES_PATH))
+            refuse_surface(call, self._name, (_CHAT_PATH, _MESSAGES_PATH, _RESPONSES_PATH))
         envelope = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": self._name}
         if call.stream:
-            return Reply(200, _EVENTS, chunks=_stream(text, envelope, with_usage=_wants_usage(call)))
+            return Reply(200, _EVENTS, chunks=_stream(text, envelope, usage if _wants_usage(call) else None))
         choice = {
             "index": 0,
             "message": {"role": "assistant", "content": text},
             "logprobs": None,
             "finish_reason": "stop",
         }
-        answer = {**envelope, "object": "chat.completion", "choices": [choice], "usage": _NO_USAGE}
+        answer = {**envelope, "object": "chat.completion", "choices": [choice], "usage": usage}
         return Reply(200, _JSON, orjson.dumps(answer))
 
 
@@ -62,22 +69,22 @@ def _explanation(decision: Decision) -> str:
     )
 
 
-async def _stream(text: str, envelope: dict[str, Any], *, with_usage: bool) -> AsyncGenerator[bytes, None]:
-    for chunk in _chunks(text, envelope, with_usage=with_usage):
+async def _stream(text: str, envelope: dict[str, Any], usage: dict[str, int] | None) -> AsyncGenerator[bytes, None]:
+    for chunk in _chunks(text, envelope, usage):
         yield b"data: " + orjson.dumps(chunk) + b"\n\n"
     yield DONE
 
 
-def _chunks(text: str, envelope: dict[str, Any], *, with_usage: bool) -> Iterator[dict[str, Any]]:
-    envelope = {**envelope, "object": "chat.completion.chunk", **({"usage": None} if with_usage else {})}
+def _chunks(text: str, envelope: dict[str, Any], usage: dict[str, int] | None) -> Iterator[dict[str, Any]]:
+    envelope = {**envelope, "object": "chat.completion.chunk", **({"usage": None} if usage else {})}
     words = [word + " " for word in text.split(" ")]
     words[-1] = words[-1].rstrip()
     deltas = [{"role": "assistant", "content": ""}, *({"content": word} for word in words)]
     for delta in deltas:
         yield {**envelope, "choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": None}]}
     yield {**envelope, "choices": [{"index": 0, "delta": {}, "logprobs": None, "finish_reason": "stop"}]}
-    if with_usage:
-        yield {**envelope, "choices": [], "usage": _NO_USAGE}
+    if usage:
+        yield {**envelope, "choices": [], "usage": usage}
 
 
 def _wants_usage(call: Call) -> bool:

@@ -63,6 +63,8 @@ def test_without_a_valid_key_nobody_is_let_in(front, keys_file):
         for method, path in (("POST", "/v1/chat/completions"), ("POST", "/v1/route"), ("GET", "/v1/models")):
             response = httpx.request(method, url + path, headers=wrong)
             assert (response.status_code, response.json()["error"]["code"]) == (401, "invalid_api_key")
+            told = "the key that was given is not valid here" if wrong else "no key was given"
+            assert response.json()["error"]["message"].startswith(told)
     assert httpx.get(f"{url}/health").status_code == 200
 
 

@@ -211,7 +211,7 @@ def test_keys_are_asked_for(tmp_path):
     config = make_config({"routers": {"random": {}}, "server": {"keys_file": str(keys)}})
     with LocalServer(create_app(config)) as front:
         with anthropic.Anthropic(base_url=front.url, api_key="pm-wrong", max_retries=0) as stranger:
-            with pytest.raises(anthropic.AuthenticationError, match="no valid key") as caught:
+            with pytest.raises(anthropic.AuthenticationError, match="is not valid here") as caught:
                 stranger.messages.create(model="auto", max_tokens=9, messages=HELLO)
             assert caught.value.body["error"]["type"] == "authentication_error"
         with anthropic.Anthropic(base_url=front.url, api_key=text, max_retries=0) as friend:

@@ -123,10 +123,22 @@ def test_a_malformed_response_request_is_a_400(http, body):
     assert set(response.json()["error"]) == {"message", "type", "param", "code"}
 
 
-def test_stand_ins_answer_chat_and_messages_alone(stand_ins):
+def test_stand_ins_answer_the_responses_api(stand_ins):
+    """A stand-in's response is whole, its stream says the same word by word, and both count tokens."""
+    whole = stand_ins.responses.create(model="stand-in-weak", input="Hello")
+    assert whole.status == "completed" and "built-in stand-in" in whole.output_text
+    assert whole.usage.input_tokens > 0 and whole.usage.output_tokens > 10
+    events = list(stand_ins.responses.create(model="stand-in-weak", input="Hello", stream=True))
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    said = "".join(event.delta for event in events if event.type == "response.output_text.delta")
+    assert said == whole.output_text == events[-1].response.output_text
+    assert events[-1].type == "response.completed" and events[-1].response.usage == whole.usage
+
+
+def test_stand_ins_say_which_apis_they_answer(stand_ins):
     """On other surfaces they say where they are to be asked."""
-    with pytest.raises(openai.NotFoundError, match="/v1/chat/completions, /v1/messages"):
-        stand_ins.responses.create(model="auto", input="Hello")
+    with pytest.raises(openai.NotFoundError, match="/v1/chat/completions, /v1/messages, /v1/responses"):
+        stand_ins.embeddings.create(model="stand-in-weak", input="Hello", encoding_format="float")
 
 
 @pytest.mark.parametrize(("model", "role", "sign"), [(STRONG, "STRONG", ">="), (WEAK, "WEAK", "<")])
@@ -140,7 +152,7 @@ def test_without_models_the_stand_ins_answer(stand_ins, model, role, sign):
     chunks = list(stand_ins.chat.completions.create(model=model, messages=HELLO, stream=True, stream_options=options))
     streamed = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
     assert f"would have asked the {role} model" in streamed
-    assert chunks[-1].usage.total_tokens == 0
+    assert chunks[-1].usage.prompt_tokens > 0 and chunks[-1].usage.completion_tokens > 10
 
 
 def test_a_stand_in_may_be_named(stand_ins):

@@ -4,6 +4,8 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 SOURCES := $(shell find core backends serve -name '*.py') pyproject.toml
 ARGS ?=
+# The tests of a file share its servers and its browser, so one worker runs them all; tests/conftest.py orders the files.
+WORKERS := -n auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: serve test test-fast check docs bench clean
 
@@ -11,10 +13,10 @@ serve: .venv/.base  ## Serve on http://127.0.0.1:6060; options in ARGS="--strong
 	$(BIN)/pointsman serve $(ARGS)
 
 test: .venv/.dev  ## All tests, on all cores
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(WORKERS) $(ARGS)
 
 test-fast: .venv/.dev  ## The tests that need no process, browser, database or training framework
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist worksteal -m "not heavy" --hypothesis-profile quick $(ARGS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(WORKERS) -m "not heavy" --hypothesis-profile quick $(ARGS)
 
 check: .venv/.dev build/typed  ## Lint, format and types (of an installed wheel)
 	$(BIN)/ruff check .

@@ -25,6 +25,9 @@ os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 # Workers and servers share the cores: threads of linear algebra would only wait for one another, and spin meanwhile.
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
+# The small programs that tests let JAX compile run for milliseconds: optimising them takes longer than it saves.
+os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+
 # Tests start hundreds of processes: none compiles again what another has compiled.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
@@ -57,6 +60,14 @@ _HEAVY_IMPORT = re.compile(
 )
 
 
+# Files that take more than ten seconds, the longest first.
+_LONGEST = [
+    *("test_dashboard_page.py", "test_docs.py", "test_faults.py", "test_reload.py", "test_store_faults.py"),
+    *("test_mf_training.py", "test_escalate.py", "test_autopilot.py", "test_processes.py", "test_agents_api.py"),
+    *("test_streams.py", "test_store.py", "test_connection_limits.py", "test_translation.py", "test_store_writer.py"),
+]
+
+
 @cache
 def _is_heavy(path: Path) -> bool:
     """Whether a test file starts processes or a browser, or trains with a framework."""
@@ -69,8 +80,20 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if is_left_out and collection_path.is_file() and _is_heavy(collection_path) else None
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """How many workers `-n auto` starts: heavy tests wait for processes a third of their time, the others never."""
+    cores = os.cpu_count() or 1
+    return cores if config.option.markexpr == "not heavy" else max(2, 3 * cores // 2)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the tests that need processes, a browser, a database or a framework: `make test-fast` leaves them out."""
+    """Puts the longest files first, so that no worker begins one when the others have nothing left to do.
+
+    It marks the tests that need processes, a browser, a database or a framework: `make test-fast` leaves them out.
+    """
+    rank = {name: place for place, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(_LONGEST)))
     for item in items:
         if _is_heavy(item.path) or _HEAVY_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker("heavy")

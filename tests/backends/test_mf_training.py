@@ -58,7 +58,7 @@ def test_numpy_serves_what_flax_computes():
     examples = _examples()
     b = examples.battle_set.battles
     for bias in (False, True):
-        result = train_mf(examples, None, replace(RECIPE, bias=bias))
+        result = train_mf(*split(examples, validation_fraction=0.2), replace(RECIPE, bias=bias))
         served = pair_win_rates(result.weights, examples.embeddings, b.model_a, b.model_b)
         flax = jax.nn.sigmoid(result.model(examples.embeddings, b.model_a, b.model_b))
         assert np.abs(served - np.asarray(flax)).max() < 1e-5
@@ -95,15 +95,16 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path):
 
 def test_a_state_of_another_run_is_refused(tmp_path):
     """State of other data or another recipe, or a damaged one, is an error, never a silent mixture."""
-    examples, path = _examples(), tmp_path / "state"
-    train_mf(examples, None, replace(RECIPE, epochs=1), state_path=path)
+    parts, others = (split(_examples(seed=seed), validation_fraction=0.2) for seed in (0, 1))
+    path = tmp_path / "state"
+    train_mf(*parts, RECIPE, state_path=path)
     with pytest.raises(CheckpointError, match="other data or another recipe"):
-        train_mf(examples, None, replace(RECIPE, epochs=1, lr=1e-3), state_path=path)
+        train_mf(*parts, replace(RECIPE, lr=1e-3), state_path=path)
     with pytest.raises(CheckpointError, match="other data or another recipe"):
-        train_mf(_examples(seed=1), None, replace(RECIPE, epochs=1), state_path=path)
+        train_mf(*others, RECIPE, state_path=path)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(CheckpointError, match="is damaged"):
-        train_mf(examples, None, replace(RECIPE, epochs=1), state_path=path)
+        train_mf(*parts, RECIPE, state_path=path)
 
 
 _ON_DEVICES = """
@@ -122,7 +123,8 @@ print(np.abs(_weights(one) - _weights(eight)).max())
 def test_eight_devices_give_what_one_gives():
     """Batches split over eight simulated devices lead to the weights of one device, to 1e-5."""
     code = _ON_DEVICES.format(tests=__file__)
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8"
+    environment = {**os.environ, "XLA_FLAGS": flags}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True, env=environment
     )
@@ -157,7 +159,7 @@ def test_it_learns_where_a_model_is_good():
 
 def test_the_recorded_validation_figures_are_those_of_core():
     """Loss and accuracy in the history equal the ones computed from the weights with NumPy."""
-    train, held = split(_examples(ties=True), validation_fraction=0.3)
+    train, held = split(_examples(ties=True), validation_fraction=0.2)
     result = train_mf(train, held, replace(RECIPE, ties="half", epochs=1))
     logits = model_logits(result.weights, held.embeddings)[held.battle_set.prompt]
     b = held.battle_set.battles
@@ -246,7 +248,7 @@ def test_a_recipe_out_of_range_is_refused(wrong):
 def test_a_loss_that_explodes_is_an_error():
     """A run that diverges stops with the epoch and the way out, and exports nothing."""
     with pytest.raises(FitError, match="after epoch 1: lower lr"):
-        train_mf(_examples(), None, replace(RECIPE, lr=1e30))
+        train_mf(*split(_examples(), validation_fraction=0.2), replace(RECIPE, lr=1e30))
 
 
 def test_a_mesh_that_does_not_divide_the_batch_is_refused(tmp_path):

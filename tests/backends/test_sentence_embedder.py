@@ -105,8 +105,8 @@ def _model(
         own = {"transformer_task": "feature-extraction", "module_output_name": "token_embeddings",
                "do_lower_case": lower}  # fmt: skip
         own["modality_config"] = {"text": {"method": "forward", "method_output_name": "last_hidden_state"}}
-    base = "sentence_transformers." + ("models." if form == "old" else "base.modules.{}.")
-    types += tuple(base.format(each.lower()) + each for each in after)
+    homes = {"Dense": "base.modules.dense.", "Normalize": "sentence_transformer.modules.normalize."}
+    types += tuple(f"sentence_transformers.{'models.' if form == 'old' else homes[each]}{each}" for each in after)
     paths = ("", "1_Pooling", *(f"{i}_{each}" for i, each in enumerate(after, start=2)))
     modules = [{"idx": i, "name": str(i), "path": path, "type": type_}
                for i, (path, type_) in enumerate(zip(paths, types, strict=True))]  # fmt: skip
@@ -137,9 +137,11 @@ def _model(
         {"kind": "camembert"},
         *(
             {"pooling": pooling, "prompts": PROMPTS, "include_prompt": False, "side": side}
-            for pooling in ("max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
+            for pooling in ("max", "mean_sqrt_len_tokens", "lasttoken")
             for side in ("left", "right")
         ),
+        # Padding on the left: versions 5 of the library weigh by the place in the batch, later ones as we do.
+        {"pooling": "weightedmean", "prompts": PROMPTS, "include_prompt": False},
         {"pooling": ["cls", "mean"], "after": ("Normalize",)},
         {"pooling": ["max", "weightedmean"], "after": ("Dense", "Normalize")},
         {"after": ("Normalize", "Dense")},

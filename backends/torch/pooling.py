@@ -62,7 +62,10 @@ class Dense(nn.Module):
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        try:
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"module 'Dense' in {folder} has no readable config.json: {error}") from error
         name = str(config.get("activation_function", "torch.nn.Tanh"))
         activation = getattr(nn, name.rpartition(".")[2], None) if name.startswith("torch.nn.") else None
         if not (isinstance(activation, type) and issubclass(activation, nn.Module)):

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.targets import at_most
 from pointsman.core.calibration import strong_share, threshold_for_cost
 from pointsman.core.pacing import Pacer, PacerCosts
 from pointsman.core.recent import RecentWinRates
@@ -90,13 +91,12 @@ def main() -> int:
 
 
 def _targets(shares: list[dict[str, Any]], dollars: list[dict[str, Any]]) -> dict[str, Any]:
-    found = {
-        "share_error_of_the_day_points": (max(row["held_day"] for row in shares), 1.0),
-        "share_error_of_any_part_points": (max(row["held_part"] for row in shares), 1.0),
-        "ceiling_error_percent": (max(row["off_percent"] for row in dollars), 1.0),
-        "quality_behind_hindsight_percent": (max(row["behind_percent"] for row in dollars), 2.0),
-    }
-    return {name: {"value": value, "goal": goal, "met": value <= goal} for name, (value, goal) in found.items()}
+    return at_most(
+        share_error_of_the_day_points=(max(row["held_day"] for row in shares), 1.0),
+        share_error_of_any_part_points=(max(row["held_part"] for row in shares), 1.0),
+        ceiling_error_percent=(max(row["off_percent"] for row in dollars), 1.0),
+        quality_behind_hindsight_percent=(max(row["behind_percent"] for row in dollars), 2.0),
+    )
 
 
 def _print_shares(rows: list[dict[str, Any]]) -> None:

@@ -20,17 +20,21 @@ from pointsman.serve.http.errors import RequestError
 __all__ = ["KnownHostsOnly", "ListedPagesOnly", "OwnPagesOnly"]
 
 
-class KnownHostsOnly:
-    """Wraps an ASGI application: 403 for a request, other than a POST, to a host that an outsider may have made up."""
+class _HostCheck:
+    """Wraps an ASGI application."""
 
     def __init__(self, app: ASGIApp, *, hosts: Collection[str] = ()) -> None:
-        """Lets through what names a known host, or none as no browser does.
+        """Checks requests before the application gets them.
 
         Args:
             hosts: names, beside localhost and addresses, that the server is reached by.
         """
         self._app = app
         self._hosts = {host.lower() for host in hosts}
+
+
+class KnownHostsOnly(_HostCheck):
+    """403 for a request, other than a POST, to a host name that an outsider may have made up; none is fine."""
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "http" and scope["method"] != "POST":
@@ -40,17 +44,8 @@ class KnownHostsOnly:
         return self._app(scope, receive, send)
 
 
-class OwnPagesOnly:
-    """Wraps an ASGI application: 403 for a foreign host or origin, 415 for a body that is no JSON."""
-
-    def __init__(self, app: ASGIApp, *, hosts: Collection[str] = ()) -> None:
-        """Lets through what is for this server and from it.
-
-        Args:
-            hosts: names, beside localhost and addresses, that the server is reached by.
-        """
-        self._app = app
-        self._hosts = {host.lower() for host in hosts}
+class OwnPagesOnly(_HostCheck):
+    """403 for a foreign host or origin, 415 for a body that is not JSON."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
@@ -73,8 +68,8 @@ class OwnPagesOnly:
         return None
 
 
-class ListedPagesOnly:
-    """Wraps an ASGI application: 403 for a request of a page that is neither this server's own nor listed.
+class ListedPagesOnly(_HostCheck):
+    """403 for a request of a page that is neither this server's own nor listed.
 
     Only browsers name an origin: all other requests pass.
     """
@@ -86,9 +81,8 @@ class ListedPagesOnly:
             origins: as browsers name them, or "*" for all.
             hosts: names, beside localhost and addresses, that the server is reached by.
         """
-        self._app = app
+        super().__init__(app, hosts=hosts)
         self._origins = frozenset(origin.encode("utf-8") for origin in origins)
-        self._hosts = {host.lower() for host in hosts}
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         for name, value in scope["headers"]:

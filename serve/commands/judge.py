@@ -16,7 +16,7 @@ from pointsman.serve.commands.on_ray import add_engine_arguments
 from pointsman.serve.commands.progress import progress_bar
 from pointsman.serve.judging.judge import Judging, JudgingReport, estimate_cost_usd, judge_prompts
 
-__all__ = ["add_arguments", "complete_models", "judge_with_journal", "read_judging", "run"]
+__all__ = ["add_arguments", "complete_models", "judge_with_journal", "print_failures", "read_judging", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,11 +73,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps({"n_prompts": len(prompts), "estimate_usd": estimate}))
         return 0
     journal = Path(args.journal or f"{args.output}.journal")
-    try:
-        report = asyncio.run(judge_with_journal(prompts, judging, parameters, journal, args))
-    except KeyboardInterrupt:
-        print(f"Calls that were answered are kept in {journal}; the same command goes on from there.", file=sys.stderr)
-        raise
+    report = judge_with_journal(prompts, judging, parameters, journal, args)
     if report.battles:
         with writer as out:
             out.write(Table({name: [row[name] for row in report.battles] for name in report.battles[0]}))
@@ -106,10 +102,29 @@ def complete_models(args: argparse.Namespace) -> None:
             setattr(args, name, found)
 
 
-async def judge_with_journal(
+def judge_with_journal(
     prompts: Sequence[str], judging: Judging, parameters: dict[str, Any], path: Path, args: argparse.Namespace
 ) -> JudgingReport:
-    """Judges prompts with the configured models; what is paid for goes into the journal at `path`."""
+    """Judges prompts with the configured models; every paid call goes into the journal at `path`, and survives Ctrl-C.
+
+    Says on stderr where the journal is when it is interrupted.
+    """
+    try:
+        return asyncio.run(_judge(prompts, judging, parameters, path, args))
+    except KeyboardInterrupt:
+        print(f"Answered calls are kept in {path}; run the same command again to continue.", file=sys.stderr)
+        raise
+
+
+def print_failures(report: JudgingReport) -> None:
+    """Lists on stderr why prompts have no verdict."""
+    for failure in report.failures:
+        print(f"  {failure}", file=sys.stderr)
+
+
+async def _judge(
+    prompts: Sequence[str], judging: Judging, parameters: dict[str, Any], path: Path, args: argparse.Namespace
+) -> JudgingReport:
     from pointsman.serve.commands.ask_model import ControllerAsk
     from pointsman.serve.config.load import read_values
     from pointsman.serve.judging.journal import Journal
@@ -192,8 +207,7 @@ def _print_report(report: JudgingReport, n_prompts: int, args: argparse.Namespac
         f"{report.n_unparsable:,} verdicts unreadable, {report.n_failed:,} prompts failed, ${report.spent_usd:.4f}",
         file=sys.stderr,
     )
-    for failure in report.failures:
-        print(f"  {failure}", file=sys.stderr)
+    print_failures(report)
     if report.stopped:
         print("Stopped at the ceiling of --max-cost-usd; raise it to go on from the journal.", file=sys.stderr)
     if report.battles:

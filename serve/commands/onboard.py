@@ -14,7 +14,7 @@ from pointsman.core.errors import CheckpointError, ConfigError, DataError
 from pointsman.core.prices import Price
 from pointsman.serve.checkpoints.load import load_embedder
 from pointsman.serve.commands.arguments import add_config_argument, amount
-from pointsman.serve.commands.judge import complete_models, judge_with_journal, read_judging
+from pointsman.serve.commands.judge import complete_models, judge_with_journal, print_failures, read_judging
 from pointsman.serve.judging.journal import Journal, Reply, call_key
 from pointsman.serve.judging.judge import JudgingReport, estimate_cost_usd
 
@@ -79,8 +79,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _ask_and_add(args: argparse.Namespace, checkpoint: Checkpoint, rows: np.ndarray, prompts: list[str]) -> int:
-    import asyncio
-
     args.model_a, args.model_b = args.model, args.reference or checkpoint.candidates[0]
     args.max_cost_usd = args.max_usd
     complete_models(args)
@@ -94,18 +92,13 @@ def _ask_and_add(args: argparse.Namespace, checkpoint: Checkpoint, rows: np.ndar
     elif args.estimate:
         raise ConfigError("an estimate needs prices: --price MODEL=IN,OUT, or models.<name>.price in the configuration")
     path = Path(args.journal or f"{args.checkpoint.rstrip('/')}.{args.model.replace('/', '_')}.journal")
-    try:
-        report = asyncio.run(judge_with_journal(prompts, judging, parameters, path, args))
-    except KeyboardInterrupt:
-        print(f"Calls that were answered are kept in {path}; the same command goes on from there.", file=sys.stderr)
-        raise
+    report = judge_with_journal(prompts, judging, parameters, path, args)
     print(
         f"{report.n_prompts:,} of {len(prompts):,} landmarks judged in both orders: {report.n_calls:,} calls made, "
         f"{report.n_from_journal:,} from the journal, {report.n_failed:,} failed, ${report.spent_usd:.4f}",
         file=sys.stderr,
     )
-    for failure in report.failures:
-        print(f"  {failure}", file=sys.stderr)
+    print_failures(report)
     if report.stopped:
         print(f"Stopped at the ceiling of --max-usd; raise it to go on from {path}.", file=sys.stderr)
         return 1

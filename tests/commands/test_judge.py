@@ -111,10 +111,10 @@ def test_an_interrupted_job_says_how_to_go_on(key, tmp_path, monkeypatch, capsys
     async def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pointsman.serve.commands.judge.judge_with_journal", interrupted)
+    monkeypatch.setattr("pointsman.serve.commands.judge._judge", interrupted)
     assert main(_words(key, tmp_path)) == 130
     error = capsys.readouterr().err
-    assert f"kept in {tmp_path / 'battles.jsonl.journal'}; the same command goes on" in error
+    assert f"kept in {tmp_path / 'battles.jsonl.journal'}; run the same command again" in error
     assert error.endswith("pointsman judge: interrupted\n")
 
 

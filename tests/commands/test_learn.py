@@ -88,12 +88,17 @@ def test_a_second_run_waits_to_be_promoted(table, capsys):
     assert Path("pointsman.yaml").read_text() == before
 
 
-def test_without_a_certificate_everything_goes_to_strong(tmp_path, monkeypatch, capsys):
-    """Where 32 labels certify nothing it says so, and how many would, and serves the strong model."""
-    monkeypatch.chdir(tmp_path)
+def _write_few() -> None:
+    """80 labels that the prompts say nothing of, in few.csv."""
     rng = np.random.default_rng(0)
     lines = [f"question {i},{int(rng.random() < 0.9)},{int(rng.random() < 0.5)}" for i in range(80)]
     Path("few.csv").write_text("\n".join(["question,big_ok,small_ok", *lines]))
+
+
+def test_without_a_certificate_everything_goes_to_strong(tmp_path, monkeypatch, capsys):
+    """Where 32 labels certify nothing it says so, and how many would, and serves the strong model."""
+    monkeypatch.chdir(tmp_path)
+    _write_few()
     assert _learn("few.csv", "--max-loss", "1%") == 0
     assert "Nothing cheaper than always asking big_ok is certain to lose at most 1 points" in capsys.readouterr().out
 
@@ -101,9 +106,7 @@ def test_without_a_certificate_everything_goes_to_strong(tmp_path, monkeypatch, 
 def test_a_router_with_one_win_rate_for_all_says_why(tmp_path, monkeypatch, capsys):
     """Where the prompts say nothing of the outcomes, a linear router is no better than a fixed choice, and says so."""
     monkeypatch.chdir(tmp_path)
-    rng = np.random.default_rng(0)
-    lines = [f"question {i},{int(rng.random() < 0.9)},{int(rng.random() < 0.5)}" for i in range(80)]
-    Path("few.csv").write_text("\n".join(["question,big_ok,small_ok", *lines]))
+    _write_few()
     assert _learn("few.csv", "--kinds", "linear") == 0
     assert "no better than a fixed choice of models" in capsys.readouterr().err
     assert next(iter(read_checkpoint(FOLDER / "learned-1").thresholds.values()))["threshold"] == 0.0

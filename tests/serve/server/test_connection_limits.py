@@ -298,7 +298,8 @@ def test_a_request_that_meets_the_servers_end_is_answered(monkeypatch):
     with serving(PATIENT) as server, connect(server) as connection, connect(server) as unused:
         connection.sendall(HEALTH)
         assert answer(connection)[0] == 200
-        port, server.server.should_exit = server.port, True
+        port = server.port
+        server.server.stop()
         wait_until(lambda: is_refused(port))
         for last in (connection, unused):
             last.sendall(HEALTH)

@@ -15,7 +15,7 @@ serve: .venv/.base  ## Serve on http://127.0.0.1:6060; options in ARGS="--strong
 test: .venv/.dev  ## All tests, on all cores
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(WORKERS) $(ARGS)
 
-test-fast: .venv/.dev  ## The tests that need no process, browser, database or training framework
+test-fast: .venv/.dev  ## The quick files that need no process, browser, database or training framework
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(WORKERS) -m "not heavy" --hypothesis-profile quick $(ARGS)
 
 check: .venv/.dev build/typed  ## Lint, format and types (of an installed wheel)

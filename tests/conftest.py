@@ -60,18 +60,31 @@ _HEAVY_IMPORT = re.compile(
 )
 
 
-# Files that take more than ten seconds, the longest first.
-_LONGEST = [
-    *("test_dashboard_page.py", "test_docs.py", "test_faults.py", "test_reload.py", "test_store_faults.py"),
-    *("test_mf_training.py", "test_escalate.py", "test_autopilot.py", "test_processes.py", "test_agents_api.py"),
-    *("test_streams.py", "test_store.py", "test_connection_limits.py", "test_translation.py", "test_store_writer.py"),
+# Files that took five seconds or more when last measured, the longest first.
+_SLOW = [
+    *("dashboard/test_dashboard_page.py", "project/test_docs.py", "upstreams/test_faults.py"),
+    *("server/test_reload.py", "store/test_store_faults.py", "backends/test_mf_training.py"),
+    *("engine/test_escalate.py", "autopilot/test_autopilot.py", "server/test_processes.py"),
+    *("server/test_agents_api.py", "protocols/test_streams.py", "store/test_store.py"),
+    *("upstreams/test_translation.py", "server/test_connection_limits.py", "store/test_store_writer.py"),
+    *("server/test_heartbeat.py", "money/test_shared_budget.py", "policy/test_policy_endpoint.py"),
+    *("server/test_operations.py", "backends/test_endpoint_scorer.py", "core/test_guarantee.py"),
+    *("core/test_savings.py", "feedback/test_feedback.py", "core/test_operating_points.py"),
+    *("server/test_reload_memory.py", "feedback/test_shadow.py", "scale/test_extproc.py"),
+    *("money/test_ledger.py", "server/test_fast_path.py", "core/test_certificate.py"),
+    *("core/test_replay.py", "core/test_metrics.py", "engine/test_held_streams.py"),
+    *("project/test_openapi.py", "translation/test_responses_over_messages.py", "auth/test_access_keys.py"),
 ]
 
 
 @cache
 def _is_heavy(path: Path) -> bool:
-    """Whether a test file starts processes or a browser, or trains with a framework."""
-    return _HEAVY_IMPORT.search(path.read_text(encoding="utf-8")) is not None
+    """Whether a test file is slow, starts processes or a browser, or trains with a framework."""
+    return _name(path) in _SLOW or _HEAVY_IMPORT.search(path.read_text(encoding="utf-8")) is not None
+
+
+def _name(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -90,10 +103,11 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts the longest files first, so that no worker begins one when the others have nothing left to do.
 
-    It marks the tests that need processes, a browser, a database or a framework: `make test-fast` leaves them out.
+    It marks the tests that need processes, a browser, a database, a framework or much time: `make test-fast` leaves
+    them out.
     """
-    rank = {name: place for place, name in enumerate(_LONGEST)}
-    items.sort(key=lambda item: rank.get(item.path.name, len(_LONGEST)))
+    rank = {name: place for place, name in enumerate(_SLOW)}
+    items.sort(key=lambda item: rank.get(_name(item.path), len(_SLOW)))
     for item in items:
         if _is_heavy(item.path) or _HEAVY_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker("heavy")

@@ -1,4 +1,4 @@
-"""Values of options, checked as they are parsed: what is wrong with them is wrong usage."""
+"""Option values, checked while they are parsed: a bad one is a usage error."""
 
 import argparse
 import contextlib

@@ -1,4 +1,4 @@
-"""Asks a model through a controller, patiently."""
+"""Calls a model through a controller, with retries."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""Asks a running server for what its operators may know."""
+"""Reads a running server's administrative endpoints."""
 
 import json
 import urllib.error

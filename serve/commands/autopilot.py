@@ -56,7 +56,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         + (f"; estimated {loss['value']:.4f} [{loss['low']:.4f}, {loss['high']:.4f}]" if loss else ""),
     ]
     if facts["phase"] == "void":
-        lines.append(f"void: {facts['why']}; a new generation earns anew")
+        lines.append(f"void: {facts['why']}; a new generation starts from zero")
     if facts["paused"]:
         lines.append(f"paused: {facts['paused']}")
     if after is not None:

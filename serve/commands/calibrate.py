@@ -1,4 +1,4 @@
-"""`pointsman calibrate`: from win rates to a threshold that means something, by one of three rules."""
+"""`pointsman calibrate`: chooses a threshold from win rates, by one of three rules."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""`pointsman calibrate --candidates`: a threshold of the choice among many models, by spend, dollars or loss."""
+"""`pointsman calibrate --candidates`: chooses the threshold among many models by share, dollars or loss."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""What a router of candidates predicts on a table of outcomes: win rates, bills, and what quality is worth."""
+"""A candidate router's predictions on an outcome table: win rates, costs, and the price of quality."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""`pointsman completion`: a script that has a shell complete commands and options."""
+"""`pointsman completion`: prints a shell script that completes commands and options."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""`pointsman doctor`: checks what a server needs, and says what to do about what is wrong."""
+"""`pointsman doctor`: checks what a server needs, and says how to fix each problem."""
 
 import argparse
 import json
@@ -93,7 +93,7 @@ def _models(config: "Config", engine: "Engine", *, ask: bool) -> Iterator[_Findi
         if ask:
             yield _answers(name, config)
         else:
-            yield _Finding(name, "ok", "its key is set; --ask asks it for one word")
+            yield _Finding(name, "ok", "its key is set; --ask sends it a one-word request")
 
 
 def _answers(name: str, config: "Config") -> _Finding:

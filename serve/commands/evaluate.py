@@ -1,4 +1,4 @@
-"""`pointsman evaluate`: how good routers are on stored outcomes of a strong and a weak model."""
+"""`pointsman evaluate`: measures routers on stored outcomes of a strong and a weak model."""
 
 import argparse
 import json

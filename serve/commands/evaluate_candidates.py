@@ -1,4 +1,4 @@
-"""`pointsman evaluate --candidates`: quality against dollars of routers of any number of candidates."""
+"""`pointsman evaluate --candidates`: quality against cost for routers of many candidates."""
 
 import argparse
 import json

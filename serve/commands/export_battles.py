@@ -1,4 +1,4 @@
-"""`pointsman export-battles`: what users and judges said of answers, as a file to train on."""
+"""`pointsman export-battles`: exports feedback and verdicts as training data."""
 
 import argparse
 import asyncio

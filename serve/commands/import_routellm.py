@@ -1,4 +1,4 @@
-"""`pointsman import-routellm`: RouteLLM's matrix factorisation as a Pointsman checkpoint."""
+"""`pointsman import-routellm`: converts RouteLLM's matrix factorisation to a Pointsman checkpoint."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""`pointsman inspect`: what a checkpoint holds, or whether a server's prompts have drifted."""
+"""`pointsman inspect`: shows a checkpoint's contents, or whether a server's prompts have drifted."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""`pointsman judge --engine ray`: battles on a folder of prompts, under one ceiling for all actors."""
+"""`pointsman judge --engine ray`: judges a folder of prompts; all actors share one budget."""
 
 import argparse
 import asyncio

@@ -1,4 +1,4 @@
-"""`pointsman onboard`: a further model for a checkpoint of scores, from a few hundred of its answers."""
+"""`pointsman onboard`: adds a model to a trained checkpoint from a few hundred of its answers."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""`pointsman promote`: has a running server serve another checkpoint of its folder."""
+"""`pointsman promote`: switches a running server to another checkpoint in its folder."""
 
 import argparse
 import json

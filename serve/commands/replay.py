@@ -1,4 +1,4 @@
-"""`pointsman replay`: what another checkpoint, or another threshold, would have done with logged traffic."""
+"""`pointsman replay`: estimates how another checkpoint or threshold would have handled logged traffic."""
 
 import argparse
 import asyncio

@@ -1,4 +1,4 @@
-"""`pointsman rollback`: has a running server serve the checkpoint again that was promoted before."""
+"""`pointsman rollback`: switches a running server back to the previously promoted checkpoint."""
 
 import argparse
 import json

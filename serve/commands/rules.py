@@ -1,4 +1,4 @@
-"""`pointsman rules test`: what the configured rules do with labelled prompts, and which thresholds fit them."""
+"""`pointsman rules test`: runs the configured rules on labelled prompts and suggests thresholds."""
 
 import argparse
 import json

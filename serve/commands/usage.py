@@ -1,4 +1,4 @@
-"""`pointsman usage`: requests, tokens and dollars by day, model, key, policy or rule, and what routing saved."""
+"""`pointsman usage`: requests, tokens, cost and savings, grouped by day, model, key, policy or rule."""
 
 import argparse
 import asyncio

@@ -1,4 +1,4 @@
-"""What `score`, `evaluate` and `calibrate` do with `--verifier`."""
+"""The `--verifier` option of `score`, `evaluate` and `calibrate`."""
 
 import argparse
 import json

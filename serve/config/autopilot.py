@@ -30,7 +30,7 @@ class AutopilotConfig(Part):
         judge_max_tokens: of a verdict with its reasons.
         concurrency: comparisons running at once, per process.
         queue: most answers waiting to be compared, per process; beyond that none is drawn.
-        train: whether better scores are learned from the comparisons, each certified anew before it serves.
+        train: whether better scores are learned from the comparisons, each certified again before it serves.
         train_at: numbers of comparisons at which one is trained; 300, 900, 2700 and 8100 if empty.
         train_seconds, train_memory_mb: bounds of the process that trains.
         label_share: share of the comparisons that people are asked about (`/v1/autopilot/labels`), to correct the

@@ -1,4 +1,4 @@
-"""The models in the configuration: where they are asked, and with how much patience."""
+"""Models in the configuration: URLs, keys, timeouts and retries."""
 
 from typing import Annotated, Any, Literal
 

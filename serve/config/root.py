@@ -163,7 +163,7 @@ class Config(Part):
                 "cascade.logprobs: false without a verifier are given, wanted one of them: nothing scores the answers"
             )
         if self.sessions is not None:
-            return "a cascade and sessions are given, wanted no sessions: an answer decides anew for each request"
+            return "a cascade and sessions are given, wanted no sessions: a cascade decides each request by its answer"
         return None
 
     def _candidate_problems(self) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Content blocks of Anthropic's API: those of an answer, and those that texts, images and files of OpenAI's become."""
+"""Anthropic content blocks: of a response, and converted from OpenAI texts, images and files."""
 
 import binascii
 import re

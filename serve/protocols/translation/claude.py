@@ -1,4 +1,4 @@
-"""What a Claude model takes, by its name: how it is told to think, and how long its answers may be."""
+"""What a Claude model supports, by its name: the form of thinking, and the longest response."""
 
 import re
 from dataclasses import dataclass

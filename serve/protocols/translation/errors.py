@@ -1,4 +1,4 @@
-"""Errors of one API in the words of the other, so that clients know a prompt that is too long as they do from it."""
+"""Translates errors, so that clients recognize, for example, a prompt that is too long."""
 
 import re
 from typing import Any

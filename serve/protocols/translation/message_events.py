@@ -1,4 +1,4 @@
-"""Reads the events of a message for those who put them in other words."""
+"""Reads the events of an Anthropic stream for the translators to other APIs."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What becomes of each parameter of a request whose model's service speaks another API."""
+"""How each request parameter is translated: passed, converted, dropped or refused."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

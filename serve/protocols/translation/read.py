@@ -1,4 +1,4 @@
-"""Reads parts of a request's document: values of another type than the API has are the client's to mend."""
+"""Reads parts of a request body; a value of the wrong type is a 400."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""JSON schemas that a Claude model can be held to."""
+"""JSON schemas that Claude's structured output supports."""
 
 from typing import Any
 

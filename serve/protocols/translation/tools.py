@@ -1,4 +1,4 @@
-"""Names, ids and arguments of tools: what one service takes and another does not."""
+"""Tool names, ids and arguments: differences between services."""
 
 import hashlib
 import json

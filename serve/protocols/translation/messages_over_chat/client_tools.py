@@ -1,4 +1,4 @@
-"""Tools of Anthropic's that the client runs itself and whose schema Anthropic's models know by heart."""
+"""Tools of Anthropic's that the client runs itself and whose schema is built into its models."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Puts what a chat stream says side by side one after the other: thoughts, texts and calls of tools.
+"""Orders the interleaved parts of a chat stream: thinking, text and tool calls, one after the other.
 
 A chat stream may send several calls at once, interleaved, or their arguments at the end; a message's blocks come one
 after the other. The block that is open is passed on as it comes, the others wait until it is complete.

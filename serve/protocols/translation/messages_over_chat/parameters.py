@@ -1,4 +1,4 @@
-"""What becomes of the parameters of Anthropic's Messages API at a service of OpenAI's chat API."""
+"""How Anthropic Messages parameters translate to OpenAI's chat API."""
 
 from pointsman.serve.protocols.translation.parameters import Parameter, table
 
@@ -35,7 +35,7 @@ PARAMETERS = table(
     Parameter("user_profile_id", "dropped", "of an account at Anthropic"),
     Parameter("workspace_id", "dropped", "of an account at Anthropic"),
     Parameter("container", "refused", _HELD),
-    Parameter("mcp_servers", "refused", "Anthropic's API asks them", idle=([],)),
+    Parameter("mcp_servers", "refused", "only Anthropic's API calls them", idle=([],)),
     Parameter("thread", "refused", _HELD),
     Parameter("inference_geo", "refused", "where the answer is made cannot be promised"),
 )

@@ -1,4 +1,4 @@
-"""What becomes of the parameters of OpenAI's Responses API at a service of Anthropic's Messages API."""
+"""How OpenAI Responses parameters translate to Anthropic's Messages API."""
 
 from pointsman.serve.protocols.translation.parameters import Parameter, table
 

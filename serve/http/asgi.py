@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
+from io import BytesIO
 from typing import Protocol
 
 from starlette.types import Receive, Scope, Send
@@ -75,14 +76,14 @@ async def _read_body(receive: Receive, max_bytes: int, held: HeldBody) -> bytes:
     body: bytes = message.get("body", b"")
     if not message.get("more_body", False) and len(body) <= min(max_bytes, _UNCOUNTED_BYTES):
         return body
-    pieces, size, problem = bytearray(), 0, None
+    pieces, size, problem = BytesIO(), 0, None  # unlike others it gives the whole without a copy
     while True:
         body = message.get("body", b"")
         size += len(body)
         if problem is None and (problem := _problem(size, len(body), max_bytes, held)) is None:
-            pieces += body  # grows without a copy of all at the end
+            pieces.write(body)
         elif problem is not None:
-            pieces.clear()
+            pieces = BytesIO()
             held.release()
         if not message.get("more_body", False) or size > max_bytes + _DISCARD_BYTES:
             break
@@ -91,7 +92,7 @@ async def _read_body(receive: Receive, max_bytes: int, held: HeldBody) -> bytes:
             raise ClientGone
     if problem is not None:
         raise problem
-    return bytes(pieces)
+    return pieces.getvalue()
 
 
 def _problem(size: int, n_bytes: int, max_bytes: int, held: HeldBody) -> RequestError | None:

@@ -1,8 +1,10 @@
 """Filters the candidates by whether the request can be translated to their API."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Awaitable, Mapping
 
 from pointsman.serve.http.errors import RequestError
+from pointsman.serve.protocols.large_json import LARGE_BYTES
 from pointsman.serve.request.context import RequestContext
 from pointsman.serve.upstreams.base import Upstream
 
@@ -19,9 +21,15 @@ class CheckTranslation:
     def __init__(self, upstreams: Mapping[str, Upstream]) -> None:
         self._upstreams = upstreams
 
-    def __call__(self, context: RequestContext) -> None:
+    def __call__(self, context: RequestContext) -> Awaitable[None] | None:
         if context.parsed is None or context.parsed.router is None:
-            return
+            return None
+        if len(context.request.body) > LARGE_BYTES:
+            return asyncio.to_thread(self._check, context)
+        self._check(context)
+        return None
+
+    def _check(self, context: RequestContext) -> None:
         able, first = [], None
         for model in context.candidates:
             try:

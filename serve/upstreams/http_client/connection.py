@@ -16,6 +16,7 @@ _MAX_HEAD_BYTES = 64 * 1024
 _MAX_BUFFERED_BYTES = 256 * 1024  # above, the upstream has to wait for the client
 _MAX_INFLATED_BYTES = 64 * 1024 * 1024  # of one piece
 _SMALL_BYTES = 16 * 1024
+_PIECE_BYTES = 256 * 1024  # of a body that is sent, a fraction of a millisecond
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 _INFLATED = (b"gzip", b"x-gzip", b"deflate")
 _UNREADABLE = (b"br", b"zstd", b"compress")
@@ -43,7 +44,7 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._error: OSError | None = None
         self._transport: Any = None
-        self._keeps_alive = self._paused = self._interim = False
+        self._keeps_alive = self._paused = self._interim = self._full = False
         self.idle_since = 0.0
         self._forget()
         self._complete = True  # until a request is sent, nothing is wanted
@@ -52,14 +53,14 @@ class Connection(asyncio.Protocol):
         self.status, self.headers, self.answered = 0, list[tuple[bytes, bytes]](), False
         self._pieces: list[bytes] = []
         self._n_head = self._n_buffered = 0
-        self._has_head = self._complete = self._has_length = False
+        self._has_head = self._complete = self._has_length = self._is_cut = False
         self._inflate: Any = None
         self._inflating = False
 
     @property
     def reusable(self) -> bool:
         """Whether another request may be sent."""
-        if not (self._complete and self._keeps_alive and self._error is None) or self._paused:
+        if not (self._complete and self._keeps_alive and self._error is None) or self._paused or self._is_cut:
             return False
         if self._transport.is_closing():
             return False
@@ -77,16 +78,37 @@ class Connection(asyncio.Protocol):
             OSError: the connection broke.
         """
         self._forget()
-        if len(body) < _SMALL_BYTES:
-            self._transport.write(head + body)
-        else:
-            self._transport.writelines((head, body))
         try:
+            if len(body) < _SMALL_BYTES:
+                self._transport.write(head + body)
+            else:
+                self._transport.write(head)
+                await self._send(memoryview(body), deadline)
             while not self._has_head:
                 await self._wait(deadline)
         except BaseException:
             self.hang_up()
             raise
+
+    async def _send(self, body: memoryview, deadline: float) -> None:
+        """Sends a body as fast as the upstream reads it, until it answers."""
+        for begin in range(0, len(body), _PIECE_BYTES):
+            while self._full and not self._has_head:
+                await self._wait(deadline)
+            if self._error is not None:
+                raise self._error
+            if self._has_head:
+                self._is_cut = True
+                return
+            self._transport.write(body[begin : begin + _PIECE_BYTES])
+            await asyncio.sleep(0)
+
+    def pause_writing(self) -> None:
+        self._full = True
+
+    def resume_writing(self) -> None:
+        self._full = False
+        self._wake()
 
     def whole(self) -> bytes | None:
         """The whole body, where all of it has come and none was read; else None."""

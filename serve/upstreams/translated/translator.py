@@ -1,5 +1,6 @@
 """A model on the APIs that its service does not speak: its requests, answers and streams are translated."""
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
@@ -9,6 +10,7 @@ import orjson
 
 from pointsman.serve.http.errors import UpstreamFailure
 from pointsman.serve.http.streams import Headers
+from pointsman.serve.protocols.large_json import LARGE_BYTES
 from pointsman.serve.protocols.openai_streams import EventStream
 from pointsman.serve.protocols.sse import PrimedStream, event_data, relay_events
 from pointsman.serve.protocols.token_count import count_input_tokens
@@ -84,7 +86,11 @@ class Translator(Wrapper):
         hints = self._hints[call.path]
         headers = {k: v for k, v in call.headers.items() if not k.startswith(direction.foreign_headers)}
         asked = replace(call, path=direction.path, headers=headers)
-        first = document = hints.applied(direction.request(call.document))
+        if len(call.body) > LARGE_BYTES:
+            made = await asyncio.to_thread(direction.request, call.document)
+        else:
+            made = direction.request(call.document)
+        first = document = hints.applied(made)
         for _ in range(_MOST_MENDED):
             reply = await self._upstream.send(replace(asked, document=document, body=_dumped(document)))
             mended = hints.mended(document, reply.status, reply.body)

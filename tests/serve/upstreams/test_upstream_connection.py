@@ -185,6 +185,53 @@ async def test_what_nobody_asked_for_closes_the_connection():
     assert not connection.reusable
 
 
+@settings(deadline=None, max_examples=20)
+@given(st.integers(16 * 1024, 2_000_000), st.integers(1, 8), st.booleans())
+def test_a_large_body_is_sent_as_fast_as_it_is_read(n_bytes, until_full, answers_early):
+    """Piece by piece and whole, however often the upstream stops reading; nothing more is sent once it has answered."""
+
+    class Full(Transport):
+        def write(self, data):
+            super().write(data)
+            self.n_writes = getattr(self, "n_writes", 0) + 1
+            if self.n_writes % until_full == 0:
+                connection.pause_writing()
+
+    async def send():
+        loop = asyncio.get_running_loop()
+        connection.__init__(loop)
+        connection.connection_made(transport)
+        asking = asyncio.ensure_future(connection.ask(b"HEAD", body, loop.time() + 60.0))
+        for _ in range(200):
+            await asyncio.sleep(0)
+            if answers_early and connection._full:
+                break
+            connection.resume_writing()
+        connection.data_received(PLAIN)
+        await asking
+        await connection.read(loop.time() + 60.0)
+
+    connection, transport, body = Connection.__new__(Connection), Full(), bytes(n_bytes)
+    asyncio.run(send())
+    whole = b"HEAD" + body
+    assert whole.startswith(transport.sent)
+    assert connection.reusable == (transport.sent == whole)
+    assert answers_early or connection.reusable
+
+
+async def test_an_upstream_that_closes_within_a_large_body_breaks():
+    """What is left of the body is not sent, and nobody waits."""
+    loop = asyncio.get_running_loop()
+    connection, transport = Connection(loop), Transport()
+    connection.connection_made(transport)
+    asking = asyncio.ensure_future(connection.ask(b"HEAD", bytes(2_000_000), loop.time() + 60.0))
+    await asyncio.sleep(0)
+    connection.connection_lost(None)
+    with pytest.raises(BrokenAnswerError):
+        await asking
+    assert len(transport.sent) < 2_000_000 and transport.closed
+
+
 async def test_a_reader_that_is_slow_holds_the_upstream_back():
     """Reading pauses with a quarter of a megabyte unread, and goes on when it is read."""
     connection, _ = await context(b"HTTP/1.1 200 OK\r\nContent-Length: 600000\r\n\r\n", b"x" * 300_000, read=False)

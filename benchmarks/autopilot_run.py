@@ -126,9 +126,7 @@ async def _run(server: ServerProcess, models: _Topics, config: _Config, n: int, 
         for first in range(0, n, step):
             event = ""
             if first == 4 * step and kill:
-                event, killed = "SIGKILL of one process", True
-                os.kill(server.pids[0], signal.SIGKILL)
-                await asyncio.sleep(3.0)
+                event, killed = "SIGKILL of one process, half-way", True
             if first == 6 * step:
                 event = "price of small doubled"
                 await asyncio.sleep(3.0)
@@ -138,7 +136,8 @@ async def _run(server: ServerProcess, models: _Topics, config: _Config, n: int, 
                 await asyncio.sleep(4.0)
             if first == 10 * step:
                 event = "drift: other topics, the weak model is wrong on others"
-            answered = await _ask(session, server.url, first, step, drifted=first >= 10 * step)
+            kill_at = first + step // 2 if event.startswith("SIGKILL") else -1
+            answered = await _ask(session, server, first, step, drifted=first >= 10 * step, kill_at=kill_at)
             await asyncio.sleep(2.5)
             async with session.get(f"{server.url}/v1/autopilot") as answer:
                 facts = await answer.json()
@@ -177,12 +176,14 @@ async def _check(url: str, models: _Topics) -> dict[str, Any]:
     spent, calls = sum(row.cost_usd for row in charged), Counter[str]()
     for row in charged:
         calls[row.model] += row.n_requests
+    missing = Counter({model: n - calls[model] for model, n in models.calls.items()})
     twice = sum(1 for n in models.judged.values() if n != 2)
     found = {
         "comparison_rows": len(rows), "counted": sum(row.counted for row in rows),
         "ids": len({row.id for row in rows}), "judged_prompts": len(models.judged), "not_judged_twice": twice,
         "lost": len(models.judged) - len(rows), "store_usd": round(spent, 4),
-        "calls_not_in_store": {model: n - calls[model] for model, n in models.calls.items()},
+        "calls_not_in_store": missing,
+        "their_usd_at_first_prices": round(_usd(missing, _PRICES), 4),
     }  # fmt: skip
     print(found)
     return found
@@ -200,17 +201,19 @@ def _prompt(i: int, *, drifted: bool) -> str:
 
 
 async def _ask(
-    session: aiohttp.ClientSession, url: str, first: int, n: int, *, drifted: bool
+    session: aiohttp.ClientSession, server: ServerProcess, first: int, n: int, *, drifted: bool, kill_at: int
 ) -> list[tuple[int, str | None]]:
     """Who answered each prompt; a request whose process is killed is asked again, as a client would."""
     numbers, answered = iter(range(first, first + n)), list[tuple[int, str | None]]()
 
     async def client() -> None:
         for i in numbers:
+            if i == kill_at:
+                os.kill(server.pids[0], signal.SIGKILL)
             document = {"model": "auto", "messages": [{"role": "user", "content": _prompt(i, drifted=drifted)}]}
             for _ in range(20):
                 try:
-                    async with session.post(f"{url}/v1/chat/completions", json=document) as answer:
+                    async with session.post(f"{server.url}/v1/chat/completions", json=document) as answer:
                         await answer.read()
                         if answer.status == 200:
                             answered.append((i, answer.headers["x-pointsman-model"]))

@@ -191,9 +191,13 @@ class Draws:
         plan = self._plan
         if plan is None and (prompt is not None or not self._warming):
             return
-        drawn = _Drawn(sample, self._running, plan, self._rng.random(), 0, False, config.label_share, prompt, other)
+        level = self._rng.random()
+        if plan is not None and level >= plan.most:
+            self._n_undrawn += 1
+            return
+        drawn = _Drawn(sample, self._running, plan, level, 0, False, config.label_share, prompt, other)
         if plan is not None:
-            if not (drawn.place(prompt) if prompt is not None else drawn.level < plan.most):
+            if prompt is not None and not drawn.place(prompt):
                 self._n_undrawn += 1
                 return
             drawn.wants_label = config.label_share > 0.0 and self._rng.random() < config.label_share

@@ -12,7 +12,7 @@ from pointsman.serve.upstreams.tries import Attempt
 
 __all__ = ["Sample", "answer_text", "known_answer", "take_sample"]
 
-_NOT_TEXT = ("tools", "functions", "audio", "modalities", "prediction")
+_NOT_TEXT = frozenset(("tools", "functions", "audio", "modalities", "prediction"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Sample:
         question: its conversation as one text, for the judge.
         answer: what it said.
         n_tokens: of that answer.
-        said: the same answer with what else is known of it, for a verifier to learn from.
+        attempt: how it came, which holds what else a verifier learns from; None where that is not known.
         prompt: what the request is routed by.
         key: id of the access key that asked; None without keys.
     """
@@ -39,7 +39,7 @@ class Sample:
     question: str
     answer: str
     n_tokens: int
-    said: Answer | None = None
+    attempt: Attempt | None = None
     prompt: str = ""
     key: str | None = None
 
@@ -52,17 +52,15 @@ def take_sample(record: Record) -> Sample | None:
     document = context.request.document
     if context.surface is not CHAT or record.decision is None or record.decision.router is None:
         return None
-    if any(document.get(name) for name in _NOT_TEXT) or document.get("n") not in (None, 1):
+    if any(document.get(name) for name in _NOT_TEXT.intersection(document)) or document.get("n") not in (None, 1):
         return None
     question = _conversation(document["messages"])
     answer = answer_text(context.attempts[-1]) if context.attempts else None
     if not question or not answer:
         return None
-    n_tokens = record.usage.output_tokens
-    said = known_answer(context.attempts[-1], answer, n_tokens)
-    of_row = (record.id, record.row_id, record.model)
+    of_row, n_tokens = (record.id, record.row_id, record.model), record.usage.output_tokens
     key = None if context.key is None else context.key.id
-    return Sample(*of_row, document, question, answer, n_tokens, said, context.request.prompt, key)
+    return Sample(*of_row, document, question, answer, n_tokens, context.attempts[-1], context.request.prompt, key)
 
 
 def known_answer(attempt: Attempt, text: str, n_tokens: int | None) -> Answer:

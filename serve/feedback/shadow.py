@@ -288,7 +288,9 @@ class Shadow:
             shares = [_share(first), 1.0 - _share(second)]
         mean = sum(shares) / len(shares)
         prompt = sample.prompt or sample.question
-        said = sample.said or Answer(sample.answer, output_tokens=sample.n_tokens)
+        said = Answer(sample.answer, output_tokens=sample.n_tokens)
+        if sample.attempt is not None:
+            said = known_answer(sample.attempt, sample.answer, sample.n_tokens)
         other_said = known_answer(other.attempt, other.answer, other.n_tokens)
         now = time.time()
         row = ComparisonRow(

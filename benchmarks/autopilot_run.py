@@ -200,6 +200,10 @@ def _prompt(i: int, *, drifted: bool) -> str:
     return random.Random(i).choice(topics).format(random.Random(i).getrandbits(40)) + ("~" if drifted else "")
 
 
+def _cpu_ticks(pid: int) -> int:
+    return sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
+
+
 async def _ask(
     session: aiohttp.ClientSession, server: ServerProcess, first: int, n: int, *, drifted: bool, kill_at: int
 ) -> list[tuple[int, str | None]]:
@@ -209,7 +213,7 @@ async def _ask(
     async def client() -> None:
         for i in numbers:
             if i == kill_at:
-                os.kill(server.pids[0], signal.SIGKILL)
+                os.kill(max(server.pids, key=_cpu_ticks), signal.SIGKILL)  # the one that most connections are with
             document = {"model": "auto", "messages": [{"role": "user", "content": _prompt(i, drifted=drifted)}]}
             for _ in range(20):
                 try:

@@ -55,6 +55,11 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         f"loss at most {bound['max_loss']:g} at every moment, with confidence {bound['confidence']:g}"
         + (f"; estimated {loss['value']:.4f} [{loss['low']:.4f}, {loss['high']:.4f}]" if loss else ""),
     ]
+    if 0.0 < facts["certified_share"] <= facts["weak_cost"]:
+        lines.append(
+            f"not used yet: reading every answer of {facts['weak']} costs {facts['weak_cost']:.1%} of "
+            f"{facts['strong']}'s, so more must be certified first"
+        )
     if facts["phase"] == "void":
         lines.append(f"void: {facts['why']}; a new generation starts from zero")
     if facts["paused"]:

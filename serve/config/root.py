@@ -128,7 +128,10 @@ class Config(Part):
     def _check_autopilot(self) -> None:
         if len(self.routed) != 2:
             given = f"{len(self.candidates)} candidates" if self.candidates else "the stand-ins"
-            raise ValueError(f"autopilot is given with {given}, wanted strong and weak: it certifies one pair")
+            raise ValueError(
+                f"autopilot is given with {given}, wanted strong and weak: it certifies one pair; to choose the weak "
+                "one of several, compare `pointsman autopilot simulate TABLE --strong A --weak B`"
+            )
         if self.shadow is not None:
             raise ValueError("autopilot and shadow are both given, wanted one: the autopilot makes its own comparisons")
         if self.cascade is not None and (problem := self._uncertifiable(self.cascade)):

@@ -7,6 +7,7 @@ import pytest
 
 from pointsman.serve.autopilot import autopilot as autopilot_module
 from pointsman.serve.autopilot import draw
+from pointsman.serve.commands.autopilot import _lines
 from pointsman.serve.config.load import make_config
 
 from support.autopilot_server import ask, prompt, serving, settings, settled
@@ -147,6 +148,17 @@ async def test_held_streams_are_certified_like_whole_answers(tmp_path):
             new = [row for row in await app.engine.state.store.autopilot() if row.id not in rows]
             assert new
             assert all(row.loss == (row.score > 0.5) for row in new)
+
+
+async def test_reading_that_costs_more_than_it_saves_is_not_done(planted, tmp_path):
+    """While the certified share is below the weak model's relative price, the strong model answers alone."""
+    values = cascading(planted, f"sqlite:///{tmp_path}/p.db")
+    values["models"]["small"]["price"] = {"input_usd_per_million": 9.9, "output_usd_per_million": 29.9}
+    async with serving(values) as (client, app):
+        facts = await certified(client, app)
+        assert facts["certified_share"] < facts["weak_cost"] < 1.0
+        assert set(await ask(client, 1000, 20)) == {"big"}
+        assert any("not used yet: reading every answer of small costs 99." in line for line in _lines(facts))
 
 
 def _sure(i: int) -> float:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -20,6 +20,7 @@ def _routed(draw):
     return rates, strong, weak
 
 
+@settings(max_examples=40)  # each is about a hundred thresholds
 @given(_routed())
 def test_every_figure_is_what_the_definition_says(routed):
     """Share, quality, retained and recovered part, dollars and saving equal the sums over prompts, one by one."""
@@ -38,6 +39,7 @@ def test_every_figure_is_what_the_definition_says(routed):
         assert points.recovered.value == pytest.approx(found, abs=1e-9)
 
 
+@settings(max_examples=40)  # each is about a hundred thresholds
 @given(_routed())
 def test_the_points_lie_on_the_quality_curve(routed):
     """A threshold's quality and recovered gap are the curve's at its share, and its share and cost calibration's."""

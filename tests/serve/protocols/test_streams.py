@@ -5,7 +5,7 @@ import itertools
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pointsman.serve.http.errors import UpstreamFailure
@@ -70,6 +70,7 @@ finish = {
 
 
 @pytest.mark.parametrize("kind", said)
+@settings(max_examples=50)  # of each protocol
 @given(st.lists(st.tuples(texts, ends, st.none() | odd_events), max_size=6), ends, st.lists(st.integers(0, 400)))
 async def test_a_sound_stream_arrives_byte_by_byte(kind, stream, end, cuts):
     """Wherever it is cut into chunks, even inside a character or a line end, every byte arrives, in order."""
@@ -79,6 +80,7 @@ async def test_a_sound_stream_arrives_byte_by_byte(kind, stream, end, cuts):
 
 
 @pytest.mark.parametrize("kind", said)
+@settings(max_examples=50)  # of each protocol
 @given(st.lists(st.tuples(texts, ends), max_size=6), st.lists(st.integers(0, 400), max_size=12))
 async def test_the_relay_knows_what_was_said(kind, stream, cuts):
     """However it was cut, the watch over a stream has its whole text, or the beginning and the length of a long one."""
@@ -97,6 +99,7 @@ async def test_the_relay_knows_what_was_said(kind, stream, cuts):
 
 
 @pytest.mark.parametrize("kind", said)
+@settings(max_examples=50)  # of each protocol
 @given(st.lists(st.tuples(texts, ends), min_size=1, max_size=4), st.integers(1, 400))
 async def test_a_stream_that_is_cut_anywhere_is_no_success(kind, stream, n_bytes):
     """What is complete arrives byte by byte, then an error event; the end of the protocol is never made up."""

@@ -134,12 +134,11 @@ def _read(args: argparse.Namespace) -> "ScoredPrompts":
         if args.journal:
             journal, key = WinRateJournal(args.journal), router_key(checkpoint, checkpoint.pair)
             win_rates = partial(journal.win_rates, router, key=key)
-    numbers = _COSTS if args.max_cost_usd is not None else ()
     source = mapped(args.input, args)
     with progress_bar("prompts") as bar:
         task = bar.add_task("Reading" if win_rates is None else "Scoring", total=count_rows(source))
         return read_scored_prompts(
-            source, win_rates=win_rates, labels=labels, numbers=numbers, on_rows=lambda n: bar.advance(task, n)
+            source, win_rates=win_rates, labels=labels, numbers=_COSTS, on_rows=lambda n: bar.advance(task, n)
         )
 
 
@@ -191,7 +190,7 @@ def _threshold(args: argparse.Namespace, data: "ScoredPrompts") -> dict[str, Any
     if args.max_cost_usd is not None:
         return _by_cost(args, data)
     threshold = calibrate_threshold(data.win_rates, strong_share=args.strong_share)
-    return {
+    return _dollars(args, data, threshold) | {
         "rule": "strong_share",
         "wanted": args.strong_share,
         "threshold": threshold,
@@ -226,6 +225,21 @@ def _by_cost(args: argparse.Namespace, data: "ScoredPrompts") -> dict[str, Any]:
     }
 
 
+def _dollars(args: argparse.Namespace, data: "ScoredPrompts", threshold: float) -> dict[str, float]:
+    """Dollars of a thousand prompts at a threshold, and of always asking strong, where they can be told."""
+    priced, columns = args.strong_price and args.weak_price, set(data.numbers)
+    counted = args.tokens or {"input_tokens", "output_tokens"} <= columns
+    if not (priced and counted) and (priced or not {"strong_usd", "weak_usd"} <= columns):
+        return {}
+    strong_usd, weak_usd = _costs(args, data)
+    known = ~np.isnan(strong_usd + weak_usd)
+    if not known.any():
+        return {}
+    rates, strong_usd, weak_usd = data.win_rates[known], strong_usd[known], weak_usd[known]
+    spent = mean_cost_usd(rates, threshold, strong_usd=strong_usd, weak_usd=weak_usd)
+    return {"cost_usd": 1000.0 * spent, "always_strong_usd": 1000.0 * float(strong_usd.mean())}
+
+
 def _costs(args: argparse.Namespace, data: "ScoredPrompts") -> tuple[FloatArray, FloatArray]:
     """Dollars of each prompt with each model: columns of the table, or prices times tokens."""
     n, numbers = data.win_rates.size, data.numbers
@@ -254,7 +268,8 @@ def _by_loss(args: argparse.Namespace, data: "ScoredPrompts") -> dict[str, Any]:
         data.win_rates, strong, weak, max_loss=args.max_loss / width, confidence=args.confidence, seed=args.seed
     )
     facts = asdict(found) | {"max_loss": args.max_loss, "loss": width * found.loss}
-    return {"rule": "max_loss", "wanted": facts.pop("max_loss"), **facts, "certified": found.certified}
+    dollars = _dollars(args, data, found.threshold)
+    return {"rule": "max_loss", "wanted": facts.pop("max_loss"), **facts, "certified": found.certified, **dollars}
 
 
 def _labels(args: argparse.Namespace, data: "ScoredPrompts") -> tuple[FloatArray, FloatArray, float]:
@@ -343,6 +358,9 @@ def _text(result: dict[str, Any]) -> str:
     if "probability" in result:
         p = result["probability"]
         lines.append(f"ECE {p['ece_before']:.4f}, after the {p['method']} map {p['ece_after']:.4f} (cross-fitted)")
+    if result["rule"] != "max_cost_usd" and result.get("always_strong_usd"):
+        usd, always = result["cost_usd"], result["always_strong_usd"]
+        lines.append(f"${usd:,.4g} per thousand prompts, always strong ${always:,.4g}: saves {1.0 - usd / always:.1%}")
     if "checkpoint" in result:
         lines.append(f"written to {result['checkpoint']}")
     return "\n".join([*lines, f"holds as long as {result['assumption']}"])
@@ -354,7 +372,8 @@ def _explained(result: dict[str, Any]) -> list[str]:
         return [f"{share} (wanted {result['wanted']:.2%}; {result['tie_mass']:.2%} are tied at the threshold)"]
     if result["rule"] == "max_cost_usd":
         always = f"always strong ${result['always_strong_usd']:,.4g}, always weak ${result['always_weak_usd']:,.4g}"
-        return [share, f"${result['cost_usd']:,.4g} per thousand prompts ({always})"]
+        saved = 1.0 - result["cost_usd"] / (result["always_strong_usd"] or 1.0)
+        return [share, f"${result['cost_usd']:,.4g} per thousand prompts ({always}): saves {saved:.1%}"]
     bound = f"a mean loss of at most {result['wanted']:g} with {result['confidence']:.1%} confidence"
     if result["certified"]:
         return [f"{share}, on {result['n_labels']:,} labels", f"{bound}; measured loss {result['loss']:.4f}"]

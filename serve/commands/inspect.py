@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from datetime import UTC, datetime
 from textwrap import indent
 from typing import Any
 
@@ -28,11 +29,25 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(facts, indent=2))
         return 0
+    if args.server is not None:
+        facts = _readable(facts)
     shown = {name: _text(value) for name, value in facts.items() if value not in (None, {}, [])}
     margin = max(map(len, shown), default=0) + 2
     for name, text in shown.items():
         print(name.ljust(margin) + indent(text, " " * margin).lstrip())
     return 0
+
+
+def _readable(facts: Any) -> Any:
+    """The drift status with one figure of how near an alarm is, in percent, in the place of evidence and its level."""
+    if not isinstance(facts, dict):
+        return facts
+    kept = {name: _readable(value) for name, value in facts.items() if name not in ("evidence", "level")}
+    if isinstance(near := kept.get("towards_alarm"), int | float):
+        kept["towards_alarm"] = f"{near:.0%}"
+    if isinstance(at := kept.get("at"), int | float):
+        kept["at"] = datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
+    return kept
 
 
 def describe(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -51,6 +51,18 @@ def test_a_share_gives_the_quantile_and_the_share_reached(scored, labelled, caps
     assert found["tie_mass"] <= 1 / 2000 and found["n_prompts"] == 2000
 
 
+@pytest.mark.parametrize("rule", [["--strong-share", "0.3"], ["--max-loss", "0.1"]])
+def test_every_rule_says_dollars_where_they_can_be_told(scored, capsys, rule):
+    """With prices and tokens it says dollars and the saving, as the share gives them; without, nothing of dollars."""
+    priced = ["--strong-price", "10", "30", "--weak-price", "1", "3", "--tokens", "100", "100"]
+    found = calibrate(capsys, scored, *rule, *priced)
+    assert found["always_strong_usd"] == pytest.approx(4.0)
+    assert found["cost_usd"] == pytest.approx(4.0 * found["strong_share"] + 0.4 * (1.0 - found["strong_share"]))
+    assert main(["calibrate", scored, *rule, *priced]) == 0
+    assert f"saves {1.0 - found['cost_usd'] / 4.0:.1%}" in capsys.readouterr().out
+    assert "cost_usd" not in calibrate(capsys, scored, *rule)
+
+
 def test_ties_are_reported(tmp_path, capsys):
     """Where a tie makes the share miss its goal, the mass of the tie says so."""
     path = write(tmp_path / "s.jsonl", win_rate=[0.2] * 5 + [0.6] * 5)

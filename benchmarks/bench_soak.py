@@ -2,6 +2,9 @@
 
     python -m benchmarks.bench_soak [--minutes 10] [--rate 15] [--store URL]
 
+A request that takes longer than three seconds is printed: whether it waited for a connection, its answer or its body,
+and when the upstream was asked.
+
 Two workers, an upstream that fails in every way, a reload every ten seconds, and every minute one worker is killed with
 SIGKILL. Afterwards the store's dollars are compared with what the upstream says that it charged. What may be lost is
 what a killed worker had not written: a second of its spending, a third of a second of its rows, and its requests.
@@ -22,6 +25,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -33,7 +37,7 @@ _PRICE = {"input_usd_per_million": 1000.0, "output_usd_per_million": 1000.0}
 _USAGE = {"prompt_tokens": 70, "completion_tokens": 30, "total_tokens": 100}
 _USD = 0.1  # of that usage at that price
 _KINDS = ("whole", "whole", "whole", "stream", "stream", "500", "429", "hang up", "garbage")
-_RELOAD_S, _KILL_S, _CLIENTS = 10.0, 60.0, 16
+_RELOAD_S, _KILL_S, _CLIENTS, _SLOW_S = 10.0, 60.0, 16, 3.0
 
 
 class _Upstream(BaseHTTPRequestHandler):
@@ -41,9 +45,12 @@ class _Upstream(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     charged: ClassVar[Counter[str]] = Counter()
+    seen: ClassVar[dict[str, list[float]]] = {}  # of each prompt, when it was asked
 
     def do_POST(self) -> None:
         document = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        prompt = document["messages"][-1]["content"].split(":")[0]
+        self.seen.setdefault(prompt, []).append(time.monotonic())
         kind = random.choice(_KINDS)
         if kind == "hang up":
             self.close_connection = True
@@ -98,6 +105,7 @@ class _Soak:
             self._port = taken.getsockname()[1]
         self.outcomes: Counter[str] = Counter()
         self.samples: list[tuple[float, float, int]] = []
+        self.slow: list[dict[str, Any]] = []
         self.n_kills = self.n_reloads = 0
 
     def run(self) -> int:
@@ -125,8 +133,12 @@ class _Soak:
         model = {"base_url": self._upstream, "price": _PRICE, "retry": {"attempts": 1, "base_s": 0.01}}
         values = {
             "strong": "big", "weak": "small", "models": {"big": model, "small": model}, "routers": {"mf": {}},
-            "policy": {"strong_share": 0.3 + 0.01 * (number % 2), "budgets": [{"usd": 1e6, "hard": True}]},
-            "sessions": {}, "drift": {}, "store": {"url": self._store}, "server": {"log_requests": False},
+            "policy": {
+                "strong_share": 0.3 + 0.01 * (number % 2),
+                "budgets": [{"usd": 1e6, "hard": True}, {"usd": 1e6, "per": "day", "key": "each"}],
+            },
+            "sessions": {}, "drift": {}, "server": {"log_requests": False},
+            "store": {"url": self._store, "prompts": "text", "embeddings": True},
         }  # fmt: skip
         staging = self._path.with_suffix(".new")
         staging.write_text(json.dumps(values))
@@ -141,12 +153,36 @@ class _Soak:
                 time.sleep(0.2)
 
     def _post(self, body: dict[str, Any]) -> int:
+        """The status; where it took long, what the request waited on is kept."""
+        began_at, stage, status = time.monotonic(), "connection", 0
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
         try:
+            connection.connect()
+            stage = "answer"
             connection.request("POST", "/v1/chat/completions", json.dumps(body), {"content-type": "application/json"})
+            response = connection.getresponse()
+            stage, status = "body", response.status
+            response.read()
+            return status
+        finally:
+            took_s = time.monotonic() - began_at
+            if took_s > _SLOW_S:
+                asked_at = _Upstream.seen.get(body["messages"][-1]["content"].split(":")[0], [])
+                tried_at = [round(at - began_at, 2) for at in asked_at]
+                slow = {"at": time.strftime("%X"), "took_s": round(took_s, 2), "stage": stage, "asked_at_s": tried_at}
+                self.slow.append({**slow, "status": status, "load": os.getloadavg()[0]})
+                print(json.dumps(self.slow[-1]), file=sys.stderr, flush=True)
+            connection.close()
+
+    def _get(self, path: str) -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
+        try:
+            connection.request("GET", path)
             response = connection.getresponse()
             response.read()
             return response.status
+        except (OSError, http.client.HTTPException):
+            return 0
         finally:
             connection.close()
 
@@ -167,12 +203,16 @@ class _Soak:
             time.sleep(_RELOAD_S)
             self.n_reloads += 1
             self._configure(self.n_reloads)
-            workers = [each for each in server.children() if "spawn_main" in " ".join(each.cmdline())]
-            if workers:
+            workers = [each for each in server.children() if _is_worker(each)]
+            self.outcomes[f"metrics {self._get('/metrics')}"] += 1
+            with suppress(psutil.NoSuchProcess, ValueError):  # none, or one that has just died
                 most = max(each.memory_info().rss for each in workers) / 1e6
                 self.samples.append((time.monotonic() - sampled_at, most, max(each.num_fds() for each in workers)))
+                if self.n_reloads % 30 == 0:
+                    print(self.samples[-1], dict(self.outcomes), file=sys.stderr, flush=True)
             if workers and time.monotonic() - killed_at > _KILL_S:
-                os.kill(min(workers, key=psutil.Process.create_time).pid, signal.SIGKILL)
+                with suppress(psutil.NoSuchProcess, ProcessLookupError):
+                    os.kill(min(workers, key=psutil.Process.create_time).pid, signal.SIGKILL)
                 self.n_kills, killed_at = self.n_kills + 1, time.monotonic()
 
 
@@ -188,15 +228,18 @@ def main() -> int:
         soak = _Soak(Path(name), store, args.minutes, args.rate)
         status = soak.run()
         spent, n_rows = _totals(store)
-        errors = sum('"level":"error"' in line for line in (Path(name) / "log").open())
+        lines = (Path(name) / "log").read_text().splitlines()
+        errors = sum('"level":"error"' in line for line in lines)
+        n_died = sum("; starting another" in line for line in lines)
     charged = _USD * _Upstream.charged["answers"]
-    asked = sum(soak.outcomes.values())
+    asked = sum(count for outcome, count in soak.outcomes.items() if not outcome.startswith("metrics"))
     may_lose = soak.n_kills * (_USD * (args.rate * 1.5 + _CLIENTS))
     third = max(1, len(soak.samples) // 3)
     first, last = soak.samples[:third], soak.samples[-third:]
     rows = [
         {"what": "requests", "value": asked, **soak.outcomes},
         {"what": "reloads", "value": soak.n_reloads}, {"what": "kills", "value": soak.n_kills},
+        {"what": "workers replaced", "value": n_died}, {"what": "slow requests", "value": len(soak.slow)},
         {"what": "rows", "value": n_rows}, {"what": "exit status", "value": status},
         {"what": "errors logged", "value": errors},
         {"what": "charged usd", "value": round(charged, 2)}, {"what": "booked usd", "value": round(spent, 2)},
@@ -214,6 +257,13 @@ def main() -> int:
     targets["lost_rows"]["met"] = targets["lost_rows"]["value"] <= targets["lost_rows"]["goal"]
     print(json.dumps({"bench": "soak", "rows": rows, "targets": targets, "machine": platform.processor()}))
     return 0
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    try:
+        return "spawn_main" in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _totals(store: str) -> tuple[float, int]:

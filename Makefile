@@ -7,7 +7,7 @@ ARGS ?=
 # The tests of a file share its servers and its browser, so one worker runs them all; tests/conftest.py orders the files.
 WORKERS := -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: serve test test-fast check docs bench clean
+.PHONY: serve test test-fast test-minimum check docs bench clean
 
 serve: .venv/.base  ## Serve on http://127.0.0.1:6060; options in ARGS="--strong-model ... --weak-model ..."
 	$(BIN)/pointsman serve $(ARGS)
@@ -17,6 +17,9 @@ test: .venv/.dev  ## All tests, on all cores
 
 test-fast: .venv/.dev  ## The quick files that need no process, browser, database or training framework
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(WORKERS) -m "not heavy" --hypothesis-profile quick $(ARGS)
+
+test-minimum:  ## The quick tests at the lowest versions that pyproject.toml admits, in an environment of their own
+	.ci/minimum $(ARGS)
 
 check: .venv/.dev build/typed  ## Lint, format and types (of an installed wheel)
 	$(BIN)/ruff check .

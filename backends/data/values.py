@@ -1,14 +1,9 @@
 """What a cell says: whether it is missing, its number, its text."""
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from pointsman.core.arrays import FloatArray
-
-__all__ = ["encodable", "is_missing", "number", "numbers_or_nan"]
+__all__ = ["encodable", "is_missing", "number"]
 
 _MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "<na>", "nat", "-"})
 _BOOLEANS = {"true": 1.0, "false": 0.0}
@@ -41,11 +36,6 @@ def number(value: Any) -> float:
         return float(value)
     except (TypeError, ValueError, OverflowError):
         return math.nan
-
-
-def numbers_or_nan(values: Sequence[Any]) -> FloatArray:
-    """The numbers of cells, NaN where one is missing or no number, shape (n_cells,)."""
-    return np.array([math.nan if is_missing(value) else number(value) for value in values], dtype=np.float64)
 
 
 def encodable(text: str) -> str:

@@ -5,9 +5,7 @@ import numpy as np
 from pointsman.core.aggregation import N_SCORES
 from pointsman.core.arrays import FloatArray, IntArray
 
-__all__ = ["CLASSES", "class_labels", "score_labels"]
-
-CLASSES = ("strong wins", "tie", "weak wins")
+__all__ = ["class_labels", "score_labels"]
 
 
 def class_labels(difference: FloatArray, *, margin: float = 0.0) -> IntArray:

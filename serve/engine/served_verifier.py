@@ -71,7 +71,6 @@ class ServedVerifier:
             threshold,
             win_rate,
             expected_escalation(win_rate, threshold, self._verifier.residuals),
-            context.win_rate,
         )
 
     async def read(self, context: RequestContext, answers: list[Answer]) -> float:

@@ -46,7 +46,6 @@ class CascadeRun:
         threshold: an answer is enough iff its win rate is below; None without a verifier.
         prompt_win_rate: from the prompt alone, on the verifier's scale.
         expected_escalation: share of such prompts that are asked on.
-        router_win_rate: of the router that was asked, which some verifiers read.
         stages: what came of the models that were asked.
         answered_by: whose answer the client got; None until that is known.
         certified: gives what the threshold is compared with, from the score of the first answer, where the autopilot
@@ -59,7 +58,6 @@ class CascadeRun:
     threshold: float | None = None
     prompt_win_rate: float | None = None
     expected_escalation: float | None = None
-    router_win_rate: float | None = None
     stages: list[Stage] = field(default_factory=list)
     answered_by: str | None = None
     certified: Callable[[float], float] | None = None

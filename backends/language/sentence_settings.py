@@ -11,14 +11,12 @@ from pointsman.core.errors import ConfigError
 __all__ = ["SentenceSettings", "read_sentence_settings"]
 
 _MODULES = ("Transformer", "Pooling", "Dense", "Dropout", "Normalize")
-# pooling_mode_<key>: true, before version 5.4; several are put beside each other in this order.
+# pooling_mode_<key>: true, before version 5.4
 _LEGACY = {
     "cls_token": "cls",
-    "max_tokens": "max",
     "mean_tokens": "mean",
     "mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
     "weightedmean_tokens": "weightedmean",
-    "lasttoken": "lasttoken",
 }
 
 
@@ -28,7 +26,7 @@ class SentenceSettings:
 
     Attributes:
         folder: of the transformer's own files.
-        pooling: "cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"; several are concatenated.
+        pooling: "cls", "mean", "mean_sqrt_len_tokens" or "weightedmean".
         after: what follows the pooling, in order: the folder of a dense layer, or None for scaling to unit norm.
         prompt: put before every text; "" for none.
         include_prompt: whether the prompt's tokens count in the pooling.
@@ -37,7 +35,7 @@ class SentenceSettings:
     """
 
     folder: Path
-    pooling: tuple[str, ...] = ("mean",)
+    pooling: str = "mean"
     after: tuple[Path | None, ...] = ()
     prompt: str = ""
     include_prompt: bool = True
@@ -80,19 +78,22 @@ def read_sentence_settings(folder: Path) -> SentenceSettings:
     )
 
 
-def _pooling(folder: Path, config: Mapping[str, Any]) -> tuple[str, ...]:
+def _pooling(folder: Path, config: Mapping[str, Any]) -> str:
     mode = config.get("pooling_mode")
     if mode is None:
         named = {
             key.removeprefix("pooling_mode_") for key, on in config.items() if on is True and "pooling_mode_" in key
         }
-        modes = [mode for key, mode in _LEGACY.items() if key in named] + sorted(named - set(_LEGACY))
+        modes = [_LEGACY.get(key, key) for key in sorted(named)] or ["mean"]
     else:
         modes = [str(each) for each in mode] if isinstance(mode, list) else [str(mode)]
-    if unknown := [each for each in modes if each not in _LEGACY.values()]:
+    if len(modes) != 1 or modes[0] not in _LEGACY.values():
         wanted = ", ".join(_LEGACY.values())
-        raise ConfigError(f"sentence-transformers model {folder} pools by {', '.join(unknown)}, wanted {wanted}")
-    return tuple(modes) or ("mean",)
+        raise ConfigError(
+            f"sentence-transformers model {folder} pools by {' and '.join(modes)}, wanted one of {wanted}: choose "
+            "another model, or embed with a service"
+        )
+    return modes[0]
 
 
 def _default_prompt(folder: Path) -> str:

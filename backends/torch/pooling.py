@@ -1,7 +1,6 @@
 """Embeddings from hidden states: the poolings and dense layers of sentence-transformers models."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,41 +15,32 @@ __all__ = ["Dense", "pool"]
 _POOLED = "sentence_embedding"
 
 
-def pool(hidden: Tensor, attention: Tensor, modes: Sequence[str], *, n_prompt_tokens: int = 0) -> Tensor:
-    """Poolings of the hidden states over the tokens of each text, beside each other, shape (n_texts, n_modes * dim).
+def pool(hidden: Tensor, attention: Tensor, mode: str, *, n_prompt_tokens: int = 0) -> Tensor:
+    """Pooling of the hidden states over the tokens of each text, shape (n_texts, dim).
 
     mean = sum h / n, mean_sqrt_len_tokens = sum h / sqrt(n), weightedmean = sum i h_i / sum i with i = 1 for the text's
-    first token, max by coordinate, cls and lasttoken the first and the last token.
+    first token, cls the first token.
 
     Args:
         hidden: last hidden states, shape (n_texts, n_tokens, dim).
         attention: 1 for tokens, 0 for padding on either side, shape (n_texts, n_tokens).
-        modes: names of poolings, see above.
+        mode: name of the pooling, see above.
         n_prompt_tokens: leading tokens of each text that do not count.
     """
     position = attention.cumsum(1) * attention  # 1 for the first token of each text, 0 for padding
     counts = position > n_prompt_tokens
     weight = counts[..., None].to(hidden.dtype)
-    rows = torch.arange(len(hidden), device=hidden.device)
     total, n = (hidden * weight).sum(1), weight.sum(1).clamp(min=1e-9)
-
-    def pooled(mode: str) -> Tensor:
-        match mode:
-            case "cls":
-                return hidden[rows, counts.int().argmax(1)]
-            case "lasttoken":
-                return (hidden * weight)[rows, position.argmax(1)]
-            case "max":
-                return hidden.masked_fill(~counts[..., None], float("-inf")).amax(1)
-            case "mean_sqrt_len_tokens":
-                return total / n.sqrt()
-            case "weightedmean":
-                by_position = weight * position[..., None]
-                return (hidden * by_position).sum(1) / by_position.sum(1).clamp(min=1e-9)
-            case _:
-                return total / n
-
-    return torch.cat([pooled(mode) for mode in modes], dim=1)
+    match mode:
+        case "cls":
+            return hidden[torch.arange(len(hidden), device=hidden.device), counts.int().argmax(1)]
+        case "mean_sqrt_len_tokens":
+            return total / n.sqrt()
+        case "weightedmean":
+            by_position = weight * position[..., None]
+            return (hidden * by_position).sum(1) / by_position.sum(1).clamp(min=1e-9)
+        case _:
+            return total / n
 
 
 class Dense(nn.Module):

@@ -79,7 +79,7 @@ class SentenceEmbedder:
         self._settings = settings
         self._max_tokens = _longest(settings, self._tokenizer, model)
         self._n_prompt_tokens = 0 if settings.include_prompt else self._count_prompt_tokens(settings.prompt)
-        dim = len(settings.pooling) * int(model.config.hidden_size)
+        dim = int(model.config.hidden_size)
         for layer in self._dense.values():
             dim = layer.linear.out_features
         self.identity = EmbedderIdentity(f"sentence-transformers/{name}", revision, dim, normalized=True)

@@ -9,13 +9,13 @@ for a third class: questions of examinations, whose difficulty does not show.
 
 import hashlib
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
 
 from pointsman.backends.assets import asset_path
+from pointsman.backends.embedders.by_text import TextEmbedder
 from pointsman.backends.embedders.lengthened import LengthenedEmbedder
 from pointsman.core.arrays import Float32Array, IntArray
 from pointsman.core.embedding import EmbedderIdentity
@@ -34,7 +34,7 @@ _BEYOND = "\0" * (len(_FACTORS) - 1)
 _MIXER, _FOLD, _SHIFT = np.uint32(0x85EBCA6B), np.uint32(15), np.uint32(32 - 15)
 
 
-class CommonSenseEmbedder:
+class CommonSenseEmbedder(TextEmbedder):
     """Embedding of a text = [e; 0.1 s], e the inner embedder's, s how hard the text looks, in (-1, 1)."""
 
     def __init__(self, embed: LengthenedEmbedder, folder: Path | None = None) -> None:
@@ -58,19 +58,6 @@ class CommonSenseEmbedder:
     @property
     def blocking(self) -> bool:
         return self._embed.blocking
-
-    def __call__(self, texts: Sequence[str]) -> Float32Array:
-        """Embeddings of `texts`, shape (n_texts, dim + 1).
-
-        Raises:
-            ValueError: `texts` is a single string, or holds something else than strings.
-        """
-        if isinstance(texts, str):
-            raise ValueError("texts is a single string, wanted a sequence of strings")
-        out = np.empty((len(texts), self.identity.dim), dtype=np.float32)
-        for row, text in zip(out, texts, strict=True):
-            self.embed_into(text, row)
-        return out
 
     def embed_into(self, text: str, out: Float32Array) -> None:
         """Writes the embedding of a text into `out`, shape (dim + 1,)."""

@@ -1,10 +1,8 @@
 """The static embedder with one more coordinate: how long the text is."""
 
 import math
-from collections.abc import Sequence
 
-import numpy as np
-
+from pointsman.backends.embedders.by_text import TextEmbedder
 from pointsman.backends.embedders.static import StaticEmbedder
 from pointsman.core.arrays import Float32Array
 from pointsman.core.embedding import EmbedderIdentity
@@ -14,7 +12,7 @@ __all__ = ["LengthenedEmbedder"]
 _SCALE, _TYPICAL_LENGTH = 0.2, 200
 
 
-class LengthenedEmbedder:
+class LengthenedEmbedder(TextEmbedder):
     """Embedding of a text = [e; 0.2 ln((1 + n) / 200)], e the inner embedder's, n the number of characters.
 
     A unit vector tells what a text is about and nothing of its length, which says as much about how hard a question is.
@@ -29,19 +27,6 @@ class LengthenedEmbedder:
     @property
     def blocking(self) -> bool:
         return self._embed.blocking
-
-    def __call__(self, texts: Sequence[str]) -> Float32Array:
-        """Embeddings of `texts`, shape (n_texts, dim + 1).
-
-        Raises:
-            ValueError: `texts` is a single string, or holds something else than strings.
-        """
-        if isinstance(texts, str):
-            raise ValueError("texts is a single string, wanted a sequence of strings")
-        out = np.empty((len(texts), self.identity.dim), dtype=np.float32)
-        for row, text in zip(out, texts, strict=True):
-            self.embed_into(text, row)
-        return out
 
     def embed_into(self, text: str, out: Float32Array) -> None:
         """Writes the embedding of a text into `out`, shape (dim + 1,)."""

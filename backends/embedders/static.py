@@ -4,7 +4,6 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from safetensors import SafetensorError
 
 from pointsman.backends.assets import asset_path
+from pointsman.backends.embedders.by_text import TextEmbedder
 from pointsman.backends.embedders.word_pieces import WordPieces
 from pointsman.core.arrays import Float32Array, IntArray
 from pointsman.core.embedding import EmbedderIdentity
@@ -28,7 +28,7 @@ _HEAD_CHARS = _TAIL_CHARS = 2048
 _FEW_IDS = 32
 
 
-class StaticEmbedder:
+class StaticEmbedder(TextEmbedder):
     """Embedding of a text = sum of its tokens' vectors, scaled to unit norm.
 
     Tokens are WordPieces of the lower-cased text; unknown ones have the zero vector. A text without a known token gives
@@ -52,19 +52,6 @@ class StaticEmbedder:
         self._rows, self._scales = _read_table(path, meta)
         self._pieces = WordPieces(_build_tokenizer(path, len(self._rows)))
         self.identity = EmbedderIdentity("static", meta["revision"], self._rows.shape[1], normalized=True)
-
-    def __call__(self, texts: Sequence[str]) -> Float32Array:
-        """Embeddings of `texts`, shape (n_texts, dim), of unit norm or zero.
-
-        Raises:
-            ValueError: `texts` is a single string, or holds something else than strings.
-        """
-        if isinstance(texts, str):
-            raise ValueError("texts is a single string, wanted a sequence of strings")
-        out = np.empty((len(texts), self._rows.shape[1]), dtype=np.float32)
-        for row, text in zip(out, texts, strict=True):
-            self.embed_into(text, row)
-        return out
 
     def embed_into(self, text: str, out: Float32Array) -> None:
         """Writes the embedding of a text into `out`, shape (dim,).

@@ -1,10 +1,10 @@
 """The static embedder with nine more coordinates: what a text looks like, whatever it is about."""
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
+from pointsman.backends.embedders.by_text import TextEmbedder
 from pointsman.backends.embedders.static import StaticEmbedder
 from pointsman.core.arrays import Float32Array, FloatArray
 from pointsman.core.embedding import EmbedderIdentity
@@ -30,7 +30,7 @@ _SPREAD = np.array([1.1, 1.4, 0.06, 0.035, 0.035, 0.025, 0.6, 1.35, 0.3])
 N_FEATURES = len(_TYPICAL)
 
 
-class SurfacedEmbedder:
+class SurfacedEmbedder(TextEmbedder):
     """Embedding of a text = [e; 0.2 z], e the inner embedder's, z its surface, see `surface_features`.
 
     A unit vector tells what a text is about; length, digits, code and lines tell what is asked for: a choice among four
@@ -47,19 +47,10 @@ class SurfacedEmbedder:
     def blocking(self) -> bool:
         return self._embed.blocking
 
-    def __call__(self, texts: Sequence[str]) -> Float32Array:
-        """Embeddings of `texts`, shape (n_texts, dim + 9).
-
-        Raises:
-            ValueError: `texts` is a single string, or holds something else than strings.
-        """
-        if isinstance(texts, str):
-            raise ValueError("texts is a single string, wanted a sequence of strings")
-        out = np.empty((len(texts), self.identity.dim), dtype=np.float32)
-        for row, text in zip(out, texts, strict=True):
-            self._embed.embed_into(text, row[:-N_FEATURES])
-            row[-N_FEATURES:] = _SCALE * surface_features(text)
-        return out
+    def embed_into(self, text: str, out: Float32Array) -> None:
+        """Writes the embedding of a text into `out`, shape (dim + 9,)."""
+        self._embed.embed_into(text, out[:-N_FEATURES])
+        out[-N_FEATURES:] = _SCALE * surface_features(text)
 
 
 def surface_features(text: str) -> FloatArray:

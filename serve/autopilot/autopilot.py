@@ -1,4 +1,4 @@
-"""Draws comparisons, has them judged, keeps the certificate, and says which threshold is certified now.
+"""Keeps the certificate with the other processes, and says which threshold is certified now.
 
 Everything but `certified` happens off the request path. Comparisons go to the store as rows; whichever process comes by
 counts them into the shared state, each once; all processes read from it what is certified. While the store is away they
@@ -11,7 +11,7 @@ import os
 import random
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 from uuid import uuid4
 
 from prometheus_client import CollectorRegistry
@@ -22,29 +22,26 @@ from pointsman.serve.autopilot.draw import Draws, Prompt
 from pointsman.serve.autopilot.fingerprints import Fingerprints, fingerprint_of
 from pointsman.serve.autopilot.generation import Generation, describe_generation
 from pointsman.serve.autopilot.metrics import AutopilotMetrics
+from pointsman.serve.autopilot.observe_requests import Look, RequestObserver
 from pointsman.serve.autopilot.serving import Serving
 from pointsman.serve.autopilot.state import AutopilotState, Counts
 from pointsman.serve.autopilot.status import describe
-from pointsman.serve.autopilot.training import TrainingError, train_in_process
+from pointsman.serve.autopilot.training import Trainer
 from pointsman.serve.autopilot.turn import Turn, act_on
 from pointsman.serve.config import StoreConfig
 from pointsman.serve.config.autopilot import AutopilotConfig
-from pointsman.serve.feedback.sample import Sample, answer_text, take_sample
+from pointsman.serve.feedback.sample import Sample
 from pointsman.serve.feedback.shadow import Compared, Other
-from pointsman.serve.request.cascade_run import CascadeRun
 from pointsman.serve.request.context import RequestContext
 from pointsman.serve.request.record import Record
 from pointsman.serve.store.rows import Row
-from pointsman.serve.upstreams.tries import Attempt
 
-__all__ = ["POLICY", "Autopilot"]
+__all__ = ["Autopilot"]
 
 _LOG = logging.getLogger(__name__)
 _STATE = "autopilot"
-POLICY = "autopilot"  # of the decisions whose threshold is certified
 _TURN_S = 1.0
 _AT_ONCE = 50
-Look: TypeAlias = Callable[[RequestContext, Attempt], Awaitable[float]]
 
 
 class AutopilotStore(Protocol):
@@ -81,7 +78,7 @@ class Autopilot:
             registry: of its metrics.
         """
         self.config: AutopilotConfig | None = config
-        self._store, self._compare, self._ask, self._clock = store, compare, ask, clock
+        self._store, self._compare, self._clock = store, compare, clock
         self._look: Look | None = None
         self._writer = f"{os.getpid()}-{uuid4().hex[:8]}"
         self._serving: Serving | None = None
@@ -96,8 +93,9 @@ class Autopilot:
             config, put=put, compare=self._compared, results=self._metrics.results, rng=rng or random.Random()
         )
         self._fingerprints = Fingerprints()
+        self._observer = RequestObserver(self._draws, self._fingerprints, ask=ask)
+        self._trainer = Trainer(self._writer, lambda change: store.fold_autopilot(_STATE, change, limit=0), clock=clock)
         self._task: asyncio.Task[None] | None = None
-        self._training: asyncio.Task[None] | None = None
 
     async def reconfigure(
         self,
@@ -120,6 +118,7 @@ class Autopilot:
         changed = self._serving is not None and self._serving != serving
         self.config, self._serving, self._alarm = config, serving, alarm or (lambda: None)
         self._reset_alarm = reset_alarm
+        self._observer.reconfigure(config, serving, look)
         if changed or config is None:
             self._follow(None)
         await self._turn()
@@ -164,78 +163,18 @@ class Autopilot:
         """Leaves what is not compared yet, and tells what was counted."""
         if self._task is None:
             return
-        tasks = [task for task in (self._task, self._training) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self._task = self._training = None
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        self._task = None
+        await self._trainer.close()
         self._flush()
         await self._draws.close()
         await self._turn()
 
     def __call__(self, record: Record) -> None:
         """Counts a request that has ended, and draws it by chance."""
-        decision, context, config = record.decision, record.context, self.config
-        if config is None or self._serving is None or decision is None or context is None or decision.policy != POLICY:
-            return
-        if record.outcome != "answered" or len(decision.candidates) < 2:  # nothing was chosen
-            return
-        run = context.cascade
-        if self._look is not None:
-            if run is None or not _as_planned(run, record.model):
-                return
-        elif context.win_rate is None or decision.reason != "win_rate":
-            return
-        self._count(record, run)
-        if context.attempts and record.model is not None:
-            self._fingerprints.see(record.model, fingerprint_of(context.attempts[-1]))
-        if self._generation is None or self._store_away or self._state.paused:
-            return
-        if self._look is not None and run is not None:
-            self._see_answer(record, context, run, self._look, config)
-        elif record.model == decision.model and context.win_rate is not None:
-            prompt = Prompt(context.win_rate, len(context.request.prompt), context.embedding)
-            self._draws.see(prompt)
-            if self._draws.draws and (sample := take_sample(record)) is not None:
-                self._draws.draw(sample, prompt, config)
-
-    def _count(self, record: Record, run: CascadeRun | None) -> None:
-        """A request under the certificate; of one whose weak answer was read, both bills."""
-        assert self._serving is not None
-        counts = self._draws.counts
-        counts.n_requests += 1
-        counts.n_weak += record.model == self._serving.pair.weak
-        if record.model != self._serving.pair.weak and (run is None or run.score is None):
-            return
-        if record.strong_usd is None or record.cost_usd is None:
-            counts.n_unpriced += 1
-        else:
-            counts.saved_usd += record.strong_usd - record.cost_usd
-
-    def _see_answer(
-        self, record: Record, context: RequestContext, run: CascadeRun, look: Look, config: AutopilotConfig
-    ) -> None:
-        """Draws a request by the score of its weak answer; where that was not asked for, it is for comparison alone."""
-        sample, length = take_sample(record), len(context.request.prompt)
-        if sample is None:
-            return
-        if run.score is None:
-
-            async def read() -> tuple[Prompt, Other] | None:
-                if (other := await self._ask(sample)) is None:
-                    return None
-                return Prompt(await look(context, other.attempt), length, context.embedding), other
-
-            self._draws.draw(sample, None, config, read=read)
-            return
-        prompt = Prompt(run.score, length, context.embedding)
-        self._draws.see(prompt)
-        if run.score >= 1.0:
-            self._draws.pass_over()
-        elif not run.escalated:
-            self._draws.draw(sample, prompt, config)
-        elif (other := _escalated_answer(context, run)) is not None:
-            self._draws.draw(sample, prompt, config, other=other)
+        may_draw = self._generation is not None and not self._store_away and not self._state.paused
+        self._observer.see(record, may_draw=may_draw)
 
     async def act(self, action: str) -> dict[str, Any]:
         """Pauses comparing, resumes it, goes back a generation, or resets: voids all and starts over; the status then.
@@ -297,7 +236,8 @@ class Autopilot:
                 self._follow(AutopilotState.from_dict(kept))
             if self._reset_alarm is not None and (alarm := self._alarm()) is not None and alarm == self._state.alarm:
                 await self._reset_alarm()
-            self._train()
+            if self._task is not None:
+                self._trainer.begin_if_claimed(self._state, self.config, self._store.config)
         except StoreError as error:
             draws.counts.add(counts)
             draws.pause = pause or draws.pause
@@ -308,35 +248,6 @@ class Autopilot:
         except PointsmanError as error:
             self._follow(None)
             _LOG.error("the autopilot certifies nothing: %s", error)
-
-    def _train(self) -> None:
-        """Begins to train a generation, where it falls to this process."""
-        training = self._state.training
-        if training is None or training["by"] != self._writer or self._task is None:
-            return
-        if self._training is None or self._training.done():
-            self._training = asyncio.get_running_loop().create_task(self._train_generation(self._state))
-
-    async def _train_generation(self, state: AutopilotState) -> None:
-        """Has a generation trained, and certified beside what serves if it is expected to pay."""
-        assert self.config is not None
-        try:
-            found = await train_in_process(state, self.config, self._store.config)
-        except (TrainingError, OSError) as error:
-            found = {"error": str(error)}
-            _LOG.warning("the autopilot could not train a generation: %s", error)
-        since, now = state.since, self._clock()
-
-        def change(kept: Any, rows: Any) -> Any:
-            latest = AutopilotState.from_dict(kept)
-            if latest.since == since and latest.training is not None and latest.training["by"] == self._writer:
-                latest.trained(found, now)
-            return latest.to_dict()
-
-        try:
-            await self._store.fold_autopilot(_STATE, change, limit=0)
-        except StoreError as error:
-            _LOG.warning("a trained generation is lost, as the store is down: %s", error)
 
     def _follow(self, state: AutopilotState | None) -> None:
         """Serves and draws by a state; None certifies nothing."""
@@ -351,22 +262,3 @@ class Autopilot:
         pays = now is not None and self._serving is not None and now.share > self._serving.weak_cost
         self._threshold = max(now.threshold, 0.0) if now is not None and pays else 0.0
         self._metrics.show(facts, threshold=self._threshold, paused=self._state.paused is not None)
-
-
-def _as_planned(run: CascadeRun, model: str | None) -> bool:
-    """Whether the model answered that the certified threshold sends the request to: nothing was down."""
-    if run.certified is None:
-        return False
-    if not run.stages:
-        return run.look == "strong" and model == run.models[-1]
-    return run.score is not None and model == run.models[-1 if run.escalated else 0]
-
-
-def _escalated_answer(context: RequestContext, run: CascadeRun) -> Other | None:
-    """The weak answer of an escalated request, which is paid already; None where its words are not all there."""
-    attempt = next((a for a in reversed(context.attempts) if a.model == run.models[0] and a.result == "200"), None)
-    text = answer_text(attempt) if attempt is not None else None
-    if attempt is None or not text:
-        return None
-    usage = attempt.usage(context.request.document)
-    return Other(text, attempt, usage.output_tokens if usage is not None else 0)

@@ -12,7 +12,7 @@ from pointsman.core.errors import ConfigError, StoreError
 from pointsman.core.learned_score import LearnedScore
 from pointsman.serve import create_app
 from pointsman.serve.autopilot import autopilot as autopilot_module
-from pointsman.serve.autopilot import draw
+from pointsman.serve.autopilot import draw, training
 from pointsman.serve.autopilot.state import AutopilotState
 from pointsman.serve.autopilot.train_generation import train
 from pointsman.serve.cli import main
@@ -117,7 +117,7 @@ async def test_a_learned_generation_earns_its_place_and_is_rolled_back(planted, 
         by_length = LearnedScore(np.zeros(0, dtype=np.float32), 0.0, 0.3, -1.3)
         return {"learned": by_length.to_dict(), "pays": True, "n": n}
 
-    monkeypatch.setattr(autopilot_module, "train_in_process", train_here)
+    monkeypatch.setattr(training, "train_in_process", train_here)
     monkeypatch.setattr(draw, "_WARM_UP", 30)
     monkeypatch.setattr(autopilot_module, "_TURN_S", 3600.0)  # it turns when the test says so
     planted.hard = 1.0
@@ -131,7 +131,7 @@ async def test_a_learned_generation_earns_its_place_and_is_rolled_back(planted, 
         await settled(app)
         await ask(client, 31, 75)  # some are beyond the reach of the plan
         await settled(app)
-        await autopilot._training
+        await autopilot._trainer._task
         await autopilot._turn()
         await ask(client, 106, 31)  # which make the learned score's chain
         await settled(app)

@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from pointsman.serve.observers.quick_metrics import Observes, adder
+from pointsman.serve.observers.quick_metrics import Adders, Observes, adder
 from pointsman.serve.protocols.usage import Charge
 from pointsman.serve.request.record import Record
 
@@ -19,14 +19,16 @@ class MoneyMetrics:
             "pointsman_tokens", "Tokens charged, by model: input, cached (part of input), output.", ["model", "kind"],
             registry=registry,
         )  # fmt: skip
-        self._estimated = Counter(
-            "pointsman_usage_estimated",
-            "Charges with estimated tokens, because the upstream reported none.",
-            ["model"],
-            registry=registry,
-        )
-        self._unpriced = Counter(
-            "pointsman_usage_unpriced", "Charges of models without a known price.", ["model"], registry=registry
+        self._estimated = Adders(
+            Counter(
+                "pointsman_usage_estimated", "Charges with estimated tokens, because the upstream reported none.",
+                ["model"], registry=registry,
+            )
+        )  # fmt: skip
+        self._unpriced = Adders(
+            Counter(
+                "pointsman_usage_unpriced", "Charges of models without a known price.", ["model"], registry=registry
+            )
         )
         # A gauge: a request whose weak model failed costs more than the strong model alone.
         self._saved = adder(
@@ -53,11 +55,11 @@ class MoneyMetrics:
             cached(usage.cached_tokens)
         written(usage.output_tokens)
         if charge.cost_usd is None:
-            self._unpriced.labels(model).inc()
+            self._unpriced[(model,)](1.0)
         else:
             spend(charge.cost_usd)
         if usage.estimated:
-            self._estimated.labels(model).inc()
+            self._estimated[(model,)](1.0)
 
     def _counters(self, model: str) -> tuple[Observes, ...]:
         """Dollars, input, cached and output tokens of a model; looking labels up each time would take longer."""

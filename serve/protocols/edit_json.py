@@ -7,6 +7,7 @@ as the upstream wrote them.
 import json
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from pointsman.serve.protocols.large_json import LARGE_BYTES, member_places
@@ -39,12 +40,17 @@ def replace_model(body: bytes, model: str) -> bytes:
     Args:
         body: a valid JSON object whose "model" is a string.
     """
-    value = json.dumps(model).encode("ascii")
+    value = _quoted(model)
     if body.count(_MODEL) == 1 and _ESCAPED_LETTER not in body:  # then the one place that spells the key is the key
         old = _TEXT.match(body, body.index(_MODEL) + len(_MODEL))
         assert old is not None, "the body's model is a string"
         return b"".join((body[: old.start(1)], value, body[old.end(1) :]))
     return _replace_every(body, _MODEL, _TEXT, value)
+
+
+@lru_cache(maxsize=1024)
+def _quoted(text: str) -> bytes:
+    return json.dumps(text).encode("ascii")
 
 
 def add_members(body: bytes, members: Mapping[str, Any]) -> bytes:

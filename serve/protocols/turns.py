@@ -54,11 +54,17 @@ def pending_marks(document: Mapping[str, Any]) -> tuple[str, ...]:
 
 def held_marks(document: Mapping[str, Any]) -> tuple[str, ...]:
     """Marks of what the request goes on with that only one service can read: a response, a conversation, a summary."""
-    conversation = document.get("conversation")
-    conversation = conversation.get("id") if isinstance(conversation, dict) else conversation
-    held = (("response", document.get("previous_response_id")), ("conversation", conversation))
-    named = [f"{kind}:{id}" for kind, id in held if isinstance(id, str) and id]
-    return (*named, *[mark for turn in turns_of(document) if (mark := _compacted(turn)) is not None])
+    held = []
+    if isinstance(response := document.get("previous_response_id"), str) and response:
+        held.append(f"response:{response}")
+    if (conversation := document.get("conversation")) is not None:
+        id = conversation.get("id") if isinstance(conversation, dict) else conversation
+        if isinstance(id, str) and id:
+            held.append(f"conversation:{id}")
+    for turn in turns_of(document):
+        if isinstance(turn, dict) and "type" in turn and (mark := _compacted(turn)) is not None:
+            held.append(mark)
+    return tuple(held)
 
 
 def thought_mark(part: Mapping[str, Any]) -> str | None:

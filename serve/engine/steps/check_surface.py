@@ -13,11 +13,18 @@ class CheckSurface:
 
     def __init__(self, upstreams: Mapping[str, Upstream]) -> None:
         self._upstreams = upstreams
+        self._serving: dict[str, frozenset[str]] = {}
 
     def __call__(self, context: RequestContext) -> None:
         if context.parsed is None or context.parsed.router is None:
             return
         path = context.surface.path
-        able = tuple([model for model in context.candidates if self._upstreams[model].serves(path)])
-        if able and len(able) < len(context.candidates):
+        if path not in self._serving:  # one of the few that are served
+            self._serving[path] = frozenset(
+                model for model, upstream in self._upstreams.items() if upstream.serves(path)
+            )
+        serving = self._serving[path]
+        if serving.issuperset(context.candidates):
+            return
+        if able := tuple([model for model in context.candidates if model in serving]):
             context.candidates, context.reason = able, f"served on /v1{path}"

@@ -1,7 +1,7 @@
 """What the store's tables hold, one type per table. Times are seconds since 1970 (UTC), kept to the millisecond."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "SpendRow",
     "StatusRow",
     "clean_text",
+    "row_values",
 ]
 
 
@@ -245,3 +246,8 @@ def clean_text(text: str) -> str:
     if text.isascii() and "\x00" not in text:
         return text
     return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+
+
+def row_values(row: Any) -> dict[str, Any]:
+    """A row's values by column."""
+    return {field.name: getattr(row, field.name) for field in fields(row)}

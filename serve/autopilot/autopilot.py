@@ -30,8 +30,8 @@ from pointsman.serve.autopilot.training import Trainer
 from pointsman.serve.autopilot.turn import Turn, act_on
 from pointsman.serve.config import StoreConfig
 from pointsman.serve.config.autopilot import AutopilotConfig
+from pointsman.serve.feedback.comparison import Compared, Other
 from pointsman.serve.feedback.sample import Sample
-from pointsman.serve.feedback.shadow import Compared, Other
 from pointsman.serve.request.context import RequestContext
 from pointsman.serve.request.record import Record
 from pointsman.serve.store.rows import Row

@@ -18,8 +18,8 @@ from pointsman.core.pair import ModelPair
 from pointsman.serve.autopilot.generation import Generation
 from pointsman.serve.autopilot.state import Counts
 from pointsman.serve.config.autopilot import AutopilotConfig
+from pointsman.serve.feedback.comparison import Compared, Other
 from pointsman.serve.feedback.sample import Sample
-from pointsman.serve.feedback.shadow import Compared, Other
 from pointsman.serve.http.errors import RequestError
 from pointsman.serve.store.rows import AutopilotRow, Row
 

@@ -7,8 +7,8 @@ from pointsman.serve.autopilot.draw import Draws, Prompt
 from pointsman.serve.autopilot.fingerprints import Fingerprints, fingerprint_of
 from pointsman.serve.autopilot.serving import Serving
 from pointsman.serve.config.autopilot import AutopilotConfig
+from pointsman.serve.feedback.comparison import Other
 from pointsman.serve.feedback.sample import Sample, answer_text, take_sample
-from pointsman.serve.feedback.shadow import Other
 from pointsman.serve.request.cascade_run import CascadeRun
 from pointsman.serve.request.context import RequestContext
 from pointsman.serve.request.record import Record

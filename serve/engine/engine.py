@@ -102,11 +102,11 @@ class Engine:
         self.billing = Billing(known, self.pair, self.candidates)
         prices = (self._price(self.pair.strong), self._price(self.pair.weak))
         if config.shadow is not None:
-            from pointsman.serve.feedback.shadow import check_shadow
+            from pointsman.serve.feedback.shadow_request import check_shadow
 
             check_shadow(config.shadow, self.billing)
         if config.autopilot is not None:
-            from pointsman.serve.feedback.shadow import check_shadow
+            from pointsman.serve.feedback.shadow_request import check_shadow
 
             check_shadow(config.autopilot.comparisons(), self.billing, part="autopilot")
         self._scorer = self._make_scorer()

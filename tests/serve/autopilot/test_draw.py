@@ -15,8 +15,8 @@ from pointsman.serve.autopilot import draw
 from pointsman.serve.autopilot.draw import Draws, Prompt
 from pointsman.serve.autopilot.generation import Generation
 from pointsman.serve.config.autopilot import AutopilotConfig
+from pointsman.serve.feedback.comparison import Compared, Other
 from pointsman.serve.feedback.sample import Sample
-from pointsman.serve.feedback.shadow import Compared, Other
 from pointsman.serve.store.rows import AutopilotRow, ComparisonRow
 from pointsman.serve.upstreams.tries import Attempt
 

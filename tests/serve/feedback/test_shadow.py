@@ -25,7 +25,8 @@ from pointsman.serve.config import ShadowConfig, StoreConfig
 from pointsman.serve.config.load import make_config
 from pointsman.serve.feedback.dollars_of_keys import DollarsOfKeys
 from pointsman.serve.feedback.sample import Sample
-from pointsman.serve.feedback.shadow import Shadow, shadow_request
+from pointsman.serve.feedback.shadow import Shadow
+from pointsman.serve.feedback.shadow_request import shadow_request
 from pointsman.serve.money.billing import Billing
 from pointsman.serve.money.ledger import SHADOW_KEY, Ledger
 from pointsman.serve.money.metrics import MoneyMetrics

@@ -1,0 +1,42 @@
+"""What a comparison of two models' answers consists of."""
+
+from dataclasses import dataclass
+
+from pointsman.serve.store.rows import ComparisonRow
+from pointsman.serve.upstreams.tries import Attempt
+
+__all__ = ["Compared", "Other"]
+
+
+@dataclass(frozen=True, slots=True)
+class Other:
+    """What the other model of a pair answered to a sample's request.
+
+    Attributes:
+        answer: its text.
+        attempt: how it came.
+        n_tokens: of the answer.
+        cost_usd: what it cost beyond the request itself.
+    """
+
+    answer: str
+    attempt: Attempt
+    n_tokens: int
+    cost_usd: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A comparison that was made.
+
+    Attributes:
+        row: for the store.
+        agreed: whether the judge said the same in both orders, or was not asked.
+        share: of the win that goes to `model_a`, in [0, 1]; the row has it rounded to 0, 0.5 or 1.
+        other: what the other model said.
+    """
+
+    row: ComparisonRow
+    agreed: bool
+    share: float
+    other: Other

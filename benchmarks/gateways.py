@@ -21,6 +21,7 @@ import uvloop
 
 from benchmarks.install_peers import PEERS
 from benchmarks.load import Target, run_load
+from benchmarks.peers.mock_upstream import PAUSE_S
 from pointsman.serve.auth.keys import new_key, write_keys
 
 __all__ = ["Gateway", "Running", "gateways", "mock_upstream", "running"]
@@ -206,11 +207,11 @@ def _key(folder: Path) -> str:
 
 
 @contextmanager
-def mock_upstream() -> Iterator[int]:
-    """The port of an upstream that costs next to nothing."""
+def mock_upstream(*, pause_s: float = PAUSE_S) -> Iterator[int]:
+    """The port of an upstream that costs next to nothing; `pause_s` lies between the pieces of its streams."""
     port = _free_port()
     script = Path(__file__).parent / "peers/mock_upstream.py"
-    process = subprocess.Popen([sys.executable, str(script), str(port)])
+    process = subprocess.Popen([sys.executable, str(script), str(port), str(pause_s)])
     try:
         _wait_for(port, process)
         yield port

@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.prompts import make_prompts
 
-__all__ = ["Load", "Target", "run_load", "run_streams"]
+__all__ = ["Load", "Target", "read_answer", "run_load", "run_streams"]
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _LONGEST_S = 60.0
@@ -73,7 +73,7 @@ async def run_load(target: Target, *, clients: int, seconds: float, n_requests: 
             request = next(requests)
             asked = time.perf_counter()
             writer.write(request)
-            await _read_whole(reader)
+            await read_answer(reader)
             latencies.append(time.perf_counter() - asked)
         writer.close()
 
@@ -119,7 +119,8 @@ async def run_streams(target: Target, *, streams: int, words: int, in_turn: bool
     return Load(np.array(good or [np.nan]), time.perf_counter() - started, streams - len(good))
 
 
-async def _read_whole(reader: asyncio.StreamReader) -> None:
+async def read_answer(reader: asyncio.StreamReader) -> None:
+    """Reads one whole answer, which has to be a 200."""
     head = await reader.readuntil(b"\r\n\r\n")
     if not head.startswith(b"HTTP/1.1 200"):
         raise AssertionError(head.decode() + (await reader.read(2000)).decode("utf-8", "replace"))

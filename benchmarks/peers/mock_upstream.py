@@ -1,8 +1,9 @@
 """An upstream that costs next to nothing: one process, one port, fixed answers in OpenAI's protocol.
 
-    python mock_upstream.py PORT
+    python mock_upstream.py PORT [PAUSE]
 
-A plain request is answered at once. A stream is 50 numbered chunks, the first at once, the others 20 ms apart.
+A plain request is answered at once. A stream is 50 numbered chunks, the first at once, the others 20 ms apart, or as
+many seconds as are named.
 """
 
 import asyncio
@@ -42,6 +43,9 @@ TAIL = _event({}, "stop") + _chunk(b"[DONE]") + b"0\r\n\r\n"
 class MockUpstream(asyncio.Protocol):
     """Reads requests one after the other and answers each."""
 
+    def __init__(self, pause_s: float = PAUSE_S) -> None:
+        self._pause_s = pause_s
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport: Any = transport
         self._data = b""
@@ -66,7 +70,7 @@ class MockUpstream(asyncio.Protocol):
     async def _stream(self) -> None:
         self._transport.write(HEAD + CHUNKS[0])
         for chunk in CHUNKS[1:]:
-            await asyncio.sleep(PAUSE_S)
+            await asyncio.sleep(self._pause_s)
             self._transport.write(chunk)
         self._transport.write(TAIL)
 
@@ -74,7 +78,8 @@ class MockUpstream(asyncio.Protocol):
 async def main() -> None:
     """Serves until it is killed."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(MockUpstream, "127.0.0.1", int(sys.argv[1]), backlog=2048)
+    pause_s = float(sys.argv[2]) if len(sys.argv) > 2 else PAUSE_S
+    server = await loop.create_server(lambda: MockUpstream(pause_s), "127.0.0.1", int(sys.argv[1]), backlog=2048)
     await server.serve_forever()
 
 

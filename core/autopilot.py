@@ -44,6 +44,16 @@ class JointPlan:
         """
         return sum(plan.probability(cell) for plan, cell in zip(self.plans, cells, strict=True)) / len(self.plans)
 
+    def of_rungs(self, cells: Sequence[Sequence[int]], most: int) -> list[float]:
+        """Likewise of many candidates: with which each of a prompt's is drawn, see `ComparisonPlan.of_rungs`.
+
+        Args:
+            cells: of the same candidates in each generation's chain.
+            most: how many candidates there are beside the reference.
+        """
+        each = [plan.of_rungs(own, most) for plan, own in zip(self.plans, cells, strict=True)]
+        return [sum(values) / len(each) for values in zip(*each, strict=True)]
+
     @property
     def most(self) -> float:
         """The highest probability of any prompt."""
@@ -55,9 +65,9 @@ class JointPlan:
         return np.asarray((self.plans[generation].least(n_steps) + others) / len(self.plans))
 
 
-def make_joint_plan(certificates: Sequence[Certificate], share: float) -> JointPlan:
-    """One plan each, of the same share."""
-    return JointPlan(tuple(make_plan(certificate, share) for certificate in certificates))
+def make_joint_plan(certificates: Sequence[Certificate], share: float, *, most: int = 1) -> JointPlan:
+    """One plan each, of the same share; `most` candidates beside the reference."""
+    return JointPlan(tuple(make_plan(certificate, share, most=most) for certificate in certificates))
 
 
 def served_generation(certificates: Sequence[Certificate]) -> int:

@@ -1,14 +1,15 @@
 """A labelled table replayed as traffic: what would have been certified when, and whether the bound held."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
 
 from pointsman.core.arrays import FloatArray, IntArray
-from pointsman.core.autopilot import TRAINED_AT, expected_to_pay, make_joint_plan, served_generation
+from pointsman.core.autopilot import TRAINED_AT, JointPlan, expected_to_pay, make_joint_plan, served_generation
 from pointsman.core.certificate import Certificate, generation_error, make_chain
+from pointsman.core.ladder import draw_rung
 
 __all__ = ["Learner", "Moment", "Simulation", "Table", "simulate"]
 
@@ -21,18 +22,24 @@ Learner: TypeAlias = Callable[[IntArray, FloatArray], tuple[FloatArray, FloatArr
 class Table:
     """Prompts whose outcomes are known.
 
+    Of many candidates there is a row for each but the reference, as a first axis of `scores` and `losses`.
+
     Attributes:
-        scores: of generation 0, the higher the more the strong model is needed, shape (n_prompts,).
+        scores: of generation 0, the higher the more the strong model is needed, shape (n_prompts,); of many candidates
+            where a prompt's rung begins, see `core.ladder`: infinite where it has none of that candidate.
         losses: strong's score less weak's, in [-1, 1], shape (n_prompts,).
-        saved_usd: dollars saved against the strong model alone, where the strong and where the weak model's answer is
-            given, shape (2, n_prompts).
-        compared_usd: dollars of comparing in the two cases, shape (2, n_prompts).
+        saved_usd: dollars saved against the strong model alone, by who answers, the strong model first, shape
+            (n_models, n_prompts).
+        compared_usd: dollars of comparing by who answers and, of many candidates, who is compared with the reference,
+            shape (n_models, n_prompts) or (n_models, n_models - 1, n_prompts).
+        untils: where rungs end, shape of `scores`; None for a pair.
     """
 
     scores: FloatArray
     losses: FloatArray
     saved_usd: FloatArray
     compared_usd: FloatArray
+    untils: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +87,16 @@ class Simulation:
 
 @dataclass(slots=True, eq=False)
 class _Generation:
-    scores: FloatArray
+    scores: FloatArray  # shape (n_models - 1, n_prompts), as are `untils` and `cells`
+    untils: FloatArray
     certificate: Certificate
     cells: IntArray
     unseen: np.ndarray  # prompts that it was not trained on: its true loss is theirs
+
+    def chosen(self, threshold: float) -> IntArray:
+        """Who answers each prompt at a threshold; 0 the reference, shape (n_prompts,)."""
+        on_rung = (self.scores < threshold) & (threshold <= self.untils)
+        return np.where(on_rung.any(axis=0), 1 + on_rung.argmax(axis=0), 0)
 
 
 @dataclass(slots=True)
@@ -93,7 +106,7 @@ class _Totals:
     spent: float = 0.0
     compared: int = 0
     worst: float = 0.0
-    began: list[int] = field(default_factory=lambda: [0])
+    began: list[int] = field(default_factory=list)
 
 
 def simulate(
@@ -115,61 +128,73 @@ def simulate(
         learn: from rows and their losses, scores of all prompts, and of those rows each made without its own loss; None
             keeps to generation 0.
     """
-    n, last = len(table.losses), int(requests[-1])
+    losses = np.atleast_2d(table.losses)
+    (n_others, n), last = losses.shape, int(requests[-1])
+    compared_usd = table.compared_usd.reshape(1 + n_others, -1, n)
+    lost = np.concatenate([np.zeros((1, n)), losses])  # by who answers
     order = np.concatenate([rng.permutation(n) for _ in range(-(-last // n))])[:last]
     drawn_below = rng.random(last)
     error = 1.0 - confidence
     warm = min(_WARM_UP, last)
 
-    def begin(scores: FloatArray, earlier: IntArray, trained: IntArray, number: int) -> _Generation:
-        certificate = Certificate(make_chain(scores[earlier]), max_loss=max_loss, error=generation_error(error, number))
+    def begin(scores: FloatArray, untils: FloatArray, earlier: IntArray, trained: IntArray) -> _Generation:
+        begins = scores[:, earlier]
+        chain = make_chain(begins[np.isfinite(begins)], firsts=begins.min(axis=0))
+        certificate = Certificate(chain, max_loss=max_loss, error=generation_error(error, len(totals.began)))
         unseen = np.ones(n, dtype=bool)
         unseen[trained] = False
-        return _Generation(scores, certificate, certificate.chain.cells(scores), unseen if unseen.any() else ~unseen)
+        return _Generation(scores, untils, certificate, chain.cells(scores), unseen if unseen.any() else ~unseen)
 
-    generations = [begin(table.scores, order[:warm], np.array([], dtype=np.int64), 0)]
     totals, moments, seen = _Totals(), [], list[tuple[int, float]]()
+    first = np.atleast_2d(table.scores)
+    endless = np.full((1, n), np.inf)
+    ends = endless if table.untils is None else np.atleast_2d(table.untils)
+    generations = [begin(first, ends, order[:warm], np.array([], dtype=np.int64))]
+    totals.began.append(0)
     plan, serving, undrawn, threshold = None, 0, 0, -np.inf
+    now = generations[0].chosen(threshold)
     looks = set(requests.tolist())
     for at, row in enumerate(order):
-        is_weak = generations[serving].scores[row] < threshold
-        totals.loss += table.losses[row] if is_weak else 0.0
-        totals.saved += table.saved_usd[int(is_weak), row] if threshold > -np.inf else 0.0
+        answered = int(now[row])
+        totals.loss += lost[answered, row]
+        totals.saved += table.saved_usd[answered, row] if threshold > -np.inf else 0.0
         if at >= warm:
             if plan is None:
-                plan, undrawn = make_joint_plan([g.certificate for g in generations], share), 0
-            probability = plan.probability([int(g.cells[row]) for g in generations])
-            if drawn_below[at] >= probability:
+                plan, undrawn = make_joint_plan([g.certificate for g in generations], share, most=n_others), 0
+            drawn = _drawn(plan, generations, row, drawn_below[at])
+            if drawn is None:
                 undrawn += 1
             else:
+                other, probability = drawn
                 for i, each in enumerate(generations):
                     each.certificate.add(
-                        float(each.scores[row]), float(table.losses[row]), probability=probability,
+                        float(each.scores[other, row]), float(losses[other, row]), probability=probability,
                         least=plan.least(i, len(each.certificate.chain)), n_undrawn=undrawn,
+                        until=float(each.untils[other, row]),
                     )  # fmt: skip
                 undrawn = 0
                 seen.append((int(row), 1.0 / probability))
                 totals.compared += 1
-                totals.spent += table.compared_usd[int(is_weak), row]
+                totals.spent += compared_usd[answered, min(other, compared_usd.shape[1] - 1), row]
                 if learn is not None and totals.compared in TRAINED_AT:
                     rows = np.array([r for r, _ in seen])
                     weights = np.array([w for _, w in seen])
-                    scores, left_out = learn(rows, table.losses[rows])
-                    now = generations[serving].scores[rows]
-                    if expected_to_pay(left_out, now, table.losses[rows], weights, max_loss):
-                        generations = [generations[serving], begin(scores, order[:at], rows, len(totals.began))]
+                    scores, left_out = learn(rows, losses[0, rows])
+                    current = generations[serving].scores[0, rows]
+                    if expected_to_pay(left_out, current, losses[0, rows], weights, max_loss):
+                        generations = [generations[serving], begin(scores[None], endless, order[:at], rows)]
                         totals.began.append(totals.compared)
                         serving, plan = 0, None
                 before = serving, threshold
                 serving = served_generation([g.certificate for g in generations])
                 threshold = generations[serving].certificate.threshold
                 if (serving, threshold) != before:
-                    plan = None
-                    totals.worst = max(totals.worst, _true(generations[serving], table, threshold)[1])
+                    plan, now = None, generations[serving].chosen(threshold)
+                    totals.worst = max(totals.worst, _true(generations[serving], lost, now)[1])
                 if totals.compared % _REPLAN_EVERY == 0:
                     plan = None
         if at + 1 in looks:
-            weak_share, true_loss = _true(generations[serving], table, threshold)
+            weak_share, true_loss = _true(generations[serving], lost, now)
             moments.append(
                 Moment(at + 1, weak_share, true_loss, totals.loss / (at + 1), totals.compared, totals.saved,
                        totals.spent, len(totals.began) - len(generations) + serving,
@@ -178,10 +203,22 @@ def simulate(
     return Simulation(tuple(moments), totals.worst > max_loss, totals.worst, tuple(totals.began))
 
 
-def _true(generation: _Generation, table: Table, threshold: float) -> tuple[float, float]:
-    """Share of the weak model and true mean loss of a threshold."""
-    weak = (generation.scores < threshold)[generation.unseen]
-    return float(weak.mean()), float((table.losses[generation.unseen] * weak).mean())
+def _drawn(plan: JointPlan, generations: Sequence[_Generation], row: int, level: float) -> tuple[int, float] | None:
+    """Who is compared with the reference, and with what probability; None where nobody is."""
+    n_others = len(generations[0].cells)
+    if n_others == 1:
+        probability = plan.probability([int(each.cells[0, row]) for each in generations])
+        return (0, probability) if level < probability else None
+    cells, n_steps = generations[0].cells[:, row], len(generations[0].certificate.chain)
+    others = np.flatnonzero(cells < n_steps).tolist()  # behind the last step nobody is chosen
+    return draw_rung(others, plan.of_rungs([cells[others].tolist()], n_others), level)
+
+
+def _true(generation: _Generation, lost: FloatArray, chosen: IntArray) -> tuple[float, float]:
+    """Share of the models other than the reference, and true mean loss."""
+    unseen = generation.unseen
+    at = lost[chosen, np.arange(len(chosen))]
+    return float((chosen > 0)[unseen].mean()), float(at[unseen].mean())
 
 
 def _needed(certificate: Certificate) -> int | None:

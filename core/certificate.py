@@ -21,6 +21,9 @@ All that is kept of the past are sums per step, which do not depend on the order
 processes added up are merged by adding. `probability` may depend on the prompt and on all that was learnt before, never
 on the answers. Requests that were not drawn bring max_loss to the bettor: they count when the next one that was drawn
 has been judged (`n_undrawn`); where a comparison fails, both are left out.
+
+Of many candidates step k sends a prompt to the one whose rung t_k lies on (`core.ladder`). A comparison is of one of
+them, drawn with the probability p of prompt and candidate together, and counts for the steps that lie on its rung.
 """
 
 import math
@@ -117,7 +120,16 @@ class Certificate:
         self.n_requests = 0
         self.n_compared = 0
 
-    def add(self, score: float, loss: float, *, probability: float, least: FloatArray, n_undrawn: int = 0) -> None:
+    def add(
+        self,
+        score: float,
+        loss: float,
+        *,
+        probability: float,
+        least: FloatArray,
+        n_undrawn: int = 0,
+        until: float = math.inf,
+    ) -> None:
         """One comparison, and the requests before it that were not drawn.
 
         Args:
@@ -127,6 +139,7 @@ class Certificate:
             least: f_k, the least probability of what each step sends to the weak model under the plan in force, in
                 (0, 1], shape (n_steps,).
             n_undrawn: requests under this plan since the comparison before.
+            until: of many candidates, the threshold above which the compared one is not chosen any more.
 
         Raises:
             ValueError: a value leaves its range, or the comparison was less probable than `least` says.
@@ -138,6 +151,7 @@ class Certificate:
             probabilities=one(np.float64(probability)),
             least=least,
             n_undrawn=one(np.int64(n_undrawn)),
+            untils=one(np.float64(until)),
         )
 
     def add_many(
@@ -148,6 +162,7 @@ class Certificate:
         probabilities: FloatArray,
         least: FloatArray,
         n_undrawn: IntArray,
+        untils: FloatArray | None = None,
     ) -> None:
         """Comparisons under one plan, in the order in which they were drawn: as `add` of each, all of shape (n,).
 
@@ -156,11 +171,14 @@ class Certificate:
         """
         if not len(losses):
             return
+        n = len(self.chain)
         cells = self.chain.cells(scores)
+        ends = np.full(len(losses), n) if untils is None else self.chain.cells(untils)
+        counts = (cells[:, None] <= np.arange(n)) & (np.arange(n) < ends[:, None])
         if bad := losses[~(np.abs(losses) <= self.largest_loss)].tolist():
             raise ValueError(f"loss is {bad[0]}, wanted a number in [-{self.largest_loss:g}, {self.largest_loss:g}]")
-        highest = np.append(np.maximum.accumulate(least[::-1])[::-1], 0.0)  # of a cell's steps
-        wrong = ~((probabilities > 0) & (probabilities <= 1) & (highest[cells] <= probabilities * (1.0 + 1e-9)))
+        highest = np.where(counts, least, 0.0).max(axis=1)
+        wrong = ~((probabilities > 0) & (probabilities <= 1) & (highest <= probabilities * (1.0 + 1e-9)))
         if wrong.any() or not (least > 0).all():
             shown = probabilities[wrong][:1].tolist() or probabilities[:1].tolist()
             raise ValueError(f"probability is {shown[0]}, wanted one in (0, 1] and none of `least` above it")
@@ -168,13 +186,13 @@ class Certificate:
             raise ValueError(f"n_undrawn is {n_undrawn.min()}, wanted 0 or more")
         bets = least[:, None] * (_BETS / self.largest_loss)
         gained, weighted = np.log1p(bets * self.max_loss), losses / probabilities
-        counts = cells[:, None] <= np.arange(len(self.chain))
         steps = np.log1p(bets * (self.max_loss - np.where(counts, weighted[:, None], 0.0)[:, :, None]))
         paths = self._log_wealth + np.cumsum(steps + n_undrawn[:, None, None] * gained, axis=0)
         self._most = np.maximum(self._most, _mixed(paths).max(axis=0))
         self._log_wealth = paths[-1]
         for row, values in enumerate((1.0 / probabilities, weighted, weighted**2)):
-            self._sums[row] += np.bincount(cells, values, minlength=len(self.chain) + 1)
+            self._sums[row] += np.bincount(cells, values, minlength=n + 1)
+            self._sums[row, :n] -= np.bincount(ends, values, minlength=n + 1)[:n]
         self.n_requests += len(losses) + int(n_undrawn.sum())
         self.n_compared += len(losses)
 
@@ -222,12 +240,16 @@ class Certificate:
         """How many steps may be within the bound, give or take a standard error: comparing beyond them tells little."""
         n = max(self.n_requests, 1)
         means = np.cumsum(self._sums[1])[:-1] / n
-        errors = np.sqrt(np.cumsum(self._sums[2])[:-1]) / n
+        squares = np.maximum(np.cumsum(self._sums[2])[:-1], 0.0)  # of rungs that end, rounding may leave less
+        errors = np.sqrt(squares) / n
         within = np.flatnonzero(means - errors <= self.max_loss)
         return int(within[-1]) + 1 if within.size else 1
 
     def weights(self) -> FloatArray:
-        """Sum of 1 / probability over the comparisons in each cell: how many requests it had, shape (n_steps + 1,)."""
+        """Sum of 1 / probability over the comparisons in each cell: how many requests it had, shape (n_steps + 1,).
+
+        Of many candidates those of a rung that begins in the cell, less those of one that ends before it.
+        """
         return np.array(self._sums[0], dtype=np.float64)
 
     def requests_needed(self, step: int) -> int | None:
@@ -296,12 +318,14 @@ def _mixed(log_wealth: FloatArray) -> FloatArray:
     return np.asarray(top + np.log(np.exp(log_wealth - top[..., None]) @ _PRIOR))
 
 
-def make_chain(scores: FloatArray, *, highest: float = math.inf) -> Chain:
+def make_chain(scores: FloatArray, *, highest: float = math.inf, firsts: FloatArray | None = None) -> Chain:
     """Up to 50 steps with about equal shares of the traffic between them; the last sends all of it to the weak model.
 
     Args:
-        scores: of earlier prompts, whose comparisons the certificate will not see; shape (n_prompts,), at least one.
+        scores: of earlier prompts, whose comparisons the certificate will not see; shape (n_prompts,), at least one. Of
+            many candidates, where the rungs of these prompts begin, one after the other.
         highest: no threshold is above it.
+        firsts: where each prompt's first rung begins, at which it leaves the reference; `scores` if None.
 
     Raises:
         ValueError: there is no score, or one is not finite.
@@ -311,7 +335,8 @@ def make_chain(scores: FloatArray, *, highest: float = math.inf) -> Chain:
         raise ValueError(f"scores have shape {values.shape}, wanted (n_prompts,), finite, at least one")
     quantiles = np.quantile(values, np.arange(1, _STEPS + 1) / _STEPS, method="lower")
     thresholds = np.unique(np.minimum(np.nextafter(quantiles, np.inf), highest))
-    return Chain(thresholds, np.searchsorted(values, thresholds) / values.size)
+    leaving = values if firsts is None else np.sort(firsts)
+    return Chain(thresholds, np.searchsorted(leaving, thresholds) / leaving.size)
 
 
 def generation_error(error: float, generation: int) -> float:

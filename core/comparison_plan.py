@@ -11,6 +11,7 @@ a better score is learned from those.
 A plan may depend on everything that was learnt before it, and on a prompt's score: never on its answers.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +32,7 @@ class ComparisonPlan:
 
     Attributes:
         reach: cells below it are drawn with probability `inside`, all others with `outside`.
-        inside, outside: in (0, 1], `inside` the higher.
+        inside, outside: in (0, 1], `inside` the higher; of many candidates the least probability of one of a prompt's.
     """
 
     reach: int
@@ -42,16 +43,28 @@ class ComparisonPlan:
         """With which a prompt in this cell is drawn."""
         return self.inside if cell < self.reach else self.outside
 
+    def of_rungs(self, cells: Sequence[int], most: int) -> list[float]:
+        """With which each of a prompt's candidates is drawn, one at most; those within the reach share what they have.
+
+        Args:
+            cells: in which their rungs begin.
+            most: how many candidates there are beside the reference.
+        """
+        n_inside = sum(cell < self.reach for cell in cells)
+        inside, outside = self.inside * most / max(n_inside, 1), self.outside * most / max(len(cells) - n_inside, 1)
+        return [inside if cell < self.reach else outside for cell in cells]
+
     def least(self, n_steps: int) -> FloatArray:
         """The least probability of what each step sends to the weak model, shape (n_steps,)."""
         return np.where(np.arange(n_steps) < self.reach, self.inside, self.outside)
 
 
-def make_plan(certificate: Certificate, share: float) -> ComparisonPlan:
+def make_plan(certificate: Certificate, share: float, *, most: int = 1) -> ComparisonPlan:
     """The plan from what a certificate has learnt.
 
     Args:
         share: of all requests that may be compared, in (0, 1].
+        most: how many candidates there are beside the reference.
 
     Raises:
         ValueError: `share` leaves its range.
@@ -65,9 +78,11 @@ def make_plan(certificate: Certificate, share: float) -> ComparisonPlan:
     reach = min(max(within + 1, n_open + 1), max(certificate.reachable(), n_open + 1), len(shares))
     outside = _SPREAD * share
     part = float(shares[reach - 1])
-    inside = float(np.clip((share - outside * (1.0 - part)) / max(part, 1e-9), outside, 1.0))
-    left = (share - inside * part) / max(1.0 - part, 1e-9)
-    return ComparisonPlan(reach, inside, float(np.clip(left, outside, inside)))
+    surely = 1.0 if most == 1 else 1.0 - outside  # of many, some within the reach and some behind it are one prompt's
+    inside = float(np.clip((share - outside * (1.0 - part)) / max(part, 1e-9), outside, surely))
+    left = float(np.clip((share - inside * part) / max(1.0 - part, 1e-9), outside, inside))
+    left = left if most == 1 else min(left, 1.0 - inside)
+    return ComparisonPlan(reach, inside / most, left / most)
 
 
 def traffic_shares(certificate: Certificate) -> FloatArray:

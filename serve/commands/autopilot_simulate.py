@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,10 +11,10 @@ import numpy as np
 from pointsman.serve.checkpoints.load import load_checkpoint, load_router
 from pointsman.serve.commands.arguments import amount
 from pointsman.serve.commands.progress import progress_bar
+from pointsman.serve.commands.training.inputs import name_list
 
 if TYPE_CHECKING:
-    from pointsman.backends.evaluation.autopilot_table import LabelledTraffic
-    from pointsman.core.autopilot_simulation import Simulation
+    from pointsman.core.autopilot_simulation import Learner, Simulation, Table
 
 __all__ = ["add_arguments", "run"]
 
@@ -21,6 +22,25 @@ _ORDERS = 20
 _FIRST = 500
 _SPREAD = (0.1, 0.9)
 _FIGURES = ("weak_share", "loss", "policy_loss", "compared", "saved_usd", "compared_usd")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Replayed:
+    """A table as traffic.
+
+    Attributes:
+        look: column of the second look; None where prompts alone decide.
+        models: the reference first.
+        priced: whether the table gives dollars.
+    """
+
+    table: "Table"
+    learn: "Learner | None"
+    look: str | None
+    n_prompts: int
+    models: tuple[str, ...]
+    priced: bool
+    notes: tuple[str, ...]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     look.add_argument("--prompts-only", action="store_true", help="look at prompts alone")
     add("--router", default="mf", metavar="CHECKPOINT", help="of the first generation (default: mf)")
     add("--scale", nargs=2, type=float, default=[0.0, 1.0], metavar=("LOW", "HIGH"), help="range of the scores (0 1)")
+    add("--candidates", type=name_list, default=[], metavar="A,B,C",
+        help="replay the choice among these models, the reference first, by the prompts alone (with a --router that "
+        "was trained on them)")  # fmt: skip
     add("--judge-usd", type=amount, default=0.0, help="dollars of one judgement (default: 0)")
     add("--requests", type=int, help="how much traffic (default: as many as the table has prompts); "
         "more than that are the same prompts again in another order")  # fmt: skip
@@ -51,37 +74,60 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Replays, and prints what would have been certified when."""
-    from pointsman.backends.evaluation.autopilot_table import comparison_learner, read_labelled_traffic
     from pointsman.core.autopilot_simulation import simulate
 
     _check(args)
-    traffic = read_labelled_traffic(
-        args.table, strong=args.strong, weak=args.weak, confidence=args.second_look, score=args.score,
-        prompts_only=args.prompts_only, scale=(args.scale[0], args.scale[1]),
-    )  # fmt: skip
-    router = load_router(load_checkpoint(args.router))
-    table = traffic.table(router, judge_usd=args.judge_usd)
-    learn = comparison_learner(traffic.outcomes, router) if traffic.look is None else None
+    replayed = _of_candidates(args) if args.candidates else _of_pair(args)
     seeds = range(args.orders) if args.seed is None else [args.seed]
-    requests = _moments(args.requests or len(traffic.outcomes))
+    requests = _moments(args.requests or replayed.n_prompts)
     found = []
     with progress_bar("orders") as bar:
         task = bar.add_task("Replaying", total=len(seeds))
         for seed in seeds:
             rng = np.random.default_rng(seed)
             found.append(
-                simulate(table, requests, max_loss=args.max_loss, share=args.compare, rng=rng,
-                         confidence=args.confidence, learn=learn)
+                simulate(replayed.table, requests, max_loss=args.max_loss, share=args.compare, rng=rng,
+                         confidence=args.confidence, learn=replayed.learn)
             )  # fmt: skip
             bar.advance(task)
-    facts = _facts(args, traffic, requests, found)
+    facts = _facts(args, replayed, requests, found)
     for note in facts["notes"]:
         print(note, file=sys.stderr)
     print(json.dumps(facts) if args.json else "\n".join(_lines(facts)))
     return 0
 
 
+def _of_pair(args: argparse.Namespace) -> _Replayed:
+    from pointsman.backends.evaluation.autopilot_table import comparison_learner, read_labelled_traffic
+
+    traffic = read_labelled_traffic(
+        args.table, strong=args.strong, weak=args.weak, confidence=args.second_look, score=args.score,
+        prompts_only=args.prompts_only, scale=(args.scale[0], args.scale[1]),
+    )  # fmt: skip
+    outcomes, router = traffic.outcomes, load_router(load_checkpoint(args.router))
+    learn = comparison_learner(outcomes, router) if traffic.look is None else None
+    models = (outcomes.pair.strong, outcomes.pair.weak)
+    table = traffic.table(router, judge_usd=args.judge_usd)
+    known = outcomes.strong_usd is not None
+    return _Replayed(table, learn, traffic.look, len(outcomes), models, known, tuple(outcomes.notes))
+
+
+def _of_candidates(args: argparse.Namespace) -> _Replayed:
+    from pointsman.serve.commands.autopilot_candidates import candidate_traffic
+
+    scored, table = candidate_traffic(
+        args.table, args.candidates, args.router, judge_usd=args.judge_usd, scale=(args.scale[0], args.scale[1])
+    )
+    known = bool(np.isfinite(scored.usd).any(axis=0).all())
+    return _Replayed(table, None, None, len(scored), scored.models, known, scored.notes)
+
+
 def _check(args: argparse.Namespace) -> None:
+    if args.candidates and (args.strong or args.weak or args.second_look or args.score):
+        raise ValueError(
+            "--candidates is given with --strong, --weak, --second-look or --score, wanted one of both: a cascade is "
+            "certified for a pair"
+        )
     for name in ("max_loss", "confidence"):
         if not 0.0 < getattr(args, name) < 1.0:
             given = f"--{name.replace('_', '-')} is {getattr(args, name)}"
@@ -104,7 +150,7 @@ def _moments(n_requests: int) -> np.ndarray:
 
 
 def _facts(
-    args: argparse.Namespace, traffic: "LabelledTraffic", requests: np.ndarray, found: "list[Simulation]"
+    args: argparse.Namespace, replayed: _Replayed, requests: np.ndarray, found: "list[Simulation]"
 ) -> dict[str, Any]:
     """Means over the orders; where there are several, with the tenth and ninetieth percentile beside them."""
     facts: dict[str, Any] = {"requests": requests.tolist()}
@@ -116,11 +162,10 @@ def _facts(
             facts[f"{name}_low"], facts[f"{name}_high"] = low, high
     broken = sum(one.broken for one in found)
     needed = [one.moments[-1].needed for one in found]
-    outcomes = traffic.outcomes
-    notes = list(outcomes.notes)
-    if requests[-1] > len(outcomes):
-        notes.append(f"{len(outcomes):,} prompts, {requests[-1]:,} requests: prompts come again in another order")
-    if outcomes.strong_usd is None:
+    notes = list(replayed.notes)
+    if requests[-1] > replayed.n_prompts:
+        notes.append(f"{replayed.n_prompts:,} prompts, {requests[-1]:,} requests: prompts come again in another order")
+    if not replayed.priced:
         notes.append("the table gives no dollars: only --judge-usd is counted")
     return {
         **facts,
@@ -133,18 +178,20 @@ def _facts(
         "max_loss": args.max_loss,
         "compare": args.compare,
         "confidence": args.confidence,
-        "second_look": traffic.look,
-        "n_prompts": len(outcomes),
-        "strong": outcomes.pair.strong,
-        "weak": outcomes.pair.weak,
+        "second_look": replayed.look,
+        "n_prompts": replayed.n_prompts,
+        "strong": replayed.models[0],
+        "weak": replayed.models[-1],
+        "models": list(replayed.models),
         "notes": notes,
     }
 
 
 def _lines(facts: dict[str, Any]) -> list[str]:
     look = f"its confidence ({facts['second_look']})" if facts["second_look"] else "the prompt alone"
+    models = " and ".join([", ".join(facts["models"][:-1]), facts["models"][-1]])
     lines = [
-        f"{facts['n_prompts']:,} prompts, {facts['strong']} and {facts['weak']}, by {look}; {facts['orders']} orders",
+        f"{facts['n_prompts']:,} prompts, {models}, by {look}; {facts['orders']} orders",
         f"{'requests':>9}{'to weak':>9}{'[10 - 90 %]':>16}{'true loss':>11}{'so far':>9}{'compared':>10}"
         f"{'$ saved':>11}{'$ comparing':>13}",
     ]

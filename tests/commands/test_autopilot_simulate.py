@@ -111,3 +111,53 @@ def test_a_missing_confidence_is_told(long, tmp_path, capsys):
     line = ["autopilot", "simulate", str(broken), "--strong", "big", "--weak", "small", "--max-loss", "0.05"]
     assert main([*line, "--compare", "0.1"]) == 1
     assert "confidence is missing in 1 rows of model 'small'" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory):
+    """A row per prompt and model, of three models, and a router that was trained on half of it."""
+    rng = np.random.default_rng(2)
+    folder = tmp_path_factory.mktemp("three")
+    lines: dict[str, list[str]] = {"train": [], "test": []}
+    for i in range(500):
+        hard = rng.random() < 0.4
+        prompt = f"prove theorem {i} about the sums of primes" if hard else f"name a cheese {i}"
+        chances = {"big": 0.95, "middle": 0.85 if hard else 0.95, "small": 0.3 if hard else 0.95}
+        for (model, chance), usd in zip(chances.items(), (0.01, 0.002, 0.001), strict=True):
+            row = {"prompt": prompt, "model": model, "score": float(rng.random() < chance), "cost_usd": usd}
+            lines["train" if i % 4 == 0 else "test"].append(json.dumps(row))
+    for name, rows in lines.items():
+        (folder / f"{name}.jsonl").write_text("\n".join(rows))
+    models = ["--candidates", "big,middle,small"]
+    assert main(["train", "linear", str(folder / "train.jsonl"), *models, "--output", str(folder / "router")]) == 0
+    return folder
+
+
+def test_many_candidates_are_replayed(three, capsys):
+    """With a router that knows the models prompts leave the reference within the bound, and dollars are told."""
+    capsys.readouterr()
+    line = ["autopilot", "simulate", str(three / "test.jsonl"), "--candidates", "big,middle,small", "--json"]
+    words = ["--router", str(three / "router"), "--max-loss", "0.15", "--compare", "0.6", "--orders", "2"]
+    assert main([*line, *words]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["models"] == ["big", "middle", "small"]
+    assert facts["weak_share"][-1] > 0.2
+    assert facts["broken"] is False
+    assert facts["saved_usd"][-1] > 0.0
+    assert facts["compared_usd"][-1] > 0.0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--candidates", "big,small"], "--candidates names two models"),
+        (["--candidates", "big,middle,small", "--weak", "small"], "--candidates is given with --strong, --weak"),
+        (["--candidates", "small,middle,big"], "no candidate is cheaper than small"),
+        (["--candidates", "big,middle,tiny"], "has no scores of candidate 'tiny'"),
+    ],
+)
+def test_candidates_that_cannot_be_replayed(three, capsys, words, message):
+    """Two models, a pair besides, a reference that is the cheapest, and an unknown one are errors."""
+    line = ["autopilot", "simulate", str(three / "test.jsonl"), "--max-loss", "0.1", "--compare", "0.5"]
+    assert main([*line, "--router", str(three / "router"), *words]) == 1
+    assert message in capsys.readouterr().err

@@ -78,6 +78,12 @@ class Checkpoint:
         if not self.candidates:
             object.__setattr__(self, "candidates", (self.pair.strong, self.pair.weak))
 
+    def further_files(self) -> dict[str, Path]:
+        """Files that lie in its directory beside those that `write_checkpoint` makes, by their name there."""
+        found = [] if self.path is None else [p for p in self.path.rglob("*") if p.is_file()]
+        named = {p.relative_to(self.path).as_posix(): p for p in found if self.path is not None}
+        return {name: p for name, p in named.items() if name not in (_META, _WEIGHTS)}
+
     def array(self, name: str, *, ndim: int) -> np.ndarray:
         """The named array.
 

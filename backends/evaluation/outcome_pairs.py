@@ -66,6 +66,19 @@ class PairOutcomes:
     def __len__(self) -> int:
         return len(self.prompts)
 
+    def take(self, rows: IntArray) -> "PairOutcomes":
+        """Some prompts, in that order."""
+        return replace(
+            self,
+            prompts=tuple(self.prompts[row] for row in rows),
+            strong=self.strong[rows],
+            weak=self.weak[rows],
+            group=None if self.group is None else self.group[rows],
+            strong_usd=None if self.strong_usd is None else self.strong_usd[rows],
+            weak_usd=None if self.weak_usd is None else self.weak_usd[rows],
+            columns={name: values[rows] for name, values in self.columns.items()},
+        )
+
     def merged(self) -> "PairOutcomes":
         """One row per distinct prompt, with the means of its numbers and the first of its groups."""
         first, inverse = _distinct(self.prompts)

@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,21 +14,17 @@ import numpy as np
 from pointsman.core.arrays import FloatArray
 from pointsman.core.calibration import (
     Calibration,
-    calibrate_threshold,
-    mean_cost_usd,
-    strong_share,
-    threshold_for_cost,
-    tie_mass,
 )
 from pointsman.core.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from pointsman.core.errors import CheckpointError, ConfigError, DataError
-from pointsman.core.guarantee import certify_threshold
+from pointsman.core.errors import CheckpointError, ConfigError
 from pointsman.core.operating_points import labelled_points
 from pointsman.core.probability import METHODS, cross_fitted, expected_calibration_error, pair_outcomes
 from pointsman.core.reference import with_reference
 from pointsman.serve.checkpoints.load import load_checkpoint, load_embedder, load_router
 from pointsman.serve.commands.arguments import add_column_arguments, amount, checkpoint_output, fraction, mapped
 from pointsman.serve.commands.calibrate_candidates import calibrate_candidates
+from pointsman.serve.commands.calibrate_report import report
+from pointsman.serve.commands.calibrate_rules import find_threshold, scaled_labels
 from pointsman.serve.commands.progress import progress_bar
 from pointsman.serve.commands.training.inputs import name_list
 from pointsman.serve.commands.verifiers import calibrate_cascade
@@ -85,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     if args.verifier:
         return calibrate_cascade(args)
     if args.candidates:
-        return calibrate_candidates(args, _further_files)
+        return calibrate_candidates(args)
     checkpoint = _target(args)
     data = _read(args)
     if checkpoint is not None:
@@ -96,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"{data.n_repeated:,} rows repeat a prompt{_what_then(args)}", file=sys.stderr)
     for note in _doubts(args, data.distinct()):
         print(f"note: {note}", file=sys.stderr)
-    result = _threshold(args, data)
+    result = find_threshold(args, data)
     result["data"] = {"source": data.source, "n_rows": data.win_rates.size, "sha256": data.fingerprint}
     result["assumption"] = _ASSUMPTION
     probability = _probability(args, data) if args.probability else None
@@ -105,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     if checkpoint is not None:
         _write(args, checkpoint, data, result, probability)
         result["checkpoint"] = args.checkpoint
-    print(json.dumps(result) if args.json else _text(result))
+    print(json.dumps(result) if args.json else report(result))
     return 0
 
 
@@ -184,112 +180,9 @@ def _what_then(args: argparse.Namespace) -> str:
     return ": the first of each counts" if args.max_loss is not None else ": each row counts"
 
 
-def _threshold(args: argparse.Namespace, data: "ScoredPrompts") -> dict[str, Any]:
-    if args.max_loss is not None:
-        return _by_loss(args, data.distinct())
-    if args.max_cost_usd is not None:
-        return _by_cost(args, data)
-    threshold = calibrate_threshold(data.win_rates, strong_share=args.strong_share)
-    return _dollars(args, data, threshold) | {
-        "rule": "strong_share",
-        "wanted": args.strong_share,
-        "threshold": threshold,
-        "strong_share": strong_share(data.win_rates, threshold),
-        "tie_mass": tie_mass(data.win_rates, threshold),
-        "n_prompts": data.win_rates.size,
-    }
-
-
-def _by_cost(args: argparse.Namespace, data: "ScoredPrompts") -> dict[str, Any]:
-    strong_usd, weak_usd = _costs(args, data)
-    known = ~np.isnan(strong_usd + weak_usd)
-    if not known.any():
-        raise DataError(f"{data.source}: no row has the cost of both models")
-    if not known.all():
-        print(f"{(~known).sum():,} rows left out: their cost is unknown", file=sys.stderr)
-        strong_usd, weak_usd = strong_usd[known], weak_usd[known]
-    rates = data.win_rates[known]
-    threshold = threshold_for_cost(
-        rates, strong_usd=strong_usd, weak_usd=weak_usd, max_cost_usd=args.max_cost_usd / 1000.0
-    )
-    return {
-        "rule": "max_cost_usd",
-        "wanted": args.max_cost_usd,
-        "threshold": threshold,
-        "cost_usd": 1000.0 * mean_cost_usd(rates, threshold, strong_usd=strong_usd, weak_usd=weak_usd),
-        "always_strong_usd": 1000.0 * float(strong_usd.mean()),
-        "always_weak_usd": 1000.0 * float(weak_usd.mean()),
-        "strong_share": strong_share(rates, threshold),
-        "tie_mass": tie_mass(rates, threshold),
-        "n_prompts": rates.size,
-    }
-
-
-def _dollars(args: argparse.Namespace, data: "ScoredPrompts", threshold: float) -> dict[str, float]:
-    """Dollars of a thousand prompts at a threshold, and of always asking strong, where they can be told."""
-    priced, columns = args.strong_price and args.weak_price, set(data.numbers)
-    counted = args.tokens or {"input_tokens", "output_tokens"} <= columns
-    if not (priced and counted) and (priced or not {"strong_usd", "weak_usd"} <= columns):
-        return {}
-    strong_usd, weak_usd = _costs(args, data)
-    known = ~np.isnan(strong_usd + weak_usd)
-    if not known.any():
-        return {}
-    rates, strong_usd, weak_usd = data.win_rates[known], strong_usd[known], weak_usd[known]
-    spent = mean_cost_usd(rates, threshold, strong_usd=strong_usd, weak_usd=weak_usd)
-    return {"cost_usd": 1000.0 * spent, "always_strong_usd": 1000.0 * float(strong_usd.mean())}
-
-
-def _costs(args: argparse.Namespace, data: "ScoredPrompts") -> tuple[FloatArray, FloatArray]:
-    """Dollars of each prompt with each model: columns of the table, or prices times tokens."""
-    n, numbers = data.win_rates.size, data.numbers
-    if not (args.strong_price and args.weak_price):
-        if {"strong_usd", "weak_usd"} <= set(numbers):
-            return numbers["strong_usd"], numbers["weak_usd"]
-        raise ConfigError(
-            "--max-cost-usd needs --strong-price IN OUT and --weak-price IN OUT in dollars per million tokens, "
-            "or columns strong_usd and weak_usd in the table"
-        )
-    if args.tokens:
-        tokens = [np.full(n, count) for count in args.tokens]
-    elif {"input_tokens", "output_tokens"} <= set(numbers):
-        tokens = [numbers["input_tokens"], numbers["output_tokens"]]
-    else:
-        raise ConfigError(
-            "--max-cost-usd needs --tokens IN OUT, or columns input_tokens and output_tokens in the table"
-        )
-    strong, weak = ((p[0] * tokens[0] + p[1] * tokens[1]) / 1e6 for p in (args.strong_price, args.weak_price))
-    return strong, weak
-
-
-def _by_loss(args: argparse.Namespace, data: "ScoredPrompts") -> dict[str, Any]:
-    strong, weak, width = _labels(args, data)
-    found = certify_threshold(
-        data.win_rates, strong, weak, max_loss=args.max_loss / width, confidence=args.confidence, seed=args.seed
-    )
-    facts = asdict(found) | {"max_loss": args.max_loss, "loss": width * found.loss}
-    dollars = _dollars(args, data, found.threshold)
-    return {"rule": "max_loss", "wanted": facts.pop("max_loss"), **facts, "certified": found.certified, **dollars}
-
-
-def _labels(args: argparse.Namespace, data: "ScoredPrompts") -> tuple[FloatArray, FloatArray, float]:
-    """Scores of both models on a scale from 0 to 1, and the width of the scale they came from."""
-    low, high = args.scale
-    if not low < high:
-        raise ConfigError(f"--scale is {low:g} {high:g}, wanted a lower and a higher number")
-    for name, values in ((args.strong, data.strong), (args.weak, data.weak)):
-        if values is not None and not ((values >= low) & (values <= high)).all():
-            bad = values[~((values >= low) & (values <= high))][0]
-            raise ConfigError(
-                f"{data.source}: {name} holds {bad:g}, wanted [{low:g}, {high:g}]; name the range: --scale"
-            )
-    strong, weak = (np.asarray((values - low) / (high - low)) for values in (data.strong, data.weak))
-    return strong, weak, high - low
-
-
 def _probability(args: argparse.Namespace, data: "ScoredPrompts") -> dict[str, Any]:
     labelled = data.distinct()
-    strong, weak, _ = _labels(args, labelled)
+    strong, weak, _ = scaled_labels(args, labelled)
     outcomes = pair_outcomes(strong, weak)
     fitted = cross_fitted(labelled.win_rates, outcomes, method=args.probability, rng=np.random.default_rng(args.seed))
     return {
@@ -321,7 +214,7 @@ def _write(
         probability_map=probability or checkpoint.probability_map,
         metrics=_with_labelled(checkpoint, data),
     )
-    write_checkpoint(changed, args.checkpoint, files=_further_files(checkpoint))
+    write_checkpoint(changed, args.checkpoint, files=checkpoint.further_files())
 
 
 def _with_labelled(checkpoint: Checkpoint, data: "ScoredPrompts") -> dict[str, Any]:
@@ -343,44 +236,3 @@ def _referenced(args: argparse.Namespace, checkpoint: Checkpoint, data: "ScoredP
     rates = np.array([rate for _, rate in data.drawn])
     embed = load_embedder(checkpoint)
     return recalibrated(checkpoint, prompts, rates, embed=embed, source=data.source, keep_prompts=args.keep_prompts)
-
-
-def _further_files(checkpoint: Checkpoint) -> dict[str, Path]:
-    if checkpoint.path is None:
-        return {}
-    own = {"pointsman.json", "weights.safetensors"}
-    files = {p.relative_to(checkpoint.path).as_posix(): p for p in checkpoint.path.rglob("*") if p.is_file()}
-    return {name: path for name, path in files.items() if name not in own}
-
-
-def _text(result: dict[str, Any]) -> str:
-    lines = [f"threshold {result['threshold']:.6g}", *_explained(result)]
-    if "probability" in result:
-        p = result["probability"]
-        lines.append(f"ECE {p['ece_before']:.4f}, after the {p['method']} map {p['ece_after']:.4f} (cross-fitted)")
-    if result["rule"] != "max_cost_usd" and result.get("always_strong_usd"):
-        usd, always = result["cost_usd"], result["always_strong_usd"]
-        lines.append(f"${usd:,.4g} per thousand prompts, always strong ${always:,.4g}: saves {1.0 - usd / always:.1%}")
-    if "checkpoint" in result:
-        lines.append(f"written to {result['checkpoint']}")
-    return "\n".join([*lines, f"holds as long as {result['assumption']}"])
-
-
-def _explained(result: dict[str, Any]) -> list[str]:
-    share = f"{result['strong_share']:.2%} of the prompts go to the strong model"
-    if result["rule"] == "strong_share":
-        return [f"{share} (wanted {result['wanted']:.2%}; {result['tie_mass']:.2%} are tied at the threshold)"]
-    if result["rule"] == "max_cost_usd":
-        always = f"always strong ${result['always_strong_usd']:,.4g}, always weak ${result['always_weak_usd']:,.4g}"
-        saved = 1.0 - result["cost_usd"] / (result["always_strong_usd"] or 1.0)
-        return [share, f"${result['cost_usd']:,.4g} per thousand prompts ({always}): saves {saved:.1%}"]
-    bound = f"a mean loss of at most {result['wanted']:g} with {result['confidence']:.1%} confidence"
-    if result["certified"]:
-        return [f"{share}, on {result['n_labels']:,} labels", f"{bound}; measured loss {result['loss']:.4f}"]
-    needed = result["labels_needed"]
-    remedy = (
-        f"about {needed:,} labels would be needed to certify any other"
-        if needed is not None
-        else "more labels would not help: as measured, every other threshold of this router loses more"
-    )
-    return [f"nothing but always strong guarantees {bound} on {result['n_labels']:,} labels", remedy]

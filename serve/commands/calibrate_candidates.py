@@ -28,12 +28,8 @@ __all__ = ["calibrate_candidates", "calibrated_choice", "known_bills"]
 _ASSUMPTION = "prompts to come are drawn like the ones that this was calibrated on (exchangeable), at these bills"
 
 
-def calibrate_candidates(args: argparse.Namespace, further_files: Any) -> int:
-    """Scores the prompts of an outcome table, finds the threshold, and writes it where asked.
-
-    Args:
-        further_files: files of a checkpoint beside its own two, by name.
-    """
+def calibrate_candidates(args: argparse.Namespace) -> int:
+    """Scores the prompts of an outcome table, finds the threshold, and writes it where asked."""
     from pointsman.backends.data.score_tables import check_candidates, read_score_table
 
     name = args.router or args.checkpoint
@@ -57,7 +53,7 @@ def calibrate_candidates(args: argparse.Namespace, further_files: Any) -> int:
     }
     if args.checkpoint is not None:
         target = calibrated_choice(checkpoint, table, found, result)
-        write_checkpoint(target, args.checkpoint, files=further_files(checkpoint))
+        write_checkpoint(target, args.checkpoint, files=checkpoint.further_files())
         result["checkpoint"] = args.checkpoint
     print(json.dumps(result) if args.json else _text(result))
     return 0

@@ -1,7 +1,6 @@
 """`pointsman learn`: one command from a table of outcomes to a router that is ready to be served."""
 
 import argparse
-import json
 import sys
 import tempfile
 from dataclasses import asdict, replace
@@ -16,7 +15,6 @@ from pointsman.core.errors import ConfigError, DataError
 from pointsman.core.guarantee import certify_threshold
 from pointsman.core.operating_points import labelled_points
 from pointsman.serve.checkpoints.load import load_embedder
-from pointsman.serve.checkpoints.promotion import checkpoint_names, promote, promoted_name
 from pointsman.serve.commands.arguments import (
     FORMATS_HELP,
     add_column_arguments,
@@ -27,7 +25,8 @@ from pointsman.serve.commands.arguments import (
 )
 from pointsman.serve.commands.learn_candidates import learn_candidates
 from pointsman.serve.commands.learn_kinds import KINDS, Tried, baselines, train_kinds
-from pointsman.serve.commands.learn_report import compared, dollars, next_steps, report
+from pointsman.serve.commands.learn_output import draw_held_out, new_name, promote_and_configure
+from pointsman.serve.commands.learn_report import compared, dollars, report
 from pointsman.serve.commands.learn_verifier import certify_pair, fit_pair, verifier_folder
 from pointsman.serve.commands.training.inputs import name_list
 
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "run"]
 
-_LEAST_PROMPTS, _LEAST_PART = 50, 20
+_LEAST_PROMPTS = 50
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,12 +71,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Trains the kinds, compares and certifies them on held-out prompts, and writes the best one."""
-    from pointsman.serve.config.add_router import add_router
-
     folder = Path(args.checkpoints)
-    name = args.name or _next_name(folder)
-    if (folder / name).exists():
-        raise ConfigError(f"{folder / name} is there already: choose another --name")
+    name = new_name(folder, args.name)
     if not 0.0 < args.max_loss < 1.0 or not 0.0 < args.confidence < 1.0:
         raise ConfigError("--max-loss and --confidence are 0 or 100 %, wanted something between, such as 5% and 95%")
     if args.candidates:
@@ -87,7 +82,9 @@ def run(args: argparse.Namespace) -> int:
             return learn_candidates(args, folder, name)
         args.strong, args.weak = args.candidates
     outcomes = _read(args)
-    train, held = _split(outcomes, args.held_out, seed=args.seed)
+    rows = np.arange(len(outcomes))
+    drawn = draw_held_out(rows, args.held_out, seed=args.seed)
+    train, held = (replace(outcomes.take(part), notes=()) for part in (np.setdiff1d(rows, drawn), drawn))
     print(f"{len(train):,} prompts train; {len(held):,} others compare and calibrate", file=sys.stderr)
     verifier = fit_pair(args, train, held)
     with tempfile.TemporaryDirectory(prefix="pointsman-learn-") as scratch:
@@ -100,9 +97,6 @@ def run(args: argparse.Namespace) -> int:
         served = [one for one in certified if one.path is not None]
         best = min(served, key=lambda one: (one.share, -figures[one.name][0], one.decision_ms))
         _write(best, held, folder / name, args)
-    promoted = args.apply or promoted_name(folder) is None
-    if promoted:
-        promote(folder, name)
     money = dollars(args, held)
     found = report(best, certified, figures, held, money, args)
     sections = {}
@@ -114,9 +108,7 @@ def run(args: argparse.Namespace) -> int:
         found |= {"cascade": cascade.facts | {"verifier": str(path), "served": better}}
         found["lines"] += cascade.lines(path, better=better)
         sections = cascade.sections(Path(args.config), path, args) if better else {}
-    config = add_router(Path(args.config), checkpoints=folder, max_loss=args.max_loss, sections=sections)
-    found |= {"checkpoint": str(folder / name), "promoted": promoted, "config": config.line}
-    print(json.dumps(found) if args.json else "\n".join([*found["lines"], *next_steps(found)]))
+    promote_and_configure(args, folder, name, found, sections)
     return 0
 
 
@@ -153,31 +145,6 @@ def _read(args: argparse.Namespace) -> "PairOutcomes":
     return together
 
 
-def _split(outcomes: "PairOutcomes", held_out: float, *, seed: int) -> tuple["PairOutcomes", "PairOutcomes"]:
-    """Prompts that train, and the others."""
-    order = np.random.default_rng(seed).permutation(len(outcomes))
-    n_held = round(held_out * len(outcomes))
-    if not _LEAST_PART <= n_held <= len(outcomes) - _LEAST_PART:
-        raise ConfigError(
-            f"--held-out leaves {n_held} of {len(outcomes)} prompts to compare on, wanted {_LEAST_PART} of both at "
-            "least"
-        )
-    return _rows(outcomes, np.sort(order[n_held:])), _rows(outcomes, np.sort(order[:n_held]))
-
-
-def _rows(outcomes: "PairOutcomes", rows: np.ndarray) -> "PairOutcomes":
-    usd = outcomes.strong_usd, outcomes.weak_usd
-    return replace(
-        outcomes,
-        prompts=tuple(outcomes.prompts[row] for row in rows),
-        strong=outcomes.strong[rows],
-        weak=outcomes.weak[rows],
-        strong_usd=None if usd[0] is None else usd[0][rows],
-        weak_usd=None if usd[1] is None else usd[1][rows],
-        notes=(),
-    )
-
-
 def _certified(tried: list[Tried], held: "PairOutcomes", args: argparse.Namespace, confidence: float) -> list[Tried]:
     """All with what holds for them, each with this confidence."""
     low, high = args.scale
@@ -211,11 +178,4 @@ def _write(best: Tried, held: "PairOutcomes", path: Path, args: argparse.Namespa
         thresholds={rule: {"rule": "max_loss", "wanted": args.max_loss, **facts, "data": {"source": source}}},
         metrics={**checkpoint.metrics, "labelled": labelled_points(best.rates, held.strong, held.weak)},
     )
-    further = {p.relative_to(best.path).as_posix(): p for p in best.path.rglob("*") if p.is_file()}
-    own = ("pointsman.json", "weights.safetensors")
-    write_checkpoint(changed, path, files={name: file for name, file in further.items() if name not in own})
-
-
-def _next_name(folder: Path) -> str:
-    taken = set(checkpoint_names(folder))
-    return next(name for k in range(1, len(taken) + 2) if (name := f"learned-{k}") not in taken)
+    write_checkpoint(changed, path, files=checkpoint.further_files())

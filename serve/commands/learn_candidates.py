@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pointsman.core.arrays import FloatArray, IntArray
-from pointsman.core.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from pointsman.core.checkpoint import read_checkpoint, write_checkpoint
 from pointsman.core.choice_calibration import certify_choice
 from pointsman.core.choice_rows import weigh_rows
 from pointsman.core.errors import ConfigError, DataError, PointsmanError
 from pointsman.core.prices import Price
 from pointsman.serve.checkpoints.load import load_checkpoint, load_router
-from pointsman.serve.checkpoints.promotion import promote, promoted_name
 from pointsman.serve.commands.arguments import amount, mapped
 from pointsman.serve.commands.calibrate_candidates import calibrated_choice, known_bills
 from pointsman.serve.commands.candidate_predictions import Predictions, predictions
 from pointsman.serve.commands.learn_chain import learn_chain
 from pointsman.serve.commands.learn_kinds import doubt, train_kind
-from pointsman.serve.commands.learn_report import loss_interval, next_steps
+from pointsman.serve.commands.learn_output import draw_held_out, promote_and_configure
+from pointsman.serve.commands.learn_report import loss_interval
 from pointsman.serve.commands.learn_verifier import verifier_folder
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["MANY_KINDS", "learn_candidates"]
 
 MANY_KINDS = ("knn", "linear", "blend")
-_LEAST_PROMPTS = 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,28 +56,26 @@ class _Tried:
 
 def learn_candidates(args: argparse.Namespace, folder: Path, name: str) -> int:
     """Trains, certifies and compares, writes the cheapest within the bound, and says what it saves."""
-    from pointsman.serve.config.add_router import add_router
-
     kinds = [kind for kind in args.kinds if kind in MANY_KINDS]
     if not kinds:
         raise ConfigError(
             f"--kinds is {' '.join(args.kinds)}: of more than two candidates there are {', '.join(MANY_KINDS)}"
         )
     table = _priced(_read(args), args)
-    train, held = _split(table, args.held_out, seed=args.seed)
+    whole = np.flatnonzero(np.isfinite(table.scores).all(axis=1))
+    what = f"prompts on which all of {', '.join(table.models)} were scored"
+    drawn = draw_held_out(whole, args.held_out, seed=args.seed, what=what)
+    train, held = table.take(np.setdiff1d(np.arange(len(table)), drawn)), table.take(drawn)
     print(f"{len(train):,} prompts train; {len(held):,} others compare and calibrate", file=sys.stderr)
     chain = learn_chain(args, train, held)
     confidence = 1.0 - (1.0 - args.confidence) / (len(kinds) + (chain is not None))
     with tempfile.TemporaryDirectory(prefix="pointsman-learn-") as scratch:
         tried = _train(kinds, train, held, Path(scratch), args, confidence)
         best = min(tried, key=lambda one: _spent(one.chosen, held))
-        checkpoint = _checkpoint(best, held, args)
-        own = ("pointsman.json", "weights.safetensors")
-        files = {p.relative_to(best.path).as_posix(): p for p in best.path.rglob("*") if p.is_file()}
-        write_checkpoint(checkpoint, folder / name, files={key: p for key, p in files.items() if key not in own})
-    promoted = args.apply or promoted_name(folder) is None
-    if promoted:
-        promote(folder, name)
+        trained = read_checkpoint(best.path)
+        result = {**best.result, "data": {"source": f"{len(held):,} held-out prompts of {held.source}"}}
+        chosen = calibrated_choice(trained, held, best.found, result)
+        write_checkpoint(chosen, folder / name, files=trained.further_files())
     found = _report(best, tried, held, args)
     sections = {"candidates": f"candidates: {json.dumps(list(held.models))}\n"}
     if chain is not None:
@@ -89,9 +86,7 @@ def learn_candidates(args: argparse.Namespace, folder: Path, name: str) -> int:
         found |= {"cascade": {**chain.facts, "verifier": str(path), "served": better}}
         found["lines"] += chain.lines(path, args.max_loss, confidence, seed=args.seed, better=better)
         sections |= {"cascade": chain.section(Path(args.config), path)} if better else {}
-    config = add_router(Path(args.config), checkpoints=folder, max_loss=args.max_loss, sections=sections)
-    found |= {"checkpoint": str(folder / name), "promoted": promoted, "config": config.line}
-    print(json.dumps(found) if args.json else "\n".join([*found["lines"], *next_steps(found)]))
+    promote_and_configure(args, folder, name, found, sections)
     return 0
 
 
@@ -138,19 +133,6 @@ def _prices(args: argparse.Namespace) -> dict[str, Price]:
         return found | {model: Price(amount(usd_in), amount(usd_out)) for model, usd_in, usd_out in args.price}
     except argparse.ArgumentTypeError as error:
         raise ConfigError(f"--price: {error}, in dollars per million tokens") from error
-
-
-def _split(table: "ScoreTable", held_out: float, *, seed: int) -> tuple["ScoreTable", "ScoreTable"]:
-    """Prompts that train, and others on which every candidate was scored."""
-    whole = np.flatnonzero(np.isfinite(table.scores).all(axis=1))
-    n_held = round(held_out * len(whole))
-    if not _LEAST_PROMPTS <= n_held <= len(whole) - _LEAST_PROMPTS:
-        raise DataError(
-            f"{table.source} holds {len(whole)} prompts on which all of {', '.join(table.models)} were scored, and "
-            f"--held-out leaves {n_held} of them to compare on: wanted {_LEAST_PROMPTS} of both at least"
-        )
-    held = np.random.default_rng(seed).permutation(whole)[:n_held]
-    return table.take(np.setdiff1d(np.arange(len(table)), held)), table.take(np.sort(held))
 
 
 def _train(
@@ -208,12 +190,6 @@ def _certified(kind: str, path: Path, held: "ScoreTable", args: argparse.Namespa
               "p_value": bound.p_value, "test": bound.test, "n_labels": bound.n_labels,
               "confidence": args.confidence, "certified": bound.certified}  # fmt: skip
     return _Tried(kind, path, found, result, weighing.chosen(bound.threshold))
-
-
-def _checkpoint(best: _Tried, held: "ScoreTable", args: argparse.Namespace) -> Checkpoint:
-    """With its threshold and the quantiles of the held-out prompts."""
-    result = {**best.result, "data": {"source": f"{len(held):,} held-out prompts of {held.source}"}}
-    return calibrated_choice(read_checkpoint(best.path), held, best.found, result)
 
 
 def _spent(chosen: IntArray, held: "ScoreTable") -> float:

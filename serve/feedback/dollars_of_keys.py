@@ -22,7 +22,7 @@ class DollarsOfKeys:
         self._clock = clock
         self._begin = 0.0
         self._usd: dict[str, float] = {}
-        self._drawn_at: dict[str, float] = {}
+        self._drawn_at: dict[str, float] = {}  # by key, the one that was drawn last at the end
 
     def reserve(self, key: str | None, usd: float, *, of_usd: float) -> bool:
         """Takes the most that a comparison can cost out of a key's part; False where that has too little left.
@@ -35,8 +35,10 @@ class DollarsOfKeys:
         now, begin = self._clock(), self._day().begin
         if begin != self._begin:
             self._begin, self._usd = begin, {}
+        self._drawn_at.pop(key, None)
         self._drawn_at[key] = now
-        self._drawn_at = {each: at for each, at in self._drawn_at.items() if abs(now - at) < _DAY_S}
+        while abs(now - self._drawn_at[oldest := next(iter(self._drawn_at))]) >= _DAY_S:
+            del self._drawn_at[oldest]
         part = _PART if len(self._drawn_at) > 1 else 1.0
         if self._usd.get(key, 0.0) + usd > part * of_usd:
             return False

@@ -19,6 +19,11 @@ from pointsman.core.errors import DataError
 N = 24
 PROMPTS = [f"Prove that theorem {i} holds." for i in range(N)]
 RIGHT = [(1, int(i % 3 == 0)) for i in range(N)]  # strong, weak
+ASKED = [
+    (i, prompt, model, score)
+    for i, (prompt, scores) in enumerate(zip(PROMPTS, RIGHT, strict=True))
+    for model, score in zip(("strong", "weak"), scores, strict=True)
+]
 
 
 def _user(text):
@@ -63,8 +68,7 @@ def llmrouter(folder):
     rows = [
         {"task_name": "mmlu", "query": p, "gt": "A", "metric": "em_mc", "model_name": m, "response": "A",
          "input_tokens": 8, "output_tokens": 1, "response_time": 0.3, "performance": float(x), "embedding_id": i}
-        for i, (p, scores) in enumerate(zip(PROMPTS, RIGHT, strict=True))
-        for m, x in zip(("strong", "weak"), scores, strict=True)
+        for i, p, m, x in ASKED
     ]  # fmt: skip
     return _jsonl(folder / "default_routing_train_data.jsonl", rows)
 
@@ -99,8 +103,7 @@ def routerarena(folder):
     rows = [
         {"global index": f"MMLU_{i}", "prompt": p, "prediction": m, "generated_result": {"generated_answer": "A"},
          "cost": 0.01, "accuracy": float(x), "for_optimality": m == "weak"}
-        for i, (p, scores) in enumerate(zip(PROMPTS, RIGHT, strict=True))
-        for m, x in zip(("strong", "weak"), scores, strict=True)
+        for i, p, m, x in ASKED
     ]  # fmt: skip
     (folder / "my_router.json").write_text(json.dumps(rows))
     return folder / "my_router.json"
@@ -156,8 +159,7 @@ def langfuse(folder):
         {"id": f"o{i}{m}", "traceId": f"t{i}", "type": "GENERATION", "name": "answer", "startTime": "2026-01-01",
          "input": {"messages": [{"role": "system", "content": "Be brief."}, _user(p)]}, "output": {"content": "x"},
          "model": m, "totalCost": 0.01, "scores": [{"name": "correctness", "value": x, "dataType": "NUMERIC"}]}
-        for i, (p, scores) in enumerate(zip(PROMPTS, RIGHT, strict=True))
-        for m, x in zip(("strong", "weak"), scores, strict=True)
+        for i, p, m, x in ASKED
     ]  # fmt: skip
     return _jsonl(folder / "observations.jsonl", rows)
 
@@ -184,8 +186,7 @@ def routerbench_raw(folder):
     rows = [
         {"sample_id": f"mmlu.{i}", "prompt": repr([p]), "eval_name": "mmlu", "model_name": m, "model_response": "['A']",
          "performance": float(x), "cost": 0.01}
-        for i, (p, scores) in enumerate(zip(PROMPTS, RIGHT, strict=True))
-        for m, x in zip(("strong", "weak"), scores, strict=True)
+        for i, p, m, x in ASKED
     ]  # fmt: skip
     return _csv(folder / "routerbench_raw.csv", rows)
 
@@ -210,8 +211,7 @@ def openai_evals_items(folder):
         {"object": "eval.run.output_item", "id": f"o{i}{m}", "status": "pass" if x else "fail",
          "datasource_item": {"question": p}, "results": [{"name": "exact", "passed": bool(x), "score": float(x)}],
          "sample": {"input": [_user(p)], "output": [{"role": "assistant", "content": "x"}], "model": m}}
-        for i, (p, scores) in enumerate(zip(PROMPTS, RIGHT, strict=True))
-        for m, x in zip(("strong", "weak"), scores, strict=True)
+        for i, p, m, x in ASKED
     ]  # fmt: skip
     (folder / "items.json").write_text(json.dumps({"object": "list", "data": items}))
     return folder / "items.json"

@@ -106,7 +106,7 @@ def test_what_candidates_cannot_be_learned_from_is_said(capsys):
         ([*three, "--strong", "big"], "stands instead of --strong and --weak"),
         ([table, "--candidates", "big"], "takes two models at least"),
         ([*three, "--kinds", "mf"], "of more than two candidates there are knn, linear, blend"),
-        (three, "30 prompts on which all of big, middle, small were scored"),
+        (three, "of 30 prompts on which all of big, middle, small were scored"),
         ([*three, "--price", "big", "x", "1"], "--price: 'x' is given"),
         ([table, "--candidates", "big,huge,small"], "no scores of candidate 'huge'"),
     ):

@@ -2,17 +2,17 @@
 
 import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 from functools import cache
 from typing import Any
 
 from pydantic import ValidationError
 
+from pointsman.serve.config.known_keys import hint, keys_at
 from pointsman.serve.config.root import Config
 
 __all__ = ["problems"]
 
-_MAPPING = re.compile(r"wanted a valid dictionary or instance of \w+")
+_MAPPING = re.compile(r"wanted a valid dictionary(?: or instance of \w+)?")
 _PATTERN = "string_pattern_mismatch"
 
 
@@ -24,10 +24,11 @@ def problems(error: ValidationError, values: Mapping[str, Any]) -> list[str]:
     """
     found: dict[tuple[str, int | None], list[str]] = {}
     for details in error.errors(include_url=False):
-        place = _place(details, values)
-        message = _message(details, place[0])
-        if message not in found.setdefault(place, []):
-            found[place].append(message)
+        path, line = _place(details, values)
+        message = _message(details, path)
+        said = found.setdefault((".".join(map(str, path)) or "(top level)", line), [])
+        if message not in said:
+            said.append(message)
     return [
         f"{where}: {' or '.join([said[0], *(_alternative(s) for s in said[1:])])}{f' (line {line})' if line else ''}"
         for (where, line), said in found.items()
@@ -39,9 +40,9 @@ def _alternative(message: str) -> str:
     return message.rpartition("wanted ")[2]
 
 
-def _place(details: Any, values: Any) -> tuple[str, int | None]:
+def _place(details: Any, values: Any) -> tuple[list[str | int], int | None]:
     """Path in the file, without the names of the alternatives that were tried, and the line of its last key."""
-    parts: list[str] = []
+    parts: list[str | int] = []
     line, location = None, details["loc"]
     missing = len(location) - 1 if details["type"] == "missing" else None
     for position, part in enumerate(location):
@@ -53,22 +54,22 @@ def _place(details: Any, values: Any) -> tuple[str, int | None]:
             values = values[part]
         elif position != missing:
             continue  # the name of an alternative
-        parts.append(str(part))
-    return ".".join(parts) or "(top level)", line
+        parts.append(part)
+    return parts, line
 
 
-def _message(details: Any, where: str) -> str:
+def _message(details: Any, path: list[str | int]) -> str:
     if details["loc"] and details["loc"][-1] == "api_key":
         return "is no env:NAME; keys are read from the environment and never stand in this file"
     if details["type"] == "extra_forbidden":
-        near = get_close_matches(where.rpartition(".")[2], _known_keys(), n=1)
-        return "is no known key" + (f"; did you mean {near[0]}?" if near else "")
+        return f"is no known key{hint(path[:-1], str(path[-1]))}"
     if details["type"] == "missing":
         return "is missing"
     if details["type"] == _PATTERN and (meaning := _meanings().get(details["ctx"]["pattern"])):
         return f"wanted {meaning}"
     message = str(details["msg"]).removeprefix("Value error, ").replace("Input should be", "wanted")
-    message = _MAPPING.sub("wanted a mapping of its settings", message)
+    message = _MAPPING.sub(_mapping_of(keys_at(path)), message).replace("wanted a valid string", "wanted text")
+    message = message.replace("wanted a valid tuple", "wanted a list")
     message = message.replace("less than or equal to", "at most").replace("greater than or equal to", "at least")
     number = details["input"]  # of values, numbers alone are shown: text may be a secret
     if not message.startswith("wanted") or not isinstance(number, int | float):
@@ -77,12 +78,9 @@ def _message(details: Any, where: str) -> str:
     return f"is {number}, {message}{meant}"
 
 
-@cache
-def _known_keys() -> tuple[str, ...]:
-    """Every key that a configuration can have, of all its parts."""
-    schema = Config.model_json_schema()
-    parts = [schema, *schema.get("$defs", {}).values()]
-    return tuple(dict.fromkeys(key for part in parts for key in part.get("properties", {})))
+def _mapping_of(keys: tuple[str, ...]) -> str:
+    """What is wanted where settings stand."""
+    return "wanted a mapping" + (f" of its settings ({', '.join(keys[:2])}{', ...' * (len(keys) > 2)})" if keys else "")
 
 
 @cache

@@ -223,9 +223,10 @@ def test_problems_of_a_file_name_their_line_in_plain_words(here):
     for line in (
         "models.a.base_url: wanted http(s) URL up to and with /v1 (line 6)",
         "models.a.price.input_usd_per_million: is missing (line 5)",
-        "models.a.price.input: is no known key (line 5)",
+        "models.a.price.input: is no known key; did you mean input_usd_per_million? (line 5)",
         "models.a.timouts: is no known key; did you mean timeouts? (line 7)",
-        "models.b.price: is 7, wanted a mapping of its settings or a valid string (line 8)",
+        "models.b.price: is 7, wanted a mapping of its settings "
+        "(input_usd_per_million, output_usd_per_million, ...) or text (line 8)",
         "routers.mf.strong_share: is 30, wanted at most 1; did you mean 0.3? (line 9)",
         "sevrer: is no known key; did you mean server? (line 10)",
     ):

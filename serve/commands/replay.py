@@ -7,7 +7,7 @@ import math
 import sys
 import time
 from dataclasses import asdict
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,17 @@ from pointsman.core.embedding import check_identity
 from pointsman.core.errors import ConfigError, DataError
 from pointsman.core.replay import Estimate, Figure, Replay, replay
 from pointsman.core.router import EmbeddingRouter
-from pointsman.serve.checkpoints.load import is_bundled, load_checkpoint, load_router
-from pointsman.serve.checkpoints.promotion import checkpoint_names
-from pointsman.serve.commands.arguments import add_config_argument, found_config, fraction
+from pointsman.serve.checkpoints.load import load_checkpoint, load_router
+from pointsman.serve.commands.arguments import (
+    FORMATS_HELP,
+    add_column_arguments,
+    add_config_argument,
+    found_config,
+    fraction,
+    mapped,
+)
 from pointsman.serve.commands.replay_candidates import replay_store
-from pointsman.serve.config.load import make_config, read_values
+from pointsman.serve.commands.replay_served import configured_decisions, load_candidate, strong_model
 from pointsman.serve.feedback.logged_traffic import Traffic, read_store, read_traffic_file
 
 __all__ = ["add_arguments", "run"]
@@ -41,11 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     setting = parser.add_mutually_exclusive_group()
     setting.add_argument("--threshold", type=fraction, help="of the candidate")
     setting.add_argument("--strong-share", type=fraction, metavar="SHARE",
-                         help="by the candidate's calibration (default: the log's share, on the log)")  # fmt: skip
+                         help="by its calibration (default: as it would be served, or the log's share)")  # fmt: skip
     source = parser.add_mutually_exclusive_group(required=found_config() is None)
     source.add_argument("--store", metavar="URL", help="store of the server, e.g. sqlite:///pointsman.db")
     add_config_argument(source, "configuration file that names the store")
-    source.add_argument("--file", help="table with prompt and went_strong, or prompt, win_rate and threshold")
+    source.add_argument("--file", help=f"chat logs or a table of prompts, with went_strong or win_rate and threshold "
+        f"if it says who answered: {FORMATS_HELP}")  # fmt: skip
+    add_column_arguments(parser)
     add("--router", help="only what this router decided")
     add("--rule", metavar="NAME", help="only what met this configured rule")
     add("--strong", metavar="MODEL", help="name of the strong model in the log (default: told from the decisions)")
@@ -58,14 +66,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Scores the logged prompts with the candidate and prints it beside what happened."""
-    checkpoint = _load_candidate(args)
+    checkpoint, served_at = load_candidate(args.candidate, args.config)
     if len(checkpoint.candidates) > 2:
         return _many(args, checkpoint)
-    traffic = read_traffic_file(args.file) if args.file else asyncio.run(_read_store(args))
+    traffic = _read_file(args) if args.file else asyncio.run(_read_store(args))
     for note in traffic.notes:
         print(note, file=sys.stderr)
     rates = _score(checkpoint, traffic, args.current)
-    threshold = _threshold(args, checkpoint, traffic, rates)
+    threshold = _threshold(args, checkpoint, served_at, traffic, rates)
     features = np.column_stack([column for column in (traffic.win_rates, rates) if not np.isnan(column).any()])
     found = replay(traffic.logged, traffic.choices(rates, threshold), features, confidence=args.confidence)
     if args.json:
@@ -90,14 +98,10 @@ def _many(args: argparse.Namespace, checkpoint: Checkpoint) -> int:
     return 0
 
 
-def _load_candidate(args: argparse.Namespace) -> Checkpoint:
-    """The candidate; a name is looked up in the configuration's folders of checkpoints, as `pointsman promote` does."""
-    if args.config is not None and not is_bundled(args.candidate):
-        routers = make_config(read_values(args.config), source=f"config file {args.config}").routers.values()
-        for folder in (Path(router.checkpoint) for router in routers if router.checkpoint is not None):
-            if args.candidate in checkpoint_names(folder):
-                return load_checkpoint(args.candidate, folder / args.candidate)
-    return load_checkpoint(args.candidate)
+def _read_file(args: argparse.Namespace) -> Traffic:
+    strong = args.strong or strong_model(args.config)
+    decide = partial(configured_decisions, args.config, args.router)
+    return read_traffic_file(mapped(args.file, args), strong=strong, decide=decide)
 
 
 async def _read_store(args: argparse.Namespace) -> Traffic:
@@ -127,10 +131,14 @@ def _score(checkpoint: Checkpoint, traffic: Traffic, current: str | None) -> Flo
     return router.score(np.stack(kept))
 
 
-def _threshold(args: argparse.Namespace, checkpoint: Checkpoint, traffic: Traffic, rates: FloatArray) -> float:
+def _threshold(
+    args: argparse.Namespace, checkpoint: Checkpoint, served_at: float | None, traffic: Traffic, rates: FloatArray
+) -> float:
     if args.threshold is not None:
         return float(args.threshold)
     if args.strong_share is None:
+        if served_at is not None:
+            return served_at
         return calibrate_threshold(rates, strong_share=float(traffic.logged.went_strong.mean()))
     if checkpoint.calibration is None:
         raise ConfigError(f"{args.candidate} is not calibrated: give --threshold, or calibrate it")

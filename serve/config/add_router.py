@@ -13,7 +13,7 @@ __all__ = ["Added", "add_router"]
 
 _NAME = "learned"
 _WATCHED = """drift: {}  # says when prompts no longer look like those it was learned from
-store: {}  # keeps spending and feedback; `{prompts: text}` keeps prompts as well, for `pointsman replay`
+store: {prompts: text}  # pointsman.db: spending, feedback, and the prompts, for `pointsman replay` and to learn again
 """
 _INSTEAD = {"candidates": ("candidates", "strong", "weak")}  # keys that mean the same
 _ROUTERS = re.compile(r"^routers:[ \t]*(#.*)?$", re.MULTILINE)

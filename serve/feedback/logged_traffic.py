@@ -1,9 +1,9 @@
 """Reads traffic that was served, from a store or a file, in the shape that a replay takes."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,13 @@ from pointsman.core.errors import DataError
 from pointsman.core.replay import Logged
 
 if TYPE_CHECKING:
+    from pointsman.backends.data.tables import Source, Table
     from pointsman.serve.store.rows import ComparisonRow, DecisionRow, FeedbackRow
     from pointsman.serve.store.store import Store
 
 __all__ = ["Traffic", "read_store", "read_traffic_file", "traffic_from_rows"]
+
+Decide: TypeAlias = Callable[[Sequence[str]], tuple[FloatArray, float] | None]
 
 _LIMIT = 50_000
 _NUMBERS = ("win_rate", "strong_usd", "weak_usd", "strong", "weak", "gain", "probability", "rating")
@@ -141,32 +144,48 @@ def traffic_from_rows(
     )
 
 
-def read_traffic_file(path: str) -> Traffic:
-    """Traffic from a table with columns prompt and went_strong, or prompt, win_rate and threshold.
+def read_traffic_file(source: "Source", *, strong: str | None = None, decide: Decide | None = None) -> Traffic:
+    """Traffic from chat logs or a table of prompts.
 
-    Further columns count where there are any: strong_usd and weak_usd; gain, or strong and weak for the scores of both;
-    probability, with which the gain was observed (a side's share of observed gains if it is missing); rating.
+    Who answered is what the first of these says: column went_strong; columns win_rate and threshold; column model, if
+    it names the strong one; `decide`. Further columns count where there are any: strong_usd and weak_usd; gain, or
+    strong and weak for the scores of both; probability, with which the gain was observed (a side's share of observed
+    gains if it is missing); rating.
+
+    Args:
+        strong: name of the strong model.
+        decide: gives the win rates, shape (n_prompts,), and the threshold of the router that serves these prompts, or
+            None where none is known.
 
     Raises:
-        DataError: a column is missing or malformed.
+        DataError: a column is missing or malformed, or nothing says who answered.
         MissingExtraError: the format needs `pointsman[data]`.
     """
+    from pointsman.backends.data.labels import prompt_texts
+    from pointsman.backends.data.sources import source_name
     from pointsman.backends.data.tables import read_table
 
-    table = read_table(path)
-    prompts = table.texts("prompt")
+    table, path = read_table(source), source_name(source)
+    prompts = prompt_texts(table, "prompt" if "prompt" in table.columns else None)
     columns = {name: _column(table.columns[name]) if name in table.columns else None for name in _NUMBERS}
     nothing = np.full(len(prompts), np.nan)
-    win_rates = nothing if columns["win_rate"] is None else columns["win_rate"]
-    if "went_strong" in table.columns:
-        went_strong = np.array([_flag(value, path, k) for k, value in enumerate(table.columns["went_strong"])])
-    elif "threshold" in table.columns and columns["win_rate"] is not None:
-        went_strong = win_rates >= _column(table.columns["threshold"])
-    else:
-        raise DataError(f"{path} does not say which model answered: add column went_strong, or win_rate and threshold")
-    gain, strong, weak = columns["gain"], columns["strong"], columns["weak"]
+    notes: tuple[str, ...] = ()
+    found = _who_answered(table, columns["win_rate"], strong)
+    if found is None:
+        decided = None if decide is None else decide(prompts)
+        if decided is None:
+            raise DataError(
+                f"{path} does not say which model answered: add column went_strong, or win_rate and threshold, or name "
+                "the configuration whose router serves these prompts (pointsman.yaml)"
+            )
+        columns["win_rate"], threshold = decided
+        found = decided[0] >= threshold
+        notes = ("the log does not say which model answered: now is what the configuration's router decides",)
+    went_strong, rates = found, columns["win_rate"]
+    win_rates = nothing if rates is None else rates
+    gain, of_strong, of_weak = columns["gain"], columns["strong"], columns["weak"]
     if gain is None:
-        gain = nothing if strong is None or weak is None else strong - weak
+        gain = nothing if of_strong is None or of_weak is None else of_strong - of_weak
     probability = columns["probability"]
     try:
         logged = Logged(
@@ -179,7 +198,18 @@ def read_traffic_file(path: str) -> Traffic:
         )
     except ValueError as error:
         raise DataError(f"{path}: {error}") from error
-    return Traffic(path, prompts, [None] * len(prompts), win_rates, logged, _notes(logged, 0))
+    return Traffic(path, prompts, [None] * len(prompts), win_rates, logged, (*notes, *_notes(logged, 0)))
+
+
+def _who_answered(table: "Table", win_rates: FloatArray | None, strong: str | None) -> NDArray[np.bool_] | None:
+    """Where the strong model answered; None where the table does not say."""
+    if "went_strong" in table.columns:
+        return np.array([_flag(value, table.source, k) for k, value in enumerate(table.columns["went_strong"])])
+    if "threshold" in table.columns and win_rates is not None:
+        return win_rates >= _column(table.columns["threshold"])
+    if strong is not None and strong in table.columns.get("model", ()):
+        return np.array([name == strong for name in table.columns["model"]])
+    return None
 
 
 def _strong_model(rows: "Sequence[DecisionRow]") -> str | None:

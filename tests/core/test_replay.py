@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pointsman.core.checkpoint import write_checkpoint
 from pointsman.core.errors import DataError
 from pointsman.core.replay import Logged, replay, student_quantile
 from pointsman.serve.checkpoints.load import load_checkpoint, load_embedder, load_router
@@ -238,6 +240,42 @@ def test_the_command_replays_a_file(tmp_path, capsys):
     wrong = [{**row, "strong": 0.0, "weak": row["strong"]} for row in rows]
     assert main(["replay", "--candidate", "mf", "--file", write(tmp_path / "other.jsonl", wrong)]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "The candidate is worse."
+
+
+def test_chat_logs_are_replayed_by_the_configuration(tmp_path, monkeypatch, capsys):
+    """A folder of them: who answered is the column `model`, else what the configured router decides."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pointsman.yaml").write_text("strong: big\nweak: small\nrouters: {mf: {threshold: 0.5}}\n")
+    prompts = ["Hello!", "Prove that there are infinitely many primes.", "Thanks a lot", "Integrate x^3 exp(x^2)."]
+    rates = load_router(load_checkpoint("mf")).win_rates(prompts)
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    for k, prompt in enumerate(prompts):
+        write(logs / f"{k}.jsonl", [{"messages": [{"role": "user", "content": prompt}]}])
+    words = ["replay", "--candidate", "mf", "--json", "--threshold", "0.5", "--file"]
+    code, found = _main([*words, "logs"])
+    assert code == 0 and "what the configuration's router decides" in capsys.readouterr().err
+    assert found["strong_share"]["current"]["value"] == (rates >= 0.5).mean()
+    assert found["agreement"]["value"] == 1.0
+    answered = ["big", "small", "small", "small"]
+    rows = [{"messages": [{"role": "user", "content": p}], "model": m} for p, m in zip(prompts, answered, strict=True)]
+    code, found = _main([*words, write(tmp_path / "named.jsonl", rows)])
+    assert code == 0 and capsys.readouterr().err == ""
+    assert found["strong_share"]["current"]["value"] == 0.25
+
+
+def test_a_named_candidate_is_replayed_as_it_would_be_served(tmp_path, monkeypatch):
+    """At the threshold that its folder's router asks for; by a path, at the log's share."""
+    monkeypatch.chdir(tmp_path)
+    stored = {"rule": "max_loss", "wanted": 0.05, "threshold": 0.7, "confidence": 0.95, "certified": True}
+    checkpoint = replace(load_checkpoint("mf"), thresholds={"max_loss=0.05": stored})
+    write_checkpoint(checkpoint, tmp_path / "checkpoints" / "next")
+    (tmp_path / "pointsman.yaml").write_text("routers: {mine: {checkpoint: checkpoints, max_loss: 0.05}}\n")
+    rows = [{"prompt": f"Name {k} rivers.", "went_strong": k % 2 == 0} for k in range(20)]
+    log = write(tmp_path / "log.jsonl", rows)
+    assert _main(["replay", "--candidate", "next", "--file", log, "--json"])[1]["threshold"] == 0.7
+    found = _main(["replay", "--candidate", "checkpoints/next", "--file", log, "--json"])[1]
+    assert found["strong_share"]["candidate"]["value"] == 0.5
 
 
 @pytest.mark.parametrize(

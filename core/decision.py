@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from pointsman.core.choice import Choice, Weighed
+from pointsman.core.dollars import dollars
 from pointsman.core.quick_dataclass import quick_dataclass
 
 __all__ = ["Decision"]
@@ -81,7 +82,7 @@ class Decision:
 
     def _why_of_many(self) -> str:
         chosen = next((each for each in self.weighed if each.candidate.name == self.model), self.weighed[0])
-        bill = "" if chosen.candidate.usd is None else f", about ${chosen.candidate.usd:.3g}"
+        bill = "" if chosen.candidate.usd is None else f", about {dollars(chosen.candidate.usd)}"
         rate = "" if chosen.candidate.win_rate is None else f"win rate {chosen.candidate.win_rate:.4f} against it{bill}"
         ahead = "" if self.margin is None else f", {self.margin:.4f} ahead of the next of {len(self.weighed)}"
         compared = f"{rate}{ahead} at threshold {self.threshold:.4f} (router {self.router})"

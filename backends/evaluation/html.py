@@ -5,7 +5,7 @@ from html import escape
 from pathlib import Path
 
 from pointsman.backends.evaluation.figures import Evaluation
-from pointsman.backends.evaluation.text import cells, group_cells, point_cells
+from pointsman.backends.evaluation.text import cells, dollar_cells, group_cells, point_cells
 
 __all__ = ["as_html"]
 
@@ -59,7 +59,7 @@ def as_html(evaluation: Evaluation, figure: str | None, *, deciles: bool = False
         ),
         figure="" if figure is None else figure[figure.index("<svg") :],
         main=_table(cells(e, deciles=deciles), baselines),
-        points=_table(point_cells(e), baselines),
+        points=_table(point_cells(e), baselines) + ("" if e.strong_usd is None else _table(dollar_cells(e), baselines)),
         groups=_GROUPS.format(table=_table(groups, baselines)) if len(groups) > 1 else "",
         notes="".join(f'<p class="how">Note: {escape(note)}</p>' for note in notes),
     )

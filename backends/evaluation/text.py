@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from pointsman.backends.evaluation.figures import LENGTH, ORACLE, RANDOM, Estimate, Evaluation, RouterFigures
+from pointsman.core.dollars import dollars
 
-__all__ = ["aligned", "as_text", "cells", "group_cells", "point_cells"]
+__all__ = ["aligned", "as_text", "cells", "dollar_cells", "group_cells", "point_cells"]
 
 
 def as_text(evaluation: Evaluation, *, deciles: bool = False) -> str:
@@ -19,6 +20,7 @@ def as_text(evaluation: Evaluation, *, deciles: bool = False) -> str:
         aligned(cells(e, deciles=deciles)),
         "",
         aligned(point_cells(e)),
+        *(["", aligned(dollar_cells(e))] if e.strong_usd is not None else []),
     ]
     if any(row.groups for row in e.rows):
         lines += ["", aligned(group_cells(e)), ""]
@@ -41,18 +43,28 @@ def cells(evaluation: Evaluation, *, deciles: bool = False) -> list[list[str]]:
 
 
 def point_cells(evaluation: Evaluation) -> list[list[str]]:
-    """Header and rows of the second table: quality at strong shares, and dollars per thousand prompts at qualities."""
-    rows = evaluation.rows
-    header = [
-        "router",
-        *(f"at {float(share):.0%} strong" for share in rows[0].quality),
-        *(f"$ at {d}" for d in rows[0].usd),
-    ]
-    table = [header]
-    for row in rows:
-        quality = [f"{_number(q.value)} {_ends(q)}".rstrip() for q in row.quality.values()]
-        table.append([row.name, *quality, *("-" if usd is None else f"{usd:.4g}" for usd in row.usd.values())])
+    """Header and rows of the second table: quality at strong shares."""
+    table = [["router", *(f"at {float(share):.0%} strong" for share in evaluation.rows[0].quality)]]
+    for row in evaluation.rows:
+        table.append([row.name, *(f"{_number(q.value)} {_ends(q)}".rstrip() for q in row.quality.values())])
     return table
+
+
+def dollar_cells(evaluation: Evaluation) -> list[list[str]]:
+    """Header and rows of the third table: dollars per thousand prompts, and what is saved, at shares and qualities."""
+    rows, always = evaluation.rows, evaluation.strong_usd
+    levels = [f"at {share:.0%} strong" for share in map(float, rows[0].quality)]
+    table = [["$ per 1,000 (saved)", *levels, *(f"for {level}" for level in rows[0].usd)]]
+    for row in rows:
+        spent: list[float | None] = [row.curve["usd"][round(100 * float(share))] for share in row.quality]
+        table.append([row.name, *(_bill(usd, always) for usd in (*spent, *row.usd.values()))])
+    return table
+
+
+def _bill(usd: float | None, always: float | None) -> str:
+    if usd is None:
+        return "-"
+    return f"{dollars(usd)} ({1.0 - usd / always:.0%})" if always else dollars(usd)
 
 
 def group_cells(evaluation: Evaluation) -> list[list[str]]:
@@ -117,4 +129,4 @@ def _ends(estimate: Estimate, digits: int = 4) -> str:
 
 
 def _dollars(usd: float | None) -> str:
-    return "" if usd is None else f", ${usd:,.4g} per thousand prompts"
+    return "" if usd is None else f", {dollars(usd)} per thousand prompts"

@@ -19,6 +19,7 @@ from pointsman.core.arrays import FloatArray
 from pointsman.core.cascade import Window, window
 from pointsman.core.chain import Played, chain_thresholds, play_chain
 from pointsman.core.checkpoint import Checkpoint
+from pointsman.core.dollars import dollars
 from pointsman.core.errors import DataError
 
 __all__ = ["Chain", "fit_chain"]
@@ -126,7 +127,7 @@ def fit_chain(
     if cheapest is None or cheapest[0] >= usd[best]:
         raise DataError(
             f"{table.report.source}: no cascade reaches the quality of {best!r} ({goal:.4f}) below its cost of "
-            f"${usd[best]:.4g} a prompt: ask {best!r} alone, or allow a loss with --max-loss"
+            f"{dollars(usd[best])} a prompt: ask {best!r} alone, or allow a loss with --max-loss"
         )
     bill, models, thresholds, played, zones = cheapest
     return Chain(

@@ -8,6 +8,7 @@ import numpy as np
 from pointsman.backends.training.onboarding import Measured, estimate_column
 from pointsman.core.arrays import FloatArray
 from pointsman.core.checkpoint import Checkpoint
+from pointsman.core.dollars import dollars
 from pointsman.core.hull import upper_hull
 from pointsman.core.novelty import fit_centroids
 from pointsman.core.score_models import column_means
@@ -52,7 +53,7 @@ def model_worth(
     facts["usd"] = _told(usd)
     gain = score - _hull_at(usd, bills, others)
     facts["gain"] = _told(gain)
-    lines[0] += f", ${usd[0]:.3g} [{usd[1]:.3g}, {usd[2]:.3g}] a prompt"
+    lines[0] += f", {dollars(usd[0])} [{dollars(usd[1])}, {dollars(usd[2])}] a prompt"
     lines.append(f"{_points(gain)} over mixtures of the other candidates at its cost: {_verdict(gain)}")
     facts["groups"] = _groups(checkpoint, measured, tables, at, texts, seed)
     for group in facts["groups"]:

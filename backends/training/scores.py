@@ -16,6 +16,7 @@ from pointsman.backends.training.reach import LeftOut, choose_reach, worth
 from pointsman.backends.training.score_search import UNKNOWN, ScoreRecipe, Search
 from pointsman.core.arrays import Float32Array, FloatArray, IntArray
 from pointsman.core.checkpoint import Checkpoint
+from pointsman.core.dollars import dollars
 from pointsman.core.errors import DataError
 from pointsman.core.evidence import Evidence, shrinkage
 from pointsman.core.hull import upper_hull
@@ -149,7 +150,7 @@ def _note(table: ScoreTable, candidates: Sequence[str], at: np.ndarray, evidence
     if not np.isfinite(usd).all():
         return f"no better than a fixed choice of models ({figure}); use {candidates[int(np.argmax(scores))]} alone"
     hull = upper_hull(usd, scores)
-    named = [f"{candidates[i]} ({100 * scores[i]:.1f} %, ${usd[i]:.4g})" for i in hull.rows]
+    named = [f"{candidates[i]} ({100 * scores[i]:.1f} %, {dollars(usd[i])})" for i in hull.rows]
     which = f"use {named[0]} alone" if len(named) == 1 else f"use these two: {named[-2]} and {named[-1]}"
     rest = f"; cheaper still: {', '.join(named[:-2])}" if len(named) > 2 else ""
     return f"no better than a fixed choice of models ({figure}); {which}{rest}"

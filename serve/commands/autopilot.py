@@ -6,6 +6,7 @@ import os
 from datetime import datetime
 from typing import Any
 
+from pointsman.core.dollars import dollars
 from pointsman.serve.commands import autopilot_simulate
 from pointsman.serve.commands.ask_server import ask_server
 
@@ -50,8 +51,8 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     lines = [
         f"{facts['state']}: {facts['certified_share']:.1%} of the traffic is certified to {facts['weak']}, "
         f"the rest goes to {facts['strong']}",
-        f"saved ${facts['saved_usd']:,.4f}, ${facts['net_saved_usd']:,.4f} after ${compared['usd']:,.4f} of comparing "
-        f"({facts['requests']['n']:,} requests, {compared['n']:,} comparisons)",
+        f"saved {dollars(facts['saved_usd'])}, {dollars(facts['net_saved_usd'])} after "
+        f"{dollars(compared['usd'])} of comparing ({facts['requests']['n']:,} requests, {compared['n']:,} comparisons)",
         f"loss at most {bound['max_loss']:g} at every moment, with confidence {bound['confidence']:g}"
         + (f"; estimated {loss['value']:.4f} [{loss['low']:.4f}, {loss['high']:.4f}]" if loss else ""),
     ]
@@ -76,5 +77,5 @@ def _lines(facts: dict[str, Any]) -> list[str]:
 def _needed(after: dict[str, Any]) -> str:
     if after["comparisons"] is None:
         return "not at these losses: no number of comparisons would open it"
-    dollars = f" (${after['usd']:,.4f})" if "usd" in after else ""
-    return f"after about {after['comparisons']:,} more comparisons{dollars}"
+    cost = f" ({dollars(after['usd'])})" if "usd" in after else ""
+    return f"after about {after['comparisons']:,} more comparisons{cost}"

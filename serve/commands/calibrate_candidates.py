@@ -14,6 +14,7 @@ from pointsman.core.calibration import Calibration
 from pointsman.core.checkpoint import Checkpoint, write_checkpoint
 from pointsman.core.choice_calibration import certify_choice, share_at, threshold_for_share, threshold_for_usd
 from pointsman.core.choice_rows import Weighing, turning_points, weigh_rows
+from pointsman.core.dollars import dollars
 from pointsman.core.errors import ConfigError, DataError
 from pointsman.core.pair import ModelPair
 from pointsman.serve.checkpoints.load import load_checkpoint, load_router
@@ -92,7 +93,7 @@ def _threshold(args: argparse.Namespace, table: "ScoreTable", weighing: Weighing
     except ValueError as error:
         cheapest = 1000.0 * float(usd[np.arange(len(usd)), weighing.chosen(1.0)].mean())
         raise DataError(
-            f"--max-cost-usd is {args.max_cost_usd:g}, and the cheapest models cost ${cheapest:.4g} per thousand "
+            f"--max-cost-usd is {args.max_cost_usd:g}, and the cheapest models cost {dollars(cheapest)} per thousand "
             "prompts: raise it, or add a cheaper candidate"
         ) from error
     spent = usd[np.arange(len(usd)), weighing.chosen(threshold)].mean()
@@ -135,7 +136,9 @@ def _text(result: dict[str, Any]) -> str:
         f"quality {result['quality']:.4f}, the reference {result['reference_quality']:.4f}",
     ]
     if result["rule"] == "max_cost_usd":
-        lines.append(f"${result['cost_usd']:,.4g} per thousand prompts, the reference ${result['reference_usd']:,.4g}")
+        usd, reference = result["cost_usd"], result["reference_usd"]
+        saved = f": saves {1.0 - usd / reference:.1%}" if reference > 0.0 else ""
+        lines.append(f"{dollars(usd)} per thousand prompts, the reference {dollars(reference)}{saved}")
     if result["rule"] == "max_loss":
         bound = f"a mean loss of at most {result['wanted']:g} with {result['confidence']:.1%} confidence"
         held = f"{bound}; measured loss {result['loss']:.4f} on {result['n_labels']:,} prompts"

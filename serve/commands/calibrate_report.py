@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from pointsman.core.dollars import dollars
+
 __all__ = ["report"]
 
 
@@ -13,7 +15,9 @@ def report(result: dict[str, Any]) -> str:
         lines.append(f"ECE {p['ece_before']:.4f}, after the {p['method']} map {p['ece_after']:.4f} (cross-fitted)")
     if result["rule"] != "max_cost_usd" and result.get("always_strong_usd"):
         usd, always = result["cost_usd"], result["always_strong_usd"]
-        lines.append(f"${usd:,.4g} per thousand prompts, always strong ${always:,.4g}: saves {1.0 - usd / always:.1%}")
+        lines.append(
+            f"{dollars(usd)} per thousand prompts, always strong {dollars(always)}: saves {1.0 - usd / always:.1%}"
+        )
     if "checkpoint" in result:
         lines.append(f"written to {result['checkpoint']}")
     return "\n".join([*lines, f"holds as long as {result['assumption']}"])
@@ -24,9 +28,11 @@ def _explained(result: dict[str, Any]) -> list[str]:
     if result["rule"] == "strong_share":
         return [f"{share} (wanted {result['wanted']:.2%}; {result['tie_mass']:.2%} are tied at the threshold)"]
     if result["rule"] == "max_cost_usd":
-        always = f"always strong ${result['always_strong_usd']:,.4g}, always weak ${result['always_weak_usd']:,.4g}"
+        always = (
+            f"always strong {dollars(result['always_strong_usd'])}, always weak {dollars(result['always_weak_usd'])}"
+        )
         saved = 1.0 - result["cost_usd"] / (result["always_strong_usd"] or 1.0)
-        return [share, f"${result['cost_usd']:,.4g} per thousand prompts ({always}): saves {saved:.1%}"]
+        return [share, f"{dollars(result['cost_usd'])} per thousand prompts ({always}): saves {saved:.1%}"]
     bound = f"a mean loss of at most {result['wanted']:g} with {result['confidence']:.1%} confidence"
     if result["certified"]:
         return [f"{share}, on {result['n_labels']:,} labels", f"{bound}; measured loss {result['loss']:.4f}"]

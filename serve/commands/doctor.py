@@ -88,7 +88,8 @@ def _models(config: "Config", engine: "Engine", *, ask: bool) -> Iterator[_Findi
         if name not in prices:
             yield _Finding(
                 name, "note",
-                f"no price is known, so no dollars are: give models.{name}.price, or install pointsman[litellm]",
+                f"no price is known, so no dollars are: give models.{name}.price (or `pointsman init` "
+                "--strong-price and --weak-price), or install pointsman[litellm]",
             )  # fmt: skip
         if ask:
             yield _answers(name, config)

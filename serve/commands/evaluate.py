@@ -15,9 +15,10 @@ from pointsman.core.checkpoint import Checkpoint
 from pointsman.core.errors import DataError, MissingExtraError
 from pointsman.core.pair import ModelPair
 from pointsman.serve.checkpoints.load import load_checkpoint, load_router
-from pointsman.serve.commands.arguments import add_column_arguments, mapped
+from pointsman.serve.commands.arguments import add_column_arguments, add_config_argument, mapped
 from pointsman.serve.commands.evaluate_candidates import check_condition, evaluate_candidates
 from pointsman.serve.commands.on_ray import add_engine_arguments, win_rates_on_ray
+from pointsman.serve.commands.pair_dollars import add_price_arguments, pair_dollars
 from pointsman.serve.commands.progress import progress_bar
 from pointsman.serve.commands.training.inputs import name_list
 from pointsman.serve.commands.verifiers import report_cascade
@@ -52,6 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--group", metavar="COLUMN", help="column of groups (default: domain, dataset, category or group if there)")
     add("--scale", nargs=2, type=float, default=[0.0, 1.0], metavar=("LOW", "HIGH"), help="range of the scores (0 1)")
     add("--cost-usd", nargs=2, type=float, metavar=("STRONG", "WEAK"), help="dollars per thousand prompts")
+    add_price_arguments(parser)
+    add_config_argument(parser, "YAML file with the prices of the two models")
     add_column_arguments(parser, winners=True)
     add("--share", nargs="+", type=float, default=[0.2, 0.3, 0.5], help="report the quality at these strong shares")
     add("--quality", nargs="+", type=float, default=[], help="report the dollars at these qualities")
@@ -76,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     _check(args)
     if args.candidates:
         return evaluate_candidates(args)
-    outcomes = _read(args)
+    outcomes = _priced(args, _read(args))
     checkpoints = {name: load_checkpoint(name) for name in args.routers if not name.startswith(_COLUMN)}
     win_rates = _win_rates(args, outcomes, checkpoints)
     if args.holdout:
@@ -148,10 +151,16 @@ def _read(args: argparse.Namespace) -> "PairOutcomes":
             columns=columns,
             scale=(args.scale[0], args.scale[1]),
         )
-    if args.cost_usd:
-        usd = [np.full(len(outcomes), cost / 1000.0) for cost in args.cost_usd]
-        outcomes = replace(outcomes, strong_usd=usd[0], weak_usd=usd[1])
     return outcomes
+
+
+def _priced(args: argparse.Namespace, outcomes: "PairOutcomes") -> "PairOutcomes":
+    """With dollars of every prompt, where they can be told."""
+    if args.cost_usd:
+        strong, weak = (np.full(len(outcomes), cost / 1000.0) for cost in args.cost_usd)
+        return replace(outcomes, strong_usd=strong, weak_usd=weak)
+    found = pair_dollars(args, outcomes)
+    return outcomes if found is None else replace(outcomes, strong_usd=found[0], weak_usd=found[1])
 
 
 def _win_rates(

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from pointsman.core.errors import ConfigError
-from pointsman.serve.commands.arguments import FOUND_CONFIG
+from pointsman.serve.commands.arguments import FOUND_CONFIG, amount
 
 __all__ = ["add_arguments", "run"]
 
@@ -26,12 +26,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", default=FOUND_CONFIG, metavar="FILE", help=f"to write ({FOUND_CONFIG})")
     parser.add_argument("--strong", metavar="MODEL", help="strong model (default: asked for, by the keys that are set)")
     parser.add_argument("--weak", metavar="MODEL", help="weak model, likewise")
+    for side in ("strong", "weak"):
+        parser.add_argument(f"--{side}-price", nargs=2, type=amount, metavar=("IN", "OUT"),
+            help=f"dollars per million tokens of the {side} model, where LiteLLM's table is not installed")  # fmt: skip
     parser.add_argument("--no-store", action="store_true", help="keep nothing on disk: no spending, no feedback")
 
 
 def run(args: argparse.Namespace) -> int:
     """Asks for what the flags do not say, and writes the file."""
     from pointsman.serve.config.load import make_config
+    from pointsman.serve.money.price_list import read_price_list
 
     path = Path(args.output)
     if path.exists():
@@ -44,21 +48,36 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("one model is named, wanted --strong and --weak, or neither for the built-in stand-ins")
     lines = ["# Written by `pointsman init`; `pointsman doctor` checks it, `pointsman serve` serves it."]
     if strong is not None and weak is not None:
-        lines += [f"strong: {_quoted(strong)}", f"weak: {_quoted(weak)}"]
+        lines += [f"strong: {_quoted(strong)}", f"weak: {_quoted(weak)}", *_prices(args, strong, weak)]
     lines += [
         "routers:",
         "  mf: {strong_share: 0.5}   # half of the prompts to the strong model",
+        "drift: {}                    # says when prompts no longer look like those of the calibration",
     ]
     if not args.no_store:
         lines += ["store: {prompts: text}       # pointsman.db; with the prompts you can replay and learn"]
-    make_config(_parsed("\n".join(lines)), source="what was answered")
+    config = make_config(_parsed("\n".join(lines)), source="what was answered")
     try:
         path.write_text("\n".join([*lines, ""]), encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error}") from error
     print(f"wrote {path}" + ("" if strong else ", without models: no key is set, the built-in stand-ins answer"))
+    if unpriced := [model for model in config.routed if model not in read_price_list(config)]:
+        known = "give --strong-price IN OUT and --weak-price IN OUT, or install pointsman[litellm]"
+        print(f"no price of {', '.join(unpriced)} is known, so no dollars are: {known}")
     print("next: pointsman doctor, then pointsman serve")
     return 0
+
+
+def _prices(args: argparse.Namespace, strong: str, weak: str) -> list[str]:
+    """The section of models with the prices that were given."""
+    given = {strong: args.strong_price, weak: args.weak_price}
+    lines = [
+        f"  {_quoted(model)}: {{price: {{input_usd_per_million: {price[0]:g}, output_usd_per_million: {price[1]:g}}}}}"
+        for model, price in given.items()
+        if price
+    ]
+    return ["models:", *lines] if lines else []
 
 
 def _asked(question: str, proposed: str | None) -> str | None:

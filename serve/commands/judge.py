@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from pointsman.core.dollars import dollars
 from pointsman.core.errors import ConfigError, DataError
 from pointsman.core.prices import Price
 from pointsman.serve.commands.arguments import FORMATS_HELP, add_column_arguments, add_config_argument, mapped
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         raise DataError(f"{args.input} holds no prompts")
     estimate = estimate_cost_usd(judging, prompts) if judging.prices else None
     if estimate is not None:
-        print(f"{len(prompts):,} prompts will cost about ${estimate:.2f} at most", file=sys.stderr)
+        print(f"{len(prompts):,} prompts will cost about {dollars(estimate)} at most", file=sys.stderr)
     if args.estimate:
         print(json.dumps({"n_prompts": len(prompts), "estimate_usd": estimate}))
         return 0
@@ -204,7 +205,8 @@ def _print_report(report: JudgingReport, n_prompts: int, args: argparse.Namespac
     print(
         f"{report.n_prompts:,} of {n_prompts:,} prompts judged in both orders: {report.n_calls:,} calls made, "
         f"{report.n_from_journal:,} from the journal, {report.n_refused:,} refused, "
-        f"{report.n_unparsable:,} verdicts unreadable, {report.n_failed:,} prompts failed, ${report.spent_usd:.4f}",
+        f"{report.n_unparsable:,} verdicts unreadable, {report.n_failed:,} prompts failed, "
+        f"{dollars(report.spent_usd)} spent",
         file=sys.stderr,
     )
     print_failures(report)

@@ -18,7 +18,6 @@ from pointsman.serve.checkpoints.load import load_embedder
 from pointsman.serve.commands.arguments import (
     FORMATS_HELP,
     add_column_arguments,
-    amount,
     checkpoint_output,
     fraction,
     mapped,
@@ -26,8 +25,9 @@ from pointsman.serve.commands.arguments import (
 from pointsman.serve.commands.learn_candidates import learn_candidates
 from pointsman.serve.commands.learn_kinds import KINDS, Tried, baselines, train_kinds
 from pointsman.serve.commands.learn_output import draw_held_out, new_name, promote_and_configure
-from pointsman.serve.commands.learn_report import compared, dollars, report
+from pointsman.serve.commands.learn_report import compared, report
 from pointsman.serve.commands.learn_verifier import certify_pair, fit_pair, verifier_folder
+from pointsman.serve.commands.pair_dollars import add_price_arguments, pair_dollars
 from pointsman.serve.commands.training.inputs import name_list
 
 if TYPE_CHECKING:
@@ -55,12 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"kinds of routers to try (default: {' '.join(KINDS)})")  # fmt: skip
     add("--held-out", type=fraction, default=0.4, metavar="SHARE",
         help="prompts that compare and calibrate, and train nothing (default: 40%%)")  # fmt: skip
-    for side in ("strong", "weak"):
-        add(f"--{side}-price", nargs=2, type=amount, metavar=("IN", "OUT"),
-            help=f"dollars per million tokens of the {side} model (default: those of the configuration)")  # fmt: skip
+    add_price_arguments(parser)
     add("--price", nargs=3, action="append", default=[], metavar=("MODEL", "IN", "OUT"),
         help="the same of one of the candidates; repeat it for each")  # fmt: skip
-    add("--output-tokens", type=amount, default=300, help="mean length of an answer (default: 300)")
     add("--checkpoints", default="checkpoints", metavar="DIR", help="folder of checkpoints (default: checkpoints)")
     add("--name", type=checkpoint_output, help="of the new checkpoint (default: learned-1, learned-2, ...)")
     add("--config", default="pointsman.yaml", metavar="FILE", help="configuration to write or to complete")
@@ -97,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
         served = [one for one in certified if one.path is not None]
         best = min(served, key=lambda one: (one.share, -figures[one.name][0], one.decision_ms))
         _write(best, held, folder / name, args)
-    money = dollars(args, held)
+    money = pair_dollars(args, held)
     found = report(best, certified, figures, held, money, args)
     sections = {}
     if verifier is not None:

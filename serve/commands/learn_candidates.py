@@ -15,6 +15,7 @@ from pointsman.core.arrays import FloatArray, IntArray
 from pointsman.core.checkpoint import read_checkpoint, write_checkpoint
 from pointsman.core.choice_calibration import certify_choice
 from pointsman.core.choice_rows import weigh_rows
+from pointsman.core.dollars import dollars
 from pointsman.core.errors import ConfigError, DataError, PointsmanError
 from pointsman.core.prices import Price
 from pointsman.serve.checkpoints.load import load_checkpoint, load_router
@@ -241,7 +242,7 @@ def _table(best: str, rows: dict[str, dict[str, Any]], models: Sequence[str]) ->
             f"{name} (chosen)" if name == best else name,
             *(f"{row['asked'][model]:.0%}" for model in models),
             _points(row),
-            "unknown" if usd is None else f"{usd:,.2f}",
+            "unknown" if usd is None else dollars(usd).removeprefix("$"),
         ))  # fmt: skip
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     shown = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in lines]
@@ -265,7 +266,7 @@ def _said(found: dict[str, Any], held: "ScoreTable") -> list[str]:
     saved = "give --price MODEL IN OUT for dollars"
     if "saved_share" in found:
         saved = (
-            f"${found['usd_per_1000']:.2f} per 1,000 requests, saves ${found['saved_usd_per_1000']:.2f} "
+            f"{dollars(found['usd_per_1000'])} per 1,000 requests, saves {dollars(found['saved_usd_per_1000'])} "
             f"({found['saved_share']:.0%}) against always {reference}"
         )
     return [

@@ -16,6 +16,7 @@ import numpy as np
 
 from pointsman.core.arrays import FloatArray
 from pointsman.core.chain import Played, play_chain
+from pointsman.core.dollars import dollars
 from pointsman.core.errors import PointsmanError
 from pointsman.core.loss_tests import betting_p_value
 from pointsman.core.verifier import read_verifier
@@ -108,8 +109,8 @@ class LearnedChain:
         return [
             "",
             f"A cascade that reads answers, {' before '.join(self.chain.models)} ({path}): answered {answers}; {held} "
-            f"(measured {100.0 * facts['loss']:.1f} [{low:.1f}, {high:.1f}]); ${1000.0 * self.usd:.2f} per 1,000 "
-            f"requests, {verb} ${1000.0 * abs(saved):.2f} ({abs(saved) / (self.reference_usd or 1.0):.0%}). {use}",
+            f"(measured {100.0 * facts['loss']:.1f} [{low:.1f}, {high:.1f}]); {dollars(1000.0 * self.usd)} per 1,000 "
+            f"requests, {verb} {dollars(1000.0 * abs(saved))} ({abs(saved) / (self.reference_usd or 1.0):.0%}). {use}",
         ]
 
 

@@ -9,14 +9,14 @@ import numpy as np
 
 from pointsman.core.arrays import FloatArray
 from pointsman.core.bootstrap import bootstrap_curves
+from pointsman.core.dollars import dollars
 from pointsman.core.metrics import apgr, quality_curve
-from pointsman.core.prices import Price
 from pointsman.serve.commands.learn_kinds import BUNDLED, LENGTH, Tried
 
 if TYPE_CHECKING:
     from pointsman.backends.evaluation.outcome_pairs import PairOutcomes
 
-__all__ = ["compared", "dollars", "loss_interval", "next_steps", "report"]
+__all__ = ["compared", "loss_interval", "next_steps", "report"]
 
 _N_REPLICATES = 1000
 
@@ -32,39 +32,6 @@ def compared(tried: Sequence[Tried], held: "PairOutcomes", *, seed: int) -> Mapp
         one.name: np.concatenate([[np.nan if value is None else value], replicates.apgr])
         for one, value, replicates in zip(tried, values, found, strict=True)
     }
-
-
-def dollars(args: argparse.Namespace, held: "PairOutcomes") -> tuple[FloatArray, FloatArray] | None:
-    """What each held-out prompt costs with the strong and with the weak model; None where no price is known."""
-    if held.strong_usd is not None and held.weak_usd is not None and not (args.strong_price and args.weak_price):
-        return held.strong_usd, held.weak_usd
-    prices = _given(args) or _configured(args)
-    if prices is None:
-        return None
-    from pointsman.serve.protocols.token_count import count_tokens
-
-    n_input = [count_tokens(prompt) for prompt in held.prompts]
-    strong, weak = (np.array([price.cost_usd(n, args.output_tokens) for n in n_input]) for price in prices)
-    return strong, weak
-
-
-def _given(args: argparse.Namespace) -> tuple[Price, Price] | None:
-    if not (args.strong_price and args.weak_price):
-        return None
-    return Price(*args.strong_price), Price(*args.weak_price)
-
-
-def _configured(args: argparse.Namespace) -> tuple[Price, Price] | None:
-    """Prices of the configuration's two models."""
-    if not Path(args.config).is_file():
-        return None
-    from pointsman.serve.config.load import make_config, read_values
-    from pointsman.serve.money.price_list import read_price_list
-
-    config = make_config(read_values(args.config), source=args.config)
-    found = read_price_list(config)
-    strong, weak = found.get(config.strong or ""), found.get(config.weak or "")
-    return None if strong is None or weak is None else (strong.price, weak.price)
 
 
 def report(
@@ -158,7 +125,7 @@ def _said(best: Tried, found: Mapping[str, Any], held: "PairOutcomes") -> list[s
         f"saves {1.0 - found['strong_share']:.0%} of the calls to it (give --strong-price and --weak-price for dollars)"
     )
     if "saved_share" in found:
-        saved = f"saves ${found['saved_usd_per_1000']:.2f} per 1,000 requests ({found['saved_share']:.0%})"
+        saved = f"saves {dollars(found['saved_usd_per_1000'])} per 1,000 requests ({found['saved_share']:.0%})"
     low, high = (100.0 * end for end in found["loss_interval"])
     return [
         f"{found['strong_share']:.0%} to the strong model; loses at most {points:g} points with "

@@ -14,6 +14,7 @@ import numpy as np
 from pointsman.core.arrays import FloatArray
 from pointsman.core.cascade_guarantee import CascadePoint, certify_cascade
 from pointsman.core.checkpoint import Checkpoint, write_checkpoint
+from pointsman.core.dollars import dollars
 from pointsman.core.errors import PointsmanError
 from pointsman.core.verifier import read_verifier
 from pointsman.serve.checkpoints.load import load_embedder
@@ -82,8 +83,8 @@ class PairCascade:
         low, high = (100.0 * end for end in self.interval)
         bills = ""
         if usd is not None and always:
-            saved = f"saves ${1000.0 * (always - usd):.2f} ({1.0 - usd / always:.0%})"
-            bills = f"; ${1000.0 * usd:.2f} per 1,000 requests, {saved}"
+            saved = f"saves {dollars(1000.0 * (always - usd))} ({1.0 - usd / always:.0%})"
+            bills = f"; {dollars(1000.0 * usd)} per 1,000 requests, {saved}"
         use = "It is cheaper than the router alone: configured." if better else "The router alone is cheaper: not used."
         return [
             "",

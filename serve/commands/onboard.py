@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pointsman.core.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from pointsman.core.dollars import dollars
 from pointsman.core.errors import CheckpointError, ConfigError, DataError
 from pointsman.core.prices import Price
 from pointsman.serve.checkpoints.load import load_embedder
@@ -85,7 +86,7 @@ def _ask_and_add(args: argparse.Namespace, checkpoint: Checkpoint, rows: np.ndar
     judging, parameters = read_judging(args)
     if judging.prices:
         estimate = estimate_cost_usd(judging, prompts)
-        print(f"{len(prompts):,} landmarks will cost about ${estimate:.2f} at most", file=sys.stderr)
+        print(f"{len(prompts):,} landmarks will cost about {dollars(estimate)} at most", file=sys.stderr)
         if args.estimate:
             print(json.dumps({"n_landmarks": len(prompts), "estimate_usd": estimate}))
             return 0
@@ -95,7 +96,7 @@ def _ask_and_add(args: argparse.Namespace, checkpoint: Checkpoint, rows: np.ndar
     report = judge_with_journal(prompts, judging, parameters, path, args)
     print(
         f"{report.n_prompts:,} of {len(prompts):,} landmarks judged in both orders: {report.n_calls:,} calls made, "
-        f"{report.n_from_journal:,} from the journal, {report.n_failed:,} failed, ${report.spent_usd:.4f}",
+        f"{report.n_from_journal:,} from the journal, {report.n_failed:,} failed, {dollars(report.spent_usd)} spent",
         file=sys.stderr,
     )
     print_failures(report)

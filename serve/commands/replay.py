@@ -156,6 +156,13 @@ def _lines(
     ]
     if found.cost_usd is not None and found.saving_usd is not None:
         lines += [_row("$ per prompt", found.cost_usd, ".6f"), _row("$ saved", found.saving_usd, ".6f")]
+    if not found.n_observed:
+        least = found.quality.difference
+        return [
+            *lines,
+            "quality: not known, for no answer in the log was compared with the other model's (`shadow:`, or columns "
+            f"{strong} and weak of scores); it changes by {least.low:+.2f} to {least.high:+.2f}, whatever they are",
+        ]
     lines.append(_row("quality", found.quality, "+.4f"))
     lines.append(f"quality: mean score less that of always asking {strong}, from {found.n_observed:,} compared prompts")
     if found.unseen_share:

@@ -10,11 +10,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from pointsman.core.dollars import dollar_column, dollars
+from pointsman.serve.commands.arguments import add_config_argument, found_config
+
 if TYPE_CHECKING:
     from pointsman.serve.config import Config
     from pointsman.serve.money.savings import Savings
     from pointsman.serve.store.queries import Total
-from pointsman.serve.commands.arguments import add_config_argument, found_config
 
 __all__ = ["add_arguments", "run"]
 
@@ -29,7 +31,7 @@ _GROUPS = {
 }
 _FORMATS = {"hour": "%Y-%m-%d %H:00", "day": "%Y-%m-%d", "month": "%Y-%m"}
 _COUNTS = ("n_requests", "n_answered", "n_priced", "n_estimated", "input_tokens", "cached_tokens", "output_tokens")
-_COLUMNS = (*_COUNTS, "cost_usd", "saved_usd")
+_DOLLARS = ("cost_usd", "saved_usd")
 _HEADS = ("requests", "answered", "priced", "estimated", "input", "cached", "output", "cost $", "saved $")
 
 
@@ -140,16 +142,15 @@ def _facts(total: "Total") -> dict[str, Any]:
 
 
 def _table(rows: Sequence[_Row], whole: "Total", by: Sequence[str]) -> list[str]:
+    every = [*rows, _Row(("all", *[""] * (len(by) - 1)), whole)]
+    facts = [_facts(row.total) for row in every]
+    money = [dollar_column([each[name] if each["n_priced"] else None for each in facts]) for name in _DOLLARS]
     cells = [[*by, *_HEADS]]
-    cells += [[*row.group, *_cells(row.total)] for row in [*rows, _Row(("all", *[""] * (len(by) - 1)), whole)]]
+    for row, each, *amounts in zip(every, facts, *money, strict=True):
+        cells.append([*row.group, *(f"{each[name]:,}" for name in _COUNTS), *amounts])
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
     signs = ["<"] * len(by) + [">"] * len(_HEADS)
     return ["  ".join(f"{c:{s}{w}}" for c, s, w in zip(line, signs, widths, strict=True)) for line in cells]
-
-
-def _cells(total: "Total") -> list[str]:
-    facts = _facts(total)
-    return [f"{facts[name]:,.4f}" if name.endswith("_usd") else f"{facts[name]:,}" for name in _COLUMNS]
 
 
 def _savings_lines(savings: "Savings") -> list[str]:
@@ -157,16 +158,16 @@ def _savings_lines(savings: "Savings") -> list[str]:
         return ["No routed request has known prices for both models: nothing can be said about savings."]
     ends = ""
     if savings.low_usd is not None and savings.high_usd is not None:
-        ends = f" [{savings.low_usd:,.4f}, {savings.high_usd:,.4f}] with {savings.confidence:.0%} confidence"
+        ends = f" [{dollars(savings.low_usd)}, {dollars(savings.high_usd)}] with {savings.confidence:.0%} confidence"
     part = f" ({savings.saved_usd / savings.always_strong_usd:.0%})" if savings.always_strong_usd else ""
     lines = [
-        f"saved ${savings.saved_usd:,.4f}{part}{ends}",
-        f"  {savings.n_requests:,} routed requests cost ${savings.spent_usd:,.4f}; "
-        f"the strong model alone ${savings.always_strong_usd:,.4f}",
+        f"saved {dollars(savings.saved_usd)}{part}{ends}",
+        f"  {savings.n_requests:,} routed requests cost {dollars(savings.spent_usd)}; "
+        f"the strong model alone {dollars(savings.always_strong_usd)}",
         f"  by: {savings.method}",
     ]
     if savings.shadow_usd:
-        lines.append(f"  shadow comparisons cost another ${savings.shadow_usd:,.4f}")
+        lines.append(f"  shadow comparisons cost another {dollars(savings.shadow_usd)}")
     return [*lines, "The column saved $ takes answers to be equally long."]
 
 

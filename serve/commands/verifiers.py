@@ -12,6 +12,7 @@ import numpy as np
 from pointsman.core.arrays import FloatArray
 from pointsman.core.cascade_guarantee import CascadePoint, certify_cascade
 from pointsman.core.checkpoint import Checkpoint, write_checkpoint
+from pointsman.core.dollars import dollars
 from pointsman.core.errors import ConfigError, DataError
 from pointsman.core.verifier import Verifier, read_verifier
 from pointsman.serve.checkpoints.load import load_checkpoint, load_embedder, load_router
@@ -211,6 +212,6 @@ def _text(result: dict[str, Any]) -> str:
     ]
     if result["cost_usd"] is not None:
         lines.append(
-            f"${result['cost_usd']:,.4g} per thousand prompts (always strong ${result['always_strong_usd']:,.4g})"
+            f"{dollars(result['cost_usd'])} per thousand prompts (always strong {dollars(result['always_strong_usd'])})"
         )
     return "\n".join([*lines, f"written to {result['checkpoint']}", f"holds as long as {result['assumption']}"])

@@ -156,9 +156,7 @@ def _next_certified(engine: Engine, found: Found) -> Advice:
         return Advice(
             "Compare less: comparisons cost more than the weak model saves.",
             f"{dollars(saving.compared_usd)} went to comparisons, {dollars(_gross(saving))} were saved.",
-            Action(
-                "copy", "Copy the line", f"  compare: {engine.config.autopilot.compare / 4.0:.2g}  # under autopilot:"
-            ),
+            Action("copy", "Copy the lines", f"autopilot:\n  compare: {engine.config.autopilot.compare / 4.0:.2g}"),
         )
     if following is None:
         return Advice("Nothing: all that can be certified is, and served.", "Comparisons go on watching.")

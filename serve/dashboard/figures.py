@@ -1,18 +1,13 @@
 """Figures in words, as the dashboard's sentences have them."""
 
-import math
+from pointsman.core.dollars import dollars as in_dollars
 
 __all__ = ["dollars", "percent", "plural", "points"]
 
 
 def dollars(usd: float) -> str:
-    """Dollars with cents, or with as many digits as a smaller amount needs, down to a millionth."""
-    size, sign = abs(usd), "−" if usd < 0.0 else ""
-    if 0.0 < size < 0.0995:
-        return f"{sign}${size:.{min(1 - math.floor(math.log10(size)), 6)}f}"
-    if size >= 1000.0:
-        return f"{sign}${size:,.0f}"
-    return f"{sign}${size:.2f}"
+    """Dollars as `core.dollars` has them, with a minus sign."""
+    return in_dollars(usd).replace("-", "−")
 
 
 def percent(share: float) -> str:

@@ -11,7 +11,7 @@ __all__ = ["bound_in_force", "budget_words", "why_this_share"]
 
 _SETTINGS = {
     "threshold": "threshold {:g}", "strong_share": "{:.0%} to the strong model", "max_loss": "a loss of at most {:g}",
-    "max_cost_usd": "${:g} for a thousand prompts",
+    "max_cost_usd": "${:,.2f} for a thousand prompts",
 }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from pointsman.core.arrays import Float32Array
 from pointsman.core.decision import Decision
+from pointsman.core.dollars import dollars
 from pointsman.core.knn import nearest
 from pointsman.core.pair import ModelPair
 from pointsman.core.reference import Reference
@@ -155,7 +156,7 @@ def explanation_lines(explanation: Mapping[str, Any]) -> list[str]:
     for near in explanation.get("neighbours", ()):
         lines.append(f"  neighbour at {near['cosine']:.2f}: strong's share of the win was {near['strong_share']:.2f}")
     for each in explanation.get("candidates", ()):
-        bill = "" if each["usd"] is None else f", expected bill ${each['usd']:.3g}"
+        bill = "" if each["usd"] is None else f", expected bill {dollars(each['usd'])}"
         quality = "" if each["quality"] is None else f"expected quality {each['quality']:+.4f} against the reference"
         lines.append(f"  {each['model']}: {quality}{bill}")
     if (margin := explanation.get("margin")) is not None:
@@ -217,9 +218,9 @@ def _cost_lines(cost: Mapping[str, Any]) -> list[str]:
     known = [side for side in (cost["strong"], cost["weak"]) if side["usd"] is not None]
     about = "about " if cost["estimated"] else ""
     tokens = f"{about}{cost['input_tokens']:,} tokens in and {cost['output_tokens']:,} out"
-    lines = [f"{side['model']} costs {about}${side['usd']:.6f} for {tokens}." for side in known]
+    lines = [f"{side['model']} costs {about}{dollars(side['usd'])} for {tokens}." for side in known]
     if cost["saving_usd"] is not None:
-        lines.append(f"Saved against always asking the strong model: {about}${cost['saving_usd']:.6f}.")
+        lines.append(f"Saved against always asking the strong model: {about}{dollars(cost['saving_usd'])}.")
     return lines
 
 

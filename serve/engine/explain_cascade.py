@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pointsman.core.dollars import dollars
 from pointsman.serve.request.context import RequestContext
 
 __all__ = ["cascade_lines", "explain_cascade"]
@@ -43,5 +44,7 @@ def cascade_lines(found: Mapping[str, Any]) -> list[str]:
         lines.append(f"  expected for {found['expected_escalation']:.1%} of such prompts")
     if "saving_usd" in found:
         bill, saved = found["expected_usd"], found["saving_usd"]
-        lines.append(f"  expected bill ${bill:.6f}, ${saved:+.6f} saved against {found['models'][-1]} at once")
+        lines.append(
+            f"  expected bill {dollars(bill)}, {dollars(saved, sign=True)} saved against {found['models'][-1]} at once"
+        )
     return lines

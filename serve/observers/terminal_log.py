@@ -5,6 +5,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from pointsman.core.dollars import dollars
+
 __all__ = ["TerminalFormatter", "request_line"]
 
 _GREEN, _YELLOW, _RED, _DIM = "32", "33", "31", "2"
@@ -41,7 +43,7 @@ def request_line(fields: Mapping[str, Any]) -> str:
     tokens = ""
     if fields["input_tokens"] is not None or fields["output_tokens"] is not None:
         tokens = f"{fields['input_tokens'] or 0:,}+{fields['output_tokens'] or 0:,} tok"
-    cost = "" if fields["cost_usd"] is None else f"${fields['cost_usd']:.6f}"
+    cost = "" if fields["cost_usd"] is None else dollars(fields["cost_usd"])
     took = f"{fields['total_ms']:,.0f} ms" if fields["total_ms"] is not None else ""
     key = f"  {fields['key']}" if fields["key"] else ""
     return (

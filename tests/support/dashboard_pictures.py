@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -88,12 +89,23 @@ def main() -> None:
                         for view in args.views:
                             page.goto(f"{url}/#{view}")
                             page.reload()
-                            page.wait_for_timeout(1500)
+                            _wait(page)
+                            page.wait_for_timeout(1200)
                             broad = page.evaluate("document.documentElement.scrollWidth")
                             _say(f"{name} {view} {width} {scheme} {'' if broad <= width else f'TOO WIDE: {broad}'}")
                             page.screenshot(path=args.folder / f"{name}-{view}-{width}-{scheme}.png", full_page=True)
                     page.close()
         browser.close()
+
+
+def _wait(page: Any) -> None:
+    """Until the first view has been added up, 30 s at most; a policy of the page forbids `wait_for_function`."""
+    for _ in range(300):
+        if page.evaluate(
+            "document.querySelector('#overview').hidden || !document.querySelector('#overview-body').hidden"
+        ):
+            return
+        page.wait_for_timeout(100)
 
 
 def _say(words: str) -> None:

@@ -1,6 +1,6 @@
 // The autopilot: what is certified, what it rests on, and what opens next.
 
-import { byId, el } from "./el.js";
+import { byId, el, tableParts } from "./el.js";
 import { money as dollars, moment, number, percent, points } from "./numbers.js";
 
 const STATES = {
@@ -44,9 +44,9 @@ function cards(status) {
   const { loss, bound, next, comparisons, training, labels } = status;
   return [
     card("Certified for the weak model", percent(status.certified_share, 0), status.threshold == null ? "nothing yet" : `below win rate ${number(status.threshold, 3)}`,
-      `router ${status.router}`),
-    card("Estimated change of quality", loss ? points(loss.value) : "–", loss ? `${points(loss.high)} to ${points(loss.low)}` : "nothing is sent away",
-      `bound ${points(bound.max_loss)}, ${percent(bound.confidence, 0)}`),
+      `router ${status.router}, decides by ${decidesBy(status)}`),
+    card("Change of quality as certified", loss ? points(loss.value) : "–", loss ? `${points(loss.high)} to ${points(loss.low)} over all prompts` : "nothing is sent away",
+      loss ? `if ${status.weak} answers ${percent(status.certified_share, 0)} of them` : "", `bound ${points(bound.max_loss)}, ${percent(bound.confidence, 0)}`),
     card("Comparisons", number(comparisons.n), `${dollars(comparisons.usd)}, at most ${dollars(status.max_usd_per_day)} a day`,
       comparisons.failed ? `${number(comparisons.failed)} failed` : comparisons.judge_disagrees_with_itself == null ? "" : `judge disagrees with itself: ${percent(comparisons.judge_disagrees_with_itself, 0)}`),
     card("Next step", next ? percent(next.share, 0) : "–", next?.comparisons != null ? `after about ${number(next.comparisons)} comparisons` : next ? "not in sight" : "all that can be is certified",
@@ -58,13 +58,18 @@ function cards(status) {
   ];
 }
 
+// What the autopilot looks at, and what looking costs.
+function decidesBy({ decides_by: by, weak, weak_cost: cost, certified_share: share }) {
+  if (by !== "answer") return "the prompt";
+  const unused = share > 0 && share <= cost ? ": more than is certified, so it is not used yet" : "";
+  return `${weak}'s answer, which costs ${percent(cost)} of the strong model's${unused}`;
+}
+
 function generations({ generations: all }) {
   const head = ["Generation", "Since", "Comparisons", "Steps open", "Certified", "State"];
-  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Generations" }, el("table", {},
-    el("thead", {}, el("tr", {}, ...head.map((words) => el("th", { scope: "col" }, words)))),
-    el("tbody", {}, ...all.toReversed().map((one) => el("tr", {}, el("th", { scope: "row" }, String(one.number)),
-      ...[one.began_at ? moment(one.began_at) : "–", number(one.n_compared ?? 0), one.steps ? `${one.steps_open} of ${one.steps}` : "–", percent(one.certified_share, 0),
-        one.closed ? `void: ${one.closed}` : one.role].map((words) => el("td", {}, words)))))));
+  const rows = all.toReversed().map((one) => [String(one.number), one.began_at ? moment(one.began_at) : "–", number(one.n_compared ?? 0),
+    one.steps ? `${one.steps_open} of ${one.steps}` : "–", percent(one.certified_share, 0), one.closed ? `void: ${one.closed}` : one.role]);
+  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Generations" }, el("table", { class: "stack" }, ...tableParts(head, rows, null)));
 }
 
 const EVENTS = {

@@ -8,6 +8,7 @@ export function asRows({ candidates, routers }) {
     const reference = 1000 * single[candidates[0]].usd;
     const cheapest = Math.min(...report.singles.map((one) => 1000 * one.usd));
     const best = single[candidates[0]].quality;
+    const measured = report.curve[0].quality_error !== undefined; // older reports have none
     const column = (format) => report.curve.map((point, k) => format(point, usd[k]));
     return {
       name,
@@ -16,7 +17,9 @@ export function asRows({ candidates, routers }) {
         threshold: column((point) => point.threshold),
         share: column((point, cost) => (reference > cheapest ? (cost - cheapest) / (reference - cheapest) : 0)),
         quality: column((point) => point.quality),
+        quality_error: measured ? column((point) => point.quality_error) : null,
         retained: best > 0 ? column((point) => point.quality / best) : null,
+        retained_error: measured && best > 0 ? column((point) => point.quality_error / best) : null,
         usd,
         saving: reference > 0 ? column((point, cost) => 1 - cost / reference) : null,
       },

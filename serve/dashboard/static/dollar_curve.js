@@ -16,12 +16,13 @@ export class DollarCurve {
     this.state = state;
     this.singles = state.row.dollars.singles.map((one) => ({ ...one, usd: 1000 * one.usd }));
     this.hull = state.row.dollars.hull.map((name) => this.singles.find((one) => one.model === name)).sort((a, b) => a.usd - b.usd);
-    const { usd, quality, threshold } = state.row.points;
-    this.sorted = usd.map((cost, k) => ({ cost, quality: quality[k], threshold: threshold[k] })).sort((a, b) => a.cost - b.cost);
+    const { usd, quality, quality_error: error, threshold } = state.row.points;
+    this.sorted = usd.map((cost, k) => ({ cost, quality: quality[k], half: error ? 1.96 * error[k] : 0, threshold: threshold[k] })).sort((a, b) => a.cost - b.cost);
     byId("curve-title").textContent = "Quality against dollars per 1,000 prompts";
-    legend("curve-legend", [[state.row.name, colour("strong")], ["single models", colour("weak"), "dot"], ["random mixtures of them", colour("faint"), "dashed"],
+    legend("curve-legend", [[state.row.name, colour("strong")], ...(error ? [["95 % band", colour("band"), "block"]] : []), ["single models", colour("weak"), "dot"], ["random mixtures of them", colour("faint"), "dashed"],
       ["this point", colour("strong"), "dot"], ...(state.inForce ? [["in force", colour("good"), "dot"]] : [])]);
-    this.chart.show([this.sorted.map((one) => one.cost), this.sorted.map((one) => one.quality)], { whole: true, words: this.words() });
+    const line = (of) => this.sorted.map(of);
+    this.chart.show([line((one) => one.cost), line((one) => one.quality), line((one) => one.quality - one.half), line((one) => one.quality + one.half)], { whole: true, words: this.words() });
   }
 
   move(state) {
@@ -38,15 +39,16 @@ export class DollarCurve {
 
   describe() {
     const costs = [...this.sorted.map((one) => one.cost), ...this.singles.map((one) => one.usd)];
-    const values = [...this.sorted, ...this.singles].map((one) => one.quality);
+    const values = [...this.sorted, ...this.singles].flatMap((one) => [one.quality - (one.half ?? 0), one.quality + (one.half ?? 0)]);
     const [low, high] = [Math.min(...values), Math.max(...values)];
     const margin = 0.08 * (high - low) || 0.01;
     return {
       x: { words: "dollars per 1,000 prompts", values: (u, ticks) => ticks.map(money) },
       y: { words: "quality", values: numbers },
       scales: { x: { time: false, range: [0, 1.05 * Math.max(...costs)] }, y: { range: [low - margin, high + margin] } },
-      series: [{}, { stroke: colour("strong"), width: 2.5, points: { show: false } }],
-      tip: (k) => `${dollars(this.sorted[k].cost)}: quality ${number(this.sorted[k].quality, 3)}, threshold ${number(this.sorted[k].threshold, 3)}`,
+      series: [{}, { stroke: colour("strong"), width: 2.5, points: { show: false } }, ...[0, 1].map(() => ({ width: 0, points: { show: false } }))],
+      bands: [{ series: [3, 2], fill: colour("band") }],
+      tip: (k) => `${dollars(this.sorted[k].cost)}: quality ${number(this.sorted[k].quality, 3)}${this.sorted[k].half ? ` ± ${number(this.sorted[k].half, 3)}` : ""}, threshold ${number(this.sorted[k].threshold, 3)}`,
       hooks: { draw: [(u) => this.mark(u)], ready: [(u) => this.listen(u)] },
     };
   }

@@ -5,7 +5,7 @@ import { Chart, colour, numbers, pen, percents } from "./chart.js";
 import { Decisions } from "./decisions.js";
 import { byId, el, legend } from "./el.js";
 import { events } from "./events.js";
-import { brief as dollars, milliseconds, number, percent } from "./numbers.js";
+import { money as dollars, milliseconds, number, percent } from "./numbers.js";
 
 const SECONDS = 300;
 const ROLLING = 30;

@@ -12,6 +12,7 @@ export function number(value, digits = 0) {
 
 export const percent = (value, digits = 1) => (value === null || value === undefined ? "–" : `${number(100 * value, digits)}\u00a0%`);
 
+// With as many digits as a column of such amounts needs.
 export function dollars(value) {
   if (value === null || value === undefined) return "–";
   const size = Math.abs(value);
@@ -21,11 +22,12 @@ export function dollars(value) {
   return sign + number(size, size === 0 || size >= 0.995 ? 2 : size >= 0.01 ? 4 : 6);
 }
 
-// The same without noughts at its end, for axes and sentences.
-export const money = (value) => dollars(value).replace(/(\.\d\d\d*?)0+$/, "$1");
-
-// The same with three digits, where there is little room.
-export const brief = (value) => (Math.abs(value) < 0.995 && Math.abs(value) >= 5e-7 ? money(Number(value.toPrecision(3))) : dollars(value));
+// For sentences, cards and axes, as `core/dollars.py` has it: cents, below a dollar three digits, no noughts at the end.
+export function money(value) {
+  const size = Math.abs(value);
+  if (!(size >= 5e-7 && size < 0.995)) return dollars(value);
+  return ((value < 0 ? "−$" : "$") + number(Number(size.toPrecision(3)), 6)).replace(/(\.\d\d\d*?)0+$/, "$1");
+}
 
 export function milliseconds(value) {
   if (value === null || value === undefined) return "–";

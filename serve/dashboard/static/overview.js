@@ -3,7 +3,7 @@
 import { read } from "./api.js";
 import { actions } from "./actions.js";
 import { Autopilot } from "./autopilot.js";
-import { byId, el } from "./el.js";
+import { byId, el, tableParts } from "./el.js";
 import { money as dollars, number, percent, points } from "./numbers.js";
 import { QualityBySpan, SavingBySpan } from "./spans.js";
 
@@ -97,7 +97,7 @@ function savingFacts({ saving, kept }) {
   if (!saving) return [value("–", "saved-total"), line("Nothing is known yet: no routed request whose prices are known.")];
   return [
     value(saving.share == null ? "–" : `${percent(saving.share, 0)} · ${dollars(saving.saved_usd)}`, "saved-total"),
-    line(saving.low == null ? "No interval: " + saving.method : `${range(saving.low, saving.high, (part) => percent(part, 1))}; ${range(saving.low_usd, saving.high_usd, dollars)} (95 %)`),
+    line(saving.low == null ? "No interval: " + saving.method : `${range(saving.low, saving.high, (part) => percent(part, 1))}; ${range(saving.low_usd, saving.high_usd, dollars)} (95\u00a0%)`),
     line(`${number(saving.n_requests)} requests cost ${dollars(saving.spent_usd)}`, saving.compared_usd ? `, comparisons ${dollars(saving.compared_usd)}` : "",
       `; always asking the strong model ${dollars(saving.always_usd)}.`),
     line(saving.month_usd == null ? "" : `${dollars(saving.month_usd)} a month at this rate. `, kept ? "" : "Since this process started; a store keeps more."),
@@ -111,7 +111,7 @@ function qualityFacts({ loss, ratings, bound, reference }) {
   if (!loss) found.push(line("Not measured: no answer was compared with the strong model's."));
   else if (loss.weak_share === 0) found.push(line(`${reference} answers everything: nothing is lost.`));
   else {
-    found.push(line(`${range(-loss.high, -loss.low, (part) => points(-part))} (95 %) against ${reference}`),
+    found.push(line(`${range(-loss.high, -loss.low, (part) => points(-part))} (95\u00a0%) against ${reference}, over all requests so far`),
       line(`${number(loss.n_comparisons)} comparisons${loss.tells ? "" : ", too few to tell"}; ${percent(loss.weak_share, 0)} were not answered by ${reference}`));
   }
   if (bound) {
@@ -135,11 +135,9 @@ function checklist(steps) {
 
 function budgetTable(budgets) {
   const head = ["Budget", "Spent", "Plan by now", "Ceiling", "Prompts to come", "Allows"];
-  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Budgets" }, el("table", {},
-    el("thead", {}, el("tr", {}, ...head.map((words, k) => el("th", { scope: "col", class: k ? "number" : null }, words)))),
-    el("tbody", {}, ...budgets.map((one) => el("tr", {}, el("th", { scope: "row" }, `${one.name.replace("budget:", "")}${one.hard ? ", hard" : ""}`),
-      ...[dollars(one.spent_usd), dollars(one.planned_usd), dollars(one.usd), number(one.prompts_to_come), `${percent(one.strong_share)} to strong`]
-        .map((words) => el("td", { class: "number" }, words)))))));
+  const rows = budgets.map((one) => [`${one.name.replace("budget:", "")}${one.hard ? ", hard" : ""}`, dollars(one.spent_usd), dollars(one.planned_usd),
+    dollars(one.usd), number(one.prompts_to_come), `${percent(one.strong_share)} to strong`]);
+  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Budgets" }, el("table", { class: "stack" }, ...tableParts(head, rows)));
 }
 
 const REASONS = { verifier: "the verifier expects the strong answer to be better", empty: "empty", refusal: "a refusal", length: "cut short", json: "not the JSON that was asked for",

@@ -6,6 +6,7 @@ from functools import lru_cache
 from starlette.types import Send
 
 from pointsman.core.decision import Decision
+from pointsman.core.dollars import dollars
 from pointsman.serve.http.asgi import send_body
 from pointsman.serve.http.errors import RequestError
 from pointsman.serve.http.streams import Headers
@@ -46,7 +47,7 @@ def _candidates(decision: Decision) -> str:
     found = []
     for each in decision.weighed:
         rate = "" if each.candidate.win_rate is None else f" {each.candidate.win_rate:.3f}"
-        bill = "" if each.candidate.usd is None else f" ${each.candidate.usd:.3g}"
+        bill = "" if each.candidate.usd is None else f" {dollars(each.candidate.usd)}"
         found.append(f"{each.candidate.name}{rate}{bill}")
     return ", ".join(found)
 

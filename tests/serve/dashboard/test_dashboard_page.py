@@ -10,6 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
+from pointsman.core.dollars import dollars
 from pointsman.serve import create_app
 from pointsman.serve.auth.keys import new_key, write_keys
 from pointsman.serve.cli import main
@@ -227,11 +228,12 @@ def test_the_address_holds_what_is_looked_at(watched, server):
 
 
 def test_many_candidates_are_a_curve_of_dollars(watched, server):
-    """Single models are dots beside the curve, and the slider moves along it."""
+    """Single models are dots beside the curve, the slider moves along it, and the quality has its interval."""
     page = watched.page
     _open(page, server.url)
     curve = [
-        {"threshold": t, "usd": 0.01 - 0.009 * t, "quality": 0.9 - 0.3 * t**2} for t in (0.0, 0.25, 0.5, 0.75, 1.0)
+        {"threshold": t, "usd": 0.01 - 0.009 * t, "quality": 0.9 - 0.3 * t**2, "quality_error": 0.009}
+        for t in (0.0, 0.25, 0.5, 0.75, 1.0)
     ]
     singles = [
         {"model": m, "usd": usd, "quality": q} for m, usd, q in (("a", 0.01, 0.9), ("b", 0.004, 0.7), ("c", 0.001, 0.6))
@@ -245,6 +247,53 @@ def test_many_candidates_are_a_curve_of_dollars(watched, server):
     words = page.locator("#curve").get_attribute("aria-label").replace("\u00a0", " ")
     assert "Quality 0.825 for $5.50" in words and "b 0.700 for $4.00" in words
     assert page.locator("#curve-title").inner_text() == "Quality against dollars per 1,000 prompts"
+    retained = page.locator("#readouts .card:has([data-figure=retained])").inner_text().replace("\u00a0", " ")
+    assert "91.7 %" in retained and "89.7 % to 93.6 %" in retained
+
+
+@pytest.fixture
+def autopiloted(tmp_path) -> Iterator[LocalServer]:
+    """A server whose autopilot decides by answers, and knows everything that its panel shows."""
+    price = {"input_usd_per_million": 1, "output_usd_per_million": 2}
+    judge = {"judge": {"base_url": "http://127.0.0.1:1/v1", "price": price}}
+    app = app_of(tmp_path, "http://127.0.0.1:1/v1", extra=judge, autopilot={"max_loss": 0.2, "judge": "judge"})
+    generation = {"number": 3, "began_at": time.time(), "n_compared": 1210, "steps": 50, "steps_open": 31,
+        "certified_share": 0.62, "closed": None, "role": "serving"}  # fmt: skip
+    known = {
+        "phase": "certified", "state": "certified", "decides_by": "answer", "weak_cost": 0.0525, "threshold": 0.4321,
+        "certified_share": 0.62, "loss": {"value": 0.051, "low": 0.02, "high": 0.08}, "generations": [generation],
+        "next": {"share": 0.7, "comparisons": 800, "usd": 0.123456}, "saved_usd": 1.23456, "net_saved_usd": -0.0004567,
+    }  # fmt: skip
+    status = app.engine.state.autopilot.status
+    app.engine.state.autopilot.status = lambda: status() | known
+    with LocalServer(app) as running:
+        yield running
+
+
+def test_the_autopilots_panel_fits_a_phone(browser, autopiloted):
+    """Nothing of it is cut, every figure of a generation has its label; it says what it decides by and over what."""
+    page = browser.new_page(viewport={"width": 360, "height": 800})
+    page.goto(f"{autopiloted.url}/#overview")
+    page.wait_for_selector("#autopilot-more td")
+    words = page.locator("#autopilot").inner_text().replace("\u00a0", " ")
+    parts = "[...document.querySelectorAll('#autopilot .scroll, #autopilot .card')]"
+    assert page.evaluate(f"{parts}.filter((part) => part.scrollWidth > part.clientWidth).length") == 0
+    labels = [cell.get_attribute("data-label") for cell in page.locator("#autopilot-more td").all()]
+    page.close()
+    assert labels == ["Since", "Comparisons", "Steps open", "Certified", "State"]
+    for said in ("decides by small's answer, which costs 5.3 % of the strong model's", "over all prompts",
+                 "if small answers 62 % of them", "for $0.123", "−$0.000457", "$1.23 less comparisons"):  # fmt: skip
+        assert said in words
+
+
+def test_the_page_writes_dollars_as_the_commands_do(watched, server):
+    """`numbers.js` and `core/dollars.py` agree on every size of amount."""
+    amounts = [0.0, 0.1 + 0.2, 1234.5, 0.996, 0.9949, 0.0995, 0.00123456, 4e-7, -4e-7, 9e-7, -2.5, -0.036, 0.05, 1e-6]
+    page = watched.page
+    _open(page, server.url)
+    script = page.locator("script[type=module]").get_attribute("src").replace("main.js", "numbers.js")
+    said = page.evaluate(f"async (usd) => {{ const m = await import('{script}'); return usd.map(m.money); }}", amounts)
+    assert said == [dollars(usd).replace("-", "−") for usd in amounts]
 
 
 def test_three_ways_to_set_one_threshold(watched, server):

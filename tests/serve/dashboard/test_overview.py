@@ -204,7 +204,7 @@ def test_no_figure_has_seventeen_digits(value):
 def test_figures_in_words():
     """As people write them."""
     assert [dollars(usd) for usd in (0.0, 0.36000000000000004, 0.0947, 1e-6, 1234.5, -0.5)] == [
-        "$0.00", "$0.36", "$0.095", "$0.000001", "$1,234", "−$0.50"]  # fmt: skip
+        "$0.00", "$0.36", "$0.0947", "$0.000001", "$1,234.50", "−$0.50"]  # fmt: skip
     assert [percent(share) for share in (0.41, 0.02, 0.0123)] == ["41 %", "2 %", "1.2 %"]
     assert [points(loss) for loss in (0.012, -0.2, 0.0)] == ["−1.2 points", "+20.0 points", "±0.0 points"]
 

@@ -33,7 +33,7 @@ def line(*, colours=False, **fields):
 def test_a_request_is_one_readable_line():
     """Time, status, model, win rate beside threshold, tokens, dollars, milliseconds."""
     said = line()
-    assert said[8:].split() == ["200", "gpt-4o", "mf", "0.81", ">=", "0.60", "312+45", "tok", "$0.001230", "412", "ms"]
+    assert said[8:].split() == ["200", "gpt-4o", "mf", "0.81", ">=", "0.60", "312+45", "tok", "$0.00123", "412", "ms"]
     assert 80 <= len(said) <= 120
 
 

@@ -63,8 +63,8 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"{path} cannot be written: {error}") from error
     print(f"wrote {path}" + ("" if strong else ", without models: no key is set, the built-in stand-ins answer"))
     if unpriced := [model for model in config.routed if model not in read_price_list(config)]:
-        known = "give --strong-price IN OUT and --weak-price IN OUT, or install pointsman[litellm]"
-        print(f"no price of {', '.join(unpriced)} is known, so no dollars are: {known}")
+        remedy = "give --strong-price IN OUT and --weak-price IN OUT, or install pointsman[litellm]"
+        print(f"no price of {', '.join(unpriced)} is known, so no dollars are: {remedy}")
     print("next: pointsman doctor, then pointsman serve")
     return 0
 

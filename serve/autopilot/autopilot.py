@@ -11,12 +11,14 @@ import os
 import random
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Protocol
 from uuid import uuid4
 
 from prometheus_client import CollectorRegistry
 
 from pointsman.core.errors import PointsmanError, StoreError
+from pointsman.core.ladder import rung_at
 from pointsman.serve.autopilot.counting import waits_for_label
 from pointsman.serve.autopilot.draw import Draws, Prompt
 from pointsman.serve.autopilot.fingerprints import Fingerprints, fingerprint_of
@@ -78,7 +80,7 @@ class Autopilot:
             registry: of its metrics.
         """
         self.config: AutopilotConfig | None = config
-        self._store, self._compare, self._clock = store, compare, clock
+        self._store, self._compare, self._ask, self._clock = store, compare, ask, clock
         self._look: Look | None = None
         self._writer = f"{os.getpid()}-{uuid4().hex[:8]}"
         self._serving: Serving | None = None
@@ -135,6 +137,8 @@ class Autopilot:
             return win_rate, threshold
         if generation is None or win_rate is None or threshold == 0.0:
             return win_rate, 0.0
+        if generation.bills:
+            return win_rate, 0.0 if context.win_rates is None else threshold
         score = generation.score(win_rate, len(context.request.prompt), context.embedding)
         return (win_rate, 0.0) if score is None else (score, threshold)
 
@@ -148,6 +152,14 @@ class Autopilot:
             return 1.0 if generation is None else Prompt(read, length, embedding).score(generation)
 
         return score
+
+    def planned(self, context: RequestContext) -> str | None:
+        """Whom the certified threshold sends a prompt to; None where `certified` says it all."""
+        generation = self._generation
+        if generation is None or not generation.bills or context.win_rates is None or not context.threshold:
+            return None
+        rungs = generation.rungs(context.win_rates, len(context.request.prompt))
+        return generation.bills[rung_at(rungs, context.threshold)][0]
 
     def threshold(self, router: str) -> float | None:
         """The threshold that is certified now: 0 while nothing is; None where the router is not steered."""
@@ -202,10 +214,24 @@ class Autopilot:
         return describe(self._state, self.config, self._serving, store_away=self._store_away, waiting=waiting)
 
     async def _compared(self, sample: Sample, other: Other | None) -> Compared | None:
+        """Compares; the strong model's answer is asked for, too, where a third one's was given."""
+        strong = self._serving.pair.strong if self._serving is not None else sample.model
+        asked: Other | None = None
+        if sample.against == sample.model:
+            sample = replace(sample, against=strong)
+        elif sample.against is not None and sample.model != strong:
+            if (asked := await self._ask(replace(sample, against=strong))) is None:
+                return None
+            sample = replace(
+                sample, model=strong, answer=asked.answer, n_tokens=asked.n_tokens, attempt=asked.attempt
+            )  # fmt: skip
         compared: Compared | None = await self._compare(sample, other)
-        if compared is not None:
-            self._fingerprints.see(compared.row.model_b, fingerprint_of(compared.other.attempt))
-        return compared
+        if compared is None:
+            return None
+        self._fingerprints.see(compared.row.model_b, fingerprint_of(compared.other.attempt))
+        if asked is None:
+            return compared
+        return replace(compared, row=replace(compared.row, cost_usd=(compared.row.cost_usd or 0.0) + asked.cost_usd))
 
     def _flush(self) -> None:
         self._draws.flush(self.config, self._serving.pair if self._serving is not None else None)

@@ -42,6 +42,7 @@ def add_comparisons(certificate: Certificate, rows: Sequence[AutopilotRow], join
         probabilities=column(lambda row: row.probability),
         least=joint.least(place, len(certificate.chain)),
         n_undrawn=np.array([row.n_undrawn for row in rows], dtype=np.int64),
+        untils=column(lambda row: np.inf if row.until is None else row.until),
     )
 
 

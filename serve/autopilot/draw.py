@@ -6,7 +6,7 @@ import random
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from prometheus_client import Counter
@@ -14,6 +14,7 @@ from prometheus_client import Counter
 from pointsman.core.arrays import Float32Array
 from pointsman.core.autopilot import JointPlan
 from pointsman.core.errors import UpstreamError
+from pointsman.core.ladder import draw_rung
 from pointsman.core.pair import ModelPair
 from pointsman.serve.autopilot.generation import Generation
 from pointsman.serve.autopilot.state import Counts
@@ -23,7 +24,7 @@ from pointsman.serve.feedback.sample import Sample
 from pointsman.serve.http.errors import RequestError
 from pointsman.serve.store.rows import AutopilotRow, Row
 
-__all__ = ["RESULTS", "Draws", "Prompt"]
+__all__ = ["RESULTS", "Begins", "Draws", "Prompt"]
 
 _LOG = logging.getLogger(__name__)
 _WARM_UP = 100
@@ -37,18 +38,27 @@ class Prompt:
 
     Attributes:
         win_rate: the router's, or the score of the weak answer.
+        win_rates: of more than two candidates the reference's over each; None for a pair.
     """
 
     win_rate: float
     n_characters: int
     embedding: Float32Array | None
+    win_rates: tuple[float, ...] | None = None
 
     def score(self, generation: Generation) -> float:
         """By a generation; that of a prompt that goes to strong whatever is certified, where it cannot be told."""
         found = generation.score(self.win_rate, self.n_characters, self.embedding)
         return 1.0 if found is None else found
 
+    def begins(self, generation: Generation) -> "Begins":
+        """What a chain is made of: the score, or of more than two candidates where each rung begins."""
+        if not generation.bills:
+            return self.score(generation)
+        return tuple([rung.since for rung in generation.rungs(self.win_rates or (), self.n_characters)])
 
+
+Begins: TypeAlias = float | tuple[float, ...]
 Read: TypeAlias = Callable[[], Awaitable[tuple[Prompt, Other] | None]]  # None: the budget is exhausted
 
 
@@ -73,6 +83,7 @@ class _Drawn:
         prompt: None until the weak answer has been read.
         other: the answer that it is compared with; None until it has been asked for.
         was_read: its weak answer was asked for to be read; `only_read` if nothing else came of it.
+        candidate, until: of more than two candidates, who is compared with the reference, and where its rung ends.
     """
 
     sample: Sample
@@ -88,16 +99,36 @@ class _Drawn:
     probability: float = 1.0
     was_read: bool = False
     only_read: bool = False
+    candidate: str | None = None
+    until: float | None = None
 
     def place(self, prompt: Prompt) -> bool:
         """Finds the scores and the probability; whether it is compared."""
         self.prompt = prompt
+        if self.plan is not None and self.running[0].generation.bills:
+            return self._place_candidate(prompt, self.running[0], self.plan)
         self.scores = tuple(prompt.score(g.generation) for g in self.running)
         if self.plan is None:
             return False
         cells = [g.cell(score) for g, score in zip(self.running, self.scores, strict=True)]
         self.probability = self.plan.probability(cells)
         return self.level < self.probability
+
+    def _place_candidate(self, prompt: Prompt, running: _Running, plan: JointPlan) -> bool:
+        """Likewise of more than two candidates, of whom one is drawn; such a generation runs alone."""
+        generation = running.generation
+        rungs = [
+            (rung, running.cell(rung.since)) for rung in generation.rungs(prompt.win_rates or (), prompt.n_characters)
+        ]
+        within = [(rung, cell) for rung, cell in rungs if cell < len(running.thresholds)]
+        probabilities = plan.of_rungs([[cell for _, cell in within]], generation.most)
+        found = draw_rung(range(len(within)), probabilities, self.level)
+        if found is None:
+            return False
+        rung, self.probability = within[found[0]][0], found[1]
+        self.candidate, self.until = generation.bills[rung.candidate][0], rung.until
+        self.scores = (rung.since,)
+        return True
 
 
 class Draws:
@@ -128,7 +159,7 @@ class Draws:
         self.pause: str | None = None
         self._put, self._compare, self._results, self._rng = put, compare, results, rng
         self._running: tuple[_Running, ...] = ()
-        self._warming: dict[int, list[float]] = {}  # scores of the first requests of generations without a chain
+        self._warming: dict[int, list[Begins]] = {}  # scores of the first requests of generations without a chain
         self._generations: dict[int, Generation] = {}
         self._plan: JointPlan | None = None
         self._n_undrawn = 0
@@ -158,7 +189,7 @@ class Draws:
         """Leaves the requests out that were not drawn since the last comparison."""
         self._n_undrawn = 0
 
-    def warmed_up(self) -> dict[int, list[float]]:
+    def warmed_up(self) -> dict[int, list[Begins]]:
         """Scores of the first requests of generations without a chain, by number, where there are enough."""
         return {number: scores for number, scores in self._warming.items() if len(scores) >= _WARM_UP}
 
@@ -166,7 +197,7 @@ class Draws:
         """Lets a request's prompt help to make the chains that are still to be made."""
         for number, scores in self._warming.items():
             if len(scores) < _WARM_UP:
-                scores.append(prompt.score(self._generations[number]))
+                scores.append(prompt.begins(self._generations[number]))
 
     @property
     def draws(self) -> bool:
@@ -192,7 +223,7 @@ class Draws:
         if plan is None and (prompt is not None or not self._warming):
             return
         level = self._rng.random()
-        if plan is not None and level >= plan.most:
+        if plan is not None and not self._running[0].generation.bills and level >= plan.most:
             self._n_undrawn += 1
             return
         drawn = _Drawn(sample, self._running, plan, level, 0, False, config.label_share, prompt, other)
@@ -236,7 +267,8 @@ class Draws:
                 drawn.was_read, drawn.only_read = True, not drawn.place(prompt)
             if drawn.only_read:
                 return None
-            return await self._compare(drawn.sample, drawn.other)
+            sample = drawn.sample if drawn.candidate is None else replace(drawn.sample, against=drawn.candidate)
+            return await self._compare(sample, drawn.other)
 
     def _not_drawn(self, drawn: _Drawn) -> str:
         """Of an answer that was read, and whose request then is not compared."""
@@ -274,8 +306,8 @@ class Draws:
             self.counts.n_over_budget += 1
             return "over_budget"
         self._judged.append(True)
-        if config is not None and config.source != "people":
-            self._put(compared.row)
+        if config is not None and config.source != "people" and compared.row.model_a == drawn.sample.model:
+            self._put(compared.row)  # else neither answer is the one that was given
         self._put(_row(drawn, compared, pair))
         return "compared"
 
@@ -313,13 +345,15 @@ def _row(drawn: _Drawn, compared: Compared, pair: ModelPair) -> AutopilotRow:
         label_share=drawn.label_share,
         wants_label=int(drawn.wants_label),
         shown=_shown(drawn.sample, compared, pair) if drawn.wants_label else None,
+        until=drawn.until,
+        candidate=drawn.candidate,
     )
 
 
 def _shown(sample: Sample, compared: Compared, pair: ModelPair) -> dict[str, str]:
     """What people are asked about; see `labels.py`."""
-    strong, weak = sample.answer, compared.other.answer
-    if sample.model != pair.strong:
+    strong, weak = compared.answer, compared.other.answer
+    if compared.row.model_a != pair.strong:
         strong, weak = weak, strong
     return {"request_id": sample.request_id, "question": sample.question, "strong": strong, "weak": weak}
 

@@ -8,6 +8,7 @@ from typing import Any, Self
 from pointsman.core.arrays import Float32Array
 from pointsman.core.certificate import Certificate
 from pointsman.core.comparison_plan import ComparisonPlan, traffic_shares
+from pointsman.core.ladder import Rung, ladder, length_shift
 from pointsman.core.learned_score import LearnedScore
 
 __all__ = ["Generation", "describe_generation"]
@@ -30,6 +31,8 @@ class Generation:
         trained_on: comparisons that it was learned from.
         beside: whether it is certified beside the one that serves.
         served_at: when it began to serve; None if it never has.
+        bills: of more than two candidates each model with its relative bill, the reference first; fixed, so that a
+            threshold is one policy whatever bills come to be. Empty for a pair.
     """
 
     number: int
@@ -44,6 +47,12 @@ class Generation:
     trained_on: int = 0
     beside: bool = False
     served_at: float | None = None
+    bills: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def most(self) -> int:
+        """How many models there are beside the strong one."""
+        return max(len(self.bills) - 1, 1)
 
     @property
     def threshold(self) -> float:
@@ -63,11 +72,15 @@ class Generation:
             win_rate if self.learned is None or win_rate >= 1.0 else self.learned.one(win_rate, n_characters, embedding)
         )
 
+    def rungs(self, win_rates: Sequence[float], n_characters: int) -> tuple[Rung, ...]:
+        """Of a prompt among more than two candidates: whom each threshold sends it to."""
+        return ladder(win_rates, [bill for _, bill in self.bills], shift=length_shift(n_characters))
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""
         names = ("number", "router", "checkpoint", "began_at", "closed", "planned_at", "trained_on", "beside")
         return {
-            **{name: getattr(self, name) for name in (*names, "served_at")},
+            **{name: getattr(self, name) for name in (*names, "served_at", "bills")},
             "plan": None if self.plan is None else [self.plan.reach, self.plan.inside, self.plan.outside],
             "certificate": None if self.certificate is None else self.certificate.to_dict(),
             "learned": None if self.learned is None else self.learned.to_dict(),
@@ -79,7 +92,8 @@ class Generation:
         plan = None if kept["plan"] is None else ComparisonPlan(*kept["plan"])
         certificate = None if kept["certificate"] is None else Certificate.from_dict(kept["certificate"])
         learned = None if kept.get("learned") is None else LearnedScore.from_dict(kept["learned"])
-        return cls(**{**kept, "plan": plan, "certificate": certificate, "learned": learned})
+        bills = tuple((name, bill) for name, bill in kept.get("bills", ()))
+        return cls(**{**kept, "plan": plan, "certificate": certificate, "learned": learned, "bills": bills})
 
 
 def describe_generation(generation: Generation, compare: float, *, serving: bool = False) -> dict[str, Any]:

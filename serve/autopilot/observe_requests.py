@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
+from pointsman.core.decision import Decision
 from pointsman.serve.autopilot.draw import Draws, Prompt
 from pointsman.serve.autopilot.fingerprints import Fingerprints, fingerprint_of
 from pointsman.serve.autopilot.serving import Serving
@@ -61,18 +62,27 @@ class RequestObserver:
         if self._look is not None and run is not None:
             self._see_answer(record, context, run, self._look, config)
         elif record.model == decision.model and context.win_rate is not None:
-            prompt = Prompt(context.win_rate, len(context.request.prompt), context.embedding)
+            if self._serving.bills and not self._is_planned(context, decision):
+                return
+            prompt = Prompt(context.win_rate, len(context.request.prompt), context.embedding, context.win_rates)
             self._draws.see(prompt)
             if self._draws.draws and (sample := take_sample(record)) is not None:
                 self._draws.draw(sample, prompt, config)
+
+    def _is_planned(self, context: RequestContext, decision: Decision) -> bool:
+        """Whether the choice was among all candidates, and as the certified threshold has it."""
+        assert self._serving is not None
+        planned = context.planned or self._serving.pair.strong
+        able = set(decision.candidates) >= {name for name, _ in self._serving.bills}
+        return able and decision.model == planned and context.win_rates is not None
 
     def _count(self, record: Record, run: CascadeRun | None) -> None:
         """A request under the certificate; of one whose weak answer was read, both bills."""
         assert self._serving is not None
         counts = self._draws.counts
         counts.n_requests += 1
-        counts.n_weak += record.model == self._serving.pair.weak
-        if record.model != self._serving.pair.weak and (run is None or run.score is None):
+        counts.n_weak += record.model != self._serving.pair.strong
+        if record.model == self._serving.pair.strong and (run is None or run.score is None):
             return
         if record.strong_usd is None or record.cost_usd is None:
             counts.n_unpriced += 1

@@ -18,6 +18,8 @@ class Serving:
         pair: the strong and the weak model.
         terms: digest of models, judge, bound, confidence and cascade.
         reads_answers: whether the weak model's answers are read, by a cascade, and not the prompts alone.
+        bills: of more than two candidates each model with its relative bill, the reference first, see
+            `core.ladder.fixed_bills`; a generation keeps those of its beginning.
         weak_cost: price of the weak model relative to the strong one's: reading costs as much of each request.
     """
 
@@ -27,4 +29,5 @@ class Serving:
     pair: ModelPair
     terms: str
     reads_answers: bool = False
+    bills: tuple[tuple[str, float], ...] = field(default=(), compare=False)
     weak_cost: float = field(default=0.0, compare=False)

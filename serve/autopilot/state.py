@@ -107,7 +107,15 @@ class AutopilotState:
         beside = [g for g in self.generations if g.beside and not g.closed and g.number != self.serving]
         return [] if self.current is None else [self.current, *beside]
 
-    def serve(self, router: str, checkpoint: str | None, terms: str, now: float) -> None:
+    def serve(
+        self,
+        router: str,
+        checkpoint: str | None,
+        terms: str,
+        now: float,
+        *,
+        bills: tuple[tuple[str, float], ...] = (),
+    ) -> None:
         """Has a generation of a router serve: the best one that it had, after a rollback, or a new one.
 
         Under changed terms everything starts over, except that the error already used stays used.
@@ -123,7 +131,7 @@ class AutopilotState:
             self._take_over(max(kept, key=lambda g: (g.share, g.number)), now)
             self.note("rolled back", now, generation=self.serving)
             return
-        generation = Generation(self._next_number(), router, checkpoint, now)
+        generation = Generation(self._next_number(), router, checkpoint, now, bills=bills)
         self._add(generation, now)
         self._take_over(generation, now)
 
@@ -169,16 +177,26 @@ class AutopilotState:
                 generation.closed = why
                 self.note("closed", now, generation=generation.number, why=why)
 
-    def begin_chain(self, number: int, scores: Sequence[float], config: AutopilotConfig, now: float) -> None:
-        """Makes the chain of a running generation from the scores of earlier requests, if it has none yet."""
+    def begin_chain(
+        self, number: int, scores: Sequence[float | Sequence[float]], config: AutopilotConfig, now: float
+    ) -> None:
+        """Makes the chain of a running generation from the scores of earlier requests, if it has none yet.
+
+        Args:
+            scores: of more than two candidates where the rungs of each request begin.
+        """
         found = next((g for g in self.running if g.number == number and g.certificate is None and not g.closed), None)
         if found is None:
             return
         error = generation_error(1.0 - config.confidence, number)
-        chain = make_chain(np.array(scores), highest=1.0)
+        begins = [np.atleast_1d(np.asarray(each, dtype=np.float64)) for each in scores]
+        if not (flat := np.concatenate(begins)).size:
+            return  # no candidate is expected to be good enough for anything
+        firsts = np.array([each[0] if each.size else np.inf for each in begins])
+        chain = make_chain(flat, highest=1.0, firsts=firsts)
         largest = largest_corrected_loss(config.label_share) if 0.0 < config.label_share < 1.0 else 1.0
         found.certificate = Certificate(chain, max_loss=config.max_loss, error=error, largest_loss=largest)
-        found.plan = make_plan(found.certificate, config.compare)
+        found.plan = make_plan(found.certificate, config.compare, most=found.most)
         self.note("chain made", now, generation=number, steps=len(chain))
 
     def count(self, rows: Sequence[AutopilotRow], config: AutopilotConfig, now: float) -> None:
@@ -280,5 +298,5 @@ class AutopilotState:
             steps, share = certificate.n_open, round(generation.share, 4)
             self.note("opened", now, generation=generation.number, steps=steps, share=share)
         if opened or certificate.n_compared - generation.planned_at >= _REPLAN_EVERY:
-            generation.plan = make_plan(certificate, config.compare)
+            generation.plan = make_plan(certificate, config.compare, most=generation.most)
             generation.planned_at = certificate.n_compared

@@ -40,6 +40,7 @@ def describe(
         "router": serving.router,
         "strong": serving.pair.strong,
         "weak": serving.pair.weak,
+        "candidates": [name for name, _ in serving.bills] or [serving.pair.strong, serving.pair.weak],
         "judge": config.judge,
         "source": config.source,
         "bound": {"max_loss": config.max_loss, "confidence": config.confidence},
@@ -96,11 +97,12 @@ def word_of(state: AutopilotState, *, store_away: bool) -> str:
 
 def _training(state: AutopilotState, config: AutopilotConfig) -> dict[str, Any]:
     later = [n for n in (config.train_at or TRAINED_AT) if n > state.trained_at]
+    trains = config.train and not (state.current is not None and state.current.bills)
     return {
-        "on": config.train,
+        "on": trains,
         "running": state.training is not None,
         "comparisons": state.n_since,
-        "next_at": min(later, default=None) if config.train else None,
+        "next_at": min(later, default=None) if trains else None,
     }
 
 

@@ -81,7 +81,7 @@ class Trainer:
 
 def due(state: AutopilotState, config: AutopilotConfig, now: float) -> int | None:
     """The number of comparisons at which a generation is to be trained now; None where none is."""
-    if not config.train or state.current is None or state.paused:
+    if not config.train or state.current is None or state.current.bills or state.paused:
         return None
     if state.training is not None and now < state.training["until"]:
         return None

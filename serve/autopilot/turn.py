@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import Any
 
+from pointsman.serve.autopilot.draw import Begins
 from pointsman.serve.autopilot.serving import Serving
 from pointsman.serve.autopilot.state import AutopilotState, Counts
 from pointsman.serve.autopilot.training import due
@@ -33,7 +34,7 @@ class Turn:
     counts: Counts
     alarm: str | None
     now: float
-    scores: dict[int, list[float]] = field(default_factory=dict)
+    scores: dict[int, list[Begins]] = field(default_factory=dict)
     pause: str | None = None
     first: dict[str, str] = field(default_factory=dict)
     changed: dict[str, list[str]] = field(default_factory=dict)
@@ -49,7 +50,8 @@ class Turn:
             if state.current is None or state.current.certificate is not None:
                 state.close("drift", self.now)  # else another process has noticed the same drift: nothing is certified
         self._heed_fingerprints(state)
-        state.serve(self.serving.identity, self.serving.checkpoint, self.serving.terms, self.now)
+        now = self.serving
+        state.serve(now.identity, now.checkpoint, now.terms, self.now, bills=now.bills)
         state.counts.add(self.counts)
         if self.pause is not None and state.paused is None:
             state.paused = self.pause

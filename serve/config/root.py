@@ -126,11 +126,12 @@ class Config(Part):
             raise ValueError(f"{part}.judge is {judge!r}, wanted a name under models that is neither strong nor weak")
 
     def _check_autopilot(self) -> None:
-        if len(self.routed) != 2:
-            given = f"{len(self.candidates)} candidates" if self.candidates else "the stand-ins"
+        if not self.routed:
+            raise ValueError("autopilot is given with the stand-ins, wanted strong and weak, or candidates")
+        if len(self.routed) > 2 and self.cascade is not None:
             raise ValueError(
-                f"autopilot is given with {given}, wanted strong and weak: it certifies one pair; to choose the weak "
-                "one of several, compare `pointsman autopilot simulate TABLE --strong A --weak B`"
+                f"autopilot is given with a cascade and {len(self.routed)} candidates, wanted a pair, or no cascade: "
+                "the answers of one weak model are certified; name two of them as strong and weak"
             )
         if self.shadow is not None:
             raise ValueError("autopilot and shadow are both given, wanted one: the autopilot makes its own comparisons")

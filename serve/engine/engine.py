@@ -36,6 +36,7 @@ from pointsman.serve.upstreams.retry import is_held_elsewhere
 from pointsman.serve.upstreams.stand_in import STRONG_STAND_IN, WEAK_STAND_IN
 
 if TYPE_CHECKING:
+    from pointsman.serve.autopilot.serving import Serving
     from pointsman.serve.engine.cascade import Cascade
     from pointsman.serve.engine.paid_signals import Checker
 
@@ -100,6 +101,7 @@ class Engine:
         bills = ExpectedBills(self.candidates, self.routers, known, self.state.answer_tokens)
         self.pair = ModelPair(self.candidates[0], bills.cheapest)
         self.billing = Billing(known, self.pair, self.candidates)
+        self._typical_usd = bills.typical
         prices = (self._price(self.pair.strong), self._price(self.pair.weak))
         if config.shadow is not None:
             from pointsman.serve.feedback.shadow_request import check_shadow
@@ -109,6 +111,7 @@ class Engine:
             from pointsman.serve.feedback.shadow_request import check_shadow
 
             check_shadow(config.autopilot.comparisons(), self.billing, part="autopilot")
+            self._steered()  # which refuses what cannot be certified
         self._scorer = self._make_scorer()
         self.policies = Policies(
             config.policy,
@@ -157,9 +160,7 @@ class Engine:
             self.state.shadow.reconfigure(self.config.shadow, self.upstreams, self.billing, self._is_exhausted)
 
         if self.state.autopilot is not None and self.state.comparer is not None:
-            from pointsman.serve.engine.steered import steered
-
-            now, drift = steered(self.config, self.routers, self.pair, self.billing.prices), self.state.drift
+            now, drift = self._steered(), self.state.drift
             comparisons = self.config.autopilot.comparisons() if self.config.autopilot is not None else None
             settings = self.config.autopilot.scorer if self.config.autopilot is not None else None
             scorer = self._scorer.score_text if self._scorer is not None else None
@@ -267,6 +268,11 @@ class Engine:
             refused_logprobs=self.state.refused_logprobs,
             unchecked=self.state.cascades.unchecked,
         )
+
+    def _steered(self) -> "Serving":
+        from pointsman.serve.engine.steered import steered
+
+        return steered(self.config, self.routers, self.pair, self.billing.prices, self._typical_usd)
 
     def _make_scorer(self) -> "Checker | None":
         if self.config.autopilot is None or self.config.autopilot.scorer is None:

@@ -23,6 +23,7 @@ class ExpectedBills:
     """Expected bills of the candidates, and what a whole point of quality is worth at threshold 1.
 
     Attributes:
+        typical: by router, each candidate's on a prompt like the labelled ones; None where it is not known.
         cheapest: the candidate of the lowest bill on a typical prompt, the reference apart; the last one where a price
             is not known.
     """
@@ -36,9 +37,9 @@ class ExpectedBills:
     ) -> None:
         """Takes the candidates, the reference first; prices of those whose price is known; and how long answers are."""
         self._names, self._prices, self._answers = tuple(candidates), prices, answers
-        typical = {name: self._typical_usd(served.router) for name, served in routers.items()}
-        self._worth = {name: _worth(usd, routers[name].router) for name, usd in typical.items()}
-        self.cheapest = self._cheapest(next(iter(typical.values()), []))
+        self.typical = {name: self._typical_usd(served.router) for name, served in routers.items()}
+        self._worth = {name: _worth(usd, routers[name].router) for name, usd in self.typical.items()}
+        self.cheapest = self._cheapest(next(iter(self.typical.values()), []))
 
     def candidates(self, context: RequestContext) -> list[Candidate]:
         """Every candidate with its win rate and its expected bill, the reference first, able or not."""

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pointsman.core.errors import ConfigError
+from pointsman.core.ladder import fixed_bills
 from pointsman.core.pair import ModelPair
 from pointsman.core.prices import Price
 from pointsman.serve.autopilot.serving import Serving
@@ -20,16 +22,37 @@ _META = "pointsman.json"  # holds the hashes of a checkpoint's other files
 
 
 def steered(
-    config: Config, routers: Mapping[str, ServedRouter], pair: ModelPair, prices: Mapping[str, Price]
+    config: Config,
+    routers: Mapping[str, ServedRouter],
+    pair: ModelPair,
+    prices: Mapping[str, Price],
+    typical_usd: Mapping[str, Sequence[float | None]],
 ) -> Serving:
-    """The default router, by what it scores with; and the models, the judge, the bound and the cascade, as a digest."""
+    """The default router, by what it scores with; and the models, the judge, the bound and the cascade, as a digest.
+
+    Args:
+        typical_usd: by router, each candidate's bill of a typical prompt.
+
+    Raises:
+        ConfigError: no candidate is cheaper than the reference.
+    """
     name, router = next(iter(routers.items()))
     settings = config.routers[name]
     folder = checkpoint_folder(settings.kind or name, settings.checkpoint)
     weights = (folder / _META).read_bytes() if folder is not None else (settings.kind or name).encode()
-    terms: dict[str, object] = {"pair": [pair.strong, pair.weak]}
+    many = config.candidates if len(config.candidates) > 2 else ()
+    bills = tuple(zip(many, fixed_bills(typical_usd[name]), strict=True)) if many else ()
+    if many and config.autopilot is not None and min(bill for _, bill in bills) >= 1.0:
+        raise ConfigError(
+            f"autopilot is given, and no candidate is cheaper than {many[0]}, the reference: there is nothing to save; "
+            "name the dearest and best candidate first, or check models.<name>.price"
+        )
+    terms: dict[str, object] = {"pair": many or [pair.strong, pair.weak]}
     if (autopilot := config.autopilot) is not None:
-        asked = {each: config.models.get(each, ModelConfig()) for each in (pair.strong, pair.weak, autopilot.judge)}
+        asked = {
+            each: config.models.get(each, ModelConfig())
+            for each in (*(many or (pair.strong, pair.weak)), autopilot.judge)
+        }
         terms["models"] = {each: model.model_dump(mode="json", include=_ASKED) for each, model in asked.items()}
         terms["bound"] = [autopilot.max_loss, autopilot.confidence, autopilot.judge]
         if autopilot.scorer is not None:
@@ -48,6 +71,7 @@ def steered(
         pair,
         _digest(json.dumps(terms, sort_keys=True).encode()),
         reads_answers=cascade is not None,
+        bills=bills,
         weak_cost=dollars[0] / dollars[1] if cascade is not None and dollars[1] > 0.0 else 0.0,
     )
 

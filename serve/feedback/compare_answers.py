@@ -111,7 +111,7 @@ class AnswerComparer:
             signals_b=known_signals(prompt, other_said),
         )
         share = mean if config.judge == NO_JUDGE else row.outcome
-        return Compared(row, len(set(shares)) == 1, share, other)
+        return Compared(row, len(set(shares)) == 1, share, other, sample.answer)
 
     async def _scored(self, sample: Sample, answer: str, charges: list[Charge]) -> float:
         """Share of the win of the answer that was given, by the scorer; half where people will say."""

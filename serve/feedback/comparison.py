@@ -33,10 +33,12 @@ class Compared:
         row: for the store.
         agreed: whether the judge said the same in both orders, or was not asked.
         share: of the win that goes to `model_a`, in [0, 1]; the row has it rounded to 0, 0.5 or 1.
-        other: what the other model said.
+        other: what the other model said, `model_b`.
+        answer: what `model_a` said.
     """
 
     row: ComparisonRow
     agreed: bool
     share: float
     other: Other
+    answer: str

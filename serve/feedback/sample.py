@@ -30,6 +30,7 @@ class Sample:
         attempt: how it came, which holds what else a verifier learns from; None where that is not known.
         prompt: what the request is routed by.
         key: id of the access key that asked; None without keys.
+        against: whose answer it is compared with; None for the other model of the pair.
     """
 
     request_id: str
@@ -42,6 +43,7 @@ class Sample:
     attempt: Attempt | None = None
     prompt: str = ""
     key: str | None = None
+    against: str | None = None
 
 
 def take_sample(record: Record) -> Sample | None:

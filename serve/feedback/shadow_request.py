@@ -23,7 +23,8 @@ _LEFT_OUT = ("stream", "stream_options", "store", "metadata", "user")
 def check_shadow(config: ShadowConfig, billing: Billing, *, part: str = "shadow") -> None:
     """Raises `ConfigError` where the price of a model that is asked, or of the judge, is not known."""
     judges = [config.judge] if config.judge != NO_JUDGE else []
-    asked = [billing.pair.strong, *judges] + [billing.pair.weak] * (config.strong_share > 0.0)
+    others = billing.candidates[1:] or (billing.pair.weak,)
+    asked = [billing.pair.strong, *judges, *(others if config.strong_share > 0.0 else ())]
     unpriced = [name for name in asked if name not in billing.prices]
     if unpriced:
         raise ConfigError(
@@ -39,7 +40,9 @@ def shadow_request(document: Mapping[str, Any], config: ShadowConfig) -> dict[st
 
 
 def other_model(sample: Sample, pair: ModelPair) -> str:
-    """The model of a pair that did not answer."""
+    """The model that a sample is compared with: the one of a pair that did not answer, unless it names one."""
+    if sample.against is not None:
+        return sample.against
     return pair.weak if sample.model == pair.strong else pair.strong
 
 

@@ -35,6 +35,7 @@ class RequestContext:
         score: what the threshold is compared with instead, where the autopilot has learned better; else None.
         certified: gives what the threshold is compared with, from the score of the weak answer, where the autopilot
             certifies a cascade; else None.
+        planned: who answers at the threshold, where the autopilot certifies a choice among more than two; else None.
         win_rates: of the reference over each candidate, in their configured order; None for a router of one pair.
         bills: what labelled prompts like it cost at each; None where the router does not know.
         embedding: the prompt's, shape (dim,); None where no embedding was computed.
@@ -73,6 +74,7 @@ class RequestContext:
     win_rate: float | None = None
     score: float | None = None
     certified: Callable[[float], float] | None = None
+    planned: str | None = None
     win_rates: tuple[float, ...] | None = None
     bills: tuple[LabelledBill, ...] | None = None
     embedding: Float32Array | None = None

@@ -138,7 +138,14 @@ _EIGHTH: Sequence[str] = tuple(  # what a verifier learns from
 
 _NINTH: Sequence[str] = ("ALTER TABLE decisions ADD COLUMN rule TEXT",)
 
-MIGRATIONS: tuple[Sequence[str], ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH, _EIGHTH, _NINTH)
+_TENTH: Sequence[str] = (  # the autopilot among more than two candidates
+    "ALTER TABLE autopilot ADD COLUMN until DOUBLE PRECISION",
+    "ALTER TABLE autopilot ADD COLUMN candidate TEXT",
+)
+
+MIGRATIONS: tuple[Sequence[str], ...] = (
+    _FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH, _EIGHTH, _NINTH, _TENTH
+)  # fmt: skip
 
 
 async def migrate(connection: AsyncConnection, steps: Sequence[Sequence[str]] = MIGRATIONS) -> None:

@@ -176,6 +176,9 @@ class AutopilotRow:
         wants_label: 1 where they are asked; it is counted once they have answered.
         label: the loss as they see it, in [-1, 1]; None until they have.
         shown: what they are shown, as JSON types: question and both answers; None unless they are asked.
+        until: of more than two candidates, the score above which the compared one is not chosen any more, and `score`
+            is the one from which on it is; None for a pair.
+        candidate: of more than two, who is compared with the reference; None for a pair.
     """
 
     id: str
@@ -197,6 +200,8 @@ class AutopilotRow:
     wants_label: int = 0
     label: float | None = None
     shown: Any = None
+    until: float | None = None
+    candidate: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -191,6 +191,8 @@ autopilot = Table(
     Column("wants_label", Integer, nullable=False),
     Column("label", Double),
     Column("shown", Json, nullable=False),
+    Column("until", Double),
+    Column("candidate", Text),
     Index("autopilot_counted", "counted", "id"),
 )
 

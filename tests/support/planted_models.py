@@ -20,6 +20,8 @@ RIGHT, WRONG = "the right answer", "a wrong answer"
 class PlantedModels:
     """Model `big` is always right; `small` is wrong on a share of the prompts that grows with their length.
 
+    Model `middle` is always right, too.
+
     Attributes:
         hard: of the longest prompts, share on which `small` is wrong; none of the shortest.
         longest: characters of the longest prompt.

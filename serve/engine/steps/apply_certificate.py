@@ -26,4 +26,5 @@ class ApplyCertificate:
             score, context.threshold = certified
             context.policy = _POLICY
             context.score = score if score != context.win_rate else None
+            context.planned = self._autopilot.planned(context)
             context.certified = self._autopilot.answer_score(context)

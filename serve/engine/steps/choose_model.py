@@ -68,6 +68,8 @@ class ChooseAmong:
         if not context.dry_run:
             level = 1.0 - random.random()
             context.point = turning_point(field, reference, level=level, point_usd=worth)
+        if context.planned in context.candidates:
+            choice = _first(choice, context.planned)
         if (rule := context.rule) is not None and rule.models and choice.model not in rule.models:
             choice, context.reason = self._within(rule.models, choice, reference, threshold, worth), rule.reason
         kept = context.current if self._stays(context, choice) else None
@@ -76,7 +78,7 @@ class ChooseAmong:
         if rule is not None and rule.models and kept not in rule.models:
             kept = None
         if kept is not None and kept != choice.model:
-            choice = Choice(tuple(sorted(choice.ranking, key=lambda each: each.candidate.name != kept)))
+            choice = _first(choice, kept)
             context.reason = context.sticky_reason
         context.decision = Decision(
             model=choice.model,
@@ -119,3 +121,8 @@ def _passed_through(context: RequestContext) -> bool:
         return False
     context.decision = Decision(field.model, None, None, None, "pass-through", (field.model,))
     return True
+
+
+def _first(choice: Choice, name: str | None) -> Choice:
+    """The choice with one of its candidates before all others."""
+    return Choice(tuple(sorted(choice.ranking, key=lambda each: each.candidate.name != name)))

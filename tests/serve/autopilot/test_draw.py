@@ -61,7 +61,7 @@ async def _compare(of: Sample, other: Other | None) -> Compared:
     row = ComparisonRow(
         id=of.request_id, request_id=of.request_id, at=1.0, model_a="big", model_b="small", outcome=0.5, judge="judge"
     )
-    return Compared(row, True, 0.5, other or Other("b", Attempt("small"), 1))
+    return Compared(row, True, 0.5, other or Other("b", Attempt("small"), 1), "a")
 
 
 def read(score: float):

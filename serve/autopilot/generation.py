@@ -80,7 +80,8 @@ class Generation:
         """As JSON types."""
         names = ("number", "router", "checkpoint", "began_at", "closed", "planned_at", "trained_on", "beside")
         return {
-            **{name: getattr(self, name) for name in (*names, "served_at", "bills")},
+            **{name: getattr(self, name) for name in (*names, "served_at")},
+            "bills": [list(each) for each in self.bills],
             "plan": None if self.plan is None else [self.plan.reach, self.plan.inside, self.plan.outside],
             "certificate": None if self.certificate is None else self.certificate.to_dict(),
             "learned": None if self.learned is None else self.learned.to_dict(),

@@ -19,6 +19,7 @@ def facts_about(engine: Engine) -> dict[str, Any]:
     }
     return {
         "pair": [engine.pair.strong, engine.pair.weak],
+        "candidates": list(engine.candidates),
         "routers": [{"name": name, "threshold": router.default_threshold} for name, router in engine.routers.items()],
         "models": list(engine.upstreams),
         "rules": [rule.name for rule in engine.config.rules],

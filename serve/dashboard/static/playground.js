@@ -1,4 +1,4 @@
-// One prompt, the decision on it, and both models' answers side by side.
+// One prompt, the decision on it, and the answers of all candidates side by side.
 
 import { read, request, whatIsWrong } from "./api.js";
 import { byId, el } from "./el.js";
@@ -12,11 +12,14 @@ export class Playground {
     const fields = ["auto", ...about.routers.flatMap(({ name }) => [`router-${name}`, `router-${name}-30pct`])];
     byId("fields").replaceChildren(...fields.map((value) => el("option", { value })));
     byId("ask-field").value = "auto";
-    this.answers = about.pair.map((model, k) => {
+    const many = about.candidates.length > 2;
+    if (many) byId("about-asking").textContent = `Try a prompt. All ${about.candidates.length} candidates are asked: this costs what as many answers cost.`;
+    this.answers = (many ? about.candidates : about.pair).map((model, k) => {
       const made = { tag: el("span", { class: "tag", hidden: true }, "chosen"), text: el("div", { class: "text" }), note: el("p", { class: "faint" }) };
       const kind = k ? "weak" : "strong";
+      const role = many ? (k ? "candidate" : "reference") : kind;
       byId("answers").append(el("article", { class: "panel answer" },
-        el("h3", {}, el("span", { class: kind }, kind), el("span", {}, model), made.tag), made.text, made.note));
+        el("h3", {}, el("span", { class: kind }, role), el("span", {}, model), made.tag), made.text, made.note));
       return { ...made, model };
     });
     byId("ask").addEventListener("submit", (event) => {

@@ -391,6 +391,29 @@ def test_both_models_answer_side_by_side(watched, server):
     assert page.locator("#answers .tag:visible").count() == 1
 
 
+def test_all_candidates_answer_side_by_side(browser):
+    """With three there are three answers, the reference first, and the page says what that costs."""
+    with LocalServer(Upstream().app()) as up:
+        service = {"base_url": f"{up.url}/v1", "price": {"input_usd_per_million": 1.0, "output_usd_per_million": 2.0}}
+        names = ["big", "middle", "small"]
+        values = {"candidates": names, "models": dict.fromkeys(names, service), "routers": {"random": {}}}
+        with LocalServer(create_app(make_config(values))) as front:
+            page = browser.new_page()
+            page.goto(f"{front.url}/#playground")
+            page.locator("#ask button").click()
+            for k in (1, 2, 3):
+                page.wait_for_selector(f"#answers .answer:nth-child({k}) >> text=first words")
+            titles = page.locator("#answers h3").all_inner_texts()
+            words = page.locator("#about-asking").inner_text()
+            page.close()
+    assert [title.split()[:2] for title in titles] == [
+        ["reference", "big"],
+        ["candidate", "middle"],
+        ["candidate", "small"],
+    ]
+    assert "All 3 candidates are asked" in words
+
+
 def test_decisions_are_found_by_text(watched, server):
     """The filter leaves what fits."""
     page = watched.page

@@ -24,7 +24,7 @@ export function legend(id, entries) {
 // Head and body of a table whose rows become lists of labelled figures where the page is narrow (`.stack` in views.css).
 export function tableParts(head, rows, kind = "number") {
   return [el("thead", {}, el("tr", {}, ...head.map((words, k) => el("th", { scope: "col", class: k ? kind : null }, words)))),
-    el("tbody", {}, ...rows.map(([first, ...cells]) => el("tr", {}, el("th", { scope: "row" }, first),
+    el("tbody", {}, ...rows.map(([first, ...cells]) => el("tr", {}, el("th", { scope: "row", "data-label": head[0] }, first),
       ...cells.map((words, k) => el("td", { class: kind, "data-label": head[k + 1] }, words)))))];
 }
 

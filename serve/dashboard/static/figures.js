@@ -11,7 +11,7 @@ export function showFigures(evaluation) {
     return found.low == null ? format(found.value) : `${format(found.value)} [${format(found.low)}, ${format(found.high)}]`;
   };
   const three = (value) => number(value, 3);
-  const head = ["Order of the prompts", "APGR", "CPT50", "CPT80", "calibration error"];
+  const head = ["Order by", "APGR", "CPT50", "CPT80", "calibration error"];
   byId("figures").replaceChildren(
     el("caption", { class: "unseen" }, "Figures of the routers and baselines, with 95 % intervals"),
     ...tableParts(head, rows.map((row) => [row.name, estimate(row.apgr, three), estimate(row.cpt?.["50"], percent), estimate(row.cpt?.["80"], percent),

@@ -41,6 +41,25 @@ def test_the_result_alone_is_on_stdout(outcomes, capsys):
     assert streams.err == ""
 
 
+def test_dollars_and_what_they_save_come_from_prices(outcomes, tmp_path, monkeypatch, capsys):
+    """Prices of the command line or of pointsman.yaml give dollars at shares, which are the mixture of both bills."""
+    words = ["evaluate", str(outcomes), "--routers", "column:mine", "--replicates", "20"]
+    prices = ["--strong-price", "0", "10", "--weak-price", "0", "1", "--output-tokens", "1000"]
+    assert main([*words, *prices]) == 0
+    said = capsys.readouterr().out
+    assert "strong, $10.00 per thousand prompts" in said and "weak, $1.00 per thousand prompts" in said
+    row = next(line for line in said.split("$ per 1,000 (saved)")[1].splitlines() if line.startswith("mine"))
+    assert row.split()[1:7] == ["$2.80", "(72%)", "$3.70", "(63%)", "$5.50", "(45%)"]
+    monkeypatch.chdir(tmp_path)
+    models = "".join(
+        f"  {name}: {{price: {{input_usd_per_million: 0, output_usd_per_million: {usd}}}}}\n"
+        for name, usd in (("big", 10), ("small", 1))
+    )
+    (tmp_path / "pointsman.yaml").write_text(f"strong: big\nweak: small\nmodels:\n{models}")
+    assert main([*words, "--output-tokens", "1000"]) == 0
+    assert capsys.readouterr().out == said
+
+
 def test_json_holds_every_figure(outcomes, tmp_path, capsys):
     """One JSON object with intervals, curves and groups; figure and page are written beside it."""
     figure, page = tmp_path / "f.svg", tmp_path / "r.html"

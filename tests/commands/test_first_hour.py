@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pointsman.core.errors import ConfigError
+from pointsman.core.prices import Price
 from pointsman.serve.cli import main
 from pointsman.serve.commands.completion import SHELLS
 from pointsman.serve.commands.listing import COMMANDS, GROUPS
@@ -141,6 +142,19 @@ def test_init_writes_what_doctor_finds_sound(here, monkeypatch, capsys):
     findings = json.loads(capsys.readouterr().out)
     assert {finding["state"] for finding in findings} <= {"ok", "note"}
     assert {"configuration", "gpt-4o", "store", "port"} <= {finding["what"] for finding in findings}
+
+
+def test_init_takes_prices_and_says_where_none_is_known(here, monkeypatch, capsys):
+    """With prices dollars are known; without any, and without LiteLLM's table, it says how to give them."""
+    monkeypatch.setattr("pointsman.serve.money.price_list.find_spec", lambda name: None)
+    words = ["init", "--strong", "gpt-4o", "--weak", "ollama/llama3.1", "--no-store"]
+    assert main([*words, "--strong-price", "2.5", "10"]) == 0
+    assert "no price of ollama/llama3.1 is known" in capsys.readouterr().out
+    config = make_config(read_values("pointsman.yaml"))
+    assert config.models["gpt-4o"].price.price() == Price(2.5, 10.0)
+    assert config.drift is not None
+    assert main([*words, "-o", "x.yaml", "--strong-price", "2.5", "10", "--weak-price", "0", "0"]) == 0
+    assert "no price" not in capsys.readouterr().out
 
 
 def test_init_without_keys_serves_stand_ins(here, capsys):

@@ -194,6 +194,8 @@ def test_an_empty_store_and_unknown_prices_are_told(store, capsys):
     store.put([replace(row, cost_usd=None, strong_usd=None, input_tokens=None) for row in rows])
     found = report(capsys, "--config", store.config)
     assert (found["total"]["n_requests"], found["total"]["n_priced"], found["total"]["cost_usd"]) == (3, 0, 0.0)
+    assert main(["usage", "--config", store.config]) == 0
+    assert capsys.readouterr().out.splitlines()[2].split()[-2:] == ["-", "-"]
 
 
 @pytest.mark.parametrize("command", [["usage"], ["export-battles", "-o", "out.jsonl"], ["replay", "--candidate", "mf"]])

@@ -52,7 +52,9 @@ _SHARED = Path(__file__).parents[2] / "shared"
 
 
 _HEAVY_FIXTURES = {"own_postgres", "postgres_url", "store_url"}
-_HEAVY_NAMES = "ServerProcess|run_page|subprocess|playwright|multiprocessing|ray|torch|transformers|jax|flax"
+_HEAVY_NAMES = (
+    "ServerProcess|run_page|subprocess|playwright|multiprocessing|ray|torch|transformers|jax|flax|openai|anthropic"
+)
 _HEAVY_IMPORT = re.compile(
     rf"^\s*(?:import (?:{_HEAVY_NAMES})\b|from .*\bimport .*\b(?:{_HEAVY_NAMES})\b|from (?:{_HEAVY_NAMES})\b)"
     rf"|(?:importorskip|LazyModule)\(\"(?:{_HEAVY_NAMES})\b",
@@ -60,7 +62,7 @@ _HEAVY_IMPORT = re.compile(
 )
 
 
-# Files that took five seconds or more when last measured, the longest first.
+# Files that took three seconds or more of processor time when last measured, the longest first.
 _SLOW = [
     *("dashboard/test_dashboard_page.py", "project/test_docs.py", "upstreams/test_faults.py"),
     *("server/test_reload.py", "store/test_store_faults.py", "backends/test_mf_training.py"),
@@ -74,12 +76,16 @@ _SLOW = [
     *("money/test_ledger.py", "server/test_fast_path.py", "core/test_certificate.py"),
     *("core/test_replay.py", "core/test_metrics.py", "engine/test_held_streams.py"),
     *("project/test_openapi.py", "translation/test_responses_over_messages.py", "auth/test_access_keys.py"),
+    *("backends/test_sentence_embedder.py", "backends/test_score_router.py", "core/test_autopilot.py"),
+    *("backends/test_common_sense.py", "commands/test_calibrate.py", "backends/test_verifier.py"),
+    *("backends/test_default_router.py", "money/test_prices.py", "autopilot/test_second_look.py"),
+    *("core/test_drift.py", "backends/test_evaluate.py", "commands/test_usage.py"),
 ]
 
 
 @cache
 def _is_heavy(path: Path) -> bool:
-    """Whether a test file is slow, starts processes or a browser, or trains with a framework."""
+    """Whether a test file is slow, starts processes or a browser, or needs a framework or a provider's library."""
     return _name(path) in _SLOW or _HEAVY_IMPORT.search(path.read_text(encoding="utf-8")) is not None
 
 
@@ -103,8 +109,8 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts the longest files first, so that no worker begins one when the others have nothing left to do.
 
-    It marks the tests that need processes, a browser, a database, a framework or much time: `make test-fast` leaves
-    them out.
+    It marks the tests that need processes, a browser, a database, a framework, a provider's library or much time:
+    `make test-fast` leaves them out.
     """
     rank = {name: place for place, name in enumerate(_SLOW)}
     items.sort(key=lambda item: rank.get(_name(item.path), len(_SLOW)))

@@ -4,21 +4,12 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-pytest.importorskip("jax")
-pytest.importorskip("flax")
-
-import jax
-import jax.numpy as jnp
-from flax import nnx
-
 from pointsman.backends.data.battle_sets import BattleSet
-from pointsman.backends.jax.mf import MatrixFactorization, expected_loss, loss
-from pointsman.backends.jax.mf_router import fit_mf, flax_win_rates
-from pointsman.backends.jax.mf_training import train_mf
 from pointsman.backends.training.embeddings import PromptEmbeddings
 from pointsman.backends.training.examples import Examples, rating_baseline, score_logits, split
 from pointsman.backends.training.mf_recipe import FAST, REFERENCE, MFRecipe
@@ -28,6 +19,13 @@ from pointsman.core.embedding import EmbedderIdentity
 from pointsman.core.errors import CheckpointError, DataError, FitError
 from pointsman.core.mf import model_logits, pair_win_rates
 from pointsman.core.pair import ModelPair
+
+from support.lazy import LazyModule
+
+jax, jnp, nnx = (LazyModule(name) for name in ("jax", "jax.numpy", "flax.nnx"))
+mf = LazyModule("pointsman.backends.jax.mf")
+mf_router = LazyModule("pointsman.backends.jax.mf_router")
+mf_training = LazyModule("pointsman.backends.jax.mf_training")
 
 RECIPE = replace(REFERENCE, latent_dim=8, epochs=4, batch_size=48, lr=1e-2)
 
@@ -58,7 +56,7 @@ def test_numpy_serves_what_flax_computes():
     examples = _examples()
     b = examples.battle_set.battles
     for bias in (False, True):
-        result = train_mf(*split(examples, validation_fraction=0.2), replace(RECIPE, bias=bias))
+        result = mf_training.train_mf(*split(examples, validation_fraction=0.2), replace(RECIPE, bias=bias))
         served = pair_win_rates(result.weights, examples.embeddings, b.model_a, b.model_b)
         flax = jax.nn.sigmoid(result.model(examples.embeddings, b.model_a, b.model_b))
         assert np.abs(served - np.asarray(flax)).max() < 1e-5
@@ -69,16 +67,16 @@ def test_numpy_serves_what_flax_computes():
 def test_one_seed_gives_one_result_to_the_bit(recipe):
     """Training twice with one seed is bit-equal; another seed gives another result."""
     train, held = split(_examples(), validation_fraction=0.2)
-    first, second = (train_mf(train, held, recipe) for _ in range(2))
+    first, second = (mf_training.train_mf(train, held, recipe) for _ in range(2))
     assert (_weights(first) == _weights(second)).all()
     assert [replace(e, seconds=0) for e in first.history] == [replace(e, seconds=0) for e in second.history]
-    assert (_weights(train_mf(train, held, replace(recipe, seed=1))) != _weights(first)).any()
+    assert (_weights(mf_training.train_mf(train, held, replace(recipe, seed=1))) != _weights(first)).any()
 
 
 def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path):
     """Stopping after any epoch and starting again gives the very bits of never stopping."""
     train, held = split(_examples(), validation_fraction=0.2)
-    whole = train_mf(train, held, RECIPE)
+    whole = mf_training.train_mf(train, held, RECIPE)
 
     def kill(epoch):
         if epoch.number in (1, 3):
@@ -86,8 +84,8 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path):
 
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
-            train_mf(train, held, RECIPE, state_path=tmp_path / "state", on_epoch=kill)
-    resumed = train_mf(train, held, RECIPE, state_path=tmp_path / "state")
+            mf_training.train_mf(train, held, RECIPE, state_path=tmp_path / "state", on_epoch=kill)
+    resumed = mf_training.train_mf(train, held, RECIPE, state_path=tmp_path / "state")
     assert (_weights(resumed) == _weights(whole)).all()
     assert [e.validation_loss for e in resumed.history] == [e.validation_loss for e in whole.history]
     assert resumed.best.number == whole.best.number
@@ -97,14 +95,14 @@ def test_a_state_of_another_run_is_refused(tmp_path):
     """State of other data or another recipe, or a damaged one, is an error, never a silent mixture."""
     parts, others = (split(_examples(seed=seed), validation_fraction=0.2) for seed in (0, 1))
     path = tmp_path / "state"
-    train_mf(*parts, RECIPE, state_path=path)
+    mf_training.train_mf(*parts, RECIPE, state_path=path)
     with pytest.raises(CheckpointError, match="other data or another recipe"):
-        train_mf(*parts, replace(RECIPE, lr=1e-3), state_path=path)
+        mf_training.train_mf(*parts, replace(RECIPE, lr=1e-3), state_path=path)
     with pytest.raises(CheckpointError, match="other data or another recipe"):
-        train_mf(*others, RECIPE, state_path=path)
+        mf_training.train_mf(*others, RECIPE, state_path=path)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(CheckpointError, match="is damaged"):
-        train_mf(*parts, RECIPE, state_path=path)
+        mf_training.train_mf(*parts, RECIPE, state_path=path)
 
 
 _ON_DEVICES = """
@@ -114,8 +112,8 @@ from jax.sharding import Mesh
 globals().update({{name: value for name, value in runpy.run_path({tests!r}).items() if not name.startswith("__")}})
 assert len(jax.devices()) == 8
 train, held = split(_examples(), validation_fraction=0.2)
-one = train_mf(train, held, RECIPE)
-eight = train_mf(train, held, RECIPE, mesh=Mesh(np.array(jax.devices()), ("data",)))
+one = mf_training.train_mf(train, held, RECIPE)
+eight = mf_training.train_mf(train, held, RECIPE, mesh=Mesh(np.array(jax.devices()), ("data",)))
 print(np.abs(_weights(one) - _weights(eight)).max())
 """
 
@@ -124,7 +122,7 @@ def test_eight_devices_give_what_one_gives():
     """Batches split over eight simulated devices lead to the weights of one device, to 1e-5."""
     code = _ON_DEVICES.format(tests=__file__)
     flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8"
-    environment = {**os.environ, "XLA_FLAGS": flags}
+    environment = {**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": str(Path(__file__).parents[1])}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True, env=environment
     )
@@ -135,23 +133,23 @@ def test_expected_noise_is_the_mean_of_sampled_noise():
     """The quadrature equals the average loss over many draws of the noise, and without noise the plain loss."""
     examples = _examples(n=6, dim=5)
     b = examples.battle_set.battles
-    model = MatrixFactorization(5, 4, 5, bias=True, rngs=nnx.Rngs(3))
+    model = mf.MatrixFactorization(5, 4, 5, bias=True, rngs=nnx.Rngs(3))
     model.classifier[...] = 6 * model.classifier[...]
     sides = jnp.asarray(b.model_a), jnp.asarray(b.model_b)
     outcome = jnp.asarray(b.outcome, jnp.float32)
     noise = 0.7 * jax.random.normal(jax.random.key(0), (20_000, *examples.embeddings.shape))
-    sampled = jax.vmap(lambda e: loss(model(e, *sides), outcome))(examples.embeddings + noise).mean(axis=0)
-    exact = expected_loss(model, examples.embeddings, *sides, outcome, alpha=0.7)
-    plain = loss(model(examples.embeddings, *sides), outcome)
+    sampled = jax.vmap(lambda e: mf.loss(model(e, *sides), outcome))(examples.embeddings + noise).mean(axis=0)
+    exact = mf.expected_loss(model, examples.embeddings, *sides, outcome, alpha=0.7)
+    plain = mf.loss(model(examples.embeddings, *sides), outcome)
     assert np.abs(exact - sampled).max() < 0.02
     assert np.abs(exact - plain).max() > 0.05
-    assert np.abs(expected_loss(model, examples.embeddings, *sides, outcome, alpha=0.0) - plain).max() < 1e-5
+    assert np.abs(mf.expected_loss(model, examples.embeddings, *sides, outcome, alpha=0.0) - plain).max() < 1e-5
 
 
 def test_it_learns_where_a_model_is_good():
     """On battles decided by the prompt, validation accuracy is far above always naming the better-rated model."""
     train, held = split(_examples(n=3000), validation_fraction=0.2)
-    result = train_mf(train, held, replace(FAST, latent_dim=16, batch_size=128, alpha=0.03, epochs=20))
+    result = mf_training.train_mf(train, held, replace(FAST, latent_dim=16, batch_size=128, alpha=0.03, epochs=20))
     baseline = rating_baseline(train.battle_set, held.battle_set)
     assert result.best.validation_accuracy > baseline.accuracy + 0.15
     assert result.best.validation_loss < baseline.loss - 0.1
@@ -160,7 +158,7 @@ def test_it_learns_where_a_model_is_good():
 def test_the_recorded_validation_figures_are_those_of_core():
     """Loss and accuracy in the history equal the ones computed from the weights with NumPy."""
     train, held = split(_examples(ties=True), validation_fraction=0.2)
-    result = train_mf(train, held, replace(RECIPE, ties="half", epochs=1))
+    result = mf_training.train_mf(train, held, replace(RECIPE, ties="half", epochs=1))
     logits = model_logits(result.weights, held.embeddings)[held.battle_set.prompt]
     b = held.battle_set.battles
     rows = np.arange(len(b))
@@ -173,13 +171,13 @@ def test_it_stops_early_and_keeps_the_best_epoch():
     """Without progress for `patience` epochs training ends, and the weights are those of the best epoch."""
     train, held = split(_examples(n=120), validation_fraction=0.3)
     recipe = replace(RECIPE, epochs=200, patience=3, lr=5e-2, alpha=0.0)
-    result = train_mf(train, held, recipe)
+    result = mf_training.train_mf(train, held, recipe)
     losses = [epoch.validation_loss for epoch in result.history]
     assert len(losses) == result.best.number + 3 < 200
     assert min(losses) == result.best.validation_loss
     b = held.battle_set.battles
     logits = result.model(held.embeddings[held.battle_set.prompt], b.model_a, b.model_b)
-    assert float(loss(logits, b.outcome).mean()) == pytest.approx(result.best.validation_loss, abs=1e-5)
+    assert float(mf.loss(logits, b.outcome).mean()) == pytest.approx(result.best.validation_loss, abs=1e-5)
 
 
 def test_a_battle_of_weight_two_counts_twice():
@@ -192,14 +190,14 @@ def test_a_battle_of_weight_two_counts_twice():
         return Examples(replace(examples.battle_set, battles=battles), examples.embeddings)
 
     recipe = replace(RECIPE, batch_size=90, epochs=3, alpha=0.0)
-    plain, doubled = (_weights(train_mf(weighted(np.full(90, w)), None, recipe)) for w in (1.0, 2.0))
+    plain, doubled = (_weights(mf_training.train_mf(weighted(np.full(90, w)), None, recipe)) for w in (1.0, 2.0))
     assert (plain == doubled).all()
     flipped = Battles(b.models, b.model_a, b.model_b, np.where(np.arange(90) < 9, 1 - b.outcome, b.outcome), b.weight)
     silent = np.where(np.arange(90) < 9, 0.0, 1.0)
-    first = _weights(train_mf(weighted(silent), None, recipe))
+    first = _weights(mf_training.train_mf(weighted(silent), None, recipe))
     examples = Examples(replace(examples.battle_set, battles=flipped), examples.embeddings)
     b = flipped
-    assert np.abs(first - _weights(train_mf(weighted(silent), None, recipe))).max() < 1e-6
+    assert np.abs(first - _weights(mf_training.train_mf(weighted(silent), None, recipe))).max() < 1e-6
 
 
 @pytest.mark.parametrize(
@@ -248,7 +246,7 @@ def test_a_recipe_out_of_range_is_refused(wrong):
 def test_a_loss_that_explodes_is_an_error():
     """A run that diverges stops with the epoch and the way out, and exports nothing."""
     with pytest.raises(FitError, match="after epoch 1: lower lr"):
-        train_mf(*split(_examples(), validation_fraction=0.2), replace(RECIPE, lr=1e30))
+        mf_training.train_mf(*split(_examples(), validation_fraction=0.2), replace(RECIPE, lr=1e30))
 
 
 def test_a_mesh_that_does_not_divide_the_batch_is_refused(tmp_path):
@@ -256,7 +254,7 @@ def test_a_mesh_that_does_not_divide_the_batch_is_refused(tmp_path):
     identity = EmbedderIdentity("static", "x", 12, normalized=True)
     embeddings = PromptEmbeddings(_examples().embeddings, identity, np.ones((3, 12), np.float32))
     with pytest.raises(ValueError, match="n_devices is 99"):
-        fit_mf(_examples(), embeddings, ModelPair("m0", "m1"), RECIPE, tmp_path / "out", n_devices=99)
+        mf_router.fit_mf(_examples(), embeddings, ModelPair("m0", "m1"), RECIPE, tmp_path / "out", n_devices=99)
 
 
 def test_the_exported_checkpoint_serves_the_trained_win_rates(tmp_path):
@@ -264,7 +262,7 @@ def test_the_exported_checkpoint_serves_the_trained_win_rates(tmp_path):
     examples = _examples()
     identity = EmbedderIdentity("static", "x", 12, normalized=True)
     embeddings = PromptEmbeddings(examples.embeddings, identity, examples.embeddings[:3])
-    fit_mf(examples, embeddings, ModelPair("m0", "m3"), RECIPE, tmp_path / "out", validation_fraction=0.2)
+    mf_router.fit_mf(examples, embeddings, ModelPair("m0", "m3"), RECIPE, tmp_path / "out", validation_fraction=0.2)
     checkpoint = read_checkpoint(tmp_path / "out")
     assert checkpoint.models == examples.battle_set.battles.models
     assert checkpoint.calibration.n_prompts == 500
@@ -272,7 +270,7 @@ def test_the_exported_checkpoint_serves_the_trained_win_rates(tmp_path):
     assert set(checkpoint.metrics["always_better_rated"]) == {"loss", "accuracy"}
     from pointsman.core.routers.mf import read_weights
 
-    result = train_mf(*split(examples, validation_fraction=0.2), RECIPE)
-    rates = flax_win_rates(result, examples.embeddings, 0, 3)
+    result = mf_training.train_mf(*split(examples, validation_fraction=0.2), RECIPE)
+    rates = mf_router.flax_win_rates(result, examples.embeddings, 0, 3)
     served = pair_win_rates(read_weights(checkpoint), examples.embeddings, np.full(500, 0), np.full(500, 3))
     assert np.abs(served - rates).max() < 1e-5

@@ -1,8 +1,10 @@
 """Tables of prompts, in every format and every kind of damage."""
 
+import importlib
 import json
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -234,26 +236,20 @@ def test_half_an_emoji_is_written_and_read(suffix, tmp_path):
 TABLE = {"question": ["a", "b"], "performance": [0.5, None], "model_name": ["x", "y"]}
 
 
-def _frames():
-    yield TABLE
-    yield [dict(zip(TABLE, row, strict=True)) for row in zip(*TABLE.values(), strict=True)]
-    for name, make in (("pandas", "DataFrame"), ("polars", "DataFrame")):
-        try:
-            module = __import__(name)
-        except ImportError:
-            continue
-        yield getattr(module, make)(TABLE)
-    try:
-        import pyarrow
-    except ImportError:
-        return
-    yield pyarrow.table(TABLE)
+FRAMES = {
+    "columns": lambda: TABLE,
+    "rows": lambda: [dict(zip(TABLE, row, strict=True)) for row in zip(*TABLE.values(), strict=True)],
+    "pandas": lambda: pytest.importorskip("pandas", reason="pandas is not installed").DataFrame(TABLE),
+    "pyarrow": lambda: pytest.importorskip("pyarrow", reason="pyarrow is not installed").table(TABLE),
+}
+if find_spec("polars"):
+    FRAMES["polars"] = lambda: importlib.import_module("polars").DataFrame(TABLE)
 
 
-@pytest.mark.parametrize("frame", list(_frames()), ids=lambda frame: type(frame).__module__.partition(".")[0])
+@pytest.mark.parametrize("frame", FRAMES)
 def test_data_frames_are_tables(frame):
     """DataFrames, pyarrow tables, columns and rows in memory are sources, under the names that an Input gives them."""
-    source = Input(frame, {"prompt": "question", "score": "performance", "model": "model_name"})
+    source = Input(FRAMES[frame](), {"prompt": "question", "score": "performance", "model": "model_name"})
     table = read_table(source, columns=["prompt", "model", "score"])
     assert table.columns["prompt"] == ["a", "b"] and np.isnan(table.scores("score")).tolist() == [False, True]
     assert len(read_outcomes(source)) == 1

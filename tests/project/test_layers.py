@@ -4,6 +4,8 @@ import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -29,21 +31,30 @@ def _modules(folder: str) -> list[Path]:
     return sorted((ROOT / folder).rglob("*.py"))
 
 
-def _imports(path: Path, *, top_level_only: bool = False) -> set[str]:
+def _imports(path: Path, *, top_level_only: bool = False) -> frozenset[str]:
     """Dotted names of everything a module imports."""
-    tree = ast.parse(path.read_text())
+    names, is_relative = _imported(path.read_text(), top_level_only)
+    assert not is_relative, f"{path} imports relatively: name the module in full"
+    return names
+
+
+@cache
+def _imported(source: str, top_level_only: bool) -> tuple[frozenset[str], bool]:
+    """Dotted names that a source imports, and whether it imports any relatively."""
+    tree = ast.parse(source)
     nodes = _import_time(tree) if top_level_only else ast.walk(tree)
-    names: set[str] = set()
+    names, is_relative = set[str](), False
     for node in nodes:
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path} imports relatively: name the module in full"
+            is_relative |= node.level > 0
             names.add(node.module or "")
             names.update(f"{node.module}.{alias.name}" for alias in node.names if _is_module(node.module, alias.name))
-    return names
+    return frozenset(names), is_relative
 
 
+@cache
 def _is_module(package: str | None, name: str) -> bool:
     place = ROOT.joinpath(*(package or "").split(".")[1:], name)
     return bool(package) and package.startswith("pointsman") and (place.is_dir() or place.with_suffix(".py").is_file())
@@ -59,7 +70,7 @@ def _import_time(tree: ast.AST) -> list[ast.AST]:
     return found
 
 
-def _top(names: set[str]) -> set[str]:
+def _top(names: Iterable[str]) -> set[str]:
     return {name.partition(".")[0] for name in names}
 
 

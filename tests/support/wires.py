@@ -4,15 +4,15 @@ import json
 from abc import ABC, abstractmethod
 from typing import Any
 
-import anthropic
 import httpx
-import openai
 
 from support.faulty_upstream import Act, answer
+from support.lazy import LazyModule
 from support.messages_upstream import message, message_event
 
 __all__ = ["CHAT", "MESSAGES", "USAGE", "Wire"]
 
+anthropic, openai = LazyModule("anthropic"), LazyModule("openai")
 HELLO = [{"role": "user", "content": "Hello"}]
 USAGE = {"input_tokens": 2, "output_tokens": 3}
 

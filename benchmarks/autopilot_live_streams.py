@@ -138,13 +138,13 @@ class _Stream:
                 await asyncio.sleep(0)
                 return prompt, other
 
-            draws.draw(sample, None, _CONFIG, read=read)
+            draws.draw(lambda: sample, None, _CONFIG, read=read)
             return
         draws.see(prompt)
         if score >= 1.0:
             draws.pass_over()
         else:
-            draws.draw(sample, prompt, _CONFIG, other=other if score >= self.threshold else None)
+            draws.draw(lambda: sample, prompt, _CONFIG, other=other if score >= self.threshold else None)
 
     @property
     def threshold(self) -> float:

@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from prometheus_client import Counter
 
@@ -73,6 +73,37 @@ class _Running:
         return bisect_right(self.thresholds, score)
 
 
+class _Place(NamedTuple):
+    """Of a request that is compared: its scores, the probability, and of more than two who is compared until where."""
+
+    scores: tuple[float, ...]
+    probability: float
+    candidate: str | None = None
+    until: float | None = None
+
+
+def _place(prompt: Prompt, running: Sequence[_Running], plan: JointPlan, level: float) -> _Place | None:
+    """Where a prompt stands, if it is compared; `level` is uniform in [0, 1)."""
+    if running[0].generation.bills:
+        return _place_candidate(prompt, running[0], plan, level)
+    scores = [prompt.score(each.generation) for each in running]
+    probability = plan.probability([each.cell(score) for each, score in zip(running, scores, strict=True)])
+    return _Place(tuple(scores), probability) if level < probability else None
+
+
+def _place_candidate(prompt: Prompt, running: _Running, plan: JointPlan, level: float) -> _Place | None:
+    """Likewise of more than two candidates, of whom one is drawn; such a generation runs alone."""
+    generation = running.generation
+    rungs = generation.rungs(prompt.win_rates or (), prompt.n_characters)
+    within = [(rung, cell) for rung in rungs if (cell := running.cell(rung.since)) < len(running.thresholds)]
+    probabilities = plan.of_rungs([[cell for _, cell in within]], generation.most)
+    found = draw_rung(range(len(within)), probabilities, level)
+    if found is None:
+        return None
+    rung = within[found[0]][0]
+    return _Place((rung.since,), found[1], generation.bills[rung.candidate][0], rung.until)
+
+
 @dataclass(slots=True)
 class _Drawn:
     """A request that was drawn, with what its row needs.
@@ -82,8 +113,8 @@ class _Drawn:
         level: uniform in [0, 1): it is compared iff this is below the probability of its cells.
         prompt: None until the weak answer has been read.
         other: the answer that it is compared with; None until it has been asked for.
+        place: None until it is known, or where it is not compared.
         was_read: its weak answer was asked for to be read; `only_read` if nothing else came of it.
-        candidate, until: of more than two candidates, who is compared with the reference, and where its rung ends.
     """
 
     sample: Sample
@@ -95,40 +126,9 @@ class _Drawn:
     label_share: float
     prompt: Prompt | None
     other: Other | None
-    scores: tuple[float, ...] = ()
-    probability: float = 1.0
+    place: _Place | None = None
     was_read: bool = False
     only_read: bool = False
-    candidate: str | None = None
-    until: float | None = None
-
-    def place(self, prompt: Prompt) -> bool:
-        """Finds the scores and the probability; whether it is compared."""
-        self.prompt = prompt
-        if self.plan is not None and self.running[0].generation.bills:
-            return self._place_candidate(prompt, self.running[0], self.plan)
-        self.scores = tuple(prompt.score(g.generation) for g in self.running)
-        if self.plan is None:
-            return False
-        cells = [g.cell(score) for g, score in zip(self.running, self.scores, strict=True)]
-        self.probability = self.plan.probability(cells)
-        return self.level < self.probability
-
-    def _place_candidate(self, prompt: Prompt, running: _Running, plan: JointPlan) -> bool:
-        """Likewise of more than two candidates, of whom one is drawn; such a generation runs alone."""
-        generation = running.generation
-        rungs = [
-            (rung, running.cell(rung.since)) for rung in generation.rungs(prompt.win_rates or (), prompt.n_characters)
-        ]
-        within = [(rung, cell) for rung, cell in rungs if cell < len(running.thresholds)]
-        probabilities = plan.of_rungs([[cell for _, cell in within]], generation.most)
-        found = draw_rung(range(len(within)), probabilities, self.level)
-        if found is None:
-            return False
-        rung, self.probability = within[found[0]][0], found[1]
-        self.candidate, self.until = generation.bills[rung.candidate][0], rung.until
-        self.scores = (rung.since,)
-        return True
 
 
 class Draws:
@@ -206,7 +206,7 @@ class Draws:
 
     def draw(
         self,
-        sample: Sample,
+        take: Callable[[], Sample | None],
         prompt: Prompt | None,
         config: AutopilotConfig,
         *,
@@ -216,21 +216,24 @@ class Draws:
         """Draws a finished request by chance, or counts it as one that was not drawn.
 
         Args:
+            take: makes the sample of a request that is comparable.
             prompt: None where the weak answer must be read first: `read` then asks for it.
             other: the answer to compare with, where it is there already.
         """
         plan = self._plan
         if plan is None and (prompt is not None or not self._warming):
             return
-        level = self._rng.random()
-        if plan is not None and not self._running[0].generation.bills and level >= plan.most:
+        level, place = self._rng.random(), None
+        if plan is not None and prompt is not None and (place := _place(prompt, self._running, plan, level)) is None:
             self._n_undrawn += 1
             return
-        drawn = _Drawn(sample, self._running, plan, level, 0, False, config.label_share, prompt, other)
+        if plan is not None and prompt is None and level >= plan.most:
+            self._n_undrawn += 1
+            return
+        if (sample := take()) is None:
+            return
+        drawn = _Drawn(sample, self._running, plan, level, 0, False, config.label_share, prompt, other, place)
         if plan is not None:
-            if prompt is not None and not drawn.place(prompt):
-                self._n_undrawn += 1
-                return
             drawn.wants_label = config.label_share > 0.0 and self._rng.random() < config.label_share
             drawn.n_undrawn, self._n_undrawn = self._n_undrawn, 0
         if len(self._pending) >= config.queue:
@@ -264,10 +267,14 @@ class Draws:
                 if found is None:
                     return None
                 prompt, drawn.other = found
-                drawn.was_read, drawn.only_read = True, not drawn.place(prompt)
+                drawn.prompt, drawn.was_read = prompt, True
+                if drawn.plan is not None:
+                    drawn.place = _place(prompt, drawn.running, drawn.plan, drawn.level)
+                drawn.only_read = drawn.place is None
             if drawn.only_read:
                 return None
-            sample = drawn.sample if drawn.candidate is None else replace(drawn.sample, against=drawn.candidate)
+            candidate = drawn.place.candidate if drawn.place is not None else None
+            sample = drawn.sample if candidate is None else replace(drawn.sample, against=candidate)
             return await self._compare(sample, drawn.other)
 
     def _not_drawn(self, drawn: _Drawn) -> str:
@@ -324,16 +331,17 @@ class Draws:
 def _row(drawn: _Drawn, compared: Compared, pair: ModelPair) -> AutopilotRow:
     plans = [g.generation.plan for g in drawn.running]
     told = [(plan.reach, plan.inside, plan.outside) for plan in plans if plan is not None]
-    beside = zip(drawn.running[1:], drawn.scores[1:], told[1:], strict=True)
-    assert drawn.prompt is not None  # it is compared
+    assert drawn.prompt is not None and drawn.place is not None  # it is compared
+    place = drawn.place
+    beside = zip(drawn.running[1:], place.scores[1:], told[1:], strict=True)
     embedding = drawn.prompt.embedding
     return AutopilotRow(
         id=compared.row.id,
         at=compared.row.at,
         generation=drawn.running[0].generation.number,
-        score=drawn.scores[0],
+        score=place.scores[0],
         loss=_loss(compared, pair),
-        probability=drawn.probability,
+        probability=place.probability,
         n_undrawn=drawn.n_undrawn,
         plan=told[0],
         agreed=compared.agreed,
@@ -345,8 +353,8 @@ def _row(drawn: _Drawn, compared: Compared, pair: ModelPair) -> AutopilotRow:
         label_share=drawn.label_share,
         wants_label=int(drawn.wants_label),
         shown=_shown(drawn.sample, compared, pair) if drawn.wants_label else None,
-        until=drawn.until,
-        candidate=drawn.candidate,
+        until=place.until,
+        candidate=place.candidate,
     )
 
 

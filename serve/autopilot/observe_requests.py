@@ -1,6 +1,7 @@
 """Counts the requests that a certificate decided, and draws some of them for comparison."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeAlias
 
 from pointsman.core.decision import Decision
@@ -9,7 +10,7 @@ from pointsman.serve.autopilot.fingerprints import Fingerprints, fingerprint_of
 from pointsman.serve.autopilot.serving import Serving
 from pointsman.serve.config.autopilot import AutopilotConfig
 from pointsman.serve.feedback.comparison import Other
-from pointsman.serve.feedback.sample import Sample, answer_text, take_sample
+from pointsman.serve.feedback.sample import Sample, answer_text, is_comparable, take_sample
 from pointsman.serve.request.cascade_run import CascadeRun
 from pointsman.serve.request.context import RequestContext
 from pointsman.serve.request.record import Record
@@ -66,8 +67,8 @@ class RequestObserver:
                 return
             prompt = Prompt(context.win_rate, len(context.request.prompt), context.embedding, context.win_rates)
             self._draws.see(prompt)
-            if self._draws.draws and (sample := take_sample(record)) is not None:
-                self._draws.draw(sample, prompt, config)
+            if self._draws.draws and is_comparable(record):
+                self._draws.draw(partial(take_sample, record), prompt, config)
 
     def _is_planned(self, context: RequestContext, decision: Decision) -> bool:
         """Whether the choice was among all candidates, and as the certified threshold has it."""
@@ -93,26 +94,26 @@ class RequestObserver:
         self, record: Record, context: RequestContext, run: CascadeRun, look: Look, config: AutopilotConfig
     ) -> None:
         """Draws a request by the score of its weak answer; where that was not asked for, it is for comparison alone."""
-        sample, length = take_sample(record), len(context.request.prompt)
-        if sample is None:
+        if not is_comparable(record):
             return
+        take, length = partial(take_sample, record), len(context.request.prompt)
         if run.score is None:
 
             async def read() -> tuple[Prompt, Other] | None:
-                if (other := await self._ask(sample)) is None:
+                if (sample := take()) is None or (other := await self._ask(sample)) is None:
                     return None
                 return Prompt(await look(context, other.attempt), length, context.embedding), other
 
-            self._draws.draw(sample, None, config, read=read)
+            self._draws.draw(take, None, config, read=read)
             return
         prompt = Prompt(run.score, length, context.embedding)
         self._draws.see(prompt)
         if run.score >= 1.0:
             self._draws.pass_over()
         elif not run.escalated:
-            self._draws.draw(sample, prompt, config)
+            self._draws.draw(take, prompt, config)
         elif (other := _escalated_answer(context, run)) is not None:
-            self._draws.draw(sample, prompt, config, other=other)
+            self._draws.draw(take, prompt, config, other=other)
 
 
 def _as_planned(run: CascadeRun, model: str | None) -> bool:

@@ -10,7 +10,7 @@ from pointsman.serve.protocols.surfaces import CHAT
 from pointsman.serve.request.record import Record
 from pointsman.serve.upstreams.tries import Attempt
 
-__all__ = ["Sample", "answer_text", "known_answer", "take_sample"]
+__all__ = ["Sample", "answer_text", "is_comparable", "known_answer", "take_sample"]
 
 _NOT_TEXT = frozenset(("tools", "functions", "audio", "modalities", "prediction"))
 
@@ -46,20 +46,32 @@ class Sample:
     against: str | None = None
 
 
-def take_sample(record: Record) -> Sample | None:
-    """The sample that a request makes; None unless it is a routed chat request that was answered in words alone."""
+def is_comparable(record: Record) -> bool:
+    """Whether it is a routed chat request that was answered in words alone: `take_sample` then makes a sample."""
     context = record.context
     if context is None or record.outcome != "answered" or record.model is None or record.usage is None:
-        return None
+        return False
     document = context.request.document
     if context.surface is not CHAT or record.decision is None or record.decision.router is None:
-        return None
+        return False
     if any(document.get(name) for name in _NOT_TEXT.intersection(document)) or document.get("n") not in (None, 1):
+        return False
+    messages = document["messages"]
+    words = [_text(message.get("content")) for message in messages]
+    if None in words or not (len(words) > 1 or (words and words[0])):
+        return False
+    return bool(context.attempts) and bool(answer_text(context.attempts[-1]))
+
+
+def take_sample(record: Record) -> Sample | None:
+    """The sample that a request makes; None unless it is comparable."""
+    context = record.context
+    if context is None or record.decision is None or record.usage is None or not is_comparable(record):
         return None
-    question = _conversation(document["messages"])
-    answer = answer_text(context.attempts[-1]) if context.attempts else None
-    if not question or not answer:
-        return None
+    assert record.model is not None
+    document = context.request.document
+    question, answer = _conversation(document["messages"]), answer_text(context.attempts[-1])
+    assert question and answer
     of_row, n_tokens = (record.id, record.row_id, record.model), record.usage.output_tokens
     key = None if context.key is None else context.key.id
     return Sample(*of_row, document, question, answer, n_tokens, context.attempts[-1], context.request.prompt, key)

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -80,8 +81,8 @@ def test_what_is_read_first_is_drawn_as_what_was_known(scores, seed, data):
         plan = ComparisonPlan(2, 0.7, 0.2)
         known, unknown = _Process(plan, seed=seed), _Process(plan, seed=seed)
         for i, score in enumerate(scores):
-            known.draws.draw(sample(i), Prompt(score, 1, None), known.config)
-            unknown.draws.draw(sample(i), None, unknown.config, read=read(score))
+            known.draws.draw(partial(sample, i), Prompt(score, 1, None), known.config)
+            unknown.draws.draw(partial(sample, i), None, unknown.config, read=read(score))
             if data.draw(st.booleans()):
                 await unknown.settle()
         await known.settle()
@@ -103,7 +104,7 @@ async def test_answers_are_read_until_the_chain_can_be_made(monkeypatch):
     process = _Process(None, seed=0)
     for i in range(5):
         assert process.draws.warmed_up() == {}
-        process.draws.draw(sample(i), None, process.config, read=read(i / 10))
+        process.draws.draw(partial(sample, i), None, process.config, read=read(i / 10))
         await process.settle()
     assert process.draws.warmed_up() == {0: [0.0, 0.1, 0.2, 0.3, 0.4]}
     assert (process.rows, process.draws.counts.n_read) == ([], 5)
@@ -112,9 +113,9 @@ async def test_answers_are_read_until_the_chain_can_be_made(monkeypatch):
 async def test_undrawn_requests_of_another_plan_are_left_out():
     """What was read under a plan that is no longer in force counts for none: that only costs wealth."""
     process = _Process(ComparisonPlan(1, 0.999999, 1e-9), seed=1)
-    process.draws.draw(sample(0), None, process.config, read=read(0.9))  # read, then not compared
+    process.draws.draw(partial(sample, 0), None, process.config, read=read(0.9))  # read, then not compared
     process.draws.follow([generation(ComparisonPlan(3, 1.0, 1.0))])
-    process.draws.draw(sample(1), Prompt(0.1, 1, None), process.config)
+    process.draws.draw(partial(sample, 1), Prompt(0.1, 1, None), process.config)
     await process.settle()
     assert [(row.id, row.n_undrawn) for row in process.rows] == [("1", 0)]
     assert process.draws.counts.n_read == 1
@@ -130,10 +131,10 @@ async def test_a_budget_that_is_exhausted_and_a_reader_that_fails_count_for_noth
     async def broken() -> tuple[Prompt, Other]:
         raise RuntimeError("no")
 
-    process.draws.draw(sample(0), None, process.config, read=exhausted)
-    process.draws.draw(sample(1), None, process.config, read=broken)
+    process.draws.draw(partial(sample, 0), None, process.config, read=exhausted)
+    process.draws.draw(partial(sample, 1), None, process.config, read=broken)
     process.draws.pass_over()
-    process.draws.draw(sample(2), Prompt(0.1, 1, None), process.config)
+    process.draws.draw(partial(sample, 2), Prompt(0.1, 1, None), process.config)
     await process.settle()
     counts = process.draws.counts
     assert (counts.n_over_budget, counts.n_failed, counts.n_read) == (1, 1, 0)

@@ -1,205 +1,37 @@
 """Is the bound of a certified cascade ever broken, on streams of planted truth through the server's own parts?
 
-    python -m benchmarks.autopilot_live_streams [--streams 1000] [--requests 600]
+    python -m benchmarks.autopilot_live_streams [--streams 1000] [--requests 800]
 
-Two processes draw from one stream by `Draws`, as a server with a cascade does: while nothing is certified the weak
-answer of a request is read only if it may be drawn; afterwards it is read always, returned or escalated. Rows go to one
-`AutopilotState`, which certifies, plans and serves. Answers come out of order, one comparison in twenty fails, and now
-and then a process is killed: what it has not handed over is lost, and the state is read back as it was kept.
-
-Scores of answers are 0, .05, ..., .95, and 1 for a tenth of them, which always go to the strong model. A step's loss is
-the mean loss times the share of the scores below its threshold. `at`: the first step whose loss is too high exceeds the
-bound by a billionth; `below`: the cheapest step has 98 % of the bound; `far`: a fifth. Looked at after every turn.
+The streams are those of tests/support/live_streams.py, looked at after every 25 requests.
 """
 
 import argparse
 import asyncio
 import json
+import logging
 import math
 import os
 import platform
-import random
 import sys
 import time
-from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter
-
-from pointsman.core.errors import UpstreamError
-from pointsman.core.pair import ModelPair
 from pointsman.serve.autopilot import draw as draw_module
-from pointsman.serve.autopilot.draw import Draws, Prompt
-from pointsman.serve.autopilot.state import AutopilotState
-from pointsman.serve.config.autopilot import AutopilotConfig
-from pointsman.serve.feedback.comparison import Compared, Other
-from pointsman.serve.feedback.sample import Sample
-from pointsman.serve.store.rows import AutopilotRow, ComparisonRow, Row
-from pointsman.serve.upstreams.tries import Attempt
 
-__all__ = ["SCENARIOS", "Scenario", "stream_is_broken"]
-
-_BOUND, _CONFIDENCE, _READABLE, _TURN, _FAILING = 0.1, 0.95, 0.9, 25, 0.05
-_PAIR = ModelPair("big", "small")
-_CONFIG = AutopilotConfig(
-    max_loss=_BOUND,
-    confidence=_CONFIDENCE,
-    judge="none",
-    label_share=1.0,
-    compare=0.6,
-    max_failures=0.9,
-    queue=1000,
-    concurrency=64,
-).model_copy(update={"label_share": 0.0})  # losses are planted: nobody is asked
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """Planted streams; see above.
-
-    Attributes:
-        loss: mean loss of a weak answer that can be read.
-        graded: losses spread over an interval; else -1, 0 and 1.
-    """
-
-    name: str
-    loss: float
-    graded: bool = False
-
-
-_AT = _BOUND * (1.0 + 1e-9) / (0.5 * _READABLE)  # the step of half of the readable answers is the first above the bound
-SCENARIOS = tuple(
-    Scenario(f"{name}, {'graded' if graded else 'binary'}", loss, graded)
-    for name, loss in (("at", _AT), ("below", 0.98 * _BOUND / _READABLE), ("far", 0.2 * _BOUND / _READABLE))
-    for graded in (False, True)
-)
-
-
-@dataclass
-class _Process:
-    """One process: its draws, and the rows that it has not handed over."""
-
-    draws: Draws
-    rows: list[AutopilotRow] = field(default_factory=list)
-
-
-class _Stream:
-    """The parts of a server with two processes, and what is planted."""
-
-    def __init__(self, scenario: Scenario, seed: int) -> None:
-        self.scenario, self.rng = scenario, random.Random(seed)
-        self.state = AutopilotState("")
-        self.state.serve("answers", None, "terms", 0.0)
-        self.losses: dict[str, float] = {}
-        self.processes = [self._process(), self._process()]
-
-    def _process(self) -> _Process:
-        results = Counter("results", "Results.", ["result"], registry=CollectorRegistry())
-        rng, found = random.Random(self.rng.random()), list[AutopilotRow]()
-
-        def put(row: Row) -> None:
-            if isinstance(row, AutopilotRow):
-                found.append(row)
-
-        process = _Process(Draws(_CONFIG, put=put, compare=self._compare, results=results, rng=rng), found)
-        process.draws.follow(self._kept().running)
-        return process
-
-    def _kept(self) -> AutopilotState:
-        """The state as a process reads it from the store."""
-        return AutopilotState.from_dict(json.loads(json.dumps(self.state.to_dict())))
-
-    async def _compare(self, sample: Sample, other: Other | None) -> Compared:
-        for _ in range(self.rng.randrange(3)):
-            await asyncio.sleep(0)
-        if self.rng.random() < _FAILING:
-            raise UpstreamError("planted")
-        row = ComparisonRow(id=sample.request_id, request_id=sample.request_id, at=1.0, model_a="big", model_b="small",
-                            outcome=0.5, judge="planted")  # fmt: skip
-        share = (1.0 + self.losses[sample.request_id]) / 2.0
-        return Compared(row, True, share, other or Other("b", Attempt("small"), 1), "a")
-
-    def request(self, number: int) -> None:
-        """One request to one of the processes."""
-        rng, draws = self.rng, self.rng.choice(self.processes).draws
-        readable = rng.random() < _READABLE
-        score = rng.randrange(20) / 20.0 if readable else 1.0
-        luck, mean = rng.random(), self.scenario.loss
-        sample = Sample(f"{number:06}", None, "big", {}, "q", "a", 1)
-        self.losses[sample.request_id] = (
-            mean + 0.5 * (2.0 * luck - 1.0)
-            if self.scenario.graded
-            else 1.0 if luck < mean + 0.05 else -1.0 if luck > 0.95 else 0.0
-        )  # fmt: skip
-        prompt, other = Prompt(score, 1, None), Other("b", Attempt("small"), 1)
-        if not self.threshold:
-
-            async def read() -> tuple[Prompt, Other]:
-                await asyncio.sleep(0)
-                return prompt, other
-
-            draws.draw(lambda: sample, None, _CONFIG, read=read)
-            return
-        draws.see(prompt)
-        if score >= 1.0:
-            draws.pass_over()
-        else:
-            draws.draw(lambda: sample, prompt, _CONFIG, other=other if score >= self.threshold else None)
-
-    @property
-    def threshold(self) -> float:
-        """That is certified; 0 while nothing is."""
-        current = self.state.current
-        return max(current.threshold, 0.0) if current is not None else 0.0
-
-    @property
-    def true_loss(self) -> float:
-        """Of what is served: the mean loss times the share of the answers whose score is below the threshold."""
-        n_below = sum(k / 20.0 < self.threshold for k in range(20))
-        return self.scenario.loss * _READABLE * n_below / 20.0
-
-    async def turn(self) -> None:
-        """Hands over what is compared; now and then a process is killed instead, and all is read back."""
-        for _ in range(self.rng.randrange(2, 9)):
-            await asyncio.sleep(0)
-        for place, process in enumerate(self.processes):
-            if self.rng.random() < 0.05:
-                await process.draws.close()
-                self.processes[place] = self._process()
-                continue
-            process.draws.flush(_CONFIG, _PAIR)
-            rows, process.rows[:] = list(process.rows), []
-            for number, scores in process.draws.warmed_up().items():
-                self.state.begin_chain(number, scores, _CONFIG, 1.0)
-            self.state.count(rows, _CONFIG, 1.0)
-        if self.rng.random() < 0.1:
-            self.state = self._kept()
-        for process in self.processes:
-            process.draws.follow(self._kept().running)
-
-
-async def stream_is_broken(scenario: Scenario, seed: int, *, n_requests: int) -> tuple[bool, float]:
-    """Whether what was served ever lost more than the bound, and the share that is certified at the end."""
-    stream, broken = _Stream(scenario, seed), False
-    for number in range(n_requests):
-        stream.request(number)
-        if number % _TURN == _TURN - 1:
-            await stream.turn()
-            broken = broken or stream.true_loss > _BOUND
-    for process in stream.processes:
-        await process.draws.close()
-    share = sum(k / 20.0 < stream.threshold for k in range(20)) / 20.0
-    return broken, share
+sys.path.append(str(Path(__file__).parents[1] / "tests"))  # the streams are the tests' own
+from support.live_streams import CONFIDENCE, SCENARIOS, stream_is_broken
 
 
 def main() -> int:
     """Measures, prints."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--streams", type=int, default=1000)
-    parser.add_argument("--requests", type=int, default=600)
+    parser.add_argument("--requests", type=int, default=800)
     args = parser.parse_args()
     draw_module._WARM_UP = 40
-    error = 1.0 - _CONFIDENCE
+    logging.disable(logging.WARNING)  # of comparisons that fail as planted
+    error = 1.0 - CONFIDENCE
     allowed = error + 1.645 * math.sqrt(error * (1 - error) / args.streams)
     rows: list[dict[str, Any]] = []
     for scenario in SCENARIOS:

@@ -330,18 +330,15 @@ def message_answers(draw: st.DrawFn) -> dict[str, Any]:
         _said(),
         LETTERS.map(lambda text: {"type": "thinking", "thinking": text, "signature": "c2ln"}),
         st.just({"type": "redacted_thinking", "data": "ZGF0YQ=="}),
-        st.builds(
-            lambda i, name, given: {"type": "tool_use", "id": f"toolu_{i}", "name": name, "input": given},
-            st.integers(),
-            NAMES,
-            OBJECTS,
-        ),
+        st.builds(lambda name, given: {"type": "tool_use", "name": name, "input": given}, NAMES, OBJECTS),
     )
+    blocks = draw(st.lists(block, max_size=4))
+    content = [b | ({"id": f"toolu_{i}"} if b["type"] == "tool_use" else {}) for i, b in enumerate(blocks)]
     usage = {"input_tokens": 3, "cache_creation_input_tokens": 2, "cache_read_input_tokens": 6, "output_tokens": 5}
     usage |= draw(st.sampled_from([{}, {"output_tokens_details": {"thinking_tokens": 2}}]))
     stop = draw(st.sampled_from(["end_turn", "max_tokens", "tool_use", "stop_sequence", "refusal", "pause_turn"]))
     head = {"id": "msg_1", "type": "message", "role": "assistant", "model": "claude", "stop_sequence": None}
-    return {**head, "content": draw(st.lists(block, max_size=4)), "stop_reason": stop, "usage": usage}
+    return {**head, "content": content, "stop_reason": stop, "usage": usage}
 
 
 @st.composite

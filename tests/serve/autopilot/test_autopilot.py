@@ -266,6 +266,8 @@ async def test_without_the_store_what_is_certified_serves_on(planted, tmp_path, 
         async def away(*_, **__):
             raise StoreError("the store is away")
 
+        autopilot._task.cancel()  # a turn of its own that had begun would end as if the store were there
+        await asyncio.gather(autopilot._task, return_exceptions=True)
         monkeypatch.setattr(store, "fold_autopilot", away)
         await autopilot._turn()
         assert "small" in await ask(client, 0, 97)

@@ -35,9 +35,12 @@ PARAMETERS = table(
     Parameter("prompt_cache_retention", "dropped", "a hint"),
     Parameter("client_metadata", "dropped", "of Codex, for OpenAI"),
     Parameter("background", "refused", _HELD, idle=(False,)),
+    Parameter("background_options", "refused", _HELD),
     Parameter("conversation", "refused", _HELD),
     Parameter("previous_response_id", "refused", _HELD),
     Parameter("prompt", "refused", _HELD),
     Parameter("top_logprobs", "refused", "it tells no probabilities", idle=(0,)),
+    Parameter("access_programs", "refused", "OpenAI's programs are not there"),
+    Parameter("image", "refused", "it makes no images"),
     Parameter("moderation", "refused", "OpenAI's moderation is not there"),
 )

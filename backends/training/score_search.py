@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from pointsman.backends.training.grow_forest import grow_forest, principal_axes
 from pointsman.core.arrays import Float32Array, FloatArray, IntArray
+from pointsman.core.forest import Forest, LeafMeans
 from pointsman.core.landmarks import Landmarks
 from pointsman.core.novelty import Centroids, fit_centroids
 from pointsman.core.score_models import (
@@ -30,12 +32,15 @@ class ScoreRecipe:
     """Settings; those that are tuples are chosen from by cross-validation.
 
     Attributes:
-        kind: "knn", "linear" or "blend".
+        kind: "knn", "linear", "forest" or "blend".
         ks: neighbours that count.
         temperature: of their weights.
         prior: prompts as similar as usual that a model's mean counts as.
         n_landmarks: of linear rows; at most an eighth of the prompts.
         sharpness: temperatures of memberships.
+        n_trees, n_axes: of a forest, and the principal axes that it cuts along.
+        min_leaves: prompts in each leaf.
+        leaf_prior: prompts that a model's mean counts as in a leaf.
         n_folds: of the cross-validation.
         seed: of folds and landmarks.
     """
@@ -46,12 +51,16 @@ class ScoreRecipe:
     prior: float = 5.0
     n_landmarks: tuple[int, ...] = (64,)
     sharpness: tuple[float, ...] = (0.03, 0.05)
+    n_trees: int = 60
+    n_axes: int = 16
+    min_leaves: tuple[int, ...] = (10,)
+    leaf_prior: float = 2.0
     n_folds: int = 5
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.kind not in ("knn", "linear", "blend"):
-            raise ValueError(f"kind is {self.kind!r}, wanted knn, linear or blend")
+        if self.kind not in ("knn", "linear", "forest", "blend"):
+            raise ValueError(f"kind is {self.kind!r}, wanted knn, linear, forest or blend")
         if self.n_folds < 2 or min((*self.ks, *self.n_landmarks), default=0) < 1 or not self.sharpness:
             raise ValueError(f"{self}: wanted at least 2 folds, and positive numbers of neighbours and landmarks")
 
@@ -63,9 +72,16 @@ class Search:
         unseen: what the best settings predict of left-out prompts, shape (n_prompts, n_columns).
         fold_means: means of the others, same shape.
         distances: to the others, shape (n_prompts,).
+        by_group: the three likewise, of groups of prompts that are left out.
     """
 
-    def __init__(self, embeddings: Float32Array, columns: FloatArray, n_models: int, recipe: ScoreRecipe) -> None:
+    by_group: tuple[FloatArray, FloatArray, FloatArray]
+
+    def __init__(
+        self, embeddings: Float32Array, columns: FloatArray, n_models: int, recipe: ScoreRecipe, *, n_kept: int = 0
+    ) -> None:
+        """Takes the labelled prompts; the last `n_kept` coordinates of embeddings mean something by themselves."""
+        self._n_kept = n_kept
         self._embeddings, self._columns, self._n_models, self._recipe = embeddings, columns, n_models, recipe
         rng = np.random.default_rng(recipe.seed)
         self._fold = rng.permutation(len(columns)) % recipe.n_folds
@@ -73,26 +89,24 @@ class Search:
         self.unseen = self.fold_means = np.empty_like(columns)
         self._found: dict[tuple[bytes, int], Float32Array] = {}
 
-    def run(self) -> dict[str, Any]:
-        """Finds the best settings."""
-        kind = self._recipe.kind
+    def run(self, group: IntArray) -> dict[str, Any]:
+        """Finds the best settings; a blend's weight also counts groups of prompts that are left out."""
         names = self._names()
         unseen, self.fold_means, self.distances = self._predict(self._fold, names)
         best: dict[str, tuple[Any, ...]] = {}
         for family in {name[0] for name in names}:
             best[family] = min((name for name in names if name[0] == family), key=lambda name: self._loss(unseen[name]))
         settings: dict[str, Any] = {family: name[1:] for family, name in best.items()}
-        if kind == "blend":
-            linear, near = unseen[best["linear"]], unseen[best["knn"]]
-            settings["weight"] = min(_WEIGHTS, key=lambda w: self._loss(w * linear + (1.0 - w) * near))
-        self.unseen = _blended({family: unseen[name] for family, name in best.items()}, settings)
+        by_group, means, distances = self._predict(group, list(best.values()))
+        usual = {family: unseen[name] for family, name in best.items()}
+        grouped = {family: by_group[name] for family, name in best.items()}
+        if self._recipe.kind == "blend":
+            settings["weight"] = min(
+                _WEIGHTS,
+                key=lambda w: sum(self._loss(_blended(part, {"weight": w})) for part in (usual, grouped)),
+            )
+        self.unseen, self.by_group = _blended(usual, settings), (_blended(grouped, settings), means, distances)
         return settings
-
-    def by_group(self, settings: dict[str, Any], group: IntArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """What these settings predict of groups of prompts left out, the means of the others, and the distances."""
-        names = [(family, *settings[family]) for family in ("knn", "linear") if family in settings]
-        unseen, means, distances = self._predict(group, names)
-        return _blended({name[0]: unseen[name] for name in names}, settings), means, distances
 
     def centroids(self, rows: np.ndarray) -> Centroids:
         """Of some of the prompts, as they are stored."""
@@ -110,6 +124,8 @@ class Search:
                 for temperature in recipe.sharpness
                 for penalty in _PENALTIES
             ]
+        if recipe.kind == "forest":
+            found += [("forest", min_leaf) for min_leaf in recipe.min_leaves]
         return found
 
     def _predict(
@@ -155,6 +171,16 @@ class Search:
                 "constants": np.nan_to_num(rows.constants, nan=UNKNOWN).astype(np.float32),
             }
             options |= {"membership_temperature": temperature, "n_landmarks": n_landmarks, "penalty": penalty}
+        if "forest" in settings:
+            forest = self._forest(whole, settings["forest"][0])
+            arrays |= {
+                "axes": forest.axes,
+                "tree_features": forest.features.astype(np.int32),
+                "tree_cuts": forest.cuts,
+                "tree_children": forest.children.astype(np.int32),
+            }
+            options |= {name: getattr(forest, name) for name in ("n_trees", "n_kept", "depth")}
+            options |= {"leaf_prior": recipe.leaf_prior, "min_leaf": settings["forest"][0]}
         return arrays, options
 
     def _models(
@@ -176,10 +202,25 @@ class Search:
                         full=full,
                     ),
                 )
+            if name[0] == "forest":
+                forest = self._forest(rows, name[1])
+                yield name, LeafMeans(forest, self._embeddings[rows], self._columns[rows], prior=recipe.leaf_prior)
         for start in dict.fromkeys(name[:3] for name in names if name[0] == "linear"):
             penalties = [name[3] for name in names if name[:3] == start]
             fitted = self._rows(rows, start[1], start[2], np.array(penalties))
             yield from (((*start, penalty), row) for penalty, row in zip(penalties, fitted, strict=True))
+
+    def _forest(self, rows: np.ndarray, min_leaf: int) -> Forest:
+        recipe, embeddings = self._recipe, self._embeddings[rows]
+        return grow_forest(
+            principal_axes(embeddings, recipe.n_axes, n_kept=self._n_kept),
+            embeddings,
+            self._columns[rows, : self._n_models],
+            n_trees=recipe.n_trees,
+            n_kept=self._n_kept,
+            min_leaf=min_leaf,
+            rng=np.random.default_rng(recipe.seed),
+        )
 
     def _full(self, rows: np.ndarray) -> float:
         return usual_cosine(self._embeddings[rows], rng=np.random.default_rng(self._recipe.seed))

@@ -7,7 +7,7 @@ ARGS ?=
 # The tests of a file share its servers and its browser, so one worker runs them all; tests/conftest.py orders the files.
 WORKERS := -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: serve test test-fast test-minimum check docs bench clean
+.PHONY: serve test test-fast test-minimum coverage check docs bench clean
 
 serve: .venv/.base  ## Serve on http://127.0.0.1:6060; options in ARGS="--strong-model ... --weak-model ..."
 	$(BIN)/pointsman serve $(ARGS)
@@ -20,6 +20,9 @@ test-fast: .venv/.dev  ## The quick files that need no process, browser, databas
 
 test-minimum:  ## The quick tests at the lowest versions that pyproject.toml admits, in an environment of their own
 	.ci/minimum $(ARGS)
+
+coverage: .venv/.dev  ## All tests, and the share of the lines that they run; below the floor of pyproject.toml it fails
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(WORKERS) --cov --cov-report=term:skip-covered $(ARGS)
 
 check: .venv/.dev build/typed  ## Lint, format and types (of an installed wheel)
 	$(BIN)/ruff check .

@@ -79,7 +79,9 @@ _SLOW = [
     *("backends/test_sentence_embedder.py", "backends/test_score_router.py", "core/test_autopilot.py"),
     *("backends/test_common_sense.py", "commands/test_calibrate.py", "backends/test_verifier.py"),
     *("backends/test_default_router.py", "money/test_prices.py", "autopilot/test_second_look.py"),
-    *("core/test_drift.py", "backends/test_evaluate.py", "commands/test_usage.py"),
+    *("core/test_drift.py", "backends/test_evaluate.py", "commands/test_usage.py", "core/test_calibration.py"),
+    *("commands/test_autopilot_simulate.py", "commands/test_candidates.py", "commands/test_learn.py"),
+    "backends/test_battle_files.py",
 ]
 
 

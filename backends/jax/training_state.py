@@ -1,7 +1,6 @@
 """The state of a training run on disk, so that a stopped run goes on as if it had not been."""
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from safetensors.numpy import save_file
 
 from pointsman.backends.training.history import Epoch, best_epoch
 from pointsman.core.errors import CheckpointError
+from pointsman.core.replace_file import replacing
 
 __all__ = ["TrainingState", "read_state", "write_state"]
 
@@ -51,15 +51,11 @@ def write_state(path: Path, state: TrainingState, run: str) -> None:
     """
     arrays = {name: np.array(leaf, order="C") for name, leaf in _named(state).items()}
     meta = {"run": run, "history": json.dumps([asdict(epoch) for epoch in state.history])}
-    staging = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(arrays, staging, metadata=meta)
-        staging.replace(path)
+        with replacing(path) as staging:
+            save_file(arrays, staging, metadata=meta)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"writing training state {path} failed: {error}") from error
-    finally:
-        staging.unlink(missing_ok=True)
 
 
 def read_state(path: Path, like: TrainingState, run: str) -> TrainingState:

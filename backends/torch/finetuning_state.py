@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 
 from pointsman.core.errors import CheckpointError
+from pointsman.core.replace_file import replacing
 
 __all__ = ["read_state", "run_fingerprint", "write_state"]
 
@@ -29,15 +29,11 @@ def write_state(path: Path, state: dict[str, Any], run: str) -> None:
     Raises:
         CheckpointError: writing failed.
     """
-    staging = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({"run": run, **state}, staging)
-        staging.replace(path)
+        with replacing(path) as staging:
+            torch.save({"run": run, **state}, staging)
     except (OSError, RuntimeError) as error:
         raise CheckpointError(f"writing training state {path} failed: {error}") from error
-    finally:
-        staging.unlink(missing_ok=True)
 
 
 def read_state(path: Path, run: str) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import json
 import logging
 import os
 import secrets
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pointsman.core.errors import ConfigError
+from pointsman.core.replace_file import replacing
 
 __all__ = ["AccessKey", "KeyRing", "Keys", "locked", "match_key", "new_key", "read_keys", "revoke_key", "write_keys"]
 
@@ -100,12 +100,8 @@ def read_keys(path: str | os.PathLike[str]) -> dict[str, AccessKey]:
 
 def write_keys(path: str | os.PathLike[str], keys: Mapping[str, AccessKey]) -> None:
     """Replaces a key file at once; only its owner may read it."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, staging = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump({"keys": [asdict(key) for key in keys.values()]}, file, indent=1)
-    Path(staging).replace(target)
+    with replacing(Path(path)) as staging:
+        staging.write_text(json.dumps({"keys": [asdict(key) for key in keys.values()]}, indent=1), encoding="utf-8")
 
 
 @contextmanager

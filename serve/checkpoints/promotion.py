@@ -11,7 +11,6 @@ sees the one or the other; a running server sees it within seconds.
 
 import json
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pointsman.core.errors import CheckpointError
+from pointsman.core.replace_file import replacing
 
 __all__ = ["POINTER", "checkpoint_names", "promote", "promoted_folder", "promoted_name", "rollback"]
 
@@ -120,15 +120,5 @@ def _read(folder: Path) -> dict[str, Any]:
 
 
 def _write(folder: Path, record: dict[str, Any]) -> None:
-    descriptor, name = tempfile.mkstemp(prefix=f".{POINTER}.", dir=folder)
-    staging = Path(name)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(record, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        staging.chmod(0o644)
-        staging.replace(folder / POINTER)
-    except BaseException:
-        staging.unlink()
-        raise
+    with replacing(folder / POINTER, mode=0o644) as staging:
+        staging.write_text(json.dumps(record, indent=1), encoding="utf-8")

@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("data", type=Path, help="outcome table with bills")
     parser.add_argument("--splits", type=int, default=10)
     parser.add_argument("--models", type=int, help="only so many models, spread over the costs")
-    parser.add_argument("--kinds", default="forest,blend,linear,knn")
+    parser.add_argument("--kinds", default="linear,blend,knn,forest")
     parser.add_argument("--without", nargs="*", default=[], help="models to leave out")
     parser.add_argument("--draws", type=int, default=0, help="shuffle, and draw, the training labels so often")
     parser.add_argument("--prompts", type=int, help="train each of those on so many prompts")

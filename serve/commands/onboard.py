@@ -1,6 +1,7 @@
 """`pointsman onboard`: adds a model to a trained checkpoint from a few hundred of its answers."""
 
 import argparse
+import asyncio
 import json
 import sys
 from collections import defaultdict
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "run"]
 
 _N_LANDMARKS = 300
+_MOST_STORED = 20_000  # requests
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--remove", action="store_true", help="take the model out again")
     add("-n", "--landmarks", type=int, default=_N_LANDMARKS, help=f"prompts to ask (default: {_N_LANDMARKS})")
     add("--prompts", metavar="TABLE", help="the table it was trained on, for a checkpoint that keeps no prompts")
-    add("--traffic", metavar="TABLE", help="prompts like which the landmarks are to be, e.g. exported from the store")
+    like = parser.add_mutually_exclusive_group()
+    like.add_argument("--traffic", metavar="TABLE", help="prompts like which the landmarks are to be")
+    like.add_argument("--store", metavar="URL", help="the server's store, like whose prompts they are to be")
     add("--scores", metavar="TABLE", help="landmarks scored elsewhere: prompt, score, and cost_usd and tokens if known")
     add("--list-prompts", metavar="FILE", help="write the landmark prompts and stop")
     add("--reference", metavar="MODEL", help="what the config calls the checkpoint's reference, if not the same")
@@ -171,19 +175,41 @@ def _embed(checkpoint: Checkpoint, prompts: list[str]) -> np.ndarray:
 
 def _landmarks(args: argparse.Namespace, checkpoint: Checkpoint, texts: list[str | None]) -> np.ndarray:
     """Rows to ask: prompts with a text and a score of the reference."""
-    from pointsman.backends.data.labels import read_prompts
     from pointsman.backends.training.onboarding import choose_landmarks
 
     reference = checkpoint.array("scores", ndim=2)[:, checkpoint.row(checkpoint.candidates[0])]
     able = np.array([bool(text and text.strip()) for text in texts]) & (reference >= 0.0)
-    traffic = None
-    if args.traffic is not None:
-        prompts = [p for _, part in read_prompts(args.traffic) for p in part if p]
-        if not prompts:
-            raise DataError(f"{args.traffic} holds no prompts")
-        traffic = _embed(checkpoint, prompts)
+    traffic = _traffic(args, checkpoint)
     embeddings = checkpoint.array("embeddings", ndim=2).astype(np.float32)
     return choose_landmarks(embeddings, able, args.landmarks, traffic=traffic, seed=args.seed)
+
+
+def _traffic(args: argparse.Namespace, checkpoint: Checkpoint) -> np.ndarray | None:
+    """Embeddings of the prompts that the landmarks are to be like; None for those of the checkpoint itself."""
+    if args.store is not None:
+        prompts = asyncio.run(_stored_prompts(args.store, args.config))
+    elif args.traffic is not None:
+        from pointsman.backends.data.labels import read_prompts
+
+        prompts = [p for _, part in read_prompts(args.traffic) for p in part if p]
+    else:
+        return None
+    if not prompts:
+        raise DataError(
+            f"{args.store or args.traffic} holds no prompts"
+            + (": set store.prompts to text and wait for new traffic, or use --traffic" if args.store else "")
+        )
+    return _embed(checkpoint, prompts)
+
+
+async def _stored_prompts(url: str, config: str | None) -> list[str]:
+    """Different prompts of the newest 20,000 answered requests that a router decided."""
+    from pointsman.serve.store.opening import open_store
+    from pointsman.serve.store.queries import DecisionFilter
+
+    async with open_store(url, config=config) as store:
+        rows = await store.decisions(DecisionFilter(outcome="answered"), limit=_MOST_STORED)
+    return list(dict.fromkeys(row.prompt for row in rows if row.router is not None and row.prompt))
 
 
 def _read_scores(args: argparse.Namespace, texts: list[str | None]) -> "Measured":

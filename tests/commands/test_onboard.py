@@ -1,9 +1,11 @@
 """`pointsman onboard`: landmarks asked and judged by a server that knows the answers."""
 
+import asyncio
 import csv
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from starlette.applications import Starlette
@@ -16,6 +18,10 @@ from pointsman.backends.training.score_router import train_score_router
 from pointsman.backends.training.scores import ScoreRecipe
 from pointsman.core.checkpoint import read_checkpoint
 from pointsman.serve.cli import main
+from pointsman.serve.config import StoreConfig
+from pointsman.serve.request.ids import new_row_id
+from pointsman.serve.store.rows import DecisionRow
+from pointsman.serve.store.store import Store
 
 from support.candidates import CANDIDATES, topic_table
 from support.upstream import LocalServer
@@ -106,6 +112,29 @@ def test_landmarks_scored_elsewhere(two, tmp_path, capsys):
     assert "from 40 landmarks" in said and "over mixtures of the other candidates at its cost" in said
     assert read_checkpoint(tmp_path / "three").candidates == ("big", "small", "middle")
     assert read_checkpoint(two).candidates == ("big", "small")
+
+
+def test_landmarks_are_like_the_traffic_of_a_store(two, tmp_path, capsys):
+    """With a store the landmarks are of the kind that was answered there; one without prompts says what to set."""
+    proofs = [prompt for prompt in TABLE.prompts if prompt.startswith("Prove")]
+    made = {"path": "/v1/chat/completions", "model": "big", "decided": "big", "router": "two", "threshold": 0.5}
+    rows = [
+        DecisionRow(id=new_row_id(i), request_id=f"r{i}", at=float(i), outcome="answered", prompt=prompt, **made)
+        for i, prompt in enumerate(proofs)
+    ]
+    listed = tmp_path / "landmarks.csv"
+    for name, part in (("kept", rows), ("not-kept", [replace(row, prompt=None) for row in rows])):
+        url = f"sqlite:///{tmp_path / name}.db"
+        asyncio.run(_put(url, part))
+        assert onboard(two, "--list-prompts", listed, "--store", url) == (name == "not-kept")
+    assert "holds no prompts: set store.prompts to text" in capsys.readouterr().err
+    prompts = [row["prompt"] for row in csv.DictReader(listed.read_text().splitlines())]
+    assert len(prompts) == 40 and set(prompts) <= set(proofs)
+
+
+async def _put(url, rows):
+    async with Store(StoreConfig(url=url)) as store:
+        await store.add(rows)
 
 
 def test_what_is_missing_is_said(two, tmp_path, capsys):

@@ -1,5 +1,6 @@
 """Losses that people or a scorer tell, instead of a judge or beside it."""
 
+import httpx
 import pytest
 
 from pointsman.core.errors import ConfigError
@@ -154,12 +155,11 @@ def test_a_source_of_losses_is_wanted(change, message, tmp_path):
     assert message in str(found.value)
 
 
-def test_without_a_store_labels_say_so():
+async def test_without_a_store_labels_say_so():
     """The path of a server without a store is 404, and names what to add."""
-    from starlette.testclient import TestClient
-
     from pointsman.serve import create_app
 
-    with TestClient(create_app(make_config({})), client=("127.0.0.1", 1), base_url="http://127.0.0.1") as client:
-        answer = client.get("/v1/autopilot/labels")
+    transport = httpx.ASGITransport(create_app(make_config({})), client=("127.0.0.1", 1))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        answer = await client.get("/v1/autopilot/labels")
     assert (answer.status_code, "labels need a store" in answer.text) == (404, True)

@@ -62,6 +62,7 @@ def test_dollars_and_what_they_save_come_from_prices(outcomes, tmp_path, monkeyp
 
 def test_json_holds_every_figure(outcomes, tmp_path, capsys):
     """One JSON object with intervals, curves and groups; figure and page are written beside it."""
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     figure, page = tmp_path / "f.svg", tmp_path / "r.html"
     words = [
         "evaluate",

@@ -158,6 +158,8 @@ def _next_certified(engine: Engine, found: Found) -> Advice:
             f"{dollars(saving.compared_usd)} went to comparisons, {dollars(_gross(saving))} were saved.",
             Action("copy", "Copy the lines", f"autopilot:\n  compare: {engine.config.autopilot.compare / 4.0:.2g}"),
         )
+    if following is None and status["certified_share"] == 0.0:
+        return Advice("Wait: the first requests say how prompts differ.", "Then some of them are compared.")
     if following is None:
         return Advice("Nothing: all that can be certified is, and served.", "Comparisons go on watching.")
     cost = f" ({dollars(following['usd'])})" if following.get("usd") is not None else ""

@@ -49,7 +49,7 @@ function cards(status) {
       loss ? `if ${status.weak} answers ${percent(status.certified_share, 0)} of them` : "", `bound ${points(bound.max_loss)}, ${percent(bound.confidence, 0)}`),
     card("Comparisons", number(comparisons.n), `${dollars(comparisons.usd)}, at most ${dollars(status.max_usd_per_day)} a day`,
       comparisons.failed ? `${number(comparisons.failed)} failed` : comparisons.judge_disagrees_with_itself == null ? "" : `judge disagrees with itself: ${percent(comparisons.judge_disagrees_with_itself, 0)}`),
-    card("Next step", next ? percent(next.share, 0) : "–", next?.comparisons != null ? `after about ${number(next.comparisons)} comparisons` : next ? "not in sight" : "all that can be is certified",
+    card("Next step", next ? percent(next.share, 0) : "–", next?.comparisons != null ? `after about ${number(next.comparisons)} comparisons` : next ? "not in sight" : status.certified_share > 0 ? "all that can be is certified" : "the first requests say which",
       next?.usd != null ? `for ${dollars(next.usd)}` : ""),
     card("Saved, net", dollars(status.net_saved_usd), `${dollars(status.saved_usd)} less comparisons`, `${number(status.requests.weak)} of ${number(status.requests.n)} to ${status.weak}`),
     ...(training?.on ? [card("Training", training.running ? "running" : number(training.comparisons), training.running ? "the next generation" : "comparisons to learn from",

@@ -69,7 +69,7 @@ export class QualityBySpan extends BySpan {
     this.bound = bound && -100 * bound.max_loss;
     legend("quality-legend", [["change, 95 % interval", colour("strong"), "dot"], ...(bound ? [["bound", colour("bad"), "dashed"], ...(spans.some((span) => span.bound && span.bound !== "held") ? [["void or not kept", colour("bad")]] : [])] : [])]);
     const known = spans.filter((span) => span.loss);
-    this.put(spans, [null, spans.map((span) => (span.loss ? -100 * span.loss.value : null))], "No answer was compared yet.",
+    this.put(spans, [null, spans.map((span) => (span.loss ? -100 * span.loss.value : null))], "Too few comparisons to show them by time.",
       "Change of quality in points: " + known.map((span) => `${span.label} ${points(span.loss.value)}, ${span.loss.n_comparisons} comparisons${span.bound ? `, bound ${span.bound}` : ""}`).join("; "));
   }
 

@@ -302,6 +302,10 @@ async def test_comparisons_that_cost_more_than_they_save_are_advised_against(pas
     assert texts[1.0].text.startswith("Wait: after about 40 comparisons more ($1.50)") and "a month" in texts[1.0].worth
     assert texts[60.0].text.startswith("Compare less") and "compare: 0.05" in texts[60.0].action.text
     assert "$60.00" in texts[60.0].worth and "$41.00" in texts[60.0].worth
+    for share, said in ((0.0, "Wait: the first requests"), (0.5, "Nothing: all that can be certified")):
+        engine.state.autopilot.status = lambda share=share: known | {"certified_share": share, "next": None}
+        found = Found(10, 3600.0, 40, True, None, None, None, [])
+        assert best_step(engine, found).text.startswith(said)
 
 
 @pytest.mark.parametrize(

@@ -18,14 +18,14 @@ export function dollars(value) {
   const size = Math.abs(value);
   const sign = value < 0 ? "−$" : "$";
   if (size >= 999_999.5) return sign + compact.format(size);
-  if (size > 0 && size < 5e-7) return `${value < 0 ? "> −" : "< "}$0.000001`;
+  if (size > 0 && size <= 5e-7) return `${value < 0 ? "> −" : "< "}$0.000001`;
   return sign + number(size, size === 0 || size >= 0.995 ? 2 : size >= 0.01 ? 4 : 6);
 }
 
 // For sentences, cards and axes, as `core/dollars.py` has it: cents, below a dollar three digits, no noughts at the end.
 export function money(value) {
   const size = Math.abs(value);
-  if (!(size >= 5e-7 && size < 0.995)) return dollars(value);
+  if (!(size > 5e-7 && size < 0.995)) return dollars(value);
   return ((value < 0 ? "−$" : "$") + number(Number(size.toPrecision(3)), 6)).replace(/(\.\d\d\d*?)0+$/, "$1");
 }
 

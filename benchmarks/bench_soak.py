@@ -40,7 +40,9 @@ _PRICE = {"input_usd_per_million": 1000.0, "output_usd_per_million": 1000.0}
 _USAGE = {"prompt_tokens": 70, "completion_tokens": 30, "total_tokens": 100}
 _USD = 0.1  # of that usage at that price
 _KINDS = (*["whole"] * 16, "slow", "slow", "500", "429", "hang up", "garbage", "short", "redirect")
-_ROUND = ("autopilot", "autopilot", "autopilot", "autopilot", "cascade", "rules")  # configurations, one each reload
+_ROUND = (  # configurations, one each reload; seven, so that killed workers come back with each of them
+    "autopilot", "autopilot", "autopilot", "cascade", "cascade", "rules", "autopilot"
+)  # fmt: skip
 _N_KEYS = 8
 _RELOAD_S, _KILL_S, _CLIENTS, _SLOW_S = 10.0, 60.0, 16, 3.0
 _CALM_S = 40.0  # at the beginning: the autopilot takes its chain from a hundred requests of one process
@@ -175,7 +177,7 @@ class _Soak:
         else:
             values["cascade"] = {"stream": "hold"}
         if part == "autopilot":
-            values["autopilot"] = {**comparing, "max_loss": 0.05, "compare": 0.1}
+            values["autopilot"] = {**comparing, "max_loss": 0.05, "compare": 0.1, "max_failures": 0.9}
         else:
             values["policy"]["strong_share"] = 0.3
             values["shadow"] = {**comparing, "share": 0.05, "strong_share": 0.05}

@@ -308,6 +308,7 @@ class Draws:
         if drawn.was_read and drawn.prompt is not None:
             self.see(drawn.prompt)
         if drawn.only_read:
+            self._judged.append(True)
             return self._not_drawn(drawn)
         if compared is None or pair is None:
             self.counts.n_over_budget += 1

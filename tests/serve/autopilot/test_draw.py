@@ -140,3 +140,21 @@ async def test_a_budget_that_is_exhausted_and_a_reader_that_fails_count_for_noth
     assert (counts.n_over_budget, counts.n_failed, counts.n_read) == (1, 1, 0)
     assert [(row.id, row.n_undrawn) for row in process.rows] == [("2", 1)]
     assert process.rows[0].loss == pytest.approx(0.0)
+
+
+async def test_answers_that_are_only_read_count_as_made_when_failures_are_counted():
+    """An upstream that fails at a quarter of the readings is no reason to pause at half, though nothing is compared."""
+    process = _Process(ComparisonPlan(1, 0.999999, 1e-9), seed=1)
+
+    async def broken() -> tuple[Prompt, Other]:
+        raise RuntimeError("no")
+
+    for i in range(200):
+        process.draws.draw(sample(i), None, process.config, read=broken if i % 4 == 0 else read(0.9))
+    await process.settle()
+    assert (process.draws.counts.n_failed, process.draws.counts.n_read) == (50, 150)
+    assert process.draws.pause is None
+    for i in range(40):
+        process.draws.draw(sample(i), None, process.config, read=broken if i % 4 else read(0.9))
+    await process.settle()
+    assert process.draws.pause is not None

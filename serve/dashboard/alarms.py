@@ -119,6 +119,10 @@ def _drift(engine: Engine) -> list[Alarm]:
     found = []
     for name, watch in drift.status()["routers"].items():
         if watch["alarm"] is None:
+            found += [
+                _drift_of_key(name, key, alarm, strong=drift.falls_back(name, key))
+                for key, alarm in watch["key_alarms"].items()
+            ]
             continue
         test = "win rates" if watch["alarm"]["test"] == "win rate" else "subjects"
         cause = f"Drift: the {test} of the prompts of router {name} are not those of its calibration any more"
@@ -138,6 +142,17 @@ def _drift(engine: Engine) -> list[Alarm]:
             )
         )
     return found
+
+
+def _drift_of_key(router: str, key: str, alarm: dict[str, Any], *, strong: bool) -> Alarm:
+    effect = "Its prompts are left out of the tests, which began again; guarantees hold for the others."
+    return Alarm(
+        f"Drift: the prompts of key {key} are not those that router {router} was calibrated on "
+        f"(seen after {alarm['n_prompts']:,} prompts).",
+        f"Its prompts go to the strong model. {effect}" if strong else effect,
+        "Ask whose key it is what changed; calibrate on its prompts if they are to stay, then reset the alarm.",
+        Action("post", "Reset the alarm", path="/v1/drift/reset", body={"router": router}),
+    )
 
 
 def _budgets(engine: Engine) -> list[Alarm]:

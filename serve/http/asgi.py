@@ -18,6 +18,7 @@ __all__ = ["UNBUFFERED", "ClientGone", "WhileConnected", "read_body", "send_body
 UNBUFFERED = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
 _UNWATCHED_S = 0.02
 _UNCOUNTED_BYTES = 64 * 1024  # of a body that comes at once: as much may wait in the connection's own buffer
+_PIECE_BYTES = 256 * 1024  # of an answer, a fraction of a millisecond
 _DISCARD_BYTES = 64 * 1024 * 1024  # of a body that is too large, so that the client reads the answer before the end
 
 
@@ -110,15 +111,28 @@ async def send_body(send: Send, status: int, body: bytes, headers: Iterable[tupl
     """Sends one whole answer."""
     length = (b"content-length", str(len(body)).encode("ascii"))
     await send({"type": "http.response.start", "status": status, "headers": [length, *headers]})
-    await send({"type": "http.response.body", "body": body})
+    await _send_pieces(send, body)
+    await send({"type": "http.response.body", "body": body if len(body) <= _PIECE_BYTES else b""})
 
 
 async def send_stream(send: Send, status: int, chunks: ByteStream, headers: Headers) -> None:
     """Sends a stream, each piece as it comes, and asks the proxies in between to do the same."""
     await send({"type": "http.response.start", "status": status, "headers": [*UNBUFFERED, *headers]})
     async for chunk in chunks:
-        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        if len(chunk) <= _PIECE_BYTES:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        else:
+            await _send_pieces(send, chunk)
     await send({"type": "http.response.body", "body": b""})
+
+
+async def _send_pieces(send: Send, body: bytes) -> None:
+    """Sends a long part of an answer as fast as the client reads it: what is written at once is copied at once."""
+    if len(body) <= _PIECE_BYTES:
+        return
+    for begin in range(0, len(body), _PIECE_BYTES):
+        await send({"type": "http.response.body", "body": body[begin : begin + _PIECE_BYTES], "more_body": True})
+        await asyncio.sleep(0)
 
 
 class WhileConnected:

@@ -8,6 +8,8 @@ from pointsman.core.errors import PointsmanError, UpstreamError
 
 __all__ = ["RequestError", "UpstreamFailure", "error_body"]
 
+_MOST_CHARACTERS = 8_000  # of a message or a parameter's name
+
 
 class RequestError(PointsmanError, ValueError):
     """A request rejected because of a client error, or because there is no room for it now.
@@ -80,8 +82,12 @@ class UpstreamFailure(UpstreamError):  # noqa: N818  (an UpstreamError that know
 
 def error_body(message: str, type: str, *, param: str | None = None, code: str | None = None) -> bytes:
     """JSON of one error as OpenAI's API words it."""
-    return orjson.dumps({"error": {"message": _printable(message), "type": type, "param": param, "code": code}})
+    error = {"message": _printable(message), "type": type, "param": param and _printable(param), "code": code}
+    return orjson.dumps({"error": error})
 
 
-def _printable(message: str) -> str:
-    return message.encode("utf-8", "replace").decode("utf-8")
+def _printable(text: str) -> str:
+    """Without lone surrogates, and without the middle of what quotes a long part of a request."""
+    if len(text) > _MOST_CHARACTERS:
+        text = f"{text[: _MOST_CHARACTERS // 2]} ... {text[-_MOST_CHARACTERS // 2 :]}"
+    return text.encode("utf-8", "replace").decode("utf-8")

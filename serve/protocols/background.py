@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from pointsman.serve.protocols.long_documents import walks_request
 from pointsman.serve.protocols.turns import turns_of
 
 __all__ = ["background_work"]
@@ -40,6 +41,7 @@ _ANY_SYSTEM = re.compile("|".join(pattern for _, pattern in _KINDS), re.IGNORECA
 _ANY_USER = re.compile(r"\s*(?:" + "|".join(pattern for _, pattern in _FIRST_WORDS) + ")", re.IGNORECASE)
 
 
+@walks_request
 def background_work(document: Mapping[str, Any]) -> str | None:
     """What kind of background work a request is, e.g. "title"; None where it is its user's own."""
     if document.get("tools") or document.get("functions"):

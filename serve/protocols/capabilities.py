@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pointsman.serve.protocols.long_documents import walks_request
+
 __all__ = ["find_needs"]
 
 _PARTS = {
@@ -22,6 +24,7 @@ _PARTS = {
 _INSIDE = ("content", "output")  # of messages, tool results and other items
 
 
+@walks_request
 def find_needs(document: Mapping[str, Any]) -> tuple[str, ...]:
     """Capabilities that a request of any surface needs, sorted.
 

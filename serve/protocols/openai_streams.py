@@ -16,6 +16,7 @@ from pointsman.serve.protocols.usage import Usage, read_usage
 __all__ = ["DONE", "ChatStream", "EventStream", "ResponsesStream"]
 
 DONE = b"data: [DONE]\n\n"
+_MOST_PLACES = 1000  # of answers in one stream: services give 128 at most
 
 
 class EventStream(ABC):
@@ -126,7 +127,7 @@ class ChatStream(EventStream):
         place = choice.get("index")
         place = place if isinstance(place, int) else 0
         places = self._ended if choice.get("finish_reason") else self._begun
-        if place not in places:
+        if place not in places and len(places) < _MOST_PLACES:
             places.add(place)
             self.finished = self._begun <= self._ended and len(self._ended) >= self.n_answers
 

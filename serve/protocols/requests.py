@@ -10,6 +10,7 @@ import orjson
 from pointsman.core.quick_dataclass import quick_dataclass
 from pointsman.serve.http.errors import RequestError
 from pointsman.serve.protocols.large_json import LARGE_BYTES, MAX_DEPTH, TOO_DEEP, read_large
+from pointsman.serve.protocols.long_documents import explored, is_long
 from pointsman.serve.protocols.model_field import AUTO
 from pointsman.serve.protocols.task import TEXT_PARTS, Task, read_prompt, read_task
 
@@ -83,7 +84,7 @@ def read_embeddings(body: bytes) -> ChatRequest:
         RequestError: 400, naming the parameter, its value and what was wanted.
     """
     document = read_object(body)
-    return ChatRequest(body, document, _model(document), False, "")
+    return ChatRequest(body, _walked(body, document), _model(document), False, "")
 
 
 def read_question(body: bytes) -> ChatRequest:
@@ -115,7 +116,12 @@ def make_question(prompt: str, model: str, *, body: bytes = b"", document: dict[
 
 
 def _request(body: bytes, document: dict[str, Any], model: str, stream: bool, task: Task) -> ChatRequest:
-    return ChatRequest(body, document, model, stream, _clean(task.text), task)
+    return ChatRequest(body, _walked(body, document), model, stream, _clean(task.text), task)
+
+
+def _walked(body: bytes, document: dict[str, Any]) -> dict[str, Any]:
+    """The document, of a long body with what the steps to a decision will ask of it."""
+    return explored(document, "request") if len(body) > LARGE_BYTES and is_long(body) else document
 
 
 def read_object(body: bytes) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Self
 
 from pointsman.serve.http.errors import UpstreamFailure
 from pointsman.serve.http.streams import ByteStream
+from pointsman.serve.protocols.large_json import LARGE_BYTES
 from pointsman.serve.protocols.openai_streams import EventStream
 
 __all__ = [
@@ -45,6 +46,11 @@ class EventBuffer:
         complete = bytes(self._held[:end])
         del self._held[:end]
         return complete
+
+    @property
+    def n_held(self) -> int:
+        """Bytes that are held."""
+        return len(self._held)
 
     @property
     def rest(self) -> bytes:
@@ -89,13 +95,17 @@ async def relay_events(
     async with aclosing(chunks):
         try:
             while not stream.failed and (chunk := await _next(chunks, _patience_s(stream))) is not None:
-                for sane in _sane(buffer.feed(chunk), stream):
-                    if shown := stream.show(sane):
-                        held += shown
-                        if stream.begun:
-                            started = True
-                            yield redact(held)
-                            held = b""
+                is_large = len(chunk) + buffer.n_held > LARGE_BYTES
+                events = await asyncio.to_thread(buffer.feed, chunk) if is_large else buffer.feed(chunk)
+                sane = _shown(_sane(events, stream), stream)
+                while (
+                    shown := next(sane, b"") if len(events) <= LARGE_BYTES else await asyncio.to_thread(next, sane, b"")
+                ):
+                    held += shown
+                    if stream.begun:
+                        started = True
+                        yield redact(held)
+                        held = b""
             if not stream.failed:
                 for last in _finish(buffer.rest, stream):
                     if shown := held + stream.show(last):
@@ -177,6 +187,13 @@ def _sane(events: bytes, stream: EventStream) -> Iterator[bytes]:
             break
     if start:
         yield events[:start]
+
+
+def _shown(sane: Iterator[bytes], stream: EventStream) -> Iterator[bytes]:
+    """What the client is shown of well-formed events; what is not shown at all is left out."""
+    for events in sane:
+        if shown := stream.show(events):
+            yield shown
 
 
 def _finish(rest: bytes, stream: EventStream) -> Iterator[bytes]:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from pointsman.serve.protocols.long_documents import walks_request
 from pointsman.serve.protocols.turns import pending_marks, thought_mark, turns_of
 
 __all__ = ["may_hold_thoughts", "thought_marks", "without_thinking", "without_thoughts"]
@@ -24,6 +25,7 @@ def may_hold_thoughts(body: bytes) -> bool:
     return _SIGN.search(body) is not None
 
 
+@walks_request
 def thought_marks(document: Mapping[str, Any]) -> list[str]:
     """Marks of all thoughts in a request's history."""
     return [mark for turn in turns_of(document) for part in _thoughts(turn) if (mark := thought_mark(part)) is not None]

@@ -6,6 +6,8 @@ from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from pointsman.serve.protocols.long_documents import walks_request
+
 if TYPE_CHECKING:
     from pointsman.backends.embedders.word_pieces import WordPieces
 
@@ -64,6 +66,7 @@ def count_tokens(text: str) -> int:
     return round(len(_pieces().ids(clean)) * len(text) / len(head))
 
 
+@walks_request
 def count_input_tokens(document: Mapping[str, Any]) -> int:
     """Tokens of a request of any surface: its texts, its tools as JSON, and a fixed number for each image."""
     sample, extra = TextSample(), 0

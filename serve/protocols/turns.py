@@ -8,6 +8,8 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pointsman.serve.protocols.long_documents import walks_answer, walks_request
+
 __all__ = [
     "answer_marks",
     "event_marks",
@@ -33,11 +35,13 @@ def turns_of(document: Mapping[str, Any]) -> Sequence[Any]:
     return turns if isinstance(turns, list) else ()
 
 
+@walks_request
 def has_answer(document: Mapping[str, Any]) -> bool:
     """Whether a model has answered in this conversation before, as far as the request shows."""
     return any(is_models_turn(turn) for turn in turns_of(document))
 
 
+@walks_request
 def pending_marks(document: Mapping[str, Any]) -> tuple[str, ...]:
     """Marks of the tool calls whose results the request brings: those since the model's last turn, latest first."""
     found: list[str] = []
@@ -52,6 +56,7 @@ def pending_marks(document: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(found)
 
 
+@walks_request
 def held_marks(document: Mapping[str, Any]) -> tuple[str, ...]:
     """Marks of what the request goes on with that only one service can read: a response, a conversation, a summary."""
     held = []
@@ -81,6 +86,7 @@ def thought_mark(part: Mapping[str, Any]) -> str | None:
     return _thought(sealed) if isinstance(sealed, str) and sealed else None
 
 
+@walks_answer
 def answer_marks(answer: Mapping[str, Any]) -> list[str]:
     """Marks of a whole answer of any of the three APIs."""
     marks = list(_response_marks(answer)) if "object" in answer else []

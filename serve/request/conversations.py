@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pointsman.core.sessions import Turn
+from pointsman.serve.protocols.long_documents import walks_request
 from pointsman.serve.protocols.task import read_task
 from pointsman.serve.protocols.turns import has_answer, is_models_turn, turns_of
 from pointsman.serve.request.context import RequestContext
@@ -53,8 +54,7 @@ def owner_of(context: RequestContext) -> str:
 def session_of(context: RequestContext) -> str:
     """What stands for a request's conversation."""
     if context.session is None:
-        told = repr((owner_of(context), _name(context) or _beginning(context.request.document)))
-        context.session = hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+        context.session = _digest((owner_of(context), _name(context) or _beginning(context.request.document)))
     return context.session
 
 
@@ -66,12 +66,18 @@ def is_first_turn(context: RequestContext) -> bool:
 
 def next_turn(context: RequestContext, *, output_tokens: float) -> Turn:
     """Tokens of a request's last turn and of what was said before, counted as four characters each."""
-    turns = turns_of(context.request.document)
+    before, now = _sizes(context.request.document)
+    return Turn(before / _CHARS_PER_TOKEN, now / _CHARS_PER_TOKEN, output_tokens)
+
+
+@walks_request
+def _sizes(document: Mapping[str, Any]) -> tuple[int, int]:
+    """Characters up to the model's last turn, the instructions among them, and after it."""
+    turns = turns_of(document)
     sizes = [_characters(turn) if isinstance(turn, dict) else 0 for turn in turns]
     last = next((i for i in reversed(range(len(turns))) if is_models_turn(turns[i])), -1)
-    instructions = sum(_characters(context.request.document.get(name)) for name in ("system", "instructions"))
-    prefix = instructions + sum(sizes[: last + 1])
-    return Turn(prefix / _CHARS_PER_TOKEN, sum(sizes[last + 1 :]) / _CHARS_PER_TOKEN, output_tokens)
+    instructions = sum(_characters(document.get(name)) for name in ("system", "instructions"))
+    return instructions + sum(sizes[: last + 1]), sum(sizes[last + 1 :])
 
 
 def _name(context: RequestContext) -> list[Any] | None:
@@ -112,10 +118,16 @@ def _session_in(document: Mapping[str, Any]) -> str | None:
     return session if isinstance(session, str) and session else None
 
 
-def _beginning(document: Mapping[str, Any]) -> list[Any]:
+def _digest(told: object) -> str:
+    return hashlib.sha256(repr(told).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+@walks_request
+def _beginning(document: Mapping[str, Any]) -> str:
+    """What stands for how a conversation begins."""
     named = [document.get(name) for name in ("user", "prompt_cache_key")]
     instructions = [_BILLING.sub("", text[:_MOST_CHARACTERS]).strip() for text in _instructions(document)]
-    return [named, [text for text in instructions if text], _first_asked(document)]
+    return _digest([named, [text for text in instructions if text], _first_asked(document)])
 
 
 def _instructions(document: Mapping[str, Any]) -> Iterator[str]:

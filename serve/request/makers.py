@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from itertools import islice
 
 from pointsman.serve.protocols.turns import answer_marks, held_marks
 from pointsman.serve.request.context import RequestContext
@@ -13,6 +14,7 @@ from pointsman.serve.request.record import Record
 __all__ = ["Makers"]
 
 _CALL = "call:"
+_MOST_MARKS = 1000  # of one request or answer that are looked at: more make none work on, and take milliseconds
 _DISTINCT = re.compile(r"(?=[A-Za-z0-9]*[A-Za-z])(?=[A-Za-z0-9]*[0-9])[A-Za-z0-9]{12,}")
 
 
@@ -44,7 +46,7 @@ class Makers:
             owner: whose request it was: keys share nothing.
             conversation: gives what identifies it; asked where it matters.
         """
-        for mark in marks:
+        for mark in islice(marks, _MOST_MARKS):
             key = _key(mark, owner, conversation)
             self._models[key] = model
             self._models.move_to_end(key)
@@ -66,12 +68,13 @@ class Makers:
     def makers_of(self, marks: Iterable[str], context: RequestContext) -> dict[str, str]:
         """The makers of marks that a request brings back, as far as they are known."""
         owner = owner_of(context)
+        marks = list(marks)[-_MOST_MARKS:]
         found = {mark: self.maker([mark], owner=owner, conversation=lambda: session_of(context)) for mark in marks}
         return {mark: model for mark, model in found.items() if model is not None}
 
     def maker(self, marks: Iterable[str], *, owner: str, conversation: Callable[[], str]) -> str | None:
         """Who made the first of them whose maker is known; None where none is."""
-        found = (self._models.get(_key(mark, owner, conversation)) for mark in marks)
+        found = (self._models.get(_key(mark, owner, conversation)) for mark in islice(marks, _MOST_MARKS))
         return next((model for model in found if model is not None), None)
 
 

@@ -4,6 +4,7 @@ Worker processes build their own application from the same options, which reach 
 key among them so that it stands in no argument list.
 """
 
+import ctypes
 import gc
 import json
 import logging
@@ -15,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -46,6 +48,8 @@ _SUPERVISOR_VARIABLE = "POINTSMAN_SERVE_SUPERVISOR"
 _PARENT_S = 0.5
 _FACTORY = "pointsman.serve.server.launch:create_worker_app"
 _COLLECTIONS = (50_000, 20, 50)  # a request makes a hundred objects, and hardly ever a cycle
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+_LARGE_BUFFER_BYTES = 4 * 1024 * 1024
 _DOORS = 16  # the loop accepts one connection per listener and turn: with one, a rush of them waits for seconds
 _SETTINGS: dict[str, Any] = {
     "ws": "none",
@@ -171,11 +175,23 @@ def run_server(
 
 def _application(engine: Engine, options: LaunchOptions, companions: Sequence[Companion] = ()) -> Application:
     path = Path(options.config) if options.config else None
+    _keep_large_buffers_apart()
     gc.freeze()  # what is loaded now mostly stays: no need to go through it, now or ever
     gc.set_threshold(*_COLLECTIONS)
     gc.enable()
     reloader = Reloader(Source(options.read_config, partial(_build, options), path))
     return create_app(engine=engine, reloader=reloader, companions=companions)
+
+
+def _keep_large_buffers_apart() -> None:
+    """Gives each large buffer a mapping of its own: it grows without a copy, and is given back at once.
+
+    glibc does so from the start, but no longer once it has seen a large buffer freed.
+    """
+    with suppress(OSError, AttributeError):  # another library than glibc
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, _LARGE_BUFFER_BYTES)
+        libc.mallopt(_M_TRIM_THRESHOLD, 2 * _LARGE_BUFFER_BYTES)
 
 
 def _build(options: LaunchOptions, config: Config, previous: Engine | None) -> Engine:

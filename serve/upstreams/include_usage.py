@@ -1,13 +1,12 @@
 """Asks for the usage of streams where the client does not."""
 
-import asyncio
 import logging
 from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any
 
 from pointsman.serve.protocols.edit_json import ask_for_usage
-from pointsman.serve.protocols.large_json import LARGE_BYTES
+from pointsman.serve.protocols.off_loop import off_loop
 from pointsman.serve.upstreams.base import Call, Reply, Upstream, Wrapper
 
 __all__ = ["AskingForUsage"]
@@ -34,9 +33,7 @@ class AskingForUsage(Wrapper):
         return self._ask_for_usage(call)
 
     async def _ask_for_usage(self, call: Call) -> Reply:
-        is_large = len(call.body) > LARGE_BYTES
-        edit = asyncio.to_thread(ask_for_usage, call.body, call.document) if is_large else None
-        body = ask_for_usage(call.body, call.document) if edit is None else await edit
+        body = await off_loop(len(call.body), ask_for_usage, call.body, call.document)
         if body is None:
             return await self._upstream.send(call)
         options = {**(call.document.get("stream_options") or {}), "include_usage": True}

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import ssl
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from dataclasses import replace
 from http.client import responses
 from typing import Any
@@ -16,6 +16,8 @@ from pointsman.serve.http.errors import UpstreamFailure, error_body
 from pointsman.serve.http.streams import Headers
 from pointsman.serve.protocols.edit_json import replace_model
 from pointsman.serve.protocols.large_json import LARGE_BYTES
+from pointsman.serve.protocols.long_documents import explored, is_long
+from pointsman.serve.protocols.off_loop import off_loop
 from pointsman.serve.protocols.upstream_errors import describe_refusal, find_error
 from pointsman.serve.protocols.whole_answers import chat_as_stream, holds_answer
 from pointsman.serve.upstreams.base import Call, Reply, Upstream
@@ -73,7 +75,7 @@ class OpenAIUpstream(Upstream):
         answer = await self._post(call, to, started)
         if not (call.stream and answer.status < 300) and (body := answer.whole()) is not None:
             self._pool.release(to, answer)
-            return self._whole(answer, body, call)
+            return self._whole(answer, body, call) if len(body) <= LARGE_BYTES else await self._long(answer, body, call)
         streams = False
         try:
             first = await self._piece(answer, started, first=True)
@@ -84,12 +86,11 @@ class OpenAIUpstream(Upstream):
         finally:
             if not streams:
                 self._pool.release(to, answer)
-        return self._whole(answer, body, call)
+        return self._whole(answer, body, call) if len(body) <= LARGE_BYTES else await self._long(answer, body, call)
 
     async def _post(self, call: Call, to: Destination, started: float) -> Answer:
         body, model = call.body, self._target.upstream_model
-        is_large = len(body) > LARGE_BYTES
-        body = await asyncio.to_thread(replace_model, body, model) if is_large else replace_model(body, model)
+        body = await off_loop(len(body), replace_model, body, model)
         try:
             return await self._pool.post(
                 to,
@@ -119,7 +120,7 @@ class OpenAIUpstream(Upstream):
             if left < 0:
                 raise self._failure(f"sent more than {_MAX_ANSWER_BYTES} bytes", code="upstream_too_large")
             piece = await self._piece(answer, started, first=False)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return pieces[0] if len(pieces) == 1 else await off_loop(_MAX_ANSWER_BYTES - left, b"".join, pieces)
 
     async def _pieces(
         self, piece: bytes, answer: Answer, to: Destination, started: float
@@ -143,6 +144,9 @@ class OpenAIUpstream(Upstream):
         except OSError as error:
             raise self._failure(f"broke off its answer: {_brief(error)}", code="upstream_cut") from error
 
+    def _long(self, answer: Answer, body: bytes, call: Call) -> Coroutine[Any, Any, Reply]:
+        return off_loop(len(body), self._whole, answer, body, call)
+
     def _whole(self, answer: Answer, body: bytes, call: Call) -> Reply:
         headers = _as_type(_kept_headers(answer), b"application/json")
         if 300 <= answer.status < 400:
@@ -151,13 +155,15 @@ class OpenAIUpstream(Upstream):
             raise self._failure(f"answered {answer.status}, which is not a valid status", code="upstream_malformed")
         document = _read_object(body)
         if answer.status >= 400:
-            if document is None or not isinstance(document.get("error"), dict):
-                body = self._refusal(answer.status, body)
-            return Reply(answer.status, headers, body)
+            if document is None or not isinstance(document.get("error"), dict) or len(body) > LARGE_BYTES:
+                return Reply(answer.status, headers, self._refusal(answer.status, body))
+            return Reply(answer.status, headers, body, document=document)
         if document is None:
             kind = _content_type(answer).decode("latin-1")
             wanted = "an event stream" if call.stream else "a JSON object"
             raise self._failure(f"answered {kind}, wanted {wanted}", code="upstream_malformed")
+        if is_long(body):
+            document = explored(document, "answer")
         reply = Reply(answer.status, headers, body, document=document)
         if not holds_answer(call.path, document):
             return self._not_an_answer(reply, document)

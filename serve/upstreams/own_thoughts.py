@@ -3,12 +3,13 @@
 import json
 import logging
 import re
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Set
 from dataclasses import replace
 from typing import Any
 
 import orjson
 
+from pointsman.serve.protocols.off_loop import off_loop
 from pointsman.serve.protocols.thoughts import without_thinking, without_thoughts
 from pointsman.serve.upstreams.base import Call, Reply, Upstream, Wrapper
 
@@ -34,13 +35,22 @@ class OwnThoughts(Wrapper):
 
     async def _send_readable(self, call: Call) -> Reply:
         foreign = {mark for mark, maker in call.makers.items() if maker != self._model}
-        if foreign and (changed := without_thoughts(call.document, foreign.__contains__)) is not None:
-            call = _with(call, changed)
+        if foreign:
+            call = await off_loop(len(call.body), _without, call, foreign)
         reply = await self._upstream.send(call)
         if reply.status != _BAD_REQUEST or not _UNREADABLE.search(reply.body):
             return reply
         _LOG.info("model %s rejects the reasoning in a history; retrying without it", self._model)
-        return await self._upstream.send(_with(call, without_thinking(call.document)))
+        return await self._upstream.send(await off_loop(len(call.body), _without_any, call))
+
+
+def _without(call: Call, foreign: Set[str]) -> Call:
+    changed = without_thoughts(call.document, foreign.__contains__)
+    return call if changed is None else _with(call, changed)
+
+
+def _without_any(call: Call) -> Call:
+    return _with(call, without_thinking(call.document))
 
 
 def _with(call: Call, document: Mapping[str, Any]) -> Call:

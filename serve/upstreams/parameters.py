@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from pointsman.serve.protocols.edit_json import add_members
+from pointsman.serve.protocols.off_loop import off_loop
 from pointsman.serve.upstreams.base import Call, Reply, Upstream, Wrapper
 
 __all__ = ["WithParameters"]
@@ -35,5 +36,8 @@ class WithParameters(Wrapper):
         if not added:
             return await self._upstream.send(call)
         document = {**call.document, **added}
-        body = add_members(call.body, added) if len(added) == len(absent) else orjson.dumps(document)
+        if len(added) == len(absent):
+            body = await off_loop(len(call.body), add_members, call.body, added)
+        else:
+            body = await off_loop(len(call.body), orjson.dumps, document)
         return await self._upstream.send(replace(call, body=body, document=document))

@@ -1,6 +1,5 @@
 """The model that a conversation began with, derived from the request alone: the same in all processes."""
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +10,7 @@ from pointsman.core.pair import ModelPair
 from pointsman.serve.engine.steps.score_prompt import RouterThreads
 from pointsman.serve.http.errors import RequestError
 from pointsman.serve.policy.served_router import ServedRouter
-from pointsman.serve.protocols.large_json import LARGE_BYTES
+from pointsman.serve.protocols.off_loop import off_loop
 from pointsman.serve.protocols.turns import is_models_turn, turns_of
 from pointsman.serve.request.context import RequestContext
 
@@ -34,8 +33,7 @@ class FirstModel:
             return None
         served = self._routers[context.parsed.router]
         threshold = steady_threshold(context, served)
-        is_large = len(context.request.body) > LARGE_BYTES
-        prompt = await asyncio.to_thread(_first_prompt, context) if is_large else _first_prompt(context)
+        prompt = await off_loop(len(context.request.body), _first_prompt, context)
         if threshold is None or not prompt:
             return None
         try:

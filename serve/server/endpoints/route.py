@@ -1,18 +1,18 @@
 """POST /v1/route: the decision alone."""
 
-import asyncio
 import logging
 from dataclasses import replace
 
 import orjson
 from starlette.types import Receive, Scope, Send
 
+from pointsman.core.decision import Decision
 from pointsman.serve.auth.require_key import check_model, request_key
 from pointsman.serve.config import ServerConfig
 from pointsman.serve.engine.engine import Engine
 from pointsman.serve.http.asgi import ClientGone, read_body, send_body
 from pointsman.serve.http.errors import RequestError
-from pointsman.serve.protocols.large_json import LARGE_BYTES
+from pointsman.serve.protocols.off_loop import off_loop
 from pointsman.serve.protocols.requests import ChatRequest, read_question
 from pointsman.serve.protocols.surfaces import guess_surface
 from pointsman.serve.request.context import RequestContext
@@ -40,7 +40,7 @@ class RouteOnly:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             body = await read_body(scope, receive, self._limits)
-            question = read_question(body) if len(body) <= LARGE_BYTES else await asyncio.to_thread(read_question, body)
+            question = await off_loop(len(body), read_question, body)
             if "prompts" in question.document:
                 await self._decide_batch(question, scope, send)
                 return
@@ -70,5 +70,9 @@ class RouteOnly:
         prompts = read_prompts(question.document)
         check_model(scope, question.model, means=self._engine.resolve.means(question.model))
         decisions = await decide_batch(self._engine, question.model, prompts, request_key(scope))
-        body = orjson.dumps({"decisions": [decision.to_dict() for decision in decisions]})
+        body = await off_loop(len(question.body), _listed, decisions)
         await send_body(send, 200, body, (JSON,))
+
+
+def _listed(decisions: list[Decision]) -> bytes:
+    return orjson.dumps({"decisions": [decision.to_dict() for decision in decisions]})

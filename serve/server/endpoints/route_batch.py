@@ -1,5 +1,6 @@
 """Decisions on many prompts at once, at the speed of the router."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,12 +13,14 @@ from pointsman.serve.auth.keys import AccessKey
 from pointsman.serve.engine.engine import Engine
 from pointsman.serve.http.errors import RequestError
 from pointsman.serve.protocols.model_field import parse_model_field
-from pointsman.serve.protocols.requests import make_question
+from pointsman.serve.protocols.off_loop import off_loop
+from pointsman.serve.protocols.requests import ChatRequest, make_question
 from pointsman.serve.request.context import RequestContext
 
 __all__ = ["MAX_PROMPTS", "decide_batch", "read_prompts"]
 
 MAX_PROMPTS = 10_000
+_DECIDED_AT_ONCE = 32  # milliseconds
 _AT_ONCE = 512  # prompts that a thread scores before others may be scored
 
 
@@ -46,15 +49,21 @@ async def decide_batch(engine: Engine, model: str, prompts: list[str], key: Acce
     Raises:
         RequestError: the model field is wrong, or no model may answer.
     """
-    questions = [make_question(prompt, model) for prompt in prompts]
+    questions = await off_loop(sum(map(len, prompts)), _questions, prompts, model)
     win_rates = await _win_rates(engine, model, [question.prompt for question in questions])
     decisions = []
-    for question, win_rate in zip(questions, win_rates, strict=True):
+    for i, (question, win_rate) in enumerate(zip(questions, win_rates, strict=True)):
         context = RequestContext(question, key=key, dry_run=True)
         if question.prompt and not np.isnan(win_rate):
             context.win_rate, context.reason = float(win_rate), "win_rate"
         decisions.append(await engine.decide(context))
+        if i % _DECIDED_AT_ONCE == 0:
+            await asyncio.sleep(0)
     return decisions
+
+
+def _questions(prompts: list[str], model: str) -> list[ChatRequest]:
+    return [make_question(prompt, model) for prompt in prompts]
 
 
 async def _win_rates(engine: Engine, model: str, prompts: list[str]) -> FloatArray:

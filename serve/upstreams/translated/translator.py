@@ -1,6 +1,5 @@
 """A model on the APIs that its service does not speak: its requests, answers and streams are translated."""
 
-import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
@@ -10,11 +9,12 @@ import orjson
 
 from pointsman.serve.http.errors import UpstreamFailure
 from pointsman.serve.http.streams import Headers
-from pointsman.serve.protocols.large_json import LARGE_BYTES
+from pointsman.serve.protocols.long_documents import explored, is_long
+from pointsman.serve.protocols.off_loop import off_loop
 from pointsman.serve.protocols.openai_streams import EventStream
 from pointsman.serve.protocols.sse import PrimedStream, event_data, relay_events
 from pointsman.serve.protocols.token_count import count_input_tokens
-from pointsman.serve.protocols.upstream_errors import ReportedFailure, find_error
+from pointsman.serve.protocols.upstream_errors import ReportedError, ReportedFailure, find_error
 from pointsman.serve.protocols.usage import Usage
 from pointsman.serve.upstreams.base import Call, Reply, Upstream, Wrapper, refuse_surface
 from pointsman.serve.upstreams.translated.directions import CHAT_PATH, Direction, Events
@@ -77,22 +77,25 @@ class Translator(Wrapper):
         headers = _headers(reply.headers, _JSON)
         if reply.status >= 400:
             return Reply(reply.status, headers, direction.error(reply.body))
+        return await off_loop(max(len(reply.body), len(call.body)), self._answer, reply, headers, call, direction)
+
+    def _answer(self, reply: Reply, headers: Headers, call: Call, direction: Direction) -> Reply:
         document = reply.document if reply.document is not None else _parsed(reply.body)
         made = direction.answer(document, {**call.document, "model": self._model})
-        return Reply(reply.status, headers, _dumped(made), document=made, source=document)
+        body = _dumped(made)
+        if is_long(body):
+            made = explored(made, "answer")
+        return Reply(reply.status, headers, body, document=made, source=document)
 
     async def _ask(self, call: Call, direction: Direction) -> Reply:
         """Asks the service; again without what it refuses and the answer does not hang on."""
         hints = self._hints[call.path]
         headers = {k: v for k, v in call.headers.items() if not k.startswith(direction.foreign_headers)}
         asked = replace(call, path=direction.path, headers=headers)
-        if len(call.body) > LARGE_BYTES:
-            made = await asyncio.to_thread(direction.request, call.document)
-        else:
-            made = direction.request(call.document)
-        first = document = hints.applied(made)
+        first = document = hints.applied(await off_loop(len(call.body), direction.request, call.document))
         for _ in range(_MOST_MENDED):
-            reply = await self._upstream.send(replace(asked, document=document, body=_dumped(document)))
+            body = await off_loop(len(call.body), _dumped, document)
+            reply = await self._upstream.send(replace(asked, document=document, body=body))
             mended = hints.mended(document, reply.status, reply.body)
             if mended is None:
                 break
@@ -111,9 +114,8 @@ class Translator(Wrapper):
                 raise
             headers = _headers(reply.headers, _JSON)
             return Reply(failure.reported.status, headers, direction.error(failure.reported.body()))
-        chunks = _translated(
-            events, source, direction.events({**call.document, "model": self._model}), direction, call.document
-        )
+        made = await off_loop(len(call.body), direction.events, {**call.document, "model": self._model})
+        chunks = _translated(events, source, made, direction, call.document)
         hides_usage = call.path == CHAT_PATH and not _asks_for_usage(call.document)
         return Reply(
             reply.status, _headers(reply.headers, _EVENTS), chunks=chunks, hides_usage=hides_usage, source=source
@@ -130,20 +132,32 @@ async def _translated(
     """
     try:
         async for some in events:
-            written, reported = b"", None
-            for event in [_parsed(data) for data in event_data(some) if data.strip() not in (b"", b"[DONE]")]:
-                if source.failed and (reported := find_error(event)) is not None:
-                    break
-                written += b"".join(_event(one, direction) for one in made.feed(event))
+            written, reported = await off_loop(len(some), _written, some, source, made, direction)
             if written:
                 yield written
             if source.failed:
                 said = reported.message if reported is not None else ""
                 raise source.failure or UpstreamFailure("the upstream reported an error in its answer", said=said)
         usage = source.usage or Usage(count_input_tokens(asked), source.n_tokens(), estimated=True)
-        yield b"".join(_event(one, direction) for one in made.end(usage)) + direction.closing
+        yield await off_loop(source.answer.n_chars, _ended, made, usage, direction)
     finally:
         await events.aclose()
+
+
+def _written(
+    some: bytes, source: EventStream, made: Events, direction: Direction
+) -> tuple[bytes, ReportedError | None]:
+    """The client's events for those of one piece, up to an error that one of them reports."""
+    written, reported = [], None
+    for event in [_parsed(data) for data in event_data(some) if data.strip() not in (b"", b"[DONE]")]:
+        if source.failed and (reported := find_error(event)) is not None:
+            break
+        written += [_event(one, direction) for one in made.feed(event)]
+    return b"".join(written), reported
+
+
+def _ended(made: Events, usage: Usage, direction: Direction) -> bytes:
+    return b"".join(_event(one, direction) for one in made.end(usage)) + direction.closing
 
 
 def _event(event: dict[str, Any], direction: Direction) -> bytes:

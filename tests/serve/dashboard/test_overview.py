@@ -264,6 +264,19 @@ async def test_a_void_bound_is_said_with_its_cause_and_the_way_out(past, tmp_pat
     assert seen["advice"]["text"] == seen["alarms"][0]["do"]
 
 
+async def test_the_drift_of_one_key_is_its_own_alarm(past, tmp_path):
+    """Where one key alone has drifted, an alarm names it, and the bound of all the others stays in force."""
+    routers = {"mf": {"checkpoint": str(bounded_checkpoint(tmp_path)), "max_loss": 0.05}}
+    app = app_of(past, NOWHERE, drift={}, routers=routers)
+    raise_drift(app)
+    watch = app.engine.state.drift._watches["mf"]
+    watch.key_alarms, watch.alarm = {"k1a2b3c4": watch.alarm}, None
+    seen = await _overview(app)
+    assert seen["bound"]["state"] == "held"
+    assert [alarm["cause"].split(" are not")[0] for alarm in seen["alarms"]] == ["Drift: the prompts of key k1a2b3c4"]
+    assert seen["alarms"][0]["action"]["path"] == "/v1/drift/reset"
+
+
 async def test_a_bound_that_comparisons_refute_is_an_alarm(tmp_path):
     """Where nine of ten comparisons are lost, the bound is not kept: in the verdict, by day, and as an alarm."""
     routers = {"mf": {"checkpoint": str(bounded_checkpoint(tmp_path)), "max_loss": 0.05}}

@@ -150,11 +150,11 @@ async def test_answers_that_are_only_read_count_as_made_when_failures_are_counte
         raise RuntimeError("no")
 
     for i in range(200):
-        process.draws.draw(sample(i), None, process.config, read=broken if i % 4 == 0 else read(0.9))
+        process.draws.draw(partial(sample, i), None, process.config, read=broken if i % 4 == 0 else read(0.9))
     await process.settle()
     assert (process.draws.counts.n_failed, process.draws.counts.n_read) == (50, 150)
     assert process.draws.pause is None
     for i in range(40):
-        process.draws.draw(sample(i), None, process.config, read=broken if i % 4 else read(0.9))
+        process.draws.draw(partial(sample, i), None, process.config, read=broken if i % 4 else read(0.9))
     await process.settle()
     assert process.draws.pause is not None

@@ -1,5 +1,6 @@
 """The expected cost of a request with each candidate."""
 
+import logging
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -16,6 +17,8 @@ from pointsman.serve.request.record import Record
 
 __all__ = ["ExpectedBills", "LearnAnswerTokens"]
 
+_LOG = logging.getLogger(__name__)
+_CHANGED = 1.25  # times the labelled bill, or less than its inverse: more than caches and rounding explain
 _TYPICAL_TOKENS = 300.0  # of a prompt, where the labels do not say
 
 
@@ -39,6 +42,8 @@ class ExpectedBills:
         self._names, self._prices, self._answers = tuple(candidates), prices, answers
         self.typical = {name: self._typical_usd(served.router) for name, served in routers.items()}
         self._worth = {name: _worth(usd, routers[name].router) for name, usd in self.typical.items()}
+        for name, served in routers.items():
+            self._warn_of_other_prices(name, served.router)
         self.cheapest = self._cheapest(next(iter(self.typical.values()), []))
 
     def candidates(self, context: RequestContext) -> list[Candidate]:
@@ -81,6 +86,25 @@ class ExpectedBills:
             )
             for name, mean in zip(self._names, means, strict=True)
         ]
+
+    def _warn_of_other_prices(self, router: str, read: Router) -> None:
+        """Says which labelled bills were paid at other prices than the configured ones."""
+        changed = []
+        for name, mean in zip(self._names, read.means or (), strict=False):
+            price = self._prices.get(name)
+            if price is None or not mean.usd or mean.input_tokens is None or mean.output_tokens is None:
+                continue
+            now = expected_usd(price, input_tokens=mean.input_tokens, output_tokens=mean.output_tokens)
+            if now is not None and not 1.0 / _CHANGED <= now / mean.usd <= _CHANGED:
+                changed.append(f"{name} ${mean.usd:.4g} then, ${now:.4g} now")
+        if changed:
+            _LOG.warning(
+                "router %s was trained at other prices than the configured ones (a typical prompt: %s): "
+                "shares, dollars and bounds on loss hold at the old ones; correct models.<name>.price, "
+                "or train and calibrate again",
+                router,
+                "; ".join(changed),
+            )
 
     def _cheapest(self, usd: Sequence[float | None]) -> str:
         known = [(bill, name) for bill, name in zip(usd, self._names, strict=False) if bill is not None]

@@ -41,6 +41,16 @@ def _turn(text):
     return [{"role": "user", "content": text}]
 
 
+def test_prices_that_changed_since_training_are_named(checkpoint, upstream, caplog):
+    """A price that gives another bill than the labels is warned of with both; prices as they were are not."""
+    halved = {"middle": {"price": {"input_usd_per_million": 2.5, "output_usd_per_million": 10.0}}}
+    Controller(config=config_of_three(checkpoint, upstream.url)).close()
+    assert "other prices" not in caplog.text
+    Controller(config=config_of_three(checkpoint, upstream.url, models=halved)).close()
+    assert "middle $0.002 then, $0.00105 now" in caplog.text and "big" not in caplog.text
+    assert "correct models.<name>.price" in caplog.text
+
+
 def test_each_topic_goes_to_the_cheapest_that_can(checkpoint, upstream):
     """Sums go to the small model, poems to the middle one, proofs to the big one, and decisions say why."""
     with Controller(config=config_of_three(checkpoint, upstream.url)) as controller:

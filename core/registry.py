@@ -30,7 +30,6 @@ CandidatesLoader: TypeAlias = Callable[[Checkpoint, Embedder | None, Sequence[st
 _BUILT_IN = {
     "knn": "pointsman.core.routers.knn",
     "linear": "pointsman.core.routers.scores",
-    "forest": "pointsman.core.routers.scores",
     "blend": "pointsman.core.routers.scores",
     "mf": "pointsman.core.routers.mf",
     "sw_ranking": "pointsman.core.routers.sw_ranking",

@@ -9,7 +9,7 @@ from pointsman.backends.embedders.static import StaticEmbedder
 from pointsman.core.arrays import Float32Array, FloatArray
 from pointsman.core.embedding import EmbedderIdentity
 
-__all__ = ["N_FEATURES", "SurfacedEmbedder", "n_surface_features", "surface_features"]
+__all__ = ["N_FEATURES", "SurfacedEmbedder", "surface_features"]
 
 _SCALE, _MOST = 0.2, 3.0
 _DIGIT, _CAPITAL, _CODE, _PUNCTUATION, _QUESTION, _NEWLINE, _SPACE = range(1, 8)
@@ -51,11 +51,6 @@ class SurfacedEmbedder(TextEmbedder):
         """Writes the embedding of a text into `out`, shape (dim + 9,)."""
         self._embed.embed_into(text, out[:-N_FEATURES])
         out[-N_FEATURES:] = _SCALE * surface_features(text)
-
-
-def n_surface_features(identity: EmbedderIdentity) -> int:
-    """How many of the last coordinates of an embedder's vectors are surface features."""
-    return N_FEATURES if identity.name.endswith("+surface") else 0
 
 
 def surface_features(text: str) -> FloatArray:

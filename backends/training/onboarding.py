@@ -203,7 +203,7 @@ def check_kind(checkpoint: Checkpoint) -> None:
     if "scores" not in checkpoint.arrays or "shrinkage" not in checkpoint.arrays:
         raise CheckpointError(
             f"checkpoint {checkpoint.path} of kind {checkpoint.kind!r} holds no scores of models on prompts: train one "
-            "with `pointsman train linear`, `knn`, `forest` or `blend` and --candidates"
+            "with `pointsman train linear`, `knn` or `blend` and --candidates"
         )
 
 

@@ -6,9 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pointsman.backends.training.grow_forest import grow_forest, principal_axes
 from pointsman.core.arrays import Float32Array, FloatArray, IntArray
-from pointsman.core.forest import Forest, LeafMeans
 from pointsman.core.landmarks import Landmarks
 from pointsman.core.novelty import Centroids, fit_centroids
 from pointsman.core.score_models import (
@@ -32,15 +30,12 @@ class ScoreRecipe:
     """Settings; those that are tuples are chosen from by cross-validation.
 
     Attributes:
-        kind: "knn", "linear", "forest" or "blend".
+        kind: "knn", "linear" or "blend".
         ks: neighbours that count.
         temperature: of their weights.
         prior: prompts as similar as usual that a model's mean counts as.
         n_landmarks: of linear rows; at most an eighth of the prompts.
         sharpness: temperatures of memberships.
-        n_trees, n_axes: of a forest, and the principal axes that it cuts along.
-        min_leaves: prompts in each leaf.
-        leaf_prior: prompts that a model's mean counts as in a leaf.
         n_folds: of the cross-validation.
         seed: of folds and landmarks.
     """
@@ -51,16 +46,12 @@ class ScoreRecipe:
     prior: float = 5.0
     n_landmarks: tuple[int, ...] = (64,)
     sharpness: tuple[float, ...] = (0.03, 0.05)
-    n_trees: int = 60
-    n_axes: int = 16
-    min_leaves: tuple[int, ...] = (10,)
-    leaf_prior: float = 2.0
     n_folds: int = 5
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.kind not in ("knn", "linear", "forest", "blend"):
-            raise ValueError(f"kind is {self.kind!r}, wanted knn, linear, forest or blend")
+        if self.kind not in ("knn", "linear", "blend"):
+            raise ValueError(f"kind is {self.kind!r}, wanted knn, linear or blend")
         if self.n_folds < 2 or min((*self.ks, *self.n_landmarks), default=0) < 1 or not self.sharpness:
             raise ValueError(f"{self}: wanted at least 2 folds, and positive numbers of neighbours and landmarks")
 
@@ -77,11 +68,7 @@ class Search:
 
     by_group: tuple[FloatArray, FloatArray, FloatArray]
 
-    def __init__(
-        self, embeddings: Float32Array, columns: FloatArray, n_models: int, recipe: ScoreRecipe, *, n_kept: int = 0
-    ) -> None:
-        """Takes the labelled prompts; the last `n_kept` coordinates of embeddings mean something by themselves."""
-        self._n_kept = n_kept
+    def __init__(self, embeddings: Float32Array, columns: FloatArray, n_models: int, recipe: ScoreRecipe) -> None:
         self._embeddings, self._columns, self._n_models, self._recipe = embeddings, columns, n_models, recipe
         rng = np.random.default_rng(recipe.seed)
         self._fold = rng.permutation(len(columns)) % recipe.n_folds
@@ -124,8 +111,6 @@ class Search:
                 for temperature in recipe.sharpness
                 for penalty in _PENALTIES
             ]
-        if recipe.kind == "forest":
-            found += [("forest", min_leaf) for min_leaf in recipe.min_leaves]
         return found
 
     def _predict(
@@ -171,16 +156,6 @@ class Search:
                 "constants": np.nan_to_num(rows.constants, nan=UNKNOWN).astype(np.float32),
             }
             options |= {"membership_temperature": temperature, "n_landmarks": n_landmarks, "penalty": penalty}
-        if "forest" in settings:
-            forest = self._forest(whole, settings["forest"][0])
-            arrays |= {
-                "axes": forest.axes,
-                "tree_features": forest.features.astype(np.int32),
-                "tree_cuts": forest.cuts,
-                "tree_children": forest.children.astype(np.int32),
-            }
-            options |= {name: getattr(forest, name) for name in ("n_trees", "n_kept", "depth")}
-            options |= {"leaf_prior": recipe.leaf_prior, "min_leaf": settings["forest"][0]}
         return arrays, options
 
     def _models(
@@ -202,25 +177,10 @@ class Search:
                         full=full,
                     ),
                 )
-            if name[0] == "forest":
-                forest = self._forest(rows, name[1])
-                yield name, LeafMeans(forest, self._embeddings[rows], self._columns[rows], prior=recipe.leaf_prior)
         for start in dict.fromkeys(name[:3] for name in names if name[0] == "linear"):
             penalties = [name[3] for name in names if name[:3] == start]
             fitted = self._rows(rows, start[1], start[2], np.array(penalties))
             yield from (((*start, penalty), row) for penalty, row in zip(penalties, fitted, strict=True))
-
-    def _forest(self, rows: np.ndarray, min_leaf: int) -> Forest:
-        recipe, embeddings = self._recipe, self._embeddings[rows]
-        return grow_forest(
-            principal_axes(embeddings, recipe.n_axes, n_kept=self._n_kept),
-            embeddings,
-            self._columns[rows, : self._n_models],
-            n_trees=recipe.n_trees,
-            n_kept=self._n_kept,
-            min_leaf=min_leaf,
-            rng=np.random.default_rng(recipe.seed),
-        )
 
     def _full(self, rows: np.ndarray) -> float:
         return usual_cosine(self._embeddings[rows], rng=np.random.default_rng(self._recipe.seed))

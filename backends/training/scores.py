@@ -1,4 +1,4 @@
-"""Training of the kinds that predict every model's score: neighbours, linear rows, blends of both, and forests.
+"""Training of the kinds that predict every model's score: neighbours, linear rows, and blends of both.
 
 The settings are chosen by cross-validation, and what was predicted for left-out prompts decides how far predictions
 count at all, see `core.evidence`, and how far from the labelled prompts, see `reach`. Where they are worth no more than
@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from pointsman.backends.data.score_tables import ScoreTable, check_candidates
-from pointsman.backends.embedders.surfaced import n_surface_features
 from pointsman.backends.training.embeddings import PromptEmbeddings
 from pointsman.backends.training.reach import LeftOut, choose_reach, worth
 from pointsman.backends.training.score_search import UNKNOWN, ScoreRecipe, Search
@@ -75,7 +74,7 @@ def fit_scores(
     values = unit_rows(values)
     columns = np.concatenate([table.scores, table.usd, table.output_tokens], axis=1)
     n_models = len(table.models)
-    search = Search(values, columns, n_models, recipe, n_kept=n_surface_features(embeddings.identity))
+    search = Search(values, columns, n_models, recipe)
     settings = search.run(_groups(table, values, recipe.seed))
     counts = shrinkage(search.unseen[:, :n_models], table.scores)
     at = np.array([table.models.index(name) for name in candidates])

@@ -51,6 +51,6 @@ def load_pairs(
     if len(able) < len(routers):
         raise CheckpointError(
             f"kind {checkpoint.kind!r} weighs two models, not {len(candidates)} ({', '.join(candidates)}): "
-            "configure strong and weak, or train a kind for any number: forest, linear, knn, blend, mf or sw-ranking"
+            "configure strong and weak, or train a kind for any number: blend, linear, knn, mf, sw-ranking or bert"
         )
     return PairsRouter(able)

@@ -1,4 +1,4 @@
-"""Routers that predict every candidate's score and bill: neighbours, linear rows, blends of both, and forests."""
+"""Routers that predict every candidate's score and bill: neighbours, linear rows, and blends of both."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -10,7 +10,6 @@ from pointsman.core.checkpoint import Checkpoint
 from pointsman.core.embedding import Embedder
 from pointsman.core.errors import CheckpointError, EmbedderMismatchError
 from pointsman.core.expected_cost import LabelledBill
-from pointsman.core.forest import Forest, LeafMeans
 from pointsman.core.landmarks import Landmarks
 from pointsman.core.novelty import Centroids
 from pointsman.core.pair import ModelPair
@@ -25,15 +24,7 @@ from pointsman.core.score_models import (
     shrunk_win_rates,
 )
 
-__all__ = [
-    "BlendRouter",
-    "ForestRouter",
-    "LinearRouter",
-    "NeighbourScoresRouter",
-    "ScoreRouter",
-    "load",
-    "load_candidates",
-]
+__all__ = ["BlendRouter", "LinearRouter", "NeighbourScoresRouter", "ScoreRouter", "load", "load_candidates"]
 
 _TABLES = ("scores", "usd", "input_tokens", "output_tokens")
 
@@ -112,12 +103,6 @@ class LinearRouter(ScoreRouter):
         return self.embed.blocking
 
 
-class ForestRouter(ScoreRouter):
-    """From the labelled prompts that share leaves."""
-
-    kind: ClassVar[str] = "forest"
-
-
 class BlendRouter(ScoreRouter):
     """From both."""
 
@@ -141,9 +126,7 @@ class _PairOfScores(EmbeddingRouter):
         return self._scores.score(embeddings)[:, 1]
 
 
-_CLASSES: dict[str, type[ScoreRouter]] = {
-    c.kind: c for c in (NeighbourScoresRouter, LinearRouter, ForestRouter, BlendRouter)
-}
+_CLASSES: dict[str, type[ScoreRouter]] = {c.kind: c for c in (NeighbourScoresRouter, LinearRouter, BlendRouter)}
 
 
 def load(checkpoint: Checkpoint, embed: Embedder | None, pair: ModelPair) -> EmbeddingRouter:
@@ -182,10 +165,7 @@ def load_candidates(checkpoint: Checkpoint, embed: Embedder | None, candidates: 
 
 
 def _predictor(checkpoint: Checkpoint, rows: Sequence[int], tables: Sequence[FloatArray]) -> Predictor:
-    options = checkpoint.options
-    if checkpoint.kind == ForestRouter.kind:
-        return _leaf_means(checkpoint, np.concatenate(tables, axis=1))
-    weight = float(options["weight"])
+    options, weight = checkpoint.options, float(checkpoint.options["weight"])
     near: Predictor | None = None
     linear: Predictor | None = None
     if weight < 1.0:
@@ -205,20 +185,6 @@ def _predictor(checkpoint: Checkpoint, rows: Sequence[int], tables: Sequence[Flo
     if near is None or linear is None:
         return near or linear or _nothing
     return blend(linear, near, weight)
-
-
-def _leaf_means(checkpoint: Checkpoint, columns: FloatArray) -> Predictor:
-    options = checkpoint.options
-    forest = Forest(
-        checkpoint.array("axes", ndim=2).astype(np.float32),
-        checkpoint.array("tree_features", ndim=1).astype(np.int64),
-        checkpoint.array("tree_cuts", ndim=1).astype(np.float32),
-        checkpoint.array("tree_children", ndim=1).astype(np.int64),
-        n_trees=int(options["n_trees"]),
-        n_kept=int(options["n_kept"]),
-        depth=int(options["depth"]),
-    )
-    return LeafMeans(forest, checkpoint.array("embeddings", ndim=2), columns, prior=float(options["leaf_prior"]))
 
 
 def _nothing(embeddings: AnyFloatArray) -> FloatArray:

@@ -33,12 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the subcommand."""
     add = parser.add_argument
     add("model", help="the model to add: a model string, or a name under models of the config")
-    add(
-        "--checkpoint",
-        required=True,
-        metavar="DIR",
-        help="checkpoint of linear, knn, forest or blend; changed in place",
-    )
+    add("--checkpoint", required=True, metavar="DIR", help="checkpoint of linear, knn or blend; changed in place")
     add("-o", "--output", metavar="DIR", help="write the changed checkpoint here instead")
     add("--remove", action="store_true", help="take the model out again")
     add("-n", "--landmarks", type=int, default=_N_LANDMARKS, help=f"prompts to ask (default: {_N_LANDMARKS})")

@@ -35,11 +35,11 @@ def embeddings():
     return embed_prompts(TABLE.prompts, EMBED)
 
 
-@pytest.fixture(scope="module", params=["linear", "knn", "forest"])
+@pytest.fixture(scope="module", params=["linear", "knn"])
 def checkpoint(request, embeddings, tmp_path_factory):
     """Of big and small: middle is to come."""
     path = tmp_path_factory.mktemp(request.param) / "two"
-    recipe = ScoreRecipe(request.param, ks=(20,), n_landmarks=(16,), n_trees=20)
+    recipe = ScoreRecipe(request.param, ks=(20,), n_landmarks=(16,))
     train_score_router(TABLE.of(["big", "small"]), embeddings, ["big", "small"], recipe, path)
     return read_checkpoint(path)
 

@@ -21,7 +21,7 @@ from pointsman.core.registry import build_router
 
 DIM = 6
 IDENTITY = EmbedderIdentity("static", "x", DIM, normalized=True)
-KINDS = ("knn", "linear", "forest", "blend")
+KINDS = ("knn", "linear", "blend")
 USD = {"big": 1.0, "middle": 0.4, "small": 0.1}
 
 
@@ -55,7 +55,7 @@ def test_it_finds_what_each_model_is_good_at(kind, tmp_path):
     columns, embeddings, _ = _data(800)
     table = _table(tmp_path, columns)
     candidates = ("big", "middle", "small")
-    checkpoint, note = train_score_router(table, embeddings, candidates, ScoreRecipe(kind, n_trees=20), tmp_path / "c")
+    checkpoint, note = train_score_router(table, embeddings, candidates, ScoreRecipe(kind), tmp_path / "c")
     assert checkpoint.options["trusted"] and "gains" in note
     served = read_checkpoint(tmp_path / "c")
     assert served.candidates == candidates and served.calibration is not None
@@ -76,9 +76,7 @@ def test_it_finds_what_each_model_is_good_at(kind, tmp_path):
 def test_it_steps_aside_where_prompts_tell_nothing(kind, tmp_path):
     """Labels drawn at random give a router that says so and treats every prompt alike."""
     columns, embeddings, _ = _data(300, signal=False)
-    trained = fit_scores(
-        _table(tmp_path, columns), embeddings, ("big", "middle", "small"), ScoreRecipe(kind, n_trees=20)
-    )
+    trained = fit_scores(_table(tmp_path, columns), embeddings, ("big", "middle", "small"), ScoreRecipe(kind))
     assert not trained.checkpoint.options["trusted"]
     assert trained.note.startswith("no better than a fixed choice of models") and "use these two" in trained.note
     rates = _router(trained.checkpoint).score(embeddings.values)

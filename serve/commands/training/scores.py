@@ -1,4 +1,4 @@
-"""What `train knn`, `linear`, `forest` and `blend` share: routers of any number of candidates from outcome tables."""
+"""What `pointsman train knn`, `linear` and `blend` share: routers of any number of candidates from outcome tables."""
 
 import argparse
 import sys

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from pointsman.core.choice import Candidate
+from pointsman.core.dollars import dollars
 from pointsman.core.expected_cost import AnswerTokens, LabelledBill, expected_usd
 from pointsman.core.hull import point_usd
 from pointsman.core.prices import Price
@@ -96,7 +97,7 @@ class ExpectedBills:
                 continue
             now = expected_usd(price, input_tokens=mean.input_tokens, output_tokens=mean.output_tokens)
             if now is not None and not 1.0 / _CHANGED <= now / mean.usd <= _CHANGED:
-                changed.append(f"{name} ${mean.usd:.4g} then, ${now:.4g} now")
+                changed.append(f"{name} {dollars(mean.usd)} then, {dollars(now)} now")
         if changed:
             _LOG.warning(
                 "router %s was trained at other prices than the configured ones (a typical prompt: %s): "

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import ssl
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 from http.client import responses
 from typing import Any
@@ -75,7 +75,7 @@ class OpenAIUpstream(Upstream):
         answer = await self._post(call, to, started)
         if not (call.stream and answer.status < 300) and (body := answer.whole()) is not None:
             self._pool.release(to, answer)
-            return self._whole(answer, body, call) if len(body) <= LARGE_BYTES else await self._long(answer, body, call)
+            return await off_loop(len(body), self._whole, answer, body, call)
         streams = False
         try:
             first = await self._piece(answer, started, first=True)
@@ -86,7 +86,7 @@ class OpenAIUpstream(Upstream):
         finally:
             if not streams:
                 self._pool.release(to, answer)
-        return self._whole(answer, body, call) if len(body) <= LARGE_BYTES else await self._long(answer, body, call)
+        return await off_loop(len(body), self._whole, answer, body, call)
 
     async def _post(self, call: Call, to: Destination, started: float) -> Answer:
         body, model = call.body, self._target.upstream_model
@@ -143,9 +143,6 @@ class OpenAIUpstream(Upstream):
             raise self._failure(problem, status=504, code="upstream_timeout") from error
         except OSError as error:
             raise self._failure(f"broke off its answer: {_brief(error)}", code="upstream_cut") from error
-
-    def _long(self, answer: Answer, body: bytes, call: Call) -> Coroutine[Any, Any, Reply]:
-        return off_loop(len(body), self._whole, answer, body, call)
 
     def _whole(self, answer: Answer, body: bytes, call: Call) -> Reply:
         headers = _as_type(_kept_headers(answer), b"application/json")

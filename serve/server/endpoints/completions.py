@@ -1,6 +1,5 @@
 """POST to one of the APIs: decides, calls a model, responds; as plain ASGI."""
 
-import asyncio
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,7 @@ from pointsman.serve.http.asgi import ClientGone, WhileConnected, read_body, sen
 from pointsman.serve.http.errors import RequestError, UpstreamFailure, error_body
 from pointsman.serve.http.streams import Headers
 from pointsman.serve.observers.prometheus import Metrics
-from pointsman.serve.protocols.large_json import LARGE_BYTES
+from pointsman.serve.protocols.off_loop import off_loop
 from pointsman.serve.protocols.surfaces import Surface
 from pointsman.serve.request.context import RequestContext
 from pointsman.serve.request.conversations import naming_headers
@@ -87,8 +86,7 @@ class Completions:
     async def _serve(self, record: Record, scope: Scope, receive: Receive, send: Heartbeat) -> None:
         body = await read_body(scope, receive, self._limits)
         record.received_at = perf_counter()
-        read = self._surface.read
-        request = read(body) if len(body) <= LARGE_BYTES else await asyncio.to_thread(read, body)
+        request = await off_loop(len(body), self._surface.read, body)
         context = RequestContext(request, _passed_on(scope), self._surface, request_key(scope))
         context.address = scope["client"][0] if scope.get("client") else ""
         context.client = naming_headers(scope["headers"])

@@ -17,7 +17,8 @@ from pointsman.core.choice_rows import Weighing, turning_points, weigh_rows
 from pointsman.core.dollars import dollars
 from pointsman.core.errors import ConfigError, DataError
 from pointsman.core.pair import ModelPair
-from pointsman.serve.checkpoints.load import load_checkpoint, load_router
+from pointsman.core.reference import with_reference
+from pointsman.serve.checkpoints.load import load_checkpoint, load_embedder, load_router
 from pointsman.serve.commands.arguments import mapped
 from pointsman.serve.commands.candidate_predictions import Predictions, predictions, require_bills
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["calibrate_candidates", "calibrated_choice", "known_bills"]
 
+_MAX_REFERENCE = 2000  # prompts: half of them may have to give centroids
 _ASSUMPTION = "prompts to come are drawn like the ones that this was calibrated on (exchangeable), at these bills"
 
 
@@ -119,13 +121,23 @@ def calibrated_choice(
         rule += f",confidence={result['confidence']:g}"
     same = tuple(table.models) == checkpoint.candidates
     return replace(
-        checkpoint,
+        _referenced(checkpoint, table, found),
         candidates=tuple(table.models),
         pair=ModelPair(table.models[0], table.models[-1]),
         calibration=Calibration.from_win_rates(points, source=table.source),
         thresholds={**(checkpoint.thresholds if same else {}), rule: result},
-        reference=checkpoint.reference if same else {},
     )
+
+
+def _referenced(checkpoint: Checkpoint, table: "ScoreTable", found: Predictions) -> Checkpoint:
+    """The checkpoint with a sample of these prompts to compare live traffic with."""
+    from pointsman.backends.training.drift_sample import recalibrated
+
+    if checkpoint.kind == "random":
+        return with_reference(checkpoint, None)
+    rows = np.random.default_rng(0).permutation(len(table))[:_MAX_REFERENCE]
+    prompts, rates = [table.prompts[row] for row in rows], found.win_rates[rows, 1:].mean(axis=1)
+    return recalibrated(checkpoint, prompts, rates, embed=load_embedder(checkpoint), source=table.source)
 
 
 def _text(result: dict[str, Any]) -> str:

@@ -2,13 +2,16 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
 from pointsman.backends.data.table_writer import write_table
 from pointsman.backends.data.tables import Table
 from pointsman.core.checkpoint import read_checkpoint
+from pointsman.core.reference import read_reference
 from pointsman.serve import Controller
+from pointsman.serve.checkpoints.load import load_router
 from pointsman.serve.cli import main
 
 from support.candidates import CANDIDATES, config_of_three, topic_table, train_three
@@ -29,6 +32,10 @@ def outcomes(tmp_path_factory):
     }
     write_table(Table(columns), path)
     return str(path)
+
+
+def _rows(path):
+    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
 
 
 def _run(capsys, *arguments):
@@ -100,6 +107,8 @@ def test_a_threshold_among_many_is_calibrated_and_served(three, outcomes, tmp_pa
     stored = read_checkpoint(folder)
     assert status == 0 and stored.thresholds[key]["threshold"] == result["threshold"]
     assert stored.candidates == CANDIDATES and stored.calibration.n_prompts == result["n_prompts"] == 240
+    reference = read_reference(stored)  # that live traffic is compared with: these prompts, of these candidates
+    assert reference.source.startswith("240 prompts of") and len(reference.win_rates) == 240
     assert sum(result["asked"].values()) == pytest.approx(1.0) and result["quality"] <= 1.0
     kept = {
         "strong_share": result["spend_share"] <= 0.4,
@@ -112,6 +121,18 @@ def test_a_threshold_among_many_is_calibrated_and_served(three, outcomes, tmp_pa
     if field is not None:
         with Controller(config=config_of_three(folder, "http://127.0.0.1:9/v1")) as controller:
             assert controller.route("Prove it.", model=field).threshold == result["threshold"]
+
+
+def test_calibrating_for_other_candidates_gives_them_a_reference_of_their_own(three, outcomes, tmp_path, capsys):
+    """Live prompts are compared with win rates over the candidates that are served, not over those of training."""
+    shutil.copytree(three, tmp_path / "three")
+    folder, others = str(tmp_path / "three"), ("middle", "big", "small")
+    asked = ("calibrate", outcomes, "--candidates", ",".join(others), "--checkpoint", folder, "--spend-share", "40%")
+    assert _run(capsys, *asked)[0] == 0
+    stored = read_checkpoint(folder)
+    rates = load_router(stored, candidates=others).win_rates([each["prompt"] for each in _rows(outcomes)[::3]])
+    kept = read_reference(stored).win_rates
+    assert sorted(kept) == pytest.approx(sorted(rates[:, 1:].mean(axis=1)), abs=1e-6)
 
 
 def test_what_cannot_be_calibrated_is_named(three, outcomes, capsys):

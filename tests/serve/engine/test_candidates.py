@@ -11,8 +11,12 @@ from pointsman.serve import Controller
 from pointsman.serve.cli import main
 from pointsman.serve.config import StoreConfig
 from pointsman.serve.config.load import make_config
+from pointsman.serve.engine.engine import Engine
 from pointsman.serve.http.errors import RequestError, UpstreamFailure
 from pointsman.serve.money.savings import read_savings
+from pointsman.serve.protocols.requests import make_question
+from pointsman.serve.request.context import RequestContext
+from pointsman.serve.request.record import Record
 from pointsman.serve.server.app import create_app
 from pointsman.serve.store.store import Store
 
@@ -49,6 +53,35 @@ def test_prices_that_changed_since_training_are_named(checkpoint, upstream, capl
     Controller(config=config_of_three(checkpoint, upstream.url, models=halved)).close()
     assert "middle $0.002 then, $0.00105 now" in caplog.text and "big" not in caplog.text
     assert "correct models.<name>.price" in caplog.text
+
+
+async def test_drift_sends_everything_to_the_reference_until_it_is_reset(checkpoint, upstream):
+    """Prompts unlike those of training raise the alarm, prompts like them do not; the reference answers then."""
+    config = config_of_three(checkpoint, upstream.url, drift={"on_alarm": "strong"})
+    engine = Engine(make_config(config))
+    engine.state.drift.reconfigure(engine.routers)
+
+    async def decided(text):
+        context = RequestContext(make_question(text, "auto"))
+        decision = await engine.decide(context)
+        record = Record("id", "/v1/chat/completions")
+        record.context = context
+        engine.state.drift(record)
+        return decision
+
+    usual = [prompt.format(a=i, b=i + 1, n="lake") for i in range(60) for prompt in PROMPTS.values()]
+    for text in usual:
+        assert (await decided(text)).reason != "drift"
+    await engine.state.drift._take_waiting()
+    assert engine.state.drift.status()["routers"]["three"]["state"] == "watching"
+    for i in range(400):
+        await decided(f"zxqv wvut {i} ponm lkjh")
+    await engine.state.drift._take_waiting()
+    found = {text: await decided(text) for text in ASKED.values()}
+    assert {(each.model, each.reason) for each in found.values()} == {("big", "drift")}
+    await engine.state.drift.reset("three")
+    assert (await decided(ASKED["sum"])).model == "small"
+    await engine.close()
 
 
 def test_each_topic_goes_to_the_cheapest_that_can(checkpoint, upstream):

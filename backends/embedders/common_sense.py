@@ -12,12 +12,13 @@ import math
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from pointsman.backends.assets import asset_path
 from pointsman.backends.embedders.by_text import TextEmbedder
 from pointsman.backends.embedders.lengthened import LengthenedEmbedder
-from pointsman.core.arrays import Float32Array, IntArray
+from pointsman.core.arrays import Float32Array
 from pointsman.core.embedding import EmbedderIdentity
 from pointsman.core.errors import CheckpointError
 from pointsman.core.mapped import map_arrays
@@ -79,7 +80,7 @@ def in_common_sense(easy: float, hard: float) -> float:
     return (exp_hard - exp_easy) / (math.exp(-most) + exp_easy + exp_hard)
 
 
-def hashed_runs(text: str) -> IntArray:
+def hashed_runs(text: str) -> NDArray[np.uint32]:
     """Buckets, in [0, N_BUCKETS), of the runs of 1 to 5 characters of a text, in lower case, white space as one space.
 
     Of a text longer than 600 characters the first 400 and the last 200 count: what is asked stands at an end. Runs may
@@ -98,7 +99,7 @@ def hashed_runs(text: str) -> IntArray:
     hashed ^= hashed >> _FOLD
     hashed *= _MIXER
     hashed >>= _SHIFT
-    return hashed.ravel().astype(np.int64)
+    return hashed.ravel()
 
 
 def _read_weights(path: Path, dim: int) -> tuple[Float32Array, Float32Array, Float32Array]:

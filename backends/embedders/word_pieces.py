@@ -1,4 +1,4 @@
-"""Token ids of texts, a word at a time: WordPiece never looks past a word, so a word seen before needs no tokenizer."""
+"""Token ids of texts, from memory: WordPiece never looks past a space, so what stood between two needs no tokenizer."""
 
 import re
 from itertools import chain
@@ -11,16 +11,17 @@ __all__ = ["WordPieces"]
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x85]")
 _WORD = re.compile(r"[a-z0-9]+|[!-/:-@\[-`{-~]")
-_MAX_WORDS = 50_000
-_MAX_WORD_CHARS = 100
+_MAX_STRETCHES = 50_000
+_MAX_CHARS = 100  # of one that is remembered
 
 
 class WordPieces:
     """What a lower-casing BERT tokenizer gives, mostly from memory.
 
-    Words of plain ASCII are runs of letters and digits, and single punctuation marks; a stretch between spaces with any
-    other character counts as one word. Each is tokenized once. The memory holds 50,000 words and starts anew when it is
-    full. Texts with control characters go to the tokenizer as a whole. Calls are safe from several threads.
+    A text is read a stretch between spaces at a time. The memory holds 50,000 of them, and starts anew when it is full.
+    A new one of plain ASCII is put together from its words, runs of letters and digits, and its punctuation marks, which
+    are remembered alike. Texts with control characters go to the tokenizer as a whole. Calls are safe from several
+    threads.
 
     Args:
         tokenizer: normaliser, pre-tokenizer and WordPiece model of an uncased BERT.
@@ -38,27 +39,23 @@ class WordPieces:
         """
         if _CONTROL.search(text):
             return self._encode(text)
-        words = _words(text)
-        memory = self._memory
+        stretches, memory = text.split(), self._memory
         try:
-            return list(chain.from_iterable([memory[word] for word in words]))
+            return list(chain.from_iterable([memory[stretch] for stretch in stretches]))
         except KeyError:
-            return list(chain.from_iterable([memory.get(word) or self._learn(word) for word in words]))
+            return list(chain.from_iterable([memory.get(stretch) or self._learn(stretch) for stretch in stretches]))
 
-    def _learn(self, word: str) -> list[int]:
-        ids = self._encode(word)
-        if len(word) <= _MAX_WORD_CHARS:
-            if len(self._memory) >= _MAX_WORDS:
+    def _learn(self, stretch: str) -> list[int]:
+        words = _WORD.findall(stretch.lower()) if stretch.isascii() else []
+        if words and words != [stretch]:
+            ids = list(chain.from_iterable([self._memory.get(word) or self._learn(word) for word in words]))
+        else:
+            ids = self._encode(stretch)
+        if len(stretch) <= _MAX_CHARS:
+            if len(self._memory) >= _MAX_STRETCHES:
                 self._memory = {}
-            self._memory[word] = ids
+            self._memory[stretch] = ids
         return ids
 
     def _encode(self, text: str) -> list[int]:
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
-
-
-def _words(text: str) -> list[str]:
-    if text.isascii():
-        return _WORD.findall(text.lower())
-    stretches = (_WORD.findall(part.lower()) if part.isascii() else [part] for part in text.split())
-    return list(chain.from_iterable(stretches))

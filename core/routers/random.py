@@ -26,6 +26,9 @@ class RandomRouter(Router):
     def win_rates(self, prompts: Sequence[str]) -> FloatArray:
         return self._rng.random(len(prompts))
 
+    def calculate_strong_win_rate(self, prompt: str) -> float:
+        return self._rng.random()
+
 
 class RandomCandidatesRouter(RandomRouter):
     """The same for the reference over every candidate."""

@@ -1,7 +1,6 @@
 """What the dashboard shows of one request, as JSON types under the names of the store's columns."""
 
 import json
-from time import time
 from typing import Any
 
 import orjson
@@ -28,7 +27,7 @@ def live_row(record: Record, *, number: int, prompts: bool) -> LiveRow:
     seen: LiveRow = {
         "id": f"live-{number}",
         "request_id": record.id,
-        "at": time(),
+        "at": record.ended_clock_s,
         "path": record.path,
         "model": record.model,
         "decided": decision.model or None,

@@ -31,23 +31,23 @@ class LogWriter(logging.Handler):
         super().__init__()
         self.n_lost = 0
         self._descriptor = descriptor
-        self._lines: deque[str] = deque()
+        self._lines: deque[bytes] = deque()
         self._some = threading.Event()
         threading.Thread(target=self._run, name="pointsman-log", daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Takes a record."""
         try:
-            self.put(self.format(record))
+            self.put(self.format(record).encode("utf-8", "backslashreplace"))
         except Exception:  # noqa: BLE001  (as every handler: a line that cannot be formatted fails no request)
             self.handleError(record)
 
-    def put(self, line: str) -> None:
-        """Takes a line."""
+    def put(self, line: bytes) -> None:
+        """Takes a line, without its end."""
         if len(self._lines) >= _MAX_LINES:
             self.n_lost += 1
             return
-        self._lines.append(line + "\n")
+        self._lines.append(line)
         if not self._some.is_set():
             self._some.set()
 
@@ -62,7 +62,7 @@ class LogWriter(logging.Handler):
             time.sleep(_GATHER_S)
             lines = [self._lines.popleft() for _ in range(len(self._lines))]
             try:
-                self._write("".join(lines).encode("utf-8", "backslashreplace"))
+                self._write(b"\n".join([*lines, b""]))
             except OSError:  # nobody can read them any more
                 self.n_lost += len(lines)
             if not self._lines:

@@ -27,13 +27,13 @@ class _JsonFormatter(logging.Formatter):
         told = fields if fields is not None else {"message": record.getMessage()}
         if record.exc_info:
             told = {**told, "exception": self.formatException(record.exc_info)}
-        return _json_line(record.created, record.levelname.lower(), record.name, told)
+        return _json_line(record.created, record.levelname.lower(), record.name, told).decode()
 
 
-def _json_line(created: float, level: str, logger: str, fields: dict[str, Any]) -> str:
+def _json_line(created: float, level: str, logger: str, fields: dict[str, Any]) -> bytes:
     second = int(created)
     told = f"{_second(second)}.{int((created - second) * 1e3):03d}Z"
-    return orjson.dumps({"time": told, "level": level, "logger": logger, **fields}, default=str).decode()
+    return orjson.dumps({"time": told, "level": level, "logger": logger, **fields}, default=str)
 
 
 class _Summary:
@@ -67,7 +67,7 @@ def log_request(record: Record) -> None:
         return
     fields = _fields(record)
     if (writer := _only_writer()) is not None:
-        writer.put(_json_line(time.time(), "info", _REQUESTS.name, fields))
+        writer.put(_json_line(record.ended_clock_s, "info", _REQUESTS.name, fields))
         return
     entry = logging.LogRecord(_REQUESTS.name, logging.INFO, __file__, 0, _Summary(fields), (), None)
     entry.fields = fields

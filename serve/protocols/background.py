@@ -48,32 +48,29 @@ def background_work(document: Mapping[str, Any]) -> str | None:
         return None
     if document.get("max_tokens") == 1 or document.get("max_completion_tokens") == 1:
         return "probe"
-    for text in _instructions(document):
+    instructions, said = _said(document)
+    for text in instructions:
         head = text[:_SEARCHED]
         if _ANY_SYSTEM.search(head):
             return next(kind for kind, pattern in _KINDS if re.search(pattern, head, re.IGNORECASE))
-    for text in _last_said(document):
+    for text in said:
         head = text[:_SEARCHED]
         if _ANY_USER.match(head):
             return next(kind for kind, pattern in _FIRST_WORDS if re.match(rf"\s*(?:{pattern})", head, re.IGNORECASE))
     return None
 
 
-def _instructions(document: Mapping[str, Any]) -> list[str]:
-    said = _texts(document.get("system")) + _texts(document.get("instructions"))
-    for turn in turns_of(document)[:2]:
-        if isinstance(turn, dict) and turn.get("role") in ("system", "developer"):
+def _said(document: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """The instructions, and the user's turns; few requests of this kind have more than one or two."""
+    instructions = [text for name in ("system", "instructions") if name in document for text in _texts(document[name])]
+    said = _texts(document["input"]) if "input" in document else []
+    for i, turn in enumerate(turns_of(document)[:3]):
+        role = turn.get("role") if isinstance(turn, dict) else None
+        if role == "user":
             said += _texts(turn.get("content"))
-    return said
-
-
-def _last_said(document: Mapping[str, Any]) -> list[str]:
-    """The user's turns; few requests of this kind have more than one or two."""
-    said = _texts(document.get("input"))
-    for turn in turns_of(document)[:3]:
-        if isinstance(turn, dict) and turn.get("role") == "user":
-            said += _texts(turn.get("content"))
-    return said
+        elif role in ("system", "developer") and i < 2:
+            instructions += _texts(turn.get("content"))
+    return instructions, said
 
 
 def _texts(content: object) -> list[str]:

@@ -109,10 +109,10 @@ def _without_sections(text: str) -> tuple[str, list[str]]:
     left_out: list[str] = []
     if text.lstrip().startswith("#"):
         text, left_out = _after_headings(text)
-    if any(sign in text for sign in ENDING_SIGNS) and (found := ENDINGS.search(text)):
+    if any(map(text.__contains__, ENDING_SIGNS)) and (found := ENDINGS.search(text)):
         text = text[: found.start()]
         left_out.append(found[0].strip("# \n")[:40])
-    if any(sign in text for sign in LINE_SIGNS) and (kept := LINES.sub("", text)) != text:
+    if any(map(text.__contains__, LINE_SIGNS)) and (kept := LINES.sub("", text)) != text:
         text = kept
         left_out.append("client's lines")
     return text, left_out

@@ -201,15 +201,19 @@ def _messages_task(document: Mapping[str, Any]) -> Task:
             '{"role": "user", "content": "Hello"}',
             param="messages",
         )
+    last = None
     for i, message in enumerate(messages):
-        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+        if not isinstance(message, dict) or not isinstance(role := message.get("role"), str):
             raise RequestError(
                 f"messages[{i}] is {_brief(message)}, wanted an object with a role and a content",
                 param=f"messages[{i}]",
             )
-    last = next((i for i in reversed(range(len(messages))) if messages[i]["role"] == "user"), None)
+        if role == "user":
+            last = i
     read = len(messages) - 1 if last is None else last
-    _check_content(messages[read].get("content"), f"messages[{read}].content")
+    content = messages[read].get("content")
+    if not isinstance(content, str):
+        _check_content(content, f"messages[{read}].content")
     return read_task(document if last is not None else {"messages": [{**messages[read], "role": "user"}]})
 
 

@@ -141,12 +141,8 @@ def _gather(reported: Mapping[str, Any], kinds: Mapping[str, Any], most: dict[st
         if type(kind) is dict:
             if isinstance(value, dict):
                 _gather(value, kind, most)
-        elif (count := _count(value)) is not None and count >= most.get(kind, 0):
-            most[kind] = count
-
-
-def _count(value: object) -> int | None:
-    """A number of tokens; None where it is missing, negative, no whole number, or more than any answer takes."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return value if type(value) is int and 0 <= value <= _MOST_TOKENS else None
+        else:  # a number that is missing, negative, not whole, or more than any answer takes says nothing
+            if type(value) is float and value.is_integer():
+                value = int(value)
+            if type(value) is int and most.get(kind, 0) <= value <= _MOST_TOKENS:
+                most[kind] = value

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from time import perf_counter
+from time import perf_counter, time
 from typing import TypeAlias
 
 from pointsman.core.decision import Decision
@@ -79,6 +79,11 @@ class Record:
         if self._row_id is None and self.recorded_at is not None:
             self._row_id = new_row_id(self.recorded_at)
         return self._row_id
+
+    @property
+    def ended_clock_s(self) -> float:
+        """When it ended, in seconds since 1970."""
+        return time() - (perf_counter() - self.ended_at if self.ended_at is not None else 0.0)
 
     @property
     def total_s(self) -> float:

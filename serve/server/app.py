@@ -16,8 +16,10 @@ from pointsman.serve.engine.engine import Engine
 from pointsman.serve.observers.prometheus import Metrics
 from pointsman.serve.observers.refusals import Refusals
 from pointsman.serve.observers.request_log import log_request
+from pointsman.serve.observers.together import Together
 from pointsman.serve.protocols.anthropic_errors import MessagesErrors
 from pointsman.serve.protocols.surfaces import CHAT, COMPACT, COUNT_TOKENS, EMBEDDINGS, MESSAGES, RESPONSES
+from pointsman.serve.request.record import Observer
 from pointsman.serve.server.endpoints.completions import Completions
 from pointsman.serve.server.endpoints.health import Health, MetricsText, Ready
 from pointsman.serve.server.fast_path import Dispatch
@@ -53,33 +55,40 @@ def create_app(
     """
     engine = engine or Engine(config or make_config())
     metrics = Metrics(engine.services, parts=engine.state.registry)
-    guard = _guard(engine, metrics)
+    guard, together = _guard(engine, metrics), Together()
     if reloader is not None:
         reloader.observe(metrics.reloaded)
-    every = (*((reloader,) if reloader is not None else ()), *companions)
-    return Application(engine, lambda current: _routes(current, metrics, guard), *every)
+    every = (together, *((reloader,) if reloader is not None else ()), *companions)
+    return Application(engine, lambda current: _routes(current, metrics, together, guard), *every)
 
 
-def _routes(engine: Engine, metrics: Metrics, ask_for_key: Callable[[ASGIApp], ASGIApp] | None) -> ASGIApp:
+def _routes(
+    engine: Engine, metrics: Metrics, together: Together, ask_for_key: Callable[[ASGIApp], ASGIApp] | None
+) -> ASGIApp:
     """What answers with one engine.
 
     Args:
+        together: shows requests to the observers that can wait.
         ask_for_key: before an endpoint; None where no keys are asked for, which only a restart changes.
     """
     server = engine.config.server
     hosts = (*engine.config.dashboard.hosts, server.host)
     guard = ask_for_key or partial(ListedPagesOnly, origins=server.cors_origins, hosts=hosts)
     metrics.reconfigure(engine.services, digest=engine.digest)
-    if engine.state.live is not None:
-        engine.state.live.reconfigure(partial(facts_now, engine))
-    observers = (*engine.state.observers, *((log_request,) if server.log_requests else ()))
+    waiting: list[Observer] = [metrics, log_request] if server.log_requests else [metrics]
+    if (live := engine.state.live) is not None:
+        live.reconfigure(partial(facts_now, engine))
+        waiting.append(live)
+    together.flush()
+    together.observers = tuple(waiting)
+    at_once: list[Observer] = [observe for observe in engine.state.observers if observe is not live]
     endpoints: dict[tuple[str, str], ASGIApp] = {
         ("GET", "/health"): Health(),
         ("GET", "/ready"): Ready(engine),
-        ("GET", "/metrics"): MetricsText(metrics),
+        ("GET", "/metrics"): MetricsText(metrics, together),
     }
     for surface in _SURFACES:
-        answer = guard(Completions(engine, surface, limits=server, metrics=metrics, observers=observers))
+        answer = guard(Completions(engine, surface, limits=server, metrics=metrics, observers=(*at_once, together)))
         endpoints["POST", f"/v1{surface.path}"] = MessagesErrors(answer) if surface in _ANTHROPIC else answer
 
     def make_rest() -> ASGIApp:
@@ -88,7 +97,7 @@ def _routes(engine: Engine, metrics: Metrics, ask_for_key: Callable[[ASGIApp], A
         own = ask_for_key or partial(OwnPagesOnly, hosts=hosts)
         return make_framework_app(engine, endpoints, guard=guard, own=own, asks_for_keys=ask_for_key is not None)
 
-    served: ASGIApp = Dispatch(endpoints, make_rest)
+    served: ASGIApp = Dispatch(endpoints, make_rest, before=together.flush)
     if ask_for_key is None:
         served = KnownHostsOnly(served, hosts=hosts)
     if server.cors_origins:

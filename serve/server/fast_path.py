@@ -27,15 +27,23 @@ class Dispatch:
     everything else at a start. The endpoints here need neither: they answer all that happens to them themselves.
     """
 
-    def __init__(self, endpoints: Mapping[tuple[str, str], ASGIApp], make_app: Callable[[], ASGIApp]) -> None:
+    def __init__(
+        self,
+        endpoints: Mapping[tuple[str, str], ASGIApp],
+        make_app: Callable[[], ASGIApp],
+        *,
+        before: Callable[[], None] = lambda: None,
+    ) -> None:
         """Makes nothing yet.
 
         Args:
             endpoints: by method and path.
             make_app: makes the application, in a thread, for the first request that it is to answer.
+            before: called before each request that the application answers.
         """
         self._endpoints = endpoints
         self._make_app = make_app
+        self._before = before
         self._app: asyncio.Task[ASGIApp] | None = None
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -47,6 +55,7 @@ class Dispatch:
         return self._answer_by_app(scope, receive, send)
 
     async def _answer_by_app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._before()
         if self._app is None:
             self._app = asyncio.create_task(self._make())
         app = await asyncio.shield(self._app)  # which others may be waiting for as well

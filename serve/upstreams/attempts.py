@@ -146,9 +146,19 @@ def _check_circuit(service: Service, attempt: Attempt, caller: str) -> None:
 
 
 async def _try(service: Service, call: Call, attempt: Attempt, new_stream: NewStream) -> Answered:
+    upstream, stream = service.upstream, None
     try:
-        reply, stream = await _send(service, call, attempt, new_stream)
+        reply = attempt.reply = await upstream.send(call)
+        headers = tuple([(name, upstream.redact(value)) for name, value in reply.headers])
+        if reply.chunks is None:
+            body = upstream.redact(reply.body)
+            document = reply.document if body is reply.body else None
+            reply = Reply(reply.status, headers, body, document=document, source=reply.source)
+        else:
+            reply, stream = await _begin_stream(service, call, attempt, replace(reply, headers=headers), new_stream)
     except UpstreamFailure as failure:
+        attempt.reply = failure.answer if attempt.reply is None else attempt.reply
+        failure.said = upstream.redact(failure.said.encode()).decode()
         attempt.result = failure.code
         raise
     except asyncio.CancelledError:
@@ -173,35 +183,24 @@ def _count(breaker: Breaker, call: Call, answered: Answered) -> None:
         breaker.succeed(call.caller)
 
 
-async def _send(
-    service: Service, call: Call, attempt: Attempt, new_stream: NewStream
+async def _begin_stream(
+    service: Service, call: Call, attempt: Attempt, reply: Reply, new_stream: NewStream
 ) -> tuple[Reply, EventStream | None]:
-    upstream = service.upstream
-    try:
-        reply = attempt.reply = await upstream.send(call)
-    except UpstreamFailure as failure:
-        attempt.reply = failure.answer
-        failure.said = upstream.redact(failure.said.encode()).decode()
-        raise
-    headers = tuple([(name, upstream.redact(value)) for name, value in reply.headers])
-    if reply.chunks is None:
-        body = upstream.redact(reply.body)
-        document = reply.document if body is reply.body else None
-        return Reply(reply.status, headers, body, document=document, source=reply.source), None
+    """The answer once its first event has come, and what is known of its stream; none of one that reports an error."""
+    upstream, chunks = service.upstream, reply.chunks
+    assert chunks is not None
     stream = attempt.stream = new_stream()
     stream.hides_usage = reply.hides_usage
     stream.n_answers = n if isinstance(n := call.document.get("n"), int) else 1
     on_end = partial(_learn, service.breaker, call, stream)
-    relayed = relay_events(reply.chunks, stream, redact=upstream.redact, on_end=on_end)
     try:
-        events = await PrimedStream.open(relayed)
+        events = await PrimedStream.open(relay_events(chunks, stream, redact=upstream.redact, on_end=on_end))
     except ReportedFailure as failure:
-        failure.said = upstream.redact(failure.said.encode()).decode()
         if failure.reported.status is None:
             raise
         body = upstream.redact(failure.reported.body())
         return Reply(failure.reported.status, ((b"content-type", b"application/json"),), body), None
-    return replace(reply, headers=headers, chunks=events), stream
+    return replace(reply, chunks=events), stream
 
 
 def _learn(breaker: Breaker, call: Call, stream: EventStream) -> None:

@@ -16,6 +16,7 @@ from pointsman.serve.http.asgi import ClientGone, WhileConnected, read_body, sen
 from pointsman.serve.http.errors import RequestError, UpstreamFailure, error_body
 from pointsman.serve.http.streams import Headers
 from pointsman.serve.observers.prometheus import Metrics
+from pointsman.serve.protocols.large_json import LARGE_BYTES
 from pointsman.serve.protocols.off_loop import off_loop
 from pointsman.serve.protocols.surfaces import Surface
 from pointsman.serve.request.context import RequestContext
@@ -53,7 +54,7 @@ class Completions:
         self._engine = engine
         self._limits = limits
         self._metrics = metrics
-        self._observers: tuple[Observer, ...] = (metrics, *observers)
+        self._observers = tuple(observers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         record = Record(request_id(scope), scope["path"])
@@ -86,7 +87,8 @@ class Completions:
     async def _serve(self, record: Record, scope: Scope, receive: Receive, send: Heartbeat) -> None:
         body = await read_body(scope, receive, self._limits)
         record.received_at = perf_counter()
-        request = await off_loop(len(body), self._surface.read, body)
+        read = self._surface.read
+        request = read(body) if len(body) <= LARGE_BYTES else await off_loop(len(body), read, body)
         context = RequestContext(request, _passed_on(scope), self._surface, request_key(scope))
         context.address = scope["client"][0] if scope.get("client") else ""
         context.client = naming_headers(scope["headers"])

@@ -6,6 +6,7 @@ from starlette.types import Receive, Scope, Send
 from pointsman.serve.engine.engine import Engine
 from pointsman.serve.http.asgi import send_body
 from pointsman.serve.observers.prometheus import CONTENT_TYPE, Metrics
+from pointsman.serve.observers.together import Together
 from pointsman.serve.server.endpoints.headers import JSON
 
 __all__ = ["Health", "MetricsText", "Ready"]
@@ -36,8 +37,10 @@ class Ready:
 class MetricsText:
     """GET /metrics, for Prometheus."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, together: Together) -> None:
         self._metrics = metrics
+        self._together = together
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._together.flush()
         await send_body(send, 200, self._metrics.text(), ((b"content-type", CONTENT_TYPE),))

@@ -1,0 +1,50 @@
+"""Observers that see records some at a time."""
+
+import asyncio
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pointsman.serve.observers.together import Together
+from pointsman.serve.protocols.requests import make_question
+from pointsman.serve.request.context import RequestContext
+from pointsman.serve.request.record import Record
+
+
+@given(st.lists(st.sampled_from(["record", "flush"]), max_size=100))
+def test_each_observer_sees_every_record_once_and_in_order(steps):
+    """Whatever comes between them; after a flush nothing waits."""
+
+    async def live():
+        seen: list[list[int]] = [[], []]
+        together = Together(*(lambda record, own=own: own.append(int(record.id)) for own in seen))
+        n = 0
+        for step in steps:
+            if step == "record":
+                together(Record(str(n), "/"))
+                n += 1
+            else:
+                together.flush()
+                assert seen[0] == list(range(n))
+        await together.close()
+        assert seen == [list(range(n))] * 2
+
+    asyncio.run(live())
+
+
+async def test_a_single_record_does_not_wait_for_others():
+    """A moment later its observers have seen it, though no other request comes."""
+    shown = asyncio.Event()
+    together = Together(lambda record: shown.set())
+    together(Record("alone", "/"))
+    await asyncio.wait_for(shown.wait(), 60.0)
+
+
+async def test_a_long_request_is_not_held_on_to():
+    """What has a body of megabytes is shown at once."""
+    seen = []
+    together = Together(seen.append)
+    together(Record("short", "/", context=RequestContext(make_question("Hi", "auto", body=b"x"))))
+    assert not seen
+    together(Record("long", "/", context=RequestContext(make_question("Hi", "auto", body=b"x" * 2**20))))
+    assert [record.id for record in seen] == ["short", "long"]

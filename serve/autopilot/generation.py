@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any, Self
 
 from pointsman.core.arrays import Float32Array
@@ -12,6 +13,8 @@ from pointsman.core.ladder import Rung, ladder, length_shift
 from pointsman.core.learned_score import LearnedScore
 
 __all__ = ["Generation", "describe_generation"]
+
+_ladder = lru_cache(maxsize=1024)(ladder)  # a request's are wanted to choose, to draw, and to make a chain
 
 
 @dataclass(slots=True)
@@ -74,7 +77,7 @@ class Generation:
 
     def rungs(self, win_rates: Sequence[float], n_characters: int) -> tuple[Rung, ...]:
         """Of a prompt among more than two candidates: whom each threshold sends it to."""
-        return ladder(win_rates, [bill for _, bill in self.bills], shift=length_shift(n_characters))
+        return _ladder(tuple(win_rates), tuple([bill for _, bill in self.bills]), shift=length_shift(n_characters))
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""

@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -16,19 +19,32 @@ from support.cascading import ask as cascading_ask
 from support.planted_models import RIGHT, PlantedModels
 from support.upstream import LocalServer
 
+_UPSTREAM = PlantedModels(tells_doubt=True)
+
+
+@pytest.fixture(scope="module")
+def upstream():
+    """Where the models are asked: the same place for all, as a certificate is void where that changes."""
+    with LocalServer(_UPSTREAM.app()) as server:
+        _UPSTREAM.url = f"{server.url}/v1"
+        yield server
+
 
 @pytest.fixture
-def planted():
-    """The models, and where they are asked."""
-    models = PlantedModels(tells_doubt=True)
-    with LocalServer(models.app()) as server:
-        models.url = f"{server.url}/v1"
-        yield models
+def planted(upstream):
+    """The models as they were."""
+    _UPSTREAM.tells_doubt, _UPSTREAM.failing = True, set()
+    _UPSTREAM.asked.clear()
+    return _UPSTREAM
 
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
     """The autopilot turns when a test says so, and makes its chain of thirty requests."""
+    _make_small(monkeypatch)
+
+
+def _make_small(monkeypatch) -> None:
     monkeypatch.setattr(autopilot_module, "_TURN_S", 3600.0)
     monkeypatch.setattr(draw, "_WARM_UP", 30)
 
@@ -39,28 +55,50 @@ def cascading(planted, store: str, **more) -> dict:
     return settings(planted.url, store, cascade={}, routers={"random": {}}, autopilot=autopilot, **more)
 
 
-async def certified(client, app) -> dict:
-    """Asks until something is certified; the status then."""
-    await ask(client, 0, 31)
-    await settled(app)
-    await ask(client, 31, 80)
-    facts = await settled(app)
-    assert facts["certified_share"] > 0.1
-    return facts
+@dataclass(frozen=True)
+class Earned:
+    """The first 111 requests of a server: who answered the first 31 and the others, what was said then, the store."""
+
+    first: list[str]
+    second: list[str]
+    warmed_up: dict
+    certified: dict
+    store: Path
 
 
-async def test_the_weak_answer_decides_once_it_is_certified(planted, tmp_path):
+@pytest.fixture(scope="module")
+def earned(upstream, tmp_path_factory):
+    """Something is certified; the tests go on from a copy of the store."""
+    store = tmp_path_factory.mktemp("earned") / "c.db"
+
+    async def earn() -> Earned:
+        async with serving(cascading(_UPSTREAM, f"sqlite:///{store}")) as (client, app):
+            first = await ask(client, 0, 31)
+            warmed_up = await settled(app)
+            second = await ask(client, 31, 80)
+            return Earned(first, second, warmed_up, await settled(app), store)
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        _make_small(monkeypatch)
+        return asyncio.run(earn())
+
+
+@pytest.fixture
+def store(earned, tmp_path):
+    """URL of a store in which something is certified."""
+    return f"sqlite:///{shutil.copy(earned.store, tmp_path)}"
+
+
+async def test_the_weak_answer_decides_once_it_is_certified(planted, earned, store):
     """All is strong at first; then the answers of which the weak model is surest are returned, within the bound."""
-    async with serving(cascading(planted, f"sqlite:///{tmp_path}/c.db")) as (client, app):
-        assert set(await ask(client, 0, 31)) == {"big"}
+    assert {*earned.first, *earned.second} == {"big"}
+    facts = earned.warmed_up
+    assert (facts["decides_by"], facts["generation"]["steps"] > 10) == ("answer", True)
+    assert facts["comparisons"]["read"] >= 30  # which made the chain
+    async with serving(cascading(planted, store)) as (client, app):
         facts = await settled(app)
-        assert (facts["decides_by"], facts["generation"]["steps"] > 10) == ("answer", True)
-        assert facts["comparisons"]["read"] >= 30  # which made the chain
-        assert set(await ask(client, 31, 80)) == {"big"}
-        facts = await settled(app)
-        assert facts["certified_share"] > 0.1
+        assert facts["certified_share"] == earned.certified["certified_share"] > 0.1
         before = facts["saved_usd"]
-        planted.asked.clear()
         answered = await ask(client, 1000, 40)
         doubts = {
             m: [1 - planted.luck(prompt(1000 + i)) for i, by in enumerate(answered) if by == m]
@@ -80,10 +118,9 @@ async def test_the_weak_answer_decides_once_it_is_certified(planted, tmp_path):
         assert len(weak) == 40  # a comparison of an escalated request reuses the answer that it has
 
 
-async def test_what_the_certificate_counts_is_what_clients_got(planted, tmp_path):
+async def test_what_the_certificate_counts_is_what_clients_got(planted, earned, store):
     """Of each comparison the score is that of the weak answer, the loss that of the two answers, drawn as planned."""
-    async with serving(cascading(planted, f"sqlite:///{tmp_path}/w.db")) as (client, app):
-        await certified(client, app)
+    async with serving(cascading(planted, store)) as (client, app):
         await ask(client, 1000, 50)
         await settled(app)
         rows = await app.engine.state.store.autopilot()
@@ -100,10 +137,9 @@ async def test_what_the_certificate_counts_is_what_clients_got(planted, tmp_path
         assert certificate.n_compared == len(rows)
 
 
-async def test_requests_that_cannot_be_read_go_to_strong(planted, tmp_path):
+async def test_requests_that_cannot_be_read_go_to_strong(planted, store):
     """Streams without `stream: hold`, and answers without log-probabilities, are the strong model's."""
-    async with serving(cascading(planted, f"sqlite:///{tmp_path}/u.db")) as (client, app):
-        await certified(client, app)
+    async with serving(cascading(planted, store)) as (client, app):
         planted.tells_doubt = False
         before = app.engine.state.autopilot.status()["requests"]
         assert set(await ask(client, 2000, 30)) == {"big"}
@@ -152,13 +188,13 @@ async def test_held_streams_are_certified_like_whole_answers(tmp_path):
             assert all(row.loss == (row.score > 0.5) for row in new)
 
 
-async def test_reading_that_costs_more_than_it_saves_is_not_done(planted, tmp_path):
+async def test_reading_that_costs_more_than_it_saves_is_not_done(planted, store):
     """While the certified share is below the weak model's relative price, the strong model answers alone."""
-    values = cascading(planted, f"sqlite:///{tmp_path}/p.db")
+    values = cascading(planted, store)
     values["models"]["small"]["price"] = {"input_usd_per_million": 9.9, "output_usd_per_million": 29.9}
     async with serving(values) as (client, app):
-        facts = await certified(client, app)
-        assert facts["certified_share"] < facts["weak_cost"] < 1.0
+        facts = await settled(app)
+        assert 0.1 < facts["certified_share"] < facts["weak_cost"] < 1.0
         assert set(await ask(client, 1000, 20)) == {"big"}
         assert any("not used yet: reading every answer of small costs 99." in line for line in _lines(facts))
 
@@ -183,13 +219,13 @@ async def _stream(client, numbers) -> dict[int, str]:
     return dict(zip(numbers, await asyncio.gather(*(one(i) for i in numbers)), strict=True))
 
 
-async def test_outages_of_either_model_count_for_nothing(planted, tmp_path):
+async def test_outages_of_either_model_count_for_nothing(planted, store):
     """A weak model that is down, and a strong one after an escalation, leave the certificate as it was."""
-    values = cascading(planted, f"sqlite:///{tmp_path}/o.db", autopilot={"max_failures": 0.99})
+    values = cascading(planted, store, autopilot={"max_failures": 0.99})
     for name in ("big", "small"):
-        values["models"][name] |= {"retry": {"attempts": 1}, "breaker": {"failures": 10_000}}
+        values["models"][name] |= {"retry": {"attempts": 1, "base_s": 0.01}, "breaker": {"failures": 10_000}}
     async with serving(values) as (client, app):
-        before = await certified(client, app)
+        before = await settled(app)
         for down in ("small", "big"):
             planted.failing = {down}
             assert set(await ask(client, 3000, 20)) == {"big" if down == "small" else "small"}

@@ -42,6 +42,8 @@ class JointPlan:
         Args:
             cells: of the prompt in each generation's chain.
         """
+        if len(self.plans) == 1:
+            return self.plans[0].probability(cells[0])
         return sum(plan.probability(cell) for plan, cell in zip(self.plans, cells, strict=True)) / len(self.plans)
 
     def of_rungs(self, cells: Sequence[Sequence[int]], most: int) -> list[float]:

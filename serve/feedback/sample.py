@@ -54,11 +54,9 @@ def is_comparable(record: Record) -> bool:
     document = context.request.document
     if context.surface is not CHAT or record.decision is None or record.decision.router is None:
         return False
-    if any(document.get(name) for name in _NOT_TEXT.intersection(document)) or document.get("n") not in (None, 1):
+    if not _NOT_TEXT.isdisjoint(document) and any(document.get(name) for name in _NOT_TEXT):
         return False
-    messages = document["messages"]
-    words = [_text(message.get("content")) for message in messages]
-    if None in words or not (len(words) > 1 or (words and words[0])):
+    if document.get("n") not in (None, 1) or not _is_text(document["messages"]):
         return False
     return bool(context.attempts) and bool(answer_text(context.attempts[-1]))
 
@@ -111,6 +109,15 @@ def _conversation(messages: list[Mapping[str, Any]]) -> str | None:
     if len(messages) == 1:
         return texts[0]
     return "\n\n".join(f"[{message['role']}]\n{text}" for message, text in zip(messages, texts, strict=True))
+
+
+def _is_text(messages: list[Mapping[str, Any]]) -> bool:
+    """Whether all turns are text, and there is more than one or the only one says something."""
+    for message in messages:
+        content = message.get("content")
+        if not isinstance(content, str) and _text(content) is None:
+            return False
+    return len(messages) > 1 or bool(messages and _text(messages[0].get("content")))
 
 
 def _text(content: object) -> str | None:

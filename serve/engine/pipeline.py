@@ -97,7 +97,7 @@ def build_pipeline(
         cascade.plan if cascade is not None else None,
         StrongOnDrift(drift, pair) if drift is not None else None,
         HoldBounds(policies, pair),
-        ReserveBudget(policies, pair, price_list) if policies.hard else None,
+        ReserveBudget(policies, pair, price_list, config.models) if policies.hard else None,
         CountDecision(policies, sessions, routers={} if many else routers, shared=shared_sessions),
     ]
     return tuple(step for step in steps if step is not None)

@@ -11,7 +11,7 @@ from pointsman.serve.protocols.long_documents import walks_request
 if TYPE_CHECKING:
     from pointsman.backends.embedders.word_pieces import WordPieces
 
-__all__ = ["TextSample", "count_input_tokens", "count_tokens"]
+__all__ = ["TextSample", "count_image_tokens", "count_input_tokens", "count_tokens"]
 
 _COUNTED_CHARS = 20_000  # of a text; the rest is taken to be like them
 _IMAGE_TOKENS = 765  # a square of 1024 pixels in high detail at OpenAI
@@ -84,6 +84,12 @@ def count_input_tokens(document: Mapping[str, Any]) -> int:
         with suppress(RecursionError):
             sample.add(json.dumps(tools))
     return sample.n_tokens() + extra
+
+
+@walks_request
+def count_image_tokens(document: Mapping[str, Any]) -> int:
+    """Tokens of a request's images: a fixed number for each; one for each token id."""
+    return sum(piece for key in ("input", "messages") for piece in _texts(document.get(key)) if isinstance(piece, int))
 
 
 def _texts(value: object) -> Iterator[str | int]:

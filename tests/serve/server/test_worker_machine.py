@@ -101,7 +101,7 @@ class Workers(RuleBasedStateMachine):
         self.charged = 0.0  # by the strong model, from when it was asked
         self.n_killed = self.n_asked = 0
         self.keys, self.under_way = {}, []
-        self.conversations = [[] for _ in range(N_CONVERSATIONS)]
+        self.conversations = [{} for _ in range(N_CONVERSATIONS)]
         self.loop = asyncio.new_event_loop()
         self.loop.set_task_factory(tasks_of_workers)
         self.store = Store(StoreConfig(url=url))
@@ -200,14 +200,15 @@ class Workers(RuleBasedStateMachine):
     def converse(self, c, at):
         """The next turns of a conversation, at any workers: one that is with the strong model stays there."""
         for i in at:
-            self.turn(self.conversations[c], f"conversation {c}", self.workers[i])
+            key = self.valid_key(self.workers[i])  # whose the conversation is: with another one it begins anew
+            self.turn(self.conversations[c].setdefault(key, []), key, f"conversation {c}", self.workers[i])
 
-    def turn(self, turns, name, worker):
+    def turn(self, turns, key, name, worker):
         messages = []
         for k, model in enumerate([*turns, None]):
             messages += [{"role": "user", "content": f"{name}, turn {k}"}]
             messages += [{"role": "assistant", "content": model}] if model is not None else []
-        task = self.run(worker.ask(self.valid_key(worker), "router-random-0.6", messages))
+        task = self.run(worker.ask(key, "router-random-0.6", messages))
         answer = self.run(task)
         assert answer.status_code == 200
         model = answer.headers["x-pointsman-model"]

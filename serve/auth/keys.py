@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from pointsman.core.errors import ConfigError
 from pointsman.core.replace_file import replacing
@@ -92,7 +92,7 @@ def read_keys(path: str | os.PathLike[str]) -> dict[str, AccessKey]:
     """
     try:
         entries = json.loads(Path(path).read_text(encoding="utf-8"))["keys"]
-        keys = [AccessKey(**{**entry, "models": _patterns(entry.get("models"))}) for entry in entries]
+        keys = [_key(entry) for entry in entries]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"key file {path} cannot be read: {error}; make one with `pointsman keys create`") from error
     return {key.id: key for key in keys}
@@ -144,8 +144,8 @@ class KeyRing:
             ConfigError: it cannot be read or is no key file.
         """
         self._path = Path(path)
+        self._stamp = self._look()  # before it is read: it may be replaced meanwhile
         self._keys = read_keys(path)
-        self._stamp = self._path.stat().st_mtime_ns
         self._checked_at = time.monotonic()
 
     def find(self, text: str) -> AccessKey | None:
@@ -159,16 +159,40 @@ class KeyRing:
             return
         self._checked_at = now
         try:
-            stamp = self._path.stat().st_mtime_ns
+            stamp = self._look()
             if stamp != self._stamp:
                 self._keys, self._stamp = read_keys(self._path), stamp
         except (OSError, ConfigError) as error:
             _LOG.error("%s; the keys are unchanged", error)
+
+    def _look(self) -> tuple[int, int, int] | None:
+        """What tells one state of the file from another; the clock alone does not: its ticks take milliseconds."""
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return None  # which whoever reads it says
+        return found.st_ctime_ns, found.st_size, found.st_ino
 
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def _key(entry: Mapping[str, Any]) -> AccessKey:
+    """A key of a file.
+
+    Raises:
+        TypeError: an entry is none.
+    """
+    key = AccessKey(**{**entry, "models": _patterns(entry.get("models"))})
+    if not all(isinstance(text, str) for text in (key.id, key.name, key.sha256, *(key.models or ()))):
+        raise TypeError(f"id, name, sha256 and models of key {key.id!r} must be strings")
+    if type(key.requests_per_minute) not in (int, type(None)) or not isinstance(key.admin, bool):
+        raise TypeError(f"requests_per_minute of key {key.id!r} must be a whole number, admin true or false")
+    return key
+
+
 def _patterns(models: list[str] | None) -> tuple[str, ...] | None:
+    if isinstance(models, str):
+        raise TypeError(f"models is {models!r}, wanted a list")
     return None if models is None else tuple(models)

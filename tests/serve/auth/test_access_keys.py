@@ -1,16 +1,18 @@
 """Access keys: who is let in, for what, and how often."""
 
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pointsman.core.errors import ConfigError
 from pointsman.serve import create_app
-from pointsman.serve.auth.keys import AccessKey, KeyRing, new_key, read_keys, write_keys
+from pointsman.serve.auth.keys import AccessKey, KeyRing, new_key, read_keys, revoke_key, write_keys
 from pointsman.serve.cli import main
 from pointsman.serve.config.load import make_config
 
@@ -236,3 +238,41 @@ def test_keys_that_are_changed_at_once_are_all_kept(tmp_path, capsys):
         codes = list(pool.map(main, [*words[:6], ["keys", "revoke", gone.id, "--file", path], *words[6:]]))
     assert set(codes) == {0}
     assert {key.name for key in read_keys(path).values()} == {f"k{i}" for i in range(12)}
+
+
+@settings(max_examples=30)
+@given(st.lists(st.sampled_from(["create", "revoke"]), min_size=1, max_size=6))
+def test_every_change_is_noticed_whatever_the_clock_says(tmp_path_factory, changes):
+    """A key that is made and revoked within one tick of the file system's clock has no access afterwards."""
+    path = tmp_path_factory.mktemp("keys") / "keys.json"
+    write_keys(path, {})
+    os.utime(path, ns=(1, 1))
+    ring, known = KeyRing(path), {}
+    for change in changes:
+        keys = read_keys(path)
+        if change == "create":
+            key, text = new_key(f"k{len(known)}")
+            keys, known[text] = {**keys, key.id: key}, key.id
+        elif keys:
+            keys = revoke_key(keys, next(iter(keys)))
+        write_keys(path, keys)
+        os.utime(path, ns=(1, 1))
+        ring._checked_at = -1e9
+        assert all((ring.find(text) is not None) is (key_id in keys) for text, key_id in known.items())
+
+
+@pytest.mark.parametrize(
+    "spoilt", [{"sha256": 5}, {"id": None}, {"models": "auto"}, {"models": [1]}, {"requests_per_minute": "9"},
+               {"admin": "no"}, {"more": 1}],
+)  # fmt: skip
+def test_a_key_of_another_shape_is_refused_when_the_file_is_read(tmp_path, spoilt):
+    """Not when somebody presents it: a running server goes on with the keys that it has."""
+    path = tmp_path / "keys.json"
+    key, text = new_key("alice")
+    write_keys(path, {key.id: key})
+    ring = KeyRing(path)
+    path.write_text(json.dumps({"keys": [{**asdict(key), **spoilt}]}))
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_keys(path)
+    ring._checked_at = -1e9
+    assert ring.find(text) == key

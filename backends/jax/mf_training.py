@@ -122,7 +122,7 @@ class _Run:
         """The state after every further epoch, until the epochs or the patience are used up."""
         trees = (_replicated(tree, self._mesh) for tree in (state.params, state.opt, state.best))
         state = TrainingState(*trees, state.history)
-        settings = replace(self.recipe, seed=0)  # another seed needs no other program
+        settings = _program_settings(self.recipe)
         while len(state.history) < self.recipe.epochs and not state.exhausted(self.recipe.patience):
             started, number = perf_counter(), len(state.history) + 1
             key = _key(self.recipe, number)
@@ -193,6 +193,12 @@ def _evaluate(params: _Params, data: _Data, graph: Any) -> tuple[jax.Array, jax.
     right = (logits > 0) == (data.outcome > 0.5)
     mean_loss = jnp.sum(loss(logits, data.outcome) * data.weight) / data.weight.sum()
     return mean_loss, jnp.sum(right * decided) / jnp.maximum(decided.sum(), 1e-30)
+
+
+def _program_settings(recipe: MFRecipe) -> MFRecipe:
+    """`recipe` with the defaults of what does not change the compiled epoch: recipes alike in the rest share one."""
+    epochs = recipe.epochs if recipe.schedule == "cosine" else 1
+    return replace(recipe, epochs=epochs, patience=None, ties="drop", seed=0)
 
 
 def _optimizer(recipe: MFRecipe, n_steps: int) -> optax.GradientTransformation:

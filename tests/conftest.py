@@ -50,6 +50,10 @@ settings.load_profile("pointsman")
 for _part in ("connect", "read", "write", "pool"):
     setattr(inspect.signature(httpx.Client).parameters["timeout"].default, _part, 60.0)
 
+# Each client of httpx would read the certificates of all authorities, which takes longer than what a test asks: once is
+# enough, and no test asks beyond this machine.
+httpx._transports.default.create_ssl_context = cache(httpx.create_ssl_context)
+
 _SHARED = Path(__file__).parents[2] / "shared"
 
 

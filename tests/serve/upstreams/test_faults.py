@@ -4,7 +4,6 @@ Every test scripts what an upstream does with one connection after the other, an
 of OpenAI's chat completions or of Anthropic's Messages API, before an upstream that speaks one or the other.
 """
 
-import asyncio
 import gzip
 import itertools
 import time
@@ -19,7 +18,6 @@ import pytest
 
 from pointsman.serve import create_app
 from pointsman.serve.config.load import make_config
-from pointsman.serve.upstreams.translated.litellm import require_litellm
 
 from support.faulty_upstream import (
     Act,
@@ -63,13 +61,9 @@ def wire(wires) -> Wire:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def litellm_is_loaded() -> None:
-    """So that no test waits for it: its import, and all that its first call imports."""
-    litellm = require_litellm()
+def sdk_is_loaded() -> None:
+    """So that no test waits for it: it imports most of itself at the first call."""
     import_module("openai.resources")
-    for text in ("Hello", None):
-        litellm.token_counter(model="m", text=text, messages=None if text else HELLO)
-    asyncio.run(litellm.acompletion(model="openai/m", messages=HELLO, mock_response="Hello"))
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ class Database:
         self._identity: tuple[int, int] | None = None
         make = self._sqlite if self._file is not None else _postgresql
         self._engine = make(url, searches=searches)
+        self._errors = _driver_errors() if self._file is None else ()
         self._writer = self._engine.execution_options(**{_WRITES: True})
 
     @property
@@ -75,7 +77,7 @@ class Database:
         Raises:
             StoreError: the database cannot be reached, or refuses.
         """
-        with _explained(self.url):
+        with _explained(self.url, self._errors):
             await self._check_file()
             async with self._engine.connect() as connection:
                 yield connection
@@ -87,7 +89,7 @@ class Database:
         Raises:
             StoreError: the database cannot be reached, or refuses.
         """
-        with _explained(self.url):
+        with _explained(self.url, self._errors):
             await self._check_file()
             async with self._writer.begin() as connection:
                 yield connection
@@ -188,12 +190,21 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
+def _driver_errors() -> tuple[type[Exception], ...]:
+    """What PostgreSQL's driver raises on its way to a connection: SQLAlchemy 2.0 passes it on as it is.
+
+    A server that is starting, stopping or full answers so.
+    """
+    errors = import_module("asyncpg.exceptions")
+    return errors.PostgresError, errors.InterfaceError, errors.InternalClientError
+
+
 @contextmanager
-def _explained(url: URL) -> Iterator[None]:
+def _explained(url: URL, errors: tuple[type[Exception], ...]) -> Iterator[None]:
     """Turns what a driver raises into one error that names the database, without its password."""
     try:
         yield
-    except (SQLAlchemyError, OSError, TimeoutError, OverflowError, UnicodeError) as error:
+    except (SQLAlchemyError, OSError, TimeoutError, OverflowError, UnicodeError, *errors) as error:
         cause = getattr(error, "orig", None) or error
         text = str(cause).partition("\n")[0].rpartition(">: ")[2] or type(cause).__name__
         if isinstance(error, PoolTimeoutError):

@@ -103,7 +103,7 @@ class Writer:
         while await self._gather():
             try:
                 await self._write(list(islice(self._queue, self._config.batch_rows)))
-            except StoreError as error:
+            except Exception as error:  # noqa: BLE001  (whatever it is, the next rows are to be written)
                 self._health.failed(error, n_waiting=len(self._queue), n_lost=self.n_lost)
                 await _pause(self._closing, pause_s * random.uniform(0.5, 1.0))
                 pause_s = min(2.0 * pause_s, _LONGEST_PAUSE_S) if not self._closing.is_set() else _FIRST_PAUSE_S
@@ -168,7 +168,7 @@ class _Health:
         self._said_at = 0.0
         self._n_lost_before = 0
 
-    def failed(self, error: StoreError, *, n_waiting: int, n_lost: int) -> None:
+    def failed(self, error: Exception, *, n_waiting: int, n_lost: int) -> None:
         now = time.monotonic()
         if self._failed_at is None:
             self._failed_at = now
@@ -177,7 +177,8 @@ class _Health:
         elif now - self._said_at < _REMIND_S:
             return
         self._said_at = now
-        _LOG.error("%s; %d rows are queued and %d were lost since", error, n_waiting, n_lost - self._n_lost_before)
+        said = error if isinstance(error, StoreError) else f"the store could not be written to: {type(error).__name__}"
+        _LOG.error("%s; %d rows are queued and %d were lost since", said, n_waiting, n_lost - self._n_lost_before)
 
     def worked(self, *, n_lost: int) -> None:
         if self._failed_at is None:

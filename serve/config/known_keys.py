@@ -50,8 +50,8 @@ def _of_any_name(node: Mapping[str, Any]) -> Any:
 def _alternatives(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     if "$ref" in node:
         yield from _alternatives(_schema()["$defs"][node["$ref"].rpartition("/")[2]])
-    elif several := node.get("anyOf") or node.get("allOf"):  # older versions of Pydantic put a $ref into allOf
-        for one in several:
+    elif "anyOf" in node:
+        for one in node["anyOf"]:
             yield from _alternatives(one)
     else:
         yield node

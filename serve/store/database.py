@@ -202,9 +202,10 @@ def _driver_errors() -> tuple[type[Exception], ...]:
 @contextmanager
 def _explained(url: URL, errors: tuple[type[Exception], ...]) -> Iterator[None]:
     """Turns what a driver raises into one error that names the database, without its password."""
+    kinds: tuple[type[Exception], ...] = (SQLAlchemyError, OSError, TimeoutError, OverflowError, UnicodeError, *errors)
     try:
         yield
-    except (SQLAlchemyError, OSError, TimeoutError, OverflowError, UnicodeError, *errors) as error:
+    except kinds as error:
         cause = getattr(error, "orig", None) or error
         text = str(cause).partition("\n")[0].rpartition(">: ")[2] or type(cause).__name__
         if isinstance(error, PoolTimeoutError):

@@ -5,6 +5,7 @@ import re
 import runpy
 import socket
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,8 @@ def commands(tmp_path_factory):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_command_of_a_page_works(page, port, commands, tmp_path):
     """The blocks of a page run in their order in an empty folder, and print what the page says."""
+    if page.stem == "clients" and find_spec("langchain_openai") is None:
+        pytest.skip("langchain-openai, which the page has its reader install, is not installed")
     run_page(page, tmp_path, port=port, commands=commands)
 
 

@@ -24,6 +24,7 @@ from pointsman.serve.upstreams.translated.arguments import (
     whole_bytes,
     without_unknown_hints,
 )
+from pointsman.serve.upstreams.translated.clients import SharedClients, use_clients
 from pointsman.serve.upstreams.translated.messages import speaks_messages
 
 __all__ = ["LiteLLMUpstream", "require_litellm"]
@@ -39,6 +40,7 @@ class LiteLLMUpstream(Upstream):
         self._target = target
         self._timeouts = timeouts
         self._litellm: Any = None
+        self._clients: SharedClients | None = None
         self._speaks_messages = False
 
     @property
@@ -54,13 +56,16 @@ class LiteLLMUpstream(Upstream):
     async def start(self) -> None:
         self._litellm = await asyncio.to_thread(require_litellm)
         self._speaks_messages = speaks_messages(self._litellm, self._target.upstream_model, self.provider)
+        self._clients = use_clients(self._litellm)
 
     def speaks(self, path: str) -> bool:
         """Whether a model is asked in the words of the Messages API; known once it has started."""
         return path == MESSAGES_PATH and self._speaks_messages
 
     async def close(self) -> None:
-        await self._litellm.close_litellm_async_clients()
+        if self._clients is not None:
+            clients, self._clients = self._clients, None
+            await clients.release()
 
     async def send(self, call: Call) -> Reply:
         answer = await self._ask(call)
@@ -76,6 +81,8 @@ class LiteLLMUpstream(Upstream):
             supported = self._litellm.get_supported_openai_params(model=self._target.upstream_model)
             arguments = without_unknown_hints(arguments, supported or ())
         ask = function_of(self._litellm, call.path)
+        if self._clients is not None:
+            self._clients.bind()
         key, url = self._target.api_key, self._target.base_url
         try:
             async with asyncio.timeout(self._timeouts.first_byte_s):

@@ -1,4 +1,4 @@
-"""A PostgreSQL that answers and lets nobody in: every way to it is a `StoreError`, after which rows are written again."""
+"""A PostgreSQL that answers and lets nobody in: each use raises `StoreError`; and the writer, which no error stops."""
 
 import asyncio
 import itertools

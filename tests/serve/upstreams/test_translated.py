@@ -1,5 +1,6 @@
 """Models behind LiteLLM: an upstream that speaks Anthropic's protocol answers in OpenAI's."""
 
+import asyncio
 import json
 import sys
 
@@ -11,10 +12,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from pointsman.core.decision import Decision
 from pointsman.core.errors import MissingExtraError
 from pointsman.serve import create_app
+from pointsman.serve.config import TimeoutConfig
 from pointsman.serve.config.load import make_config
-from pointsman.serve.upstreams.translated.litellm import require_litellm
+from pointsman.serve.config.secret import Secret
+from pointsman.serve.upstreams.base import Call
+from pointsman.serve.upstreams.providers import Target
+from pointsman.serve.upstreams.translated.litellm import LiteLLMUpstream, require_litellm
 
 from support.upstream import WORDS, LocalServer, Upstream
 
@@ -183,3 +189,56 @@ async def test_litellm_follows_no_redirect():
     for client in (AsyncHTTPHandler().client, BaseOpenAILLM._get_async_http_client()):
         assert client.follow_redirects is False
         await client.aclose()
+
+
+@pytest.fixture
+def claude():
+    """Makes upstreams of one streaming model behind LiteLLM."""
+    with LocalServer(Starlette(routes=[Route("/v1/messages", messages, methods=["POST"])])) as service:
+        target = Target("claude", "anthropic/claude-sonnet-4-20250514", service.url, Secret("env:KEY", KEY))
+        yield lambda: LiteLLMUpstream(target, TimeoutConfig())
+
+
+def call(*, stream=False):
+    document = {"model": "claude", "messages": HELLO, "stream": stream}
+    decision = Decision("claude", None, None, None, "pass-through", ("claude",))
+    return Call("/chat/completions", json.dumps(document).encode(), document, stream, decision)
+
+
+@pytest.mark.filterwarnings("ignore")
+async def test_an_older_engine_closes_no_client_of_a_newer_one(claude):
+    """After a reload both share LiteLLM's clients: streams go on while the older is closed, and later requests work."""
+    older, newer = claude(), claude()
+    for upstream in (older, newer):
+        await upstream.start()
+        assert (await upstream.send(call())).status == 200
+    stream = (await newer.send(call(stream=True))).chunks
+    pieces = [await anext(stream)]
+    await older.close()
+    assert b"[DONE]" in b"".join(pieces + [piece async for piece in stream])
+    assert (await newer.send(call())).status == 200
+    await newer.close()
+    await newer.close()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_event_loop_closes_its_own_clients_and_leaves_none_behind(claude):
+    """Those of another loop stay open; a later loop, perhaps with the same id, is given none that was closed."""
+    cache = require_litellm().in_memory_llm_clients_cache.cache_dict
+    at_first = set(cache)
+    with asyncio.Runner() as other:
+        staying = claude()
+        other.run(staying.start())
+        assert other.run(staying.send(call())).status == 200
+        before = dict(cache)
+        for _ in range(3):
+            with asyncio.Runner() as runner:
+                upstream = claude()
+                runner.run(upstream.start())
+                assert runner.run(upstream.send(call())).status == 200
+                assert cache.keys() > before.keys()
+                runner.run(upstream.close())
+            assert cache == before
+        assert other.run(staying.send(call())).status == 200
+        other.run(staying.close())
+    assert set(cache) == at_first

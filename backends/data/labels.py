@@ -3,15 +3,14 @@
 from collections.abc import Iterator, Sequence
 
 from pointsman.backends.data.layouts import OUTCOMES, layout_of, table_rows
-from pointsman.backends.data.prompts import CHAT_COLUMNS, decode_prompt
+from pointsman.backends.data.prompts import PROMPT_COLUMNS, decode_prompt
 from pointsman.backends.data.sources import Input, Source, source_name
 from pointsman.backends.data.tables import Table, column_names, iter_batches, read_table, renamed
 from pointsman.core.errors import DataError
 
-__all__ = ["PROMPT_COLUMNS", "label_columns", "prompt_texts", "read_labels", "read_prompts"]
+__all__ = ["label_columns", "prompt_texts", "read_labels", "read_prompts"]
 
 _OPTIONAL = ("cost_usd", "dataset")
-PROMPT_COLUMNS = ("prompt", *CHAT_COLUMNS, "input", "query", "question", "instruction", "body")
 
 
 def prompt_texts(table: Table, column: str | None = None) -> list[str]:

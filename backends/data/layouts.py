@@ -16,7 +16,7 @@ it is.
                      version: prompt, chosen, rejected (lists), models of both in that order
     nectar           prompt, answers of {model, rank}
     ultrafeedback    instruction, completions of {model, overall_score}
-    promptfoo        `promptfoo eval -o results.json`: results of {prompt.raw, provider.id, score, cost}
+    promptfoo        `promptfoo eval -o results.json`: results of {prompt.raw, provider.id, score, cost}; its CSV
     langfuse         exported observations: input, model, scores, total cost
     openai_evals     a log of `oaieval`: events of sampling and of match, by sample; output items of its API: sample of
                      {input, model}, results of {score, passed}
@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, TypeAlias
 
+from pointsman.backends.data import promptfoo
 from pointsman.backends.data.prompts import decode_prompt
 from pointsman.backends.data.tables import Table
 from pointsman.backends.data.values import encodable, is_missing, number
@@ -71,6 +72,8 @@ def layout_of(names: Collection[str]) -> Layout | None:
         return None
     if "prompt" in known and any(name.endswith("|total_cost") for name in known):
         return _ROUTERBENCH
+    if promptfoo.has_outputs(known):
+        return _PROMPTFOO_TABLE
     return next((layout for layout in LAYOUTS if layout.wanted and layout.wanted <= known), None)
 
 
@@ -200,13 +203,16 @@ def _ultrafeedback(row: _Row) -> list[dict[str, Any]]:
 
 
 def _promptfoo(row: _Row) -> list[dict[str, Any]]:
-    provider = row["provider"]
-    model = (provider.get("label") or provider.get("id")) if isinstance(provider, Mapping) else provider
-    score = row.get("score")
-    said = row.get("response")
-    answer = said.get("output") if isinstance(said, Mapping) else said
-    score = row.get("success") if is_missing(score) else score
-    return _outcome(decode_prompt(row["prompt"]), model, score, row.get("cost"), None, answer)
+    prompt, model, score, cost, answer = promptfoo.said_of(row)
+    return _outcome(prompt, model, score, cost, None, answer)
+
+
+def _promptfoo_table(row: _Row) -> list[dict[str, Any]]:
+    return [
+        made
+        for prompt, model, score, answer in promptfoo.table_outputs(row)
+        for made in _outcome(prompt, model, score, None, None, answer)
+    ]
 
 
 def _langfuse(row: _Row) -> list[dict[str, Any]]:
@@ -335,6 +341,7 @@ def _layout(
 
 
 _ROUTERBENCH = Layout("routerbench", frozenset(), _routerbench, OUTCOMES, lambda row: _parts(row["prompt"]))
+_PROMPTFOO_TABLE = Layout("promptfoo", frozenset(), _promptfoo_table, OUTCOMES, promptfoo.table_prompt)
 LAYOUTS = (
     _ROUTERBENCH,
     _layout(

@@ -10,12 +10,13 @@ from typing import Any
 
 from pointsman.backends.data.values import encodable
 
-__all__ = ["CHAT_COLUMNS", "decode_prompt"]
+__all__ = ["PROMPT_COLUMNS", "decode_prompt"]
 
-CHAT_COLUMNS = ("messages", "conversation_a", "conversation", "conversations", "turns")
+_CHATS = ("messages", "conversation_a", "conversation", "conversations", "turns")
+PROMPT_COLUMNS = ("prompt", *_CHATS, "input", "query", "question", "instruction", "body")
 _USERS = frozenset({"user", "human", "prompter"})
 _OTHERS = frozenset({"assistant", "system", "developer", "gpt", "tool", "function", "chatgpt", "bot", "model", "bing"})
-_PLACES = (*CHAT_COLUMNS, "raw", "text", "content", "value", "prompt", "input", "query", "question")
+_PLACES = (*_CHATS, "raw", "text", "content", "value", "prompt", "input", "query", "question")
 
 
 def decode_prompt(value: Any) -> str:

@@ -15,6 +15,7 @@ from typing import IO, Any
 
 import orjson
 
+from pointsman.backends.data.promptfoo import told_apart
 from pointsman.backends.data.sources import FORMATS, format_of
 from pointsman.core.errors import DataError, MissingExtraError
 
@@ -148,7 +149,7 @@ def _csv_lines(path: Path, delimiter: str | None) -> Iterator[tuple[int, list[st
     try:
         for row in reader:
             if header is None:
-                header = _trimmed(row)
+                header = told_apart(_trimmed(row))
                 if len(set(header)) != len(header):
                     raise DataError(f"{path}: header names a column twice: {header}")
                 yield reader.line_num, header

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pointsman.backends.data.labels import PROMPT_COLUMNS, label_columns, prompt_texts
+from pointsman.backends.data.labels import label_columns, prompt_texts
 from pointsman.backends.data.layouts import layout_of
+from pointsman.backends.data.prompts import PROMPT_COLUMNS
 from pointsman.backends.data.sources import Source, source_name
 from pointsman.backends.data.tables import Table, column_names, iter_batches
 from pointsman.backends.evaluation.outcome_pairs import holds_rows_per_model, read_pair_outcomes

@@ -153,6 +153,32 @@ def promptfoo(folder):
     return path
 
 
+def promptfoo_table(folder):
+    """`promptfoo eval -o results.csv`: a column per variable, then six of every output under repeated names."""
+    said = ("Status", "Score", "Named Scores", "Grader Reason", "Comment")
+    return _outputs(folder, said, lambda x: ["x", "PASS" if x else "FAIL", f"{x:.2f}", "{}", "fine", ""])
+
+
+def promptfoo_table_with_metrics(folder):
+    """The same of 2026: with the reasoning before, and a column for every metric."""
+    said = ("Reasoning", "Status", "Score", "Named Scores", "Metric: tone", "Grader Reason", "Comment")
+    return _outputs(folder, said, lambda x: ["x", "", "PASS" if x else "FAIL", f"{x:.2f}", "{}", "0.5", "fine", ""])
+
+
+def promptfoo_old_table(folder):
+    """The same of 2024: the status begins the output."""
+    said = ("Grader Reason", "Comment", "Latency (ms)")
+    return _outputs(folder, said, lambda x: [f"[{'PASS' if x else 'FAIL'}] x", "fine", "", "150"])
+
+
+def _outputs(folder, said, cells):
+    with (folder / "results.csv").open("w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(["q", "expected", "[strong] {{ q }}", *said, "[weak] {{q}}", *said])
+        out.writerows([p, "A", *cells(s), *cells(w)] for p, (s, w) in zip(PROMPTS, RIGHT, strict=True))
+    return folder / "results.csv"
+
+
 def langfuse(folder):
     """Observations as Langfuse exports them."""
     rows = [
@@ -219,7 +245,7 @@ def openai_evals_items(folder):
 
 OUTCOMES = (routerbench_raw, routerarena_results, openai_evals_items, routerbench, llmrouter,
              embedllm, llmrouterbench, routerarena, sprout, ultrafeedback, promptfoo, langfuse,
-            openai_evals)  # fmt: skip
+            openai_evals, promptfoo_table, promptfoo_table_with_metrics, promptfoo_old_table)  # fmt: skip
 
 
 @pytest.mark.parametrize("layout", OUTCOMES, ids=lambda f: f.__name__)
@@ -335,7 +361,11 @@ def test_a_battle_layout_gives_every_winner(layout, tmp_path):
     assert len(table) == N and np.allclose(table.scores.sum(axis=1), 1.0)
 
 
-@pytest.mark.parametrize("layout", [llmrouter, llmrouterbench, routerarena, ultrafeedback, promptfoo, langfuse, sprout])
+@pytest.mark.parametrize(
+    "layout",
+    [llmrouter, llmrouterbench, routerarena, ultrafeedback, promptfoo, promptfoo_table, promptfoo_old_table, langfuse,
+     sprout],
+)  # fmt: skip
 def test_a_layout_keeps_answers_for_a_verifier(layout, tmp_path):
     """What a model answered is read with its score."""
     found = read_answers(layout(tmp_path), strong="strong", weak="weak")

@@ -49,7 +49,7 @@ def table_outputs(row: Mapping[str, Any]) -> Iterator[tuple[str, str, Any, Any]]
     """Prompt, model, score (None where the model was not asked) and answer of every output in a row."""
     for name in row:
         match = _OUTPUT.match(name)
-        if match is None or "|" in name and name.rpartition("|")[0] in row:
+        if match is None or ("|" in name and name.rpartition("|")[0] in row):
             continue
         text = str(row[name] or "")
         status = _STATUS.match(text)

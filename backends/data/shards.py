@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from pointsman.backends.data.labels import prompt_texts
-from pointsman.backends.data.prompts import PROMPT_COLUMNS
 from pointsman.backends.data.layouts import layout_of
+from pointsman.backends.data.prompts import PROMPT_COLUMNS
 from pointsman.backends.data.tables import Table
 from pointsman.core.errors import DataError, MissingExtraError
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pointsman.core.dollars import dollar_column
 from pointsman.serve.checkpoints.load import load_checkpoint, load_router
 from pointsman.serve.commands.arguments import amount
 from pointsman.serve.commands.progress import progress_bar
@@ -195,12 +196,13 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         f"{'requests':>9}{'to weak':>9}{'[10 - 90 %]':>16}{'true loss':>11}{'so far':>9}{'compared':>10}"
         f"{'$ saved':>11}{'$ comparing':>13}",
     ]
+    saved, compared = dollar_column(facts["saved_usd"]), dollar_column(facts["compared_usd"])
     for i, n in enumerate(facts["requests"]):
         ends = [facts.get(f"weak_share_{end}", facts["weak_share"])[i] for end in ("low", "high")]
         lines.append(
             f"{n:>9,}{facts['weak_share'][i]:>9.1%}{f'[{ends[0]:.1%} - {ends[1]:.1%}]':>16}"
             f"{facts['policy_loss'][i]:>11.4f}{facts['loss'][i]:>9.4f}{facts['compared'][i]:>10,.0f}"
-            f"{facts['saved_usd'][i]:>11.4f}{facts['compared_usd'][i]:>13.4f}"
+            f"{saved[i]:>11}{compared[i]:>13}"
         )
     kept = f"the bound of {facts['max_loss']:g} was broken in {facts['n_broken']} of {facts['orders']} orders"
     lines.append(f"{kept}; highest true loss of what was served {facts['worst_loss']:.4f}")

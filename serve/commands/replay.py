@@ -15,6 +15,7 @@ import numpy as np
 from pointsman.core.arrays import FloatArray
 from pointsman.core.calibration import calibrate_threshold
 from pointsman.core.checkpoint import Checkpoint
+from pointsman.core.dollars import dollars
 from pointsman.core.embedding import check_identity
 from pointsman.core.errors import ConfigError, DataError
 from pointsman.core.replay import Estimate, Figure, Replay, replay
@@ -33,6 +34,8 @@ from pointsman.serve.commands.replay_served import configured_decisions, load_ca
 from pointsman.serve.feedback.logged_traffic import Traffic, read_store, read_traffic_file
 
 __all__ = ["add_arguments", "run"]
+
+_USD = "$"  # of a row in dollars
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -155,7 +158,7 @@ def _lines(
         _row(share, found.strong_share, ".2%"),
     ]
     if found.cost_usd is not None and found.saving_usd is not None:
-        lines += [_row("$ per prompt", found.cost_usd, ".6f"), _row("$ saved", found.saving_usd, ".6f")]
+        lines += [_row("$ per prompt", found.cost_usd, _USD), _row("$ saved", found.saving_usd, _USD)]
     if not found.n_observed:
         least = found.quality.difference
         return [
@@ -190,12 +193,13 @@ def _row(name: str, figure: Figure, style: str) -> str:
 
 
 def _shown(estimate: Estimate, style: str) -> str:
-    ends = f"[{estimate.low:{style}}, {estimate.high:{style}}]"
-    return f"{_value(estimate.value, style)} {ends}"
+    return f"{_value(estimate.value, style)} [{_value(estimate.low, style)}, {_value(estimate.high, style)}]"
 
 
 def _value(value: float | None, style: str) -> str:
-    return "unknown" if value is None else f"{value:{style}}"
+    if value is None:
+        return "unknown"
+    return dollars(value) if style == _USD else f"{value:{style}}"
 
 
 def _percent(estimate: Estimate) -> str:

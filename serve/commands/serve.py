@@ -27,6 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, help="port to bind, 0 for a free one (default: 6060)")
     parser.add_argument("--workers", type=int, default=1, help="processes (default: 1)")
     parser.add_argument(
+        "--log",
+        choices=("auto", "json", "pretty"),
+        help="log lines for machines or for people (default: auto, pretty on a terminal and else json)",
+    )
+    parser.add_argument(
         "--no-keys", action="store_true", help="let everyone ask who reaches an address beyond loopback"
     )
     parser.add_argument("--check", action="store_true", help="check configuration, keys and checkpoints, and exit")
@@ -63,6 +68,7 @@ def _serve(args: argparse.Namespace) -> int:
         host=args.host,
         port=args.port,
         workers=args.workers,
+        log=args.log,
     )
     engine = build_engine(options)
     if problem := exposure(engine.config, allowed=args.no_keys):

@@ -28,7 +28,7 @@ class ServerConfig(Part):
         keys_file: access keys, made by `pointsman keys`; without keys everyone who reaches the server has access.
         keys: "store" to keep the access keys in the store instead (`pointsman keys --store`).
         watch: reload when the configuration file or a checkpoint that it names changes; SIGHUP reloads in any case.
-        log: json lines, text, or auto: text where stderr is a terminal.
+        log: json, pretty (lines for people; also called text), or auto: pretty where stderr is a terminal, else json.
         log_requests: one line per request.
     """
 
@@ -47,7 +47,7 @@ class ServerConfig(Part):
     keys_file: str | None = None
     keys: Literal["store"] | None = None
     watch: bool = True
-    log: Literal["auto", "json", "text"] = "auto"
+    log: Literal["auto", "json", "pretty", "text"] = "auto"
     log_requests: bool = True
 
     @property

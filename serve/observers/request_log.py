@@ -50,12 +50,14 @@ def set_up_logging(style: str) -> None:
     """Logs to stderr, from a thread of its own.
 
     Args:
-        style: "json", "text", or "auto": text where stderr is a terminal.
+        style: "json", "pretty" (or "text"), or "auto": pretty where stderr is a terminal.
     """
-    as_text = style == "text" or (style == "auto" and sys.stderr.isatty())
+    pretty = style in ("pretty", "text") or (style == "auto" and sys.stderr.isatty())
     handler = LogWriter(sys.stderr.fileno())
     colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-    handler.setFormatter(TerminalFormatter(colours=colours) if as_text else _JsonFormatter())
+    handler.setFormatter(
+        TerminalFormatter(colours=colours, descriptor=sys.stderr.fileno()) if pretty else _JsonFormatter()
+    )
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # nobody prints them
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("uvicorn").setLevel(logging.WARNING)

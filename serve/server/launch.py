@@ -73,6 +73,7 @@ class LaunchOptions:
     host: str | None = None
     port: int | None = None
     workers: int = 1
+    log: str | None = None
 
     def read_config(self) -> Config:
         """The configuration file with these options in place of its values.
@@ -81,7 +82,8 @@ class LaunchOptions:
             ConfigError: it is malformed.
         """
         values = read_values(self.config) if self.config else {}
-        flags = {name: value for name, value in (("host", self.host), ("port", self.port)) if value is not None}
+        named = {"host": self.host, "port": self.port, "log": self.log}
+        flags = {name: value for name, value in named.items() if value is not None}
         if flags and isinstance(values.get("server", {}), dict):
             values = {**values, "server": {**values.get("server", {}), **flags}}
         source = f"config file {self.config}" if self.config else "command line"
@@ -113,7 +115,7 @@ def create_worker_app() -> Application:
     try:
         engine = build_engine(options)
     except (PointsmanError, OSError, ValueError) as error:
-        set_up_logging("auto")
+        set_up_logging(options.log or "auto")
         _LOG.error("this worker cannot start: %s", error)
         raise SystemExit(STARTUP_FAILURE) from error
     set_up_logging(engine.config.server.log)

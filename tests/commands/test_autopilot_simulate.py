@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from pointsman.core.dollars import dollar_column
 from pointsman.serve.cli import main
 
 
@@ -77,7 +78,11 @@ def test_several_orders_come_with_their_spread(wide, capsys):
     assert facts["orders"] == 3
     assert facts["weak_share_low"][0] <= facts["weak_share"][0] <= facts["weak_share_high"][0]
     assert main(["autopilot", "simulate", str(wide), "--strong", "big", "--weak", "small", *words]) == 0
-    assert "the bound of 0.08 was broken in 0 of 3 orders" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "the bound of 0.08 was broken in 0 of 3 orders" in said
+    rows = [line.split() for line in said.splitlines()[2:4]]
+    for place, name in ((-2, "saved_usd"), (-1, "compared_usd")):
+        assert [row[place] for row in rows] == dollar_column(facts[name])
 
 
 def test_a_bound_that_is_out_of_reach_says_what_it_would_take(wide, capsys):

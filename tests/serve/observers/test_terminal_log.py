@@ -1,11 +1,17 @@
 """What people see of requests on a terminal: a line of columns that fits, in colours only where they are shown."""
 
 import logging
+import os
+import sys
+from types import SimpleNamespace
+from unittest.mock import patch
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pointsman.serve.observers.terminal_log import TerminalFormatter, request_line
+from pointsman.serve.observers.request_log import set_up_logging
+from pointsman.serve.observers.terminal_log import TerminalFormatter
 
 FIELDS = {
     "status": 200,
@@ -24,7 +30,7 @@ FIELDS = {
 
 
 def line(*, colours=False, **fields):
-    """The line of a request with these fields."""
+    """The line of a request with these fields, where there is no terminal."""
     record = logging.LogRecord("pointsman.requests", logging.INFO, __file__, 0, "", (), None)
     record.fields = FIELDS | fields
     return TerminalFormatter(colours=colours).format(record)
@@ -39,8 +45,8 @@ def test_a_request_is_one_readable_line():
 
 def test_what_is_out_of_the_ordinary_is_said():
     """A reason other than the win rate, an outcome other than an answer, and the key."""
-    said = line(reason="session", outcome="failed", status=502, key="team-a")
-    assert said.endswith("team-a  failed, session")
+    assert line(reason="session", outcome="failed", status=502).endswith("  failed, session")
+    assert line(reason="session", key="team-a").endswith("  team-a  session")
     assert "named" in line(router=None, win_rate=None, threshold=None)
 
 
@@ -60,15 +66,44 @@ def test_colours_are_only_where_they_are_shown():
         "win_rate": st.none() | st.floats(0, 1),
         "threshold": st.none() | st.floats(0, 1),
         "reason": st.none() | st.text(max_size=200),
+        "outcome": st.sampled_from(["answered", "failed", "cancelled"]),
+        "key": st.none() | st.text(max_size=60),
         "input_tokens": st.none() | st.integers(0, 10**6),
         "output_tokens": st.none() | st.integers(0, 10**6),
         "cost_usd": st.none() | st.floats(0, 100),
         "total_ms": st.none() | st.floats(0, 1e6),
-    })
+    }),
+    st.integers(1, 300),
 )  # fmt: skip
-def test_any_request_makes_a_line_that_fits(fields):
-    """Whatever is not known, and however long names are."""
-    assert len(request_line(FIELDS | fields)) <= 130
+def test_any_request_is_one_line_that_fits_its_terminal(fields, columns):
+    """Whatever is not known, however long names are and whatever they hold: no wider than 80 to 120 characters."""
+    with patch("os.get_terminal_size", return_value=os.terminal_size((columns, 24))):
+        said = line(**fields)
+    assert len(said) <= min(max(columns, 80), 120)
+    assert said.isprintable()
+
+
+def test_a_narrow_terminal_shows_what_is_out_of_the_ordinary():
+    """On 80 columns the reason stands where the win rate does, and tokens are left out."""
+    with patch("os.get_terminal_size", return_value=os.terminal_size((80, 24))):
+        plain, odd = line(), line(reason="session", outcome="failed", status=502)
+    assert "mf 0.81 >= 0.60" in plain and "tok" not in plain
+    assert "failed, session" in odd
+
+
+@pytest.mark.parametrize(("style", "terminal", "pretty"), [
+    ("auto", True, True), ("auto", False, False), ("json", True, False), ("pretty", False, True), ("text", False, True),
+])  # fmt: skip
+def test_people_read_a_terminal_and_machines_a_pipe(style, terminal, pretty, monkeypatch):
+    """Unless it is said otherwise; a pipe never gets colours."""
+    made, ours = [], SimpleNamespace(fileno=lambda: 2, isatty=lambda: terminal)
+    monkeypatch.setattr(sys, "stderr", ours)
+    monkeypatch.setattr("pointsman.serve.observers.request_log.LogWriter", lambda _: logging.NullHandler())
+    monkeypatch.setattr(logging, "basicConfig", lambda *, level, handlers: made.extend(handlers))
+    set_up_logging(style)
+    assert isinstance(made[0].formatter, TerminalFormatter) == pretty
+    record = logging.LogRecord("pointsman", logging.WARNING, __file__, 0, "careful", (), None)
+    assert ("\033[" in made[0].formatter.format(record)) == (pretty and terminal)
 
 
 def test_other_messages_keep_their_level_and_exception():

@@ -61,13 +61,17 @@ def _checks(args: argparse.Namespace) -> Iterator[_Finding]:
     options = LaunchOptions(config=args.config)
     try:
         config = options.read_config()
-        engine = build_engine(options)
     except (PointsmanError, OSError) as error:
         yield _Finding("configuration", "problem", str(error))
         return
-    if args.config is not None:
-        yield _Finding("configuration", "ok", f"{args.config}: routers {', '.join(engine.routers)}")
-    yield from _models(config, engine, ask=args.ask)
+    try:
+        engine = build_engine(options)
+    except (PointsmanError, OSError) as error:
+        yield _Finding("configuration", "problem", str(error))
+    else:
+        if args.config is not None:
+            yield _Finding("configuration", "ok", f"{args.config}: routers {', '.join(engine.routers)}")
+        yield from _models(config, engine, ask=args.ask)
     yield from _store(config)
     yield _port(config)
     yield _clock()

@@ -4,9 +4,13 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pointsman.core.errors import ConfigError
 from pointsman.serve.commands.arguments import FOUND_CONFIG, amount
+
+if TYPE_CHECKING:
+    from pointsman.serve.config import Config
 
 __all__ = ["add_arguments", "run"]
 
@@ -65,8 +69,21 @@ def run(args: argparse.Namespace) -> int:
     if unpriced := [model for model in config.routed if model not in read_price_list(config)]:
         remedy = "give --strong-price IN OUT and --weak-price IN OUT, or install pointsman[litellm]"
         print(f"no price of {', '.join(unpriced)} is known, so no dollars are: {remedy}")
-    print("next: pointsman doctor, then pointsman serve")
+    print(f"next: {_first(config)}pointsman doctor, then pointsman serve")
     return 0
+
+
+def _first(config: "Config") -> str:
+    """What has to be done before the first model can be asked."""
+    from pointsman.serve.config import ModelConfig
+    from pointsman.serve.upstreams.providers import resolve_target
+
+    try:
+        for model in config.routed:
+            resolve_target(model, config.models.get(model) or ModelConfig())
+    except ConfigError as error:
+        return f"{error}; then "
+    return ""
 
 
 def _prices(args: argparse.Namespace, strong: str, weak: str) -> list[str]:

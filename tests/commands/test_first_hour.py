@@ -149,7 +149,9 @@ def test_init_takes_prices_and_says_where_none_is_known(here, monkeypatch, capsy
     monkeypatch.setattr("pointsman.serve.money.price_list.find_spec", lambda name: None)
     words = ["init", "--strong", "gpt-4o", "--weak", "ollama/llama3.1", "--no-store"]
     assert main([*words, "--strong-price", "2.5", "10"]) == 0
-    assert "no price of ollama/llama3.1 is known" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "no price of ollama/llama3.1 is known" in said
+    assert "next: model 'gpt-4o' needs an API key: set OPENAI_API_KEY" in said
     config = make_config(read_values("pointsman.yaml"))
     assert config.models["gpt-4o"].price.price() == Price(2.5, 10.0)
     assert config.drift is not None
@@ -161,6 +163,7 @@ def test_init_without_keys_serves_stand_ins(here, capsys):
     """With no key and nobody to ask it writes a configuration without models; one model alone is an error."""
     assert main(["init", "--no-store"]) == 0
     assert make_config(read_values("pointsman.yaml")).strong is None
+    assert "next: pointsman doctor" in capsys.readouterr().out
     assert main(["init", "-o", "x.yaml", "--strong", "gpt-4o"]) == 1
     assert "wanted --strong and --weak" in capsys.readouterr().err
 
@@ -169,7 +172,8 @@ def test_doctor_says_what_is_wrong_and_exits_1(here, capsys):
     """A key that is not set, a port that is taken, and a configuration that is malformed are problems."""
     Path("pointsman.yaml").write_text("strong: gpt-4o\nweak: gpt-4o-mini\n")
     assert main(["doctor"]) == 1
-    assert "OPENAI_API_KEY" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "OPENAI_API_KEY" in said and "clock" in said
     with socket.create_server(("127.0.0.1", 0)) as taken:
         Path("pointsman.yaml").write_text(f"server: {{port: {taken.getsockname()[1]}}}\n")
         assert main(["doctor"]) == 1

@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pointsman.core.dollars import dollars
+from pointsman.core.dollars import dollar_column, dollars
 from pointsman.core.errors import DataError
 from pointsman.serve.checkpoints.load import load_checkpoint, load_router
 from pointsman.serve.commands.arguments import mapped
@@ -173,7 +173,10 @@ def _text(name: str, report: dict[str, Any]) -> str:
         f"  over choosing by the prompt's length: {100 * report['gain_over_length']:+.2f} points "
         f"({100 * under:+.2f} to {100 * above:+.2f})",
         "  single models:",
-        *(f"    {each['model']:32s} {each['quality']:.4f}  {dollars(each['usd'])}" for each in report["singles"]),
+        *(
+            f"    {each['model']:32s} {each['quality']:.4f}  ${usd}"
+            for each, usd in zip(report["singles"], dollar_column([s["usd"] for s in report["singles"]]), strict=True)
+        ),
         f"  mixtures worth their money: {', '.join(report['hull'])}",
         f"  cheapest correct model, known beforehand: {report['cheapest_correct']['quality']:.4f}  "
         f"{dollars(report['cheapest_correct']['usd'])}",

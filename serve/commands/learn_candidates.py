@@ -15,7 +15,7 @@ from pointsman.core.arrays import FloatArray, IntArray
 from pointsman.core.checkpoint import read_checkpoint, write_checkpoint
 from pointsman.core.choice_calibration import certify_choice
 from pointsman.core.choice_rows import weigh_rows
-from pointsman.core.dollars import dollars
+from pointsman.core.dollars import dollar_column, dollars
 from pointsman.core.errors import ConfigError, DataError, PointsmanError
 from pointsman.core.prices import Price
 from pointsman.serve.checkpoints.load import load_checkpoint, load_router
@@ -236,13 +236,13 @@ def _figures(chosen: IntArray, held: "ScoreTable", priced: bool) -> dict[str, An
 
 def _table(best: str, rows: dict[str, dict[str, Any]], models: Sequence[str]) -> list[str]:
     lines = [("policy", *(f"to {model}" for model in models), "points lost [95 %]", "$ per 1,000")]
-    for name, row in rows.items():
-        usd = row["usd_per_1000"]
+    bills = dollar_column([row["usd_per_1000"] for row in rows.values()])
+    for (name, row), usd in zip(rows.items(), bills, strict=True):
         lines.append((
             f"{name} (chosen)" if name == best else name,
             *(f"{row['asked'][model]:.0%}" for model in models),
             _points(row),
-            "unknown" if usd is None else dollars(usd).removeprefix("$"),
+            usd,
         ))  # fmt: skip
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     shown = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in lines]

@@ -8,11 +8,20 @@ come, and s and w dollars for a strong and a weak answer, the share of strong an
 and the threshold is the one that this share of the recent win rates reaches: the price in win rate at which the budget
 buys strong answers. Solved again for every prompt, it answers to spending ahead of plan and behind it, to traffic
 beside the forecast, and to prices beside the estimate. N comes from the usual shape of the traffic (`TrafficShape`),
-scaled by how this period's traffic compares with it so far. Of hours that were never seen, as on a first day, only a
-distribution of N is known (`Arrivals`); the share is then its mean over that: the price in win rate now is the mean of
-what it may turn out to be, so that it is as likely to rise as to fall. N' leaves out what may not come: money that is
-left when the traffic ends is lost, so traffic in bursts (D times as scattered as independent prompts) is paid for a
-little earlier, and the weak answers that are kept back for all of N still pay for what comes after all.
+scaled by how this period's traffic compares with it so far. N' leaves out what may not come: money that is left when
+the traffic ends is lost, so traffic in bursts (D times as scattered as independent prompts) is paid for a little
+earlier, and the weak answers that are kept back for all of N still pay for what comes after all.
+
+Of hours that were never seen, as on a first day, only a distribution of N is known: what came makes it likely
+(`Arrivals`), and so does the ceiling, for people set one that suits their traffic. After n prompts, under a ceiling
+that pays for m strong answers, the prior is
+
+    N / (n + N) min(1, m / (n + N))
+
+beside the one of `Arrivals`, to which every order of magnitude of N is alike: every order of magnitude of the whole
+period's prompts is as likely as another while the money pays for strong answers alone, and beyond that every share
+that it pays for. The share is then its mean over N: the price in win rate now is the mean of what it may turn out to
+be, so that it is as likely to rise as to fall.
 """
 
 import math
@@ -35,6 +44,7 @@ _LEAST_BINS = 8.0
 _CAUTION = 1.5  # standard deviations of the traffic to come that are not counted on
 _TAIL = 0.001  # of a period's prompts: the rest of the money is never spread over fewer
 _LEAST_PACE = 0.01
+_LEAST_USD = 1e-12
 _MEMORY = 1000.0  # answers that a mean cost reaches back
 _PRIOR = 20.0  # answers that the estimate given at the start counts for
 
@@ -176,6 +186,7 @@ class Pacer:
         self._before = self._rate = self._after = 0.0
         self._arrivals = Arrivals()
         self._unseen_after = self._unseen_share = 0.0
+        self._part = 1.0
         self._pace = 1.0
 
     @property
@@ -183,15 +194,17 @@ class Pacer:
         """Share of strong answers that the money lasted for when it was last asked."""
         return self._share
 
-    def threshold(self, now: float, left_usd: float, recent: RecentWinRates) -> float:
+    def threshold(self, now: float, left_usd: float, recent: RecentWinRates, *, part: float = 1.0) -> float:
         """Lowest threshold that the money lasts for.
 
         Args:
             left_usd: what may still be spent here until the period ends: of the ceiling, less what was spent and what
                 the requests under way will cost.
+            part: of the ceiling that this process has, as it has of the traffic.
         """
         weak_usd = self.costs.weak_usd + self.costs.other_usd
         extra_usd = self.costs.strong_usd - self.costs.weak_usd
+        self._part = part
         missed = 0.0  # of a share of 1: summed so that no rounding keeps it from 1
         for weight, rest in self._to_come(now):
             sure = max(rest - _CAUTION * math.sqrt(self._bursts.dispersion * rest), _TAIL * (self._seen + rest), 1.0)
@@ -233,7 +246,16 @@ class Pacer:
         if unseen <= 0.0:
             return ((1.0, known),)
         rates = self._arrivals.rates(now, unseen, pace=self._pace)
-        return [(rate.weight, known + rate.per_hour * unseen) for rate in rates]
+        found = [(rate.weight, known + rate.per_hour * unseen) for rate in rates]
+        weights = [weight * self._likely(n) for weight, n in found]
+        total = sum(weights)
+        return [(weight / total, n) for weight, (_, n) in zip(weights, found, strict=True)] if total else found
+
+    def _likely(self, rest: float) -> float:
+        """How likely `rest` prompts to come are by the ceiling alone, up to a factor."""
+        whole = max(self._seen + rest, 1.0)
+        payable = self._part * self.usd / max(self.costs.strong_usd + self.costs.other_usd, _LEAST_USD)
+        return rest / whole * min(payable / whole, 1.0)
 
     def planned_usd(self, now: float) -> float:
         """What would have been spent by now if spending followed the usual traffic."""

@@ -133,8 +133,9 @@ class Budget:
     def ruling(self, now: float, recent: RecentWinRates) -> Ruling:
         """Lowest threshold that the money lasts for."""
         self._forget(now)
-        left_usd = (self.pacer.usd - self.spent_usd()) * self._spending.own_part - self._under_way_usd
-        return Ruling(self.pacer.threshold(now, left_usd, recent), self.name)
+        part = self._spending.own_part
+        left_usd = (self.pacer.usd - self.spent_usd()) * part - self._under_way_usd
+        return Ruling(self.pacer.threshold(now, left_usd, recent, part=part), self.name)
 
     def begin(self, now: float, *, strong: float) -> "Reservation":
         """Reserves what a request is expected to cost, until it ends."""

@@ -1,17 +1,19 @@
 """Estimates tokens that the upstream did not report."""
 
 import json
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from pointsman.core.errors import PointsmanError
 from pointsman.serve.protocols.long_documents import walks_request
 
 if TYPE_CHECKING:
     from pointsman.backends.embedders.word_pieces import WordPieces
 
-__all__ = ["TextSample", "count_image_tokens", "count_input_tokens", "count_tokens"]
+__all__ = ["TextSample", "count_image_tokens", "count_input_tokens", "count_tokens", "load_in_background"]
 
 _COUNTED_CHARS = 20_000  # of a text; the rest is taken to be like them
 _IMAGE_TOKENS = 765  # a square of 1024 pixels in high detail at OpenAI
@@ -55,6 +57,16 @@ class TextSample:
         """Tokens of the whole text."""
         text = self.text
         return round(count_tokens(text) * self.n_chars / len(text)) if text else 0
+
+
+def load_in_background() -> None:
+    """Loads the vocabulary in a thread, so that the first text to be counted keeps no other request waiting."""
+    threading.Thread(target=_load, name="pointsman-vocabulary", daemon=True).start()
+
+
+def _load() -> None:
+    with suppress(PointsmanError):  # which the first text to be counted tells
+        _pieces()
 
 
 def count_tokens(text: str) -> int:

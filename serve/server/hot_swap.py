@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pointsman.serve.engine.engine import Engine
 from pointsman.serve.http.body_room import BodyRoom
+from pointsman.serve.protocols.token_count import load_in_background
 
 __all__ = ["Application", "Companion"]
 
@@ -131,6 +132,7 @@ class Application:
             for companion in self._companions:
                 await companion.start(self)
                 closing.push_async_callback(companion.close)
+            load_in_background()
             yield
 
     async def _close_engines(self) -> None:

@@ -41,7 +41,8 @@ _FIXED = (
     "dashboard.watchers",
     "telemetry",
 )
-_FIXED_WHILE_ON = ("dashboard.enabled", "shadow.concurrency", "shadow.queue")  # a reload can only turn them off
+_PARTS = ("dashboard.enabled", "shadow", "autopilot", "sessions")  # a reload can turn them off, but not on
+_FIXED_WHILE_ON = ("shadow.concurrency", "shadow.queue", "autopilot.concurrency", "autopilot.queue")
 _Stamps: TypeAlias = tuple[tuple[int, int, int] | None, ...]
 
 
@@ -164,8 +165,11 @@ def _changed(before: Config, after: Config) -> Iterator[str]:
     for name in _FIXED:
         if _setting(before, name) != _setting(after, name):
             yield name
+    for name in _PARTS:
+        if _setting(after, name) and not _setting(before, name):
+            yield name
     for name in _FIXED_WHILE_ON:
-        if _setting(after, name) not in (None, False, _setting(before, name)):
+        if None not in (was := _setting(before, name), now := _setting(after, name)) and now != was:
             yield name
 
 

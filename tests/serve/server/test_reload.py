@@ -20,7 +20,7 @@ from pointsman.serve.config.load import make_config
 from pointsman.serve.engine.engine import Engine
 from pointsman.serve.server.app import create_app
 from pointsman.serve.server.hot_swap import Application
-from pointsman.serve.server.reload import Reloader, Source
+from pointsman.serve.server.reload import Reloader, Source, _changed
 
 from support.processes import ServerProcess, wait_until
 from support.upstream import running_upstream
@@ -180,15 +180,23 @@ def test_settings_that_need_a_restart_are_named(file):
             assert httpx.get(f"{server.url}/api/about", headers={"Host": host}).status_code == status
 
 
-def test_shadow_comparisons_that_are_added_need_a_restart(file, tmp_path):
-    """They are not left out in silence."""
-    file.write(store={"url": f"sqlite:///{tmp_path / 'store.db'}"})
-    with ServerProcess("--config", str(file.path)) as server:
-        price = {"input_usd_per_million": 1, "output_usd_per_million": 1}
-        models = {name: {**file.values["models"]["big"], "price": price} for name in ("big", "small", "judge")}
-        file.write(models=models, shadow={"share": 1.0, "judge": "judge", "max_usd_per_day": 1.0})
-        wait_until(lambda: reloads(server, "accepted") == 1)
-        assert any("shadow" in line for line in wait_until(lambda: logged(server, "restart the server")))
+@pytest.mark.parametrize("part", ["shadow", "autopilot", "sessions", "dashboard"])
+def test_parts_that_are_turned_on_need_a_restart(part, upstream):
+    """They are not left out in silence: the warning names the part. Turned off or left as they are, they are taken."""
+    price = {"input_usd_per_million": 1, "output_usd_per_million": 1}
+    judged = {"judge": "judge", "max_usd_per_day": 1.0}
+    asked = {"shadow": {"share": 1.0, **judged}, "autopilot": {"max_loss": 0.1, **judged}, "sessions": {}}
+    values = {
+        "strong": "big", "weak": "small", "store": {"url": "sqlite:///store.db"},
+        "models": {name: {"base_url": upstream.url, "price": price} for name in ("big", "small", "judge")},
+    }  # fmt: skip
+    on = make_config({**values, part: asked.get(part, {"enabled": True})})
+    off = make_config({**values, "dashboard": {"enabled": False}} if part == "dashboard" else values)
+    named = "dashboard.enabled" if part == "dashboard" else part
+    assert [list(_changed(*pair)) for pair in ((off, on), (on, off), (on, on))] == [[named], [], []]
+    if part in ("shadow", "autopilot"):
+        longer = make_config({**values, part: {**asked[part], "queue": 7}})
+        assert list(_changed(on, longer)) == [f"{part}.queue"]
 
 
 def test_a_checkpoint_is_taken_when_it_is_replaced_and_refused_when_it_is_damaged(file, tmp_path):

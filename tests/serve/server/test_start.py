@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import weakref
 from contextlib import contextmanager
@@ -17,8 +18,13 @@ import pytest
 
 from pointsman.core.errors import UpstreamError
 from pointsman.core.routers.random import RandomRouter
+from pointsman.serve import create_app
 from pointsman.serve.cli import main
+from pointsman.serve.config.load import make_config
+from pointsman.serve.protocols.token_count import _pieces
 from pointsman.serve.server.launch import build_engine
+
+from support.autopilot_server import lifespan
 
 HELLO = [{"role": "user", "content": "What is the capital of France?"}]
 LATE = ["fastapi", "starlette.routing", "yaml", "sqlalchemy", "aiohttp", "rich", "numpy.random"]
@@ -150,6 +156,7 @@ def test_serving_loads_no_framework():
     """After a request to the default router none of the heavy packages is loaded."""
     code = f"""
 import sys
+import threading
 from starlette.testclient import TestClient
 from pointsman.serve import create_app
 with TestClient(create_app(), base_url="http://localhost") as client:
@@ -168,7 +175,10 @@ def test_a_start_loads_nothing_that_no_request_has_asked_for():
 import asyncio, json, sys
 import numpy
 of_numpy = set(sys.modules)  # NumPy 1.26 loads all of its parts
+from pointsman.serve import create_app
 from pointsman.serve.cli import main
+from pointsman.serve.config.load import make_config
+from pointsman.serve.protocols.token_count import _pieces
 assert main(["serve", "--check"]) == 0
 from pointsman.serve import create_app
 app = create_app()
@@ -214,3 +224,13 @@ def test_who_watches_workers_holds_no_weights_and_collects_its_garbage(monkeypat
     assert main(["serve", "--routers", "random", "--workers", "2", "--port", "0"]) == 0
     assert seen == [(True, None)]
     assert "POINTSMAN_SHARED_SESSIONS" not in os.environ  # its folder is gone
+
+
+async def test_the_vocabulary_is_loaded_before_anything_is_counted():
+    """In a thread: otherwise the first answer whose upstream tells no usage kept all requests waiting for it."""
+    _pieces.cache_clear()
+    async with lifespan(create_app(make_config(routers=["random"]))):
+        for thread in threading.enumerate():
+            if thread.name == "pointsman-vocabulary":
+                thread.join()
+        assert _pieces.cache_info().currsize == 1

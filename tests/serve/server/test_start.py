@@ -144,10 +144,10 @@ def test_route_prints_one_decision(capsys):
 def test_route_goes_to_strong_where_the_router_fails(capsys, monkeypatch):
     """The command then says why, in the place of a win rate."""
 
-    def fail(router, prompts):
+    def fail(router, prompt):
         raise UpstreamError("the embedding service is down")
 
-    monkeypatch.setattr(RandomRouter, "win_rates", fail)
+    monkeypatch.setattr(RandomRouter, "read", fail)
     assert main(["route", "Prove it.", "--router", "random", "--threshold", "1"]) == 0
     assert capsys.readouterr().out == "stand-in-strong: router failed: UpstreamError\n"
 

@@ -71,10 +71,11 @@ class Worker:
 
     async def kill(self):
         """Nothing that it has in mind is written any more."""
-        dying = [task for task in self.tasks if not task.done() and task is not asyncio.current_task()]
-        for task in dying:
+        for task in (dying := list(self.tasks)):
             task.cancel()
         await asyncio.gather(*dying, return_exceptions=True)
+        while left := [task for task in self.tasks if not task.done()]:  # which give connections back
+            await asyncio.wait(left)
         await self.app.engine.state.store.close()
         await self.app.engine.close()
 

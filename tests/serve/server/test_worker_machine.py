@@ -71,11 +71,12 @@ class Worker:
 
     async def kill(self):
         """Nothing that it has in mind is written any more."""
+        pool = self.app.engine.state.store._database._engine.pool
+        while pool.checkedout():  # a database ends the transactions of a process that is gone; ours are not killed
+            await asyncio.sleep(0.001)
         for task in (dying := list(self.tasks)):
             task.cancel()
         await asyncio.gather(*dying, return_exceptions=True)
-        while left := [task for task in self.tasks if not task.done()]:  # which give connections back
-            await asyncio.wait(left)
         await self.app.engine.state.store.close()
         await self.app.engine.close()
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pointsman.core.journal_lines import check_keeps
+
 __all__ = ["replacing"]
 
 
@@ -18,7 +20,9 @@ def replacing(path: Path, *, mode: int = 0o600) -> Iterator[Path]:
 
     Raises:
         OSError: it cannot be written; what was there is unchanged.
+        DataError: a device, a pipe or a folder is there.
     """
+    check_keeps(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(descriptor)

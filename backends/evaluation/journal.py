@@ -13,6 +13,7 @@ import numpy as np
 from pointsman.core.arrays import FloatArray
 from pointsman.core.checkpoint import Checkpoint
 from pointsman.core.errors import DataError
+from pointsman.core.journal_lines import append_line, check_keeps
 from pointsman.core.pair import ModelPair
 from pointsman.core.router import Router
 
@@ -38,6 +39,7 @@ class WinRateJournal:
         self.path = Path(path)
         self._rates: dict[bytes, float] = {}
         self.n_reused = self.n_computed = 0
+        check_keeps(self.path)
         if self.path.exists():
             self._read()
 
@@ -62,7 +64,8 @@ class WinRateJournal:
         with self._appending() as file:
 
             def record(row: int, rate: float) -> None:
-                file.write(json.dumps({"prompt": names[row].hex(), "win_rate": rate}).encode() + b"\n")
+                line = json.dumps({"prompt": names[row].hex(), "win_rate": rate}).encode() + b"\n"
+                append_line(file, self.path, line)
                 self._rates[names[row]] = rate
 
             if isinstance(router, AsksEach):

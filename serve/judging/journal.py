@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from pointsman.core.errors import DataError
+from pointsman.core.journal_lines import append_line, check_keeps
 
 __all__ = ["Journal", "Reply", "call_key"]
 
@@ -47,7 +48,7 @@ class Journal:
     A context manager. A last line cut short by a crash is dropped; anything else that is malformed is an error.
 
     Raises:
-        DataError: the file holds something else than a journal, or is in use by another process.
+        DataError: the file holds something else than a journal, keeps nothing, or is in use by another process.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -55,8 +56,9 @@ class Journal:
         self._replies: dict[str, tuple[str, Reply]] = {}
 
     def __enter__(self) -> Self:
+        check_keeps(self.path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self.path.open("a+b")
+        self._file = self.path.open("a+b", buffering=0)
         try:
             self._load()
         except BaseException:
@@ -81,9 +83,13 @@ class Journal:
         return self._replies.values()
 
     def add(self, key: str, model: str, reply: Reply) -> None:
-        """Records a reply; on disk when this returns."""
-        self._file.write(json.dumps({"key": key, "model": model, **asdict(reply)}).encode() + b"\n")
-        self._file.flush()
+        """Records a reply; on disk when this returns.
+
+        Raises:
+            DataError: the disk did not take it.
+        """
+        line = json.dumps({"key": key, "model": model, **asdict(reply)}).encode() + b"\n"
+        append_line(self._file, self.path, line)
         os.fsync(self._file.fileno())
         self._replies[key] = (model, reply)
 

@@ -5,6 +5,8 @@ each time it is asked, and each look is one kill: `benchmarks/bench_resume.py` d
 """
 
 import json
+import os
+import resource
 from collections import Counter
 from pathlib import Path
 
@@ -80,4 +82,36 @@ def test_a_killed_run_pays_no_answer_twice(command, scorer):
         assert sorted(scorer.journal.read_bytes().splitlines()) == sorted(first.splitlines())
     scorer.asked.clear()
     assert main(words) == 0
+    assert not scorer.asked
+
+
+@pytest.mark.parametrize("command", list(_COMMANDS))
+def test_a_full_disk_ends_the_run_and_loses_nothing_that_was_kept(command, scorer, capsys):
+    """It is said which file could not be written; with room again the command asks for the rest alone."""
+    words = [command, "table.jsonl", *_COMMANDS[command], "--journal", "kept"]
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, most))
+    try:
+        assert main(words) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    assert "kept cannot be written to: " in capsys.readouterr().err
+    kept = scorer.journal.read_bytes()
+    n_kept = kept.count(b"\n")
+    assert kept.endswith(b"\n")
+    assert 0 < n_kept < _N_PROMPTS
+    scorer.asked.clear()
+    assert main(words) == 0
+    assert len(scorer.asked) == scorer.asked.total() == _N_PROMPTS - n_kept
+
+
+@pytest.mark.parametrize("command", list(_COMMANDS))
+@pytest.mark.parametrize("kind", ["device", "pipe", "folder"])
+def test_what_keeps_nothing_is_no_journal(command, kind, scorer, capsys):
+    """A device that can be read for ever, a pipe that nobody writes to and a folder are refused before any request."""
+    path = {"device": "/dev/full", "pipe": "pipe", "folder": "."}[kind]
+    if kind == "pipe":
+        os.mkfifo(path)
+    assert main([command, "table.jsonl", *_COMMANDS[command], "--journal", path]) == 1
+    assert f"{path} is no regular file" in capsys.readouterr().err
     assert not scorer.asked

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import resource
 from pathlib import Path
 
 import pytest
@@ -246,3 +247,23 @@ def test_the_journal_keeps_what_was_told_of_an_answer(tmp_path):
     with Journal(tmp_path / "j") as journal:
         assert journal.get("k") == reply
         assert journal.get("o") == Reply("5", False, 3, 1)
+
+
+def test_a_journal_on_a_full_disk_keeps_what_it_holds(tmp_path):
+    """A line that does not fit leaves no half of it behind, and the journal can be gone on with."""
+    path, reply = tmp_path / "j", Reply("text", False, 1, 1)
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Journal(path) as journal:
+        journal.add("one", "m", reply)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 9, most))
+        try:
+            with pytest.raises(DataError, match=r"j cannot be written to: .*: run the same command again"):
+                journal.add("two", "m", reply)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+        journal.add("three", "m", reply)
+        assert journal.get("two") is None
+    with Journal(path) as journal:
+        assert (len(journal), journal.get("one"), journal.get("three")) == (2, reply, reply)
+    with pytest.raises(DataError, match="/dev/full is no regular file"), Journal("/dev/full"):
+        pass

@@ -27,6 +27,7 @@ from pointsman.serve.policy.served_router import ServedRouter, serve_router
 from pointsman.serve.protocols.large_json import LARGE_BYTES
 from pointsman.serve.protocols.thoughts import may_hold_thoughts, thought_marks
 from pointsman.serve.request.context import RequestContext
+from pointsman.serve.request.in_step import InStep
 from pointsman.serve.request.record import Record
 from pointsman.serve.upstreams.attempts import Answered, Failover, Service
 from pointsman.serve.upstreams.base import Call, Upstream
@@ -61,6 +62,7 @@ class Engine:
         price_list: prices by model, as far as they are known, and their sources.
         billing: prices requests by them.
         digest: of the configuration and the checkpoints it was made from.
+        in_step: keeps requests that are served at the same time in step.
         state: what outlives this engine when the configuration is reloaded; whoever made the first engine starts and
             closes it.
     """
@@ -123,6 +125,7 @@ class Engine:
             leasing=self.state.leases,
         )
         self.threads = RouterThreads()
+        self.in_step = InStep()
         by_name = {name: served.router for name, served in self.routers.items()}
         self.rules = Rules(config.rules, by_name, candidates=self.candidates) if config.rules else None
         self.resolve = ResolveModel(self.routers, self.upstreams, config.aliases)
@@ -227,10 +230,12 @@ class Engine:
             RequestError: the request is wrong.
             UpstreamFailure: there was no answer.
         """
+        await self.in_step.next_stage()
         before = perf_counter()
         decision = await self.decide(context)
+        record.routing_s = perf_counter() - before
+        await self.in_step.next_stage()
         record.decided_at = perf_counter()
-        record.routing_s = record.decided_at - before
         answered = await self.answer(context, decision)
         record.answered_at = perf_counter()
         record.model, record.status = answered.model, answered.reply.status

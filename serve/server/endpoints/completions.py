@@ -1,8 +1,10 @@
 """POST to one of the APIs: decides, calls a model, responds; as plain ASGI."""
 
+import asyncio
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from http import HTTPStatus
 from time import perf_counter
 
@@ -60,8 +62,11 @@ class Completions:
         record = Record(request_id(scope), scope["path"])
         self._metrics.begin()
         beat = Heartbeat(send, self._surface.stream, lambda: record_headers(record), every_s=self._limits.ping_s)
-        with Lifecycle(record, self._engine.billing, self._observers) as life, beat:
+        in_step = self._engine.in_step
+        with in_step, Lifecycle(record, self._engine.billing, self._observers) as life, beat:
             await self._answer(life, scope, receive, beat)
+            with suppress(asyncio.CancelledError):  # which comes too late for this request: it has had its answer
+                await in_step.next_stage()
 
     async def _answer(self, life: Lifecycle, scope: Scope, receive: Receive, send: Heartbeat) -> None:
         record = life.record
@@ -86,6 +91,7 @@ class Completions:
 
     async def _serve(self, record: Record, scope: Scope, receive: Receive, send: Heartbeat) -> None:
         body = await read_body(scope, receive, self._limits)
+        await self._engine.in_step.next_stage()
         record.received_at = perf_counter()
         read = self._surface.read
         request = read(body) if len(body) <= LARGE_BYTES else await off_loop(len(body), read, body)

@@ -6,6 +6,7 @@ from starlette.types import Scope
 
 from pointsman.serve.observers.prometheus import Metrics
 from pointsman.serve.observers.request_log import log_request
+from pointsman.serve.observers.together import Together
 from pointsman.serve.request.ids import request_id
 from pointsman.serve.request.record import Record
 
@@ -15,14 +16,16 @@ __all__ = ["Refusals"]
 class Refusals:
     """Records rejected requests."""
 
-    def __init__(self, metrics: Metrics, *, paths: Collection[str], log: bool) -> None:
+    def __init__(self, metrics: Metrics, together: Together, *, paths: Collection[str], log: bool) -> None:
         """Begins with none.
 
         Args:
+            together: what is logged of requests before.
             paths: that are told apart; all others, which anyone can make up, count as "other".
             log: one line per request.
         """
         self._metrics = metrics
+        self._together = together
         self._paths = frozenset(paths)
         self._log = log
 
@@ -31,4 +34,5 @@ class Refusals:
         path = scope["path"] if scope["path"] in self._paths else "other"
         self._metrics.refuse(path, status)
         if self._log:
+            self._together.flush()
             log_request(Record(request_id(scope), path, outcome="refused", status=status))

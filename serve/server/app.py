@@ -55,7 +55,8 @@ def create_app(
     """
     engine = engine or Engine(config or make_config())
     metrics = Metrics(engine.services, parts=engine.state.registry)
-    guard, together = _guard(engine, metrics), Together()
+    together = Together()
+    guard = _guard(engine, metrics, together)
     if reloader is not None:
         reloader.observe(metrics.reloaded)
     every = (together, *((reloader,) if reloader is not None else ()), *companions)
@@ -113,12 +114,12 @@ def _routes(
     return served if engine.state.tracing is None else engine.state.tracing.app(served)
 
 
-def _guard(engine: Engine, metrics: Metrics) -> Callable[[ASGIApp], ASGIApp] | None:
+def _guard(engine: Engine, metrics: Metrics, together: Together) -> Callable[[ASGIApp], ASGIApp] | None:
     """What asks for a key before an endpoint; None where no keys are configured."""
     keys_file = engine.config.server.keys_file
     keys: Keys | None = KeyRing(keys_file) if keys_file is not None else engine.state.keys
     if keys is None:
         return None
-    refused = Refusals(metrics, paths=_KEYED_PATHS, log=engine.config.server.log_requests)
+    refused = Refusals(metrics, together, paths=_KEYED_PATHS, log=engine.config.server.log_requests)
     rates = RateLimits()
     return lambda app: RequireKey(app, keys, rates=rates, refused=refused)

@@ -105,10 +105,38 @@ def test_a_burst_on_a_first_day_does_not_starve_it():
     rng = np.random.default_rng(0)
     times = np.concatenate([np.sort(9.0 * rng.random(1200)), np.linspace(10.0, 15 * 3600.0 - 1.0, 800)])
     went, spent, _ = a_first_day(times, rng.random(2000).tolist(), usd=50.0, costs=(0.0125, 0.0004))
-    assert min(part.mean() for part in np.array_split(went, 20)) > 0.4
+    assert min(part.mean() for part in np.array_split(went, 20)) > 0.6
     assert spent < 50.0
     cheap, _, _ = a_first_day(times, rng.random(2000).tolist(), usd=50.0, costs=(0.0003, 0.00002))
     assert cheap.mean() > 0.95
+
+
+def test_a_ceiling_says_what_its_owner_expects():
+    """After a batch that may be all of a day, the less a ceiling pays for, the fewer prompts are expected; a share falls
+    with the ceiling all the same."""
+    expected, shares = [], []
+    for usd in (5.0, 50.0, 5000.0):
+        pacer = Pacer(usd, "day", costs=PacerCosts(0.0125, 0.0004), traffic=TrafficShape())
+        for i in range(2000):
+            pacer.count(START + i * 0.6)
+        now = START + 1200.0
+        pacer.threshold(now, 0.6 * usd, RecentWinRates(size=512))
+        expected.append(pacer.prompts_to_come(now).n_prompts)
+        shares.append(pacer.share)
+    assert expected == sorted(expected) and expected[0] < 0.3 * expected[2]
+    assert shares == sorted(shares)
+
+
+def test_one_of_many_processes_expects_its_part():
+    """A process with a tenth of the traffic and of the money finds the share that one alone finds of all of it."""
+    shares = []
+    for part, n in ((1.0, 2000), (0.1, 200)):
+        pacer = Pacer(50.0, "day", costs=PacerCosts(0.0125, 0.0004), traffic=TrafficShape())
+        for i in range(n):
+            pacer.count(START + i * 1200.0 / n)
+        pacer.threshold(START + 1200.0, 30.0 * part, RecentWinRates(size=512), part=part)
+        shares.append(pacer.share)
+    assert shares[0] == pytest.approx(shares[1], abs=0.05)
 
 
 def test_a_burst_against_a_forecast_does_not_starve_the_day_either():

@@ -67,7 +67,12 @@ def _lines(path: Path) -> Iterator[str]:
 
 
 def _jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(_lines(path), 1):
+    lines = _lines(path)
+    first = next(lines, "")
+    if first.strip() == "[" or first.lstrip().startswith("[{"):  # an array under another name
+        yield from _json_rows(path)
+        return
+    for number, line in enumerate(_with_first(first, lines), 1):
         if line.strip():
             row = _loads(line, f"{path}, line {number}")
             if not isinstance(row, dict):
@@ -76,7 +81,14 @@ def _jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
-    value = _loads("".join(_lines(path)), str(path))
+    text = "".join(_lines(path))
+    try:
+        value = _loads(text, str(path))
+    except DataError:
+        if not _is_object(text.lstrip().partition("\n")[0]):
+            raise
+        yield from _jsonl_rows(path)  # JSON Lines under another name
+        return
     rows = _row_list(value)
     if rows is None:
         what = type(value).__name__
@@ -94,6 +106,13 @@ def _loads(text: str, where: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{where}: not valid JSON: {error}") from error
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _row_list(value: Any) -> Iterable[Any] | None:
@@ -143,7 +162,9 @@ def _csv_lines(path: Path, delimiter: str | None) -> Iterator[tuple[int, list[st
         raise DataError(f"{path} is empty, wanted a header line")
     if first.strip().lower().startswith("sep=") and len(first.strip()) == 5:  # Excel's own hint
         delimiter, first = first.strip()[4], next(lines, "")
-    delimiter = delimiter or max(",;\t", key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
+    delimiter = delimiter or max(",;\t", key=lambda mark: _n_fields(first, mark))
+    if delimiter == "," and _n_fields(first, ",") == 1 and _n_fields(first, "|") > 1:
+        delimiter = "|"
     reader = csv.reader(_with_first(first, lines), delimiter=delimiter)
     header: list[str] | None = None
     try:
@@ -157,6 +178,10 @@ def _csv_lines(path: Path, delimiter: str | None) -> Iterator[tuple[int, list[st
                 yield reader.line_num, [_decimal(field) for field in row] if delimiter == ";" else row
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: {error}") from error
+
+
+def _n_fields(line: str, delimiter: str) -> int:
+    return len(next(csv.reader([line], delimiter=delimiter), []))
 
 
 def _with_first(first: str, lines: Iterator[str]) -> Iterator[str]:

@@ -4,9 +4,13 @@ Input("labels.csv", columns={"prompt": "question", "score": "performance"})
 """
 
 import glob
+import gzip
 import os
+import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,6 +20,7 @@ __all__ = ["FORMATS", "Columns", "Input", "Source", "columns_of", "expand", "for
 
 FORMATS = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 _DESCRIPTIONS = frozenset({"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"})
+_STDIN = "-"
 _SPLITS = ("train", "test", "validation", "valid", "dev")
 
 Columns: TypeAlias = Mapping[str, Sequence[Any]]
@@ -47,7 +52,8 @@ Source: TypeAlias = str | os.PathLike[str] | Input | Columns | Any  # Any: a Dat
 
 def source_name(source: Source) -> str:
     """What a source is called in messages."""
-    return os.fspath(source) if isinstance(source, str | os.PathLike) else "table"
+    name = os.fspath(source) if isinstance(source, str | os.PathLike) else "table"
+    return "standard input" if name == _STDIN else name
 
 
 def winner_labels(source: Source) -> Mapping[str, str]:
@@ -91,12 +97,14 @@ def format_of(path: Path) -> str | None:
 def expand(source: str | os.PathLike[str]) -> list[Path] | None:
     """The files that a source names, a folder's or a pattern's in the order of their names; None for a data set.
 
-    A folder whose files are named after splits (train.csv, test.csv) is a data set.
+    A folder whose files are named after splits (train.csv, test.csv) is a data set. "-" is standard input.
 
     Raises:
         DataError: a file does not exist or has another suffix, or a pattern matches none.
     """
     text = os.fspath(source)
+    if text == _STDIN:
+        return [Path(_stdin().name)]
     path = Path(text)
     if path.is_dir():
         files = _tables_in(path)
@@ -114,6 +122,20 @@ def expand(source: str | os.PathLike[str]) -> list[Path] | None:
     if format_of(path) is not None:
         raise DataError(f"{path} does not exist or is no file")
     return None
+
+
+@cache
+def _stdin() -> "tempfile._TemporaryFileWrapper[bytes]":
+    """What comes on standard input as a file, since tables are read more than once; it is deleted with the process."""
+    content = sys.stdin.buffer.read()
+    if content.startswith(b"\x1f\x8b"):
+        content = gzip.decompress(content)
+    begin = content.removeprefix(b"\xef\xbb\xbf").lstrip()[:4]
+    suffix = ".parquet" if begin == b"PAR1" else ".jsonl" if begin[:1] in (b"{", b"[") else ".csv"
+    file = tempfile.NamedTemporaryFile(prefix="stdin-", suffix=suffix)  # noqa: SIM115 - open as long as the process
+    file.write(content)
+    file.flush()
+    return file
 
 
 def _tables_in(folder: Path) -> list[Path]:

@@ -55,8 +55,10 @@ class Table:
         """
         if name not in self.columns:
             known = ", ".join(self.columns) or "none"
+            meant = next((column for column in self.columns if column.lower() == name.lower()), "...")
             raise DataError(
-                f"{self.source} has no column {name!r}; its columns are {known}: name yours with --columns {name}=..."
+                f"{self.source} has no column {name!r}; its columns are {known}: "
+                f"name yours with --columns {name}={meant}"
             )
         return self.columns[name]
 

@@ -6,7 +6,7 @@ from typing import Any
 __all__ = ["encodable", "is_missing", "number"]
 
 _MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "<na>", "nat", "-"})
-_BOOLEANS = {"true": 1.0, "false": 0.0}
+_WORDS = {"true": 1.0, "yes": 1.0, "pass": 1.0, "passed": 1.0, "false": 0.0, "no": 0.0, "fail": 0.0, "failed": 0.0}
 
 
 def is_missing(value: Any) -> bool:
@@ -25,11 +25,16 @@ def is_missing(value: Any) -> bool:
 
 
 def number(value: Any) -> float:
-    """The number that a cell holds, or spells; true and false are 1 and 0; NaN where it is none."""
+    """The number that a cell holds, or spells; NaN where it is none.
+
+    True, yes and pass are 1; false, no and fail are 0; 85% is 0.85.
+    """
     if isinstance(value, str):
         text = value.strip()
-        if text.lower() in _BOOLEANS:
-            return _BOOLEANS[text.lower()]
+        if text.lower() in _WORDS:
+            return _WORDS[text.lower()]
+        if text.endswith("%"):
+            return number(text[:-1]) / 100.0
         if "_" in text:  # float() reads 1_000, which no table means
             return math.nan
     try:

@@ -1,11 +1,14 @@
 """Tables of prompts, in every format and every kind of damage."""
 
+import gzip
 import importlib
+import io
 import json
 import sys
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +17,7 @@ from hypothesis import strategies as st
 
 from pointsman.backends.data.labels import read_prompts
 from pointsman.backends.data.outcomes import read_outcomes
-from pointsman.backends.data.sources import Input
+from pointsman.backends.data.sources import Input, _stdin
 from pointsman.backends.data.table_writer import TableWriter, write_table
 from pointsman.backends.data.tables import FORMATS, Table, column_names, count_rows, iter_batches, read_table
 from pointsman.core.errors import DataError
@@ -264,3 +267,48 @@ def test_a_folder_and_a_pattern_are_their_files_in_order(tmp_path):
         assert read_table(source).columns == {"prompt": ["a", "b"], "x": [None, 1]}
     with pytest.raises(DataError, match="no table matches"):
         read_table(f"{tmp_path}/*.tsv")
+
+
+ROWS = [{"prompt": f"p{i}", "score": i % 2} for i in range(3)]
+LINES = "".join(json.dumps(row) + "\n" for row in ROWS)
+BARS = "prompt|score\np0|0\np1|1\np2|0\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("array.jsonl", json.dumps(ROWS)),
+        ("indented.ndjson", json.dumps(ROWS, indent=1)),
+        ("lines.json", LINES),
+        ("bars.csv", BARS),
+        ("words.csv", "prompt,score\np0,no\np1,Yes\np2,fail\n"),
+        ("percent.csv", "prompt,score\np0,0%\np1,100 %\np2,0.0%\n"),
+    ],
+)
+def test_what_people_call_otherwise_is_read(name, content, tmp_path):
+    """An array in JSON Lines, lines in JSON, bars for commas, words and percentages for numbers."""
+    (tmp_path / name).write_text(content)
+    table = read_table(tmp_path / name)
+    assert table.column("prompt") == ["p0", "p1", "p2"]
+    assert table.scores("score").tolist() == [0.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    "content", [LINES.encode(), json.dumps(ROWS).encode(), BARS.encode(), gzip.compress(LINES.encode())]
+)
+def test_standard_input_is_a_table(content, monkeypatch):
+    """In any format that it is in, read as often as it takes; its name is said."""
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
+    _stdin.cache_clear()
+    assert column_names("-") == ["prompt", "score"]
+    table = read_table("-")
+    assert (table.source, table.scores("score").tolist()) == ("standard input", [0.0, 1.0, 0.0])
+    _stdin().close()
+    _stdin.cache_clear()
+
+
+def test_a_column_in_capitals_is_suggested(tmp_path):
+    """A column that differs from the wanted one in capitals alone is named in the error."""
+    (tmp_path / "a.csv").write_text("Prompt,score\nx,1\n")
+    with pytest.raises(DataError, match="--columns prompt=Prompt"):
+        read_table(tmp_path / "a.csv").column("prompt")

@@ -112,8 +112,7 @@ def test_a_burst_on_a_first_day_does_not_starve_it():
 
 
 def test_a_ceiling_says_what_its_owner_expects():
-    """After a batch that may be all of a day, the less a ceiling pays for, the fewer prompts are expected; a share falls
-    with the ceiling all the same."""
+    """After a batch, the less a ceiling pays for, the fewer prompts are expected; the share falls all the same."""
     expected, shares = [], []
     for usd in (5.0, 50.0, 5000.0):
         pacer = Pacer(usd, "day", costs=PacerCosts(0.0125, 0.0004), traffic=TrafficShape())

@@ -23,7 +23,8 @@ def read_mapping(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"config file {path} cannot be read: {error}") from error
+        why = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise ConfigError(f"config file {path} cannot be read: {why}") from error
     try:
         values = yaml.load(text, Loader=_Loader)
         _check_tree(values)

@@ -107,6 +107,13 @@ _PROVIDERS = {
     ),
     "llamafile": _Provider("http://127.0.0.1:8080/v1", (), ("LLAMAFILE_API_BASE",), needs_key=False),
 }
+_MAKERS = {  # how names of models begin that OpenAI does not have, and who has them
+    "claude-": "anthropic",
+    "gemini-": "gemini",
+    "mistral-": "mistral",
+    "deepseek-": "deepseek",
+    "grok-": "xai",
+}
 _LITELLM_PREFIXES = frozenset(
     [
         "ai21",
@@ -202,7 +209,20 @@ def _resolve(name: str, config: ModelConfig, default_base_url: str | None, defau
             f"model {name!r}: {prefix!r} is not a known provider; wanted one of {', '.join(sorted(_PROVIDERS))}, "
             "one of LiteLLM's (azure, bedrock, vertex_ai, ...), or a base_url"
         )
+    if not slash and config.provider is None:
+        _check_maker(name, string)
     return _at_provider(name, rest if slash else string, provider or _PROVIDERS["openai"], key)
+
+
+def _check_maker(name: str, model: str) -> None:
+    """Refuses a model without a provider that is known to be another maker's, where OpenAI itself would be asked."""
+    maker = next((its for begin, its in _MAKERS.items() if model.startswith(begin)), None)
+    openai = _PROVIDERS["openai"]
+    if maker is not None and _base_url(name, openai) == openai.base_url:
+        raise ConfigError(
+            f"model {name!r} names no provider, and OpenAI has no such model; did you mean {maker}/{model}? "
+            "Wanted PROVIDER/MODEL, or a base_url"
+        )
 
 
 def _at_provider(name: str, model: str, provider: _Provider, key: Secret | None) -> Target:

@@ -142,6 +142,16 @@ def test_what_is_missing_is_named(monkeypatch, name, config, problem):
         resolve(name, **config)
 
 
+def test_the_provider_of_a_well_known_model_is_suggested(monkeypatch):
+    """Where OpenAI would be asked for it; a gateway at OPENAI_BASE_URL may have it."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-x")
+    for model, meant in (("claude-sonnet-4", "anthropic/claude-sonnet-4"), ("gemini-2.5-pro", "gemini/gemini-2.5-pro")):
+        with pytest.raises(ConfigError, match=f"did you mean {meant}"):
+            resolve_target(model, ModelConfig())
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://gateway.invalid/v1")
+    assert resolve_target("claude-sonnet-4", ModelConfig()).upstream_model == "claude-sonnet-4"
+
+
 def test_a_key_does_not_show_itself(monkeypatch):
     """Neither the repr of a target nor the message about a malformed key holds the key."""
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")

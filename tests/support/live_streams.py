@@ -1,4 +1,4 @@
-"""Streams of planted truth through the live parts of an autopilot that certifies a cascade.
+"""Streams of planted truth through the live parts of an autopilot that certifies a cascade, or one of three candidates.
 
 Two processes draw from one stream by `Draws`, as a server with a cascade does: while nothing is certified the weak
 answer of a request is read only if it may be drawn; afterwards it is read always, returned or escalated. Rows go to one
@@ -8,16 +8,21 @@ and then a process is killed: what it has not handed over is lost, and the state
 Scores of answers are 0, .05, ..., .95, and 1 for a tenth of them, which always go to the strong model. A step's loss is
 the mean loss times the share of the scores below its threshold. `at`: the first step whose loss is too high exceeds the
 bound by a billionth; `below`: the cheapest step has 98 % of the bound; `far`: a fifth.
+
+Of three candidates the reference's win rates over the two others are .1, .3, ..., .9, in all combinations, the cheapest
+one loses half as much again as the middle one, and each comparison is of one of them with the reference.
 """
 
 import asyncio
 import json
 import random
 from dataclasses import dataclass, field
+from itertools import product
 
 from prometheus_client import CollectorRegistry, Counter
 
 from pointsman.core.errors import UpstreamError
+from pointsman.core.ladder import ladder, rung_at
 from pointsman.core.pair import ModelPair
 from pointsman.serve.autopilot.draw import Draws, Prompt
 from pointsman.serve.autopilot.state import AutopilotState
@@ -27,7 +32,7 @@ from pointsman.serve.feedback.sample import Sample
 from pointsman.serve.store.rows import AutopilotRow, ComparisonRow, Row
 from pointsman.serve.upstreams.tries import Attempt
 
-__all__ = ["CONFIDENCE", "SCENARIOS", "Scenario", "stream_is_broken"]
+__all__ = ["CONFIDENCE", "OF_THREE", "SCENARIOS", "Scenario", "stream_is_broken"]
 
 _BOUND, CONFIDENCE, _READABLE, _TURN, _FAILING = 0.1, 0.95, 0.9, 25, 0.05
 _PAIR = ModelPair("big", "small")
@@ -48,13 +53,15 @@ class Scenario:
     """Planted streams; see above.
 
     Attributes:
-        loss: mean loss of a weak answer that can be read.
+        loss: mean loss of a weak answer that can be read; of the middle one of three candidates.
         graded: losses spread over an interval; else -1, 0 and 1.
+        many: the choice among three candidates is certified.
     """
 
     name: str
     loss: float
     graded: bool = False
+    many: bool = False
 
 
 _AT = _BOUND * (1.0 + 1e-9) / (0.5 * _READABLE)  # the step of half of the readable answers is the first above the bound
@@ -63,6 +70,27 @@ SCENARIOS = tuple(
     for name, loss in (("at", _AT), ("below", 0.98 * _BOUND / _READABLE), ("far", 0.2 * _BOUND / _READABLE))
     for graded in (False, True)
 )
+
+_BILLS = (("big", 1.0), ("middle", 0.4), ("small", 0.0))
+_LOSES = (0.0, 1.0, 1.5)  # of each candidate, times the scenario's loss
+_LENGTH = 500  # of a typical prompt: its rungs begin where its win rates say
+_KINDS = [(0.5, *rates) for rates in product((0.1, 0.3, 0.5, 0.7, 0.9), repeat=2)]
+_LADDERS = {rates: ladder(rates, [bill for _, bill in _BILLS]) for rates in _KINDS}
+
+
+def _lost_among_three(threshold: float) -> float:
+    """Mean loss of what a threshold serves, in losses of the middle candidate."""
+    return sum(_LOSES[rung_at(rungs, threshold)] for rungs in _LADDERS.values()) / len(_LADDERS)
+
+
+_BEGINS = sorted(rung.since for rungs in _LADDERS.values() for rung in rungs)
+_AT_MIDDLE = _lost_among_three(_BEGINS[len(_BEGINS) // 2] + 1e-9)
+OF_THREE = tuple(
+    Scenario(f"{name} of three, {'graded' if graded else 'binary'}", loss, graded, many=True)
+    for name, loss in (("at", _BOUND * (1.0 + 1e-9) / _AT_MIDDLE), ("below", 0.98 * _BOUND / _lost_among_three(1.0)),
+                       ("far", 0.2 * _BOUND / _lost_among_three(1.0)))
+    for graded in (False, True)
+)  # fmt: skip
 
 
 @dataclass
@@ -79,8 +107,8 @@ class _Stream:
     def __init__(self, scenario: Scenario, seed: int) -> None:
         self.scenario, self.rng = scenario, random.Random(seed)
         self.state = AutopilotState("")
-        self.state.serve("answers", None, "terms", 0.0)
-        self.losses: dict[str, float] = {}
+        self.state.serve("answers", None, "terms", 0.0, bills=_BILLS if scenario.many else ())
+        self.losses: dict[str, dict[str, float]] = {}  # by request and by who answers in place of big
         self.processes = [self._process(), self._process()]
 
     def _process(self) -> _Process:
@@ -104,10 +132,11 @@ class _Stream:
             await asyncio.sleep(0)
         if self.rng.random() < _FAILING:
             raise UpstreamError("planted")
-        row = ComparisonRow(id=sample.request_id, request_id=sample.request_id, at=1.0, model_a="big", model_b="small",
+        weak = sample.against or "small"
+        row = ComparisonRow(id=sample.request_id, request_id=sample.request_id, at=1.0, model_a="big", model_b=weak,
                             outcome=0.5, judge="planted")  # fmt: skip
-        share = (1.0 + self.losses[sample.request_id]) / 2.0
-        return Compared(row, True, share, other or Other("b", Attempt("small"), 1), "a")
+        share = (1.0 + self.losses[sample.request_id][weak]) / 2.0
+        return Compared(row, True, share, other or Other("b", Attempt(weak), 1), "a")
 
     def request(self, number: int) -> None:
         """One request to one of the processes."""
@@ -116,11 +145,14 @@ class _Stream:
         score = rng.randrange(20) / 20.0 if readable else 1.0
         luck, mean = rng.random(), self.scenario.loss
         sample = Sample(f"{number:06}", None, "big", {}, "q", "a", 1)
-        self.losses[sample.request_id] = (
-            mean + 0.5 * (2.0 * luck - 1.0)
-            if self.scenario.graded
-            else 1.0 if luck < mean + 0.05 else -1.0 if luck > 0.95 else 0.0
-        )  # fmt: skip
+        means = {"middle": mean, "small": _LOSES[2] * mean} if self.scenario.many else {"small": mean}
+        self.losses[sample.request_id] = {name: self._lost(luck, each) for name, each in means.items()}
+        if self.scenario.many:
+            rates = rng.choice(_KINDS)
+            prompt = Prompt(sum(rates[1:]) / 2.0, _LENGTH, None, rates)
+            draws.see(prompt)
+            draws.draw(lambda: sample, prompt, _CONFIG)
+            return
         prompt, other = Prompt(score, 1, None), Other("b", Attempt("small"), 1)
         if not self.threshold:
 
@@ -136,6 +168,11 @@ class _Stream:
         else:
             draws.draw(lambda: sample, prompt, _CONFIG, other=other if score >= self.threshold else None)
 
+    def _lost(self, luck: float, mean: float) -> float:
+        if self.scenario.graded:
+            return mean + 0.5 * (2.0 * luck - 1.0)
+        return 1.0 if luck < mean + 0.05 else -1.0 if luck > 0.95 else 0.0
+
     @property
     def threshold(self) -> float:
         """That is certified; 0 while nothing is."""
@@ -145,6 +182,8 @@ class _Stream:
     @property
     def true_loss(self) -> float:
         """Of what is served: the mean loss times the share of the answers whose score is below the threshold."""
+        if self.scenario.many:
+            return self.scenario.loss * _lost_among_three(self.threshold)
         n_below = sum(k / 20.0 < self.threshold for k in range(20))
         return self.scenario.loss * _READABLE * n_below / 20.0
 
@@ -178,5 +217,8 @@ async def stream_is_broken(scenario: Scenario, seed: int, *, n_requests: int) ->
             broken = broken or stream.true_loss > _BOUND
     for process in stream.processes:
         await process.draws.close()
+    if scenario.many:
+        away = [rung_at(rungs, stream.threshold) > 0 for rungs in _LADDERS.values()]
+        return broken, sum(away) / len(away)
     share = sum(k / 20.0 < stream.threshold for k in range(20)) / 20.0
     return broken, share

@@ -260,7 +260,8 @@ def _shrinkage_of(checkpoint: Checkpoint, name: str, measured: Measured) -> floa
         predicted[held] = 1.0 - 2.0 * router.score(embeddings)  # less the first model's, which cancels in differences
     stored = checkpoint.array("scores", ndim=2)[measured.rows].astype(np.float64)
     scores = np.column_stack([np.where(stored < 0.0, np.nan, stored), measured.scores])
-    return float(shrinkage(predicted, scores)[-1])
+    part = float(checkpoint.options.get("part", 1.0))  # older checkpoints have none
+    return part * float(shrinkage(predicted, scores)[-1])
 
 
 def _metrics(checkpoint: Checkpoint, arrays: dict[str, np.ndarray]) -> dict[str, Any]:

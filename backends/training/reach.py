@@ -1,22 +1,26 @@
-"""How far from the labelled prompts predictions count.
+"""How much predictions count, and how far from the labelled prompts.
 
-Decided by two cross-validations. One leaves out prompts at random: what is gained near the labelled ones. The other
-leaves out whole groups of similar prompts: what is lost on prompts of a kind that was never seen. A reach is worth what
-the one gains, less what the other loses; the shortest reach within half a standard error of the best is taken.
+Near labelled prompts they count in full, from as far away on as nearly no labelled prompt is from the others not at
+all. What cross-validation bears out holds for prompts of the kinds that are labelled. On a kind that was never seen
+predictions mislead, the more the more they count, and that cannot be told beforehand. So of some parts of what is borne
+out the least is taken that gains within half a point as much over mixtures of single models as the best one does. Of a
+pair all counts: whatever the part, the order of the prompts is the same.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from pointsman.backends.evaluation.quality_by_dollars import threshold_curve
 from pointsman.core.arrays import FloatArray
 from pointsman.core.evidence import Evidence, gain_over_fixed
-from pointsman.core.score_models import ramp, shrunk_win_rates
+from pointsman.core.hull import point_usd
+from pointsman.core.score_models import column_means, ramp, shrunk_win_rates
 
-__all__ = ["LeftOut", "choose_reach", "worth"]
+__all__ = ["LeftOut", "choose_part", "reach", "worth"]
 
-_REACHES = (0.99, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5)  # quantiles of left-out distances from which on nothing is covered
-_NEAR = 0.7  # up to this part of the quantile a prompt is fully covered
+_PARTS, _ENOUGH = (0.5, 0.75, 1.0), 0.005
+_NEAR, _FAR = 0.7, 0.99  # quantiles of left-out distances: up to there a prompt is covered, from there on not at all
 _LEAST = (0.05, 0.15)  # and at least so far: labelled prompts that are all alike cover those that are nearly so
 
 
@@ -53,31 +57,33 @@ def worth(left_out: LeftOut, counts: FloatArray, scores: FloatArray, usd: FloatA
     return gain_over_fixed(left_out.win_rates(counts), left_out.usd, scores, usd, means)
 
 
-def choose_reach(
-    usual: LeftOut, grouped: LeftOut, shrinkage: FloatArray, scores: FloatArray, usd: FloatArray | None
-) -> tuple[float, float]:
+def reach(distances: FloatArray) -> tuple[float, float]:
     """Distances up to which a prompt is covered, and from which on it is not at all.
 
     Args:
-        usual, grouped: predictions for prompts left out at random, and in groups.
+        distances: of prompts that were left out at random to the others, shape (n_prompts,).
+    """
+    near, far = np.quantile(distances, (_NEAR, _FAR))
+    return max(float(near), _LEAST[0]), max(float(far), _LEAST[1])
+
+
+def choose_part(left_out: LeftOut, shrinkage: FloatArray, scores: FloatArray, usd: FloatArray | None) -> float:
+    """The part of what is borne out that is to count, see above.
+
+    Args:
+        left_out: predictions for prompts left out at random.
         shrinkage: of each candidate, shape (n_candidates,).
         scores, usd: what came, shape (n_prompts, n_candidates).
     """
-    ends = [
-        (max(float(near), _LEAST[0]), max(float(far), _LEAST[1]))
-        for near, far in zip(
-            np.quantile(usual.distances, [_NEAR * q for q in _REACHES]),
-            np.quantile(usual.distances, _REACHES),
-            strict=True,
-        )
+    if scores.shape[1] < 3:
+        return 1.0
+    covered = ramp(left_out.distances, *reach(left_out.distances))[:, None] * shrinkage
+    bills = np.tile(np.linspace(1.0, 0.0, scores.shape[1]), (len(scores), 1)) if usd is None else usd
+    dollar = point_usd(column_means(bills), column_means(scores))
+    gains = [
+        threshold_curve(
+            left_out.win_rates(part * covered), left_out.usd, scores, bills, point_usd=dollar
+        ).gain_over_hull
+        for part in _PARTS
     ]
-
-    def gains(left_out: LeftOut) -> list[Evidence]:
-        parts = [np.zeros(len(scores)), *(ramp(left_out.distances, near, far) for near, far in ends)]
-        return [worth(left_out, part[:, None] * shrinkage, scores, usd) for part in parts]
-
-    (none, *near), (fixed, *unseen) = gains(usual), gains(grouped)
-    values = [(a.gain - none.gain) + min(b.gain - fixed.gain, 0.0) for a, b in zip(near, unseen, strict=True)]
-    best = int(np.argmax(values))
-    enough = values[best] - near[best].error / 2.0
-    return ends[max(i for i, value in enumerate(values) if value >= enough)]
+    return next(part for part, gain in zip(_PARTS, gains, strict=True) if gain >= max(gains) - _ENOUGH)

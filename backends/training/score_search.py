@@ -63,10 +63,7 @@ class Search:
         unseen: what the best settings predict of left-out prompts, shape (n_prompts, n_columns).
         fold_means: means of the others, same shape.
         distances: to the others, shape (n_prompts,).
-        by_group: the three likewise, of groups of prompts that are left out.
     """
-
-    by_group: tuple[FloatArray, FloatArray, FloatArray]
 
     def __init__(self, embeddings: Float32Array, columns: FloatArray, n_models: int, recipe: ScoreRecipe) -> None:
         self._embeddings, self._columns, self._n_models, self._recipe = embeddings, columns, n_models, recipe
@@ -84,15 +81,15 @@ class Search:
         for family in {name[0] for name in names}:
             best[family] = min((name for name in names if name[0] == family), key=lambda name: self._loss(unseen[name]))
         settings: dict[str, Any] = {family: name[1:] for family, name in best.items()}
-        by_group, means, distances = self._predict(group, list(best.values()))
         usual = {family: unseen[name] for family, name in best.items()}
-        grouped = {family: by_group[name] for family, name in best.items()}
         if self._recipe.kind == "blend":
+            by_group, _, _ = self._predict(group, list(best.values()))
+            grouped = {family: by_group[name] for family, name in best.items()}
             settings["weight"] = min(
                 _WEIGHTS,
                 key=lambda w: sum(self._loss(_blended(part, {"weight": w})) for part in (usual, grouped)),
             )
-        self.unseen, self.by_group = _blended(usual, settings), (_blended(grouped, settings), means, distances)
+        self.unseen = _blended(usual, settings)
         return settings
 
     def centroids(self, rows: np.ndarray) -> Centroids:

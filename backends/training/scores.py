@@ -1,7 +1,7 @@
 """Training of the kinds that predict every model's score: neighbours, linear rows, and blends of both.
 
-The settings are chosen by cross-validation, and what was predicted for left-out prompts decides how far predictions
-count at all, see `core.evidence`, and how far from the labelled prompts, see `reach`. Where they are worth no more than
+The settings are chosen by cross-validation, and what was predicted for left-out prompts decides how much predictions
+count, see `core.evidence`, and how far from the labelled prompts, see `reach`. Where they are worth no more than
 the models' own means, the router says so and chooses as if it knew nothing: like a fixed choice of models.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from pointsman.backends.data.score_tables import ScoreTable, check_candidates
 from pointsman.backends.training.embeddings import PromptEmbeddings
-from pointsman.backends.training.reach import LeftOut, choose_reach, worth
+from pointsman.backends.training.reach import LeftOut, choose_part, reach, worth
 from pointsman.backends.training.score_search import UNKNOWN, ScoreRecipe, Search
 from pointsman.core.arrays import Float32Array, FloatArray, IntArray
 from pointsman.core.checkpoint import Checkpoint
@@ -79,9 +79,10 @@ def fit_scores(
     counts = shrinkage(search.unseen[:, :n_models], table.scores)
     at = np.array([table.models.index(name) for name in candidates])
     usual = _left_out(search.unseen, search.fold_means, search.distances, at, n_models)
-    grouped = _left_out(*search.by_group, at, n_models)
     scores, usd = table.scores[:, at], None if usual.usd is None else table.usd[:, at]
-    near, far = choose_reach(usual, grouped, counts[at], scores, usd)
+    near, far = reach(usual.distances)
+    part = choose_part(usual, counts[at], scores, usd)
+    counts *= part
     covered = ramp(usual.distances, near, far)[:, None] * counts[at]
     evidence = worth(usual, covered, scores, usd)
     if not evidence.trusted:
@@ -107,7 +108,13 @@ def fit_scores(
             "input_tokens": _stored(table.input_tokens),
             "output_tokens": _stored(table.output_tokens),
         },
-        options={**options, "trusted": evidence.trusted, "covered": coverage.near, "not_covered": coverage.far},
+        options={
+            **options,
+            "trusted": evidence.trusted,
+            "covered": coverage.near,
+            "not_covered": coverage.far,
+            "part": part,
+        },
         metrics={
             "n_prompts": len(table),
             "evidence": {**asdict(evidence), "trusted": evidence.trusted, "note": note},

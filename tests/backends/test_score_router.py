@@ -10,6 +10,7 @@ from pointsman.backends.data.table_writer import write_table
 from pointsman.backends.data.tables import Table
 from pointsman.backends.export import RecordedEmbedder
 from pointsman.backends.training.embeddings import PromptEmbeddings
+from pointsman.backends.training.reach import LeftOut, choose_part, reach
 from pointsman.backends.training.score_router import train_score_router
 from pointsman.backends.training.scores import ScoreRecipe, fit_scores
 from pointsman.core.checkpoint import read_checkpoint, write_checkpoint
@@ -178,3 +179,32 @@ def test_of_an_unseen_source_nothing_is_predicted(tmp_path):
     far = near[:50] + np.array([0, 0, 0, 9, 9, 9], dtype=np.float32)
     assert np.ptp(router.score(far), axis=0) == pytest.approx(np.zeros(3), abs=1e-9)
     assert np.ptp(router.score(near[:50]), axis=0)[1:].min() > 0.01
+
+
+def _left_out(scores, usd, strength, rng):
+    """Predictions of prompts that were left out: the truth of a strength, in noise."""
+    predicted = (
+        scores.mean(axis=0) + strength * (scores - scores.mean(axis=0)) + 0.1 * rng.standard_normal(scores.shape)
+    )
+    tiled = np.tile(scores.mean(axis=0), (len(scores), 1)), np.tile(usd, (len(scores), 1))
+    return LeftOut(predicted, tiled[1], *tiled, np.full(len(scores), 0.1))
+
+
+def test_less_counts_where_it_gains_as_much():
+    """Half of what is borne out counts where more gains nothing over mixtures of models, all where it gains much."""
+    rng = np.random.default_rng(3)
+    usd, ones = np.array([1.0, 0.4, 0.1]), np.ones(3)
+    topic = rng.integers(3, size=600)
+    certain = (topic[:, None] <= np.array([2, 1, 0])).astype(float)  # big can all, middle two topics, small one
+    bills = np.tile(usd, (600, 1))
+    part = choose_part(_left_out(certain, usd, 0.3, rng), ones, certain, bills)
+    luck = (rng.random((600, 3)) < np.array([0.8, 0.7, 0.6])).astype(float)
+    assert choose_part(_left_out(luck, usd, 0.0, rng), ones, luck, bills) == 0.5 < part
+    assert choose_part(_left_out(luck[:, :2], usd[:2], 0.0, rng), ones[:2], luck[:, :2], bills[:, :2]) == 1.0
+
+
+def test_prompts_further_away_than_labelled_ones_are_not_covered():
+    """Covered up to seven tenths of the distances of labelled prompts, not at all beyond nearly all of them."""
+    near, far = reach(np.linspace(0.0, 1.0, 101))
+    assert (near, far) == pytest.approx((0.7, 0.99))
+    assert reach(np.zeros(5)) == (0.05, 0.15)

@@ -3,8 +3,8 @@
 Built-in kinds are listed here by import path, so that a kind's module is imported only when one is loaded. Third
 parties add a kind with an entry point in group `pointsman.routers`, a callable (checkpoint, embed, pair) -> Router, and
 one that weighs any number of candidates with an entry point of the same name in group `pointsman.candidate_routers`, a
-callable (checkpoint, embed, candidates) -> Router, the reference first. A kind of embeddings that has no such entry
-weighs more than two by its win rates of pairs.
+callable (checkpoint, embed, candidates) -> Router, the reference first; `load_candidates` in the module of the other
+does without one. A kind of embeddings that has neither weighs more than two by its win rates of pairs.
 """
 
 from collections.abc import Callable, Sequence
@@ -102,4 +102,6 @@ def _candidates_loader(kind: str) -> CandidatesLoader:
         return cast(CandidatesLoader, import_module(_BUILT_IN[kind]).load_candidates)
     for point in entry_points(group=CANDIDATES_GROUP, name=kind):
         return cast(CandidatesLoader, point.load())
-    return partial(load_pairs, _loader(kind))
+    load = _loader(kind)
+    beside = getattr(import_module(load.__module__), "load_candidates", None)
+    return cast(CandidatesLoader, beside) if beside is not None else partial(load_pairs, load)

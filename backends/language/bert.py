@@ -1,4 +1,7 @@
-"""The BERT router: a three-class reading of the prompt, run by onnxruntime, or by torch where no graph was exported."""
+"""The BERT router: a three-class reading of the prompt, run by onnxruntime, or by torch where no graph was exported.
+
+With more than two models the encoder has a head per candidate, of the reference against it.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,9 +25,19 @@ from pointsman.core.checkpoint import Checkpoint
 from pointsman.core.embedding import Embedder
 from pointsman.core.errors import CheckpointError
 from pointsman.core.pair import ModelPair
-from pointsman.core.router import Router
+from pointsman.core.router import CandidateMeans, Reading, Router
+from pointsman.core.score_models import shrunk_win_rates
 
-__all__ = ["GRAPH", "TOKENIZER", "BertRouter", "BertSettings", "load", "prompt_tokenizer"]
+__all__ = [
+    "GRAPH",
+    "TOKENIZER",
+    "BertRouter",
+    "BertSettings",
+    "CandidatesBertRouter",
+    "load",
+    "load_candidates",
+    "prompt_tokenizer",
+]
 
 GRAPH, TOKENIZER = "model.onnx", "tokenizer.json"
 
@@ -74,26 +87,72 @@ class BertRouter(Router):
     kind: ClassVar[str] = "bert"
 
     def __init__(
-        self, forward: Forward, tokenize: PromptTokenizer, settings: BertSettings, *, batch_size: int = 32
+        self,
+        forward: Forward,
+        tokenize: PromptTokenizer,
+        settings: BertSettings,
+        *,
+        batch_size: int = 32,
+        head: int = 0,
     ) -> None:
         """
         Args:
-            forward: logits, shape (n, 3), from token ids and attention mask, both int64, shape (n, length); safe to
-                call from several threads.
+            forward: logits, shape (n, 3 n_heads), from token ids and attention mask, both int64, shape (n, length);
+                safe to call from several threads.
             batch_size: prompts per forward pass.
+            head: of the pair.
         """
         self.forward = forward
         self.tokenize = tokenize
         self.settings = settings
+        self.head = head
         self.batch_size = 1 if settings.int8 else batch_size
 
     def win_rates(self, prompts: Sequence[str]) -> FloatArray:
+        found = self.by_head(prompts)
+        return found[:, self.head] if found.size else np.zeros(0)
+
+    def by_head(self, prompts: Sequence[str]) -> FloatArray:
+        """Win rates of the strong model over that of each head, shape (n_prompts, n_heads)."""
         rows = self.tokenize(prompts)
-        rates = np.empty(len(rows))
+        rates: FloatArray = np.zeros((len(rows), 0))
         for chunk in chunks_by_length(rows, self.batch_size):
-            logits = self.forward(*pad([rows[i] for i in chunk], self.settings.pad_id))
-            rates[chunk] = three_class_win_rates(logits, tie_share=self.settings.tie_share)
+            logits = np.asarray(self.forward(*pad([rows[i] for i in chunk], self.settings.pad_id)))
+            found = three_class_win_rates(logits.reshape(-1, 3), tie_share=self.settings.tie_share)
+            if not rates.size:
+                rates = np.empty((len(rows), logits.shape[1] // 3))
+            rates[chunk] = found.reshape(len(chunk), -1)
         return rates
+
+
+class CandidatesBertRouter(Router):
+    """Of the reference and any of the others: a head's win rates, drawn to the means as far as evidence asks for."""
+
+    kind: ClassVar[str] = "bert"
+
+    def __init__(
+        self, reads: BertRouter, heads: Sequence[int], means: Sequence[CandidateMeans], shrinkage: Sequence[float]
+    ) -> None:
+        """
+        Args:
+            heads: of the candidates after the reference.
+            means: of all candidates.
+            shrinkage: of all candidates' predictions beyond their means, in [0, 1].
+        """
+        self.means = tuple(means)
+        self._reads, self._heads = reads, list(heads)
+        self._scores = np.array([mean.score for mean in means])
+        self._shrinkage = np.asarray(shrinkage, dtype=np.float64)
+
+    def win_rates(self, prompts: Sequence[str]) -> FloatArray:
+        found = np.full((len(prompts), len(self._scores)), 0.5)
+        if len(prompts):
+            found[:, 1:] = self._reads.by_head(prompts)[:, self._heads]
+        predicted = self._scores[0] - (2.0 * found - 1.0)
+        return shrunk_win_rates(predicted, self._scores, self._shrinkage)
+
+    def read(self, prompt: str) -> Reading:
+        return Reading.of(self.win_rates([prompt])[0].tolist())
 
 
 def prompt_tokenizer(folder: Path, settings: BertSettings) -> PromptTokenizer:
@@ -117,16 +176,43 @@ def load(checkpoint: Checkpoint, embed: Embedder | None, pair: ModelPair) -> Ber
         CheckpointError: the checkpoint was trained for another pair, or a file is missing or does not fit.
         MissingExtraError: onnxruntime (or torch, where there is no graph) is not installed.
     """
+    head = 0
+    if len(checkpoint.models) > 2 and pair.strong == checkpoint.models[0] and pair.weak in checkpoint.models[1:]:
+        head, pair = checkpoint.models.index(pair.weak) - 1, checkpoint.pair
     folder = folder_for_pair(checkpoint, pair)
     settings = BertSettings.from_options(checkpoint.options)
-    return BertRouter(_forward(checkpoint, folder, settings), prompt_tokenizer(folder, settings), settings)
+    return BertRouter(_forward(checkpoint, folder, settings), prompt_tokenizer(folder, settings), settings, head=head)
+
+
+def load_candidates(checkpoint: Checkpoint, embed: Embedder | None, candidates: Sequence[str]) -> Router:
+    """The router of the reference and some of the other models that the checkpoint has heads for.
+
+    Raises:
+        CheckpointError: the reference is another, a candidate has no head, or a file or an option is missing.
+    """
+    own = checkpoint.models
+    if candidates[0] != own[0] or not set(candidates) <= set(own) or len(own) < 3:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.path} compares {own[0]!r} with {', '.join(own[1:])}, not {candidates[0]!r} with "
+            f"{', '.join(candidates[1:])}: train it with --candidates {','.join(candidates)}"
+        )
+    rows = [own.index(name) for name in candidates]
+    try:
+        means = [CandidateMeans(*checkpoint.options["means"][row]) for row in rows]
+        shrinkage = [float(checkpoint.options["shrinkage"][row]) for row in rows]
+    except (KeyError, TypeError, IndexError) as error:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.path}: options are incomplete or malformed: {error!r}"
+        ) from error
+    reads = load(checkpoint, embed, checkpoint.pair)
+    return CandidatesBertRouter(reads, [row - 1 for row in rows[1:]], means, shrinkage)
 
 
 def _forward(checkpoint: Checkpoint, folder: Path, settings: BertSettings) -> Forward:
     if (folder / GRAPH).is_file():
         from pointsman.backends.onnx.graph import open_graph
 
-        return open_graph(folder / GRAPH)
+        return open_graph(folder / GRAPH, n_heads=len(checkpoint.models) - 1)
     from pointsman.backends.torch.classifier import open_classifier
 
     return open_classifier(checkpoint, folder, pooling=settings.pooling)

@@ -10,17 +10,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pointsman.backends.export import calibrated, export_checkpoint, package_versions
-from pointsman.backends.language.bert import GRAPH, TOKENIZER, BertRouter, BertSettings
+from pointsman.backends.language.bert import GRAPH, TOKENIZER, BertRouter, BertSettings, load
 from pointsman.core.arrays import FloatArray
+from pointsman.core.calibration import Calibration
 from pointsman.core.checkpoint import Checkpoint
+from pointsman.core.choice_rows import turning_points
 from pointsman.core.errors import FitError
+from pointsman.core.hull import point_usd
 from pointsman.core.pair import ModelPair
 from pointsman.core.registry import build_router
+from pointsman.core.score_models import column_means
 
 if TYPE_CHECKING:
+    from pointsman.backends.data.score_tables import ScoreTable
+    from pointsman.backends.language.candidate_examples import Worth
     from pointsman.backends.torch.bert_training import TrainedBert
 
-__all__ = ["PARITY_TOLERANCE", "export_bert"]
+__all__ = ["PARITY_TOLERANCE", "export_bert", "torch_win_rates"]
 
 PARITY_TOLERANCE = 1e-4
 _N_COMPARED = 64
@@ -37,10 +43,15 @@ def export_bert(
     keep_weights: bool = True,
     provenance: Mapping[str, Any] | None = None,
     metrics: Mapping[str, Any] | None = None,
+    table: "ScoreTable | None" = None,
+    worth: "Worth | None" = None,
 ) -> Checkpoint:
     """Writes a checkpoint that serves without torch.
 
     Args:
+        pair: the models; of more candidates the reference and the last one.
+        table: of a classifier with several heads, what it was trained on: its models are the candidates.
+        worth: of such a one, how far its predictions count.
         prompts: to compare and to calibrate on; `source` says what they are.
         int8: ship the quantised graph; how far its win rates are from PyTorch's is written to the metrics.
         keep_weights: ship the PyTorch weights too, for further training and for serving with torch.
@@ -50,7 +61,6 @@ def export_bert(
         CheckpointError: writing failed; an old checkpoint at `path` stays.
         MissingExtraError: onnx or onnxruntime is not installed.
     """
-    from pointsman.backends.torch.classifier import torch_forward
     from pointsman.backends.torch.graph_export import export_graph
 
     compared = list(prompts[:_N_COMPARED])
@@ -61,8 +71,9 @@ def export_bert(
         trained.tokenize.tokenizer.save(str(folder / TOKENIZER))
         export_graph(trained.model, folder / GRAPH)
         checkpoint = _checkpoint(trained, pair, folder, head=keep_weights)
-        settings = BertSettings.from_options(checkpoint.options)
-        wanted = BertRouter(torch_forward(trained.model), trained.tokenize, settings).win_rates(compared)
+        if table is not None and worth is not None:
+            checkpoint = _of_candidates(checkpoint, table, worth)
+        wanted = torch_win_rates(trained, compared)
         history = [asdict(epoch) for epoch in trained.history]
         figures = {**(metrics or {}), "history": history, "graph_difference": _difference(checkpoint, compared, wanted)}
         if not figures["graph_difference"] <= PARITY_TOLERANCE:
@@ -72,18 +83,27 @@ def export_bert(
             )
         if int8:
             _quantize(folder)
-            checkpoint = replace(checkpoint, options=replace(settings, int8=True).to_options())
+            checkpoint = replace(checkpoint, options={**checkpoint.options, "int8": True})
             figures["int8_difference"] = _difference(checkpoint, compared, wanted)
         checkpoint = replace(checkpoint, metrics=figures, provenance={**checkpoint.provenance, **(provenance or {})})
-        checkpoint = calibrated(checkpoint, prompts, source=source)
+        if table is None:
+            checkpoint = calibrated(checkpoint, prompts, source=source)
+        else:
+            checkpoint = _calibrated_among(checkpoint, table, source)
         files = {file.name: file for file in sorted(folder.iterdir())}
         export_checkpoint(checkpoint, path, sample=compared, expected=None, files=files)
     return replace(checkpoint, path=Path(path))
 
 
-def _checkpoint(trained: "TrainedBert", pair: ModelPair, folder: Path, *, head: bool) -> Checkpoint:
-    """The checkpoint as it lies in the staging folder, with the full-precision graph."""
-    settings = BertSettings(
+def torch_win_rates(trained: "TrainedBert", prompts: Sequence[str]) -> FloatArray:
+    """What PyTorch gives, shape (n_prompts, n_heads)."""
+    from pointsman.backends.torch.classifier import torch_forward
+
+    return BertRouter(torch_forward(trained.model), trained.tokenize, _settings(trained)).by_head(prompts)
+
+
+def _settings(trained: "TrainedBert") -> BertSettings:
+    return BertSettings(
         max_length=trained.tokenize.max_length,
         truncation=trained.tokenize.truncation,
         pad_id=trained.pad_id,
@@ -91,12 +111,42 @@ def _checkpoint(trained: "TrainedBert", pair: ModelPair, folder: Path, *, head: 
         pooling=trained.recipe.pooling,
         int8=False,
     )
+
+
+def _of_candidates(checkpoint: Checkpoint, table: "ScoreTable", worth: "Worth") -> Checkpoint:
+    """The checkpoint of several heads, with what its candidates did on average and how far predictions count."""
+    columns = (table.scores, table.usd, table.input_tokens, table.output_tokens)
+    means = [[_json(value) for value in row] for row in np.stack([column_means(each) for each in columns], axis=1)]
+    told = {"means": means, "shrinkage": list(worth.shrinkage)}
+    return replace(checkpoint, models=table.models, candidates=table.models, options={**checkpoint.options, **told})
+
+
+def _calibrated_among(checkpoint: Checkpoint, table: "ScoreTable", source: str) -> Checkpoint:
+    """The checkpoint with the quantiles of turning points of its training prompts."""
+    rates = build_router(checkpoint).win_rates(table.prompts)
+    usd, scores = column_means(table.usd), column_means(table.scores)
+    levels, priced = 1.0 - np.random.default_rng(0).random(len(rates)), bool(np.isfinite(usd).all())
+    points = turning_points(
+        rates,
+        np.tile(usd, (len(rates), 1)) if priced else None,
+        levels=levels,
+        point_usd=point_usd(usd, scores) if priced else None,
+    )
+    return replace(checkpoint, calibration=Calibration.from_win_rates(points, source=source))
+
+
+def _json(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _checkpoint(trained: "TrainedBert", pair: ModelPair, folder: Path, *, head: bool) -> Checkpoint:
+    """The checkpoint as it lies in the staging folder, with the full-precision graph."""
     return Checkpoint(
         kind="bert",
         models=(pair.strong, pair.weak),
         pair=pair,
         arrays=_head(trained) if head else {},
-        options=settings.to_options(),
+        options=_settings(trained).to_options(),
         provenance={
             "base": trained.base,
             "recipe": trained.recipe.to_record(),
@@ -120,4 +170,4 @@ def _quantize(folder: Path) -> None:
 
 
 def _difference(checkpoint: Checkpoint, prompts: Sequence[str], wanted: FloatArray) -> float:
-    return float(np.abs(build_router(checkpoint).win_rates(prompts) - wanted).max(initial=0.0))
+    return float(np.abs(load(checkpoint, None, checkpoint.pair).by_head(prompts) - wanted).max(initial=0.0))

@@ -5,7 +5,9 @@ import numpy as np
 from pointsman.core.aggregation import N_SCORES
 from pointsman.core.arrays import FloatArray, IntArray
 
-__all__ = ["class_labels", "score_labels"]
+__all__ = ["UNKNOWN", "class_labels", "head_labels", "score_labels"]
+
+UNKNOWN = -1
 
 
 def class_labels(difference: FloatArray, *, margin: float = 0.0) -> IntArray:
@@ -22,6 +24,19 @@ def class_labels(difference: FloatArray, *, margin: float = 0.0) -> IntArray:
     if not margin >= 0:
         raise ValueError(f"margin is {margin}, wanted a number of at least 0")
     return np.where(difference > margin, 0, np.where(difference < -margin, 2, 1)).astype(np.int64)
+
+
+def head_labels(difference: FloatArray, *, margin: float = 0.0) -> IntArray:
+    """The same of one or more weak models, shape (n_prompts, n_heads); UNKNOWN where a difference is NaN.
+
+    Args:
+        difference: shape (n_prompts,) or (n_prompts, n_heads).
+    """
+    by_head = np.asarray(difference, dtype=np.float64).reshape(len(difference), -1)
+    known = ~np.isnan(by_head)
+    labels = np.full(by_head.shape, UNKNOWN, dtype=np.int64)
+    labels[known] = class_labels(by_head[known], margin=margin)
+    return labels
 
 
 def score_labels(difference: FloatArray, *, scale: float = 1.0) -> IntArray:

@@ -29,17 +29,18 @@ class Graph:
         self._dtypes = {i.name: np.int32 if "int32" in i.type else np.int64 for i in session.get_inputs()}
 
     def __call__(self, ids: IntArray, mask: IntArray) -> Float32Array:
-        """Logits, float32, shape (n, 3)."""
+        """Logits, float32, shape (n, 3 n_heads)."""
         arrays = dict(zip(INPUTS, (ids, mask), strict=True))
         feed = {name: arrays[name].astype(dtype, copy=False) for name, dtype in self._dtypes.items()}
         with self._turns:
             return np.asarray(self._session.run([OUTPUT], feed)[0])
 
 
-def open_graph(path: str | os.PathLike[str], *, threads: int | None = None) -> Graph:
+def open_graph(path: str | os.PathLike[str], *, threads: int | None = None, n_heads: int = 1) -> Graph:
     """A graph ready to run on the CPU.
 
     Args:
+        n_heads: that it is to have, of three classes each.
         threads: that one call may use; up to 4 if None, beyond which a prompt gains little.
 
     Raises:
@@ -69,9 +70,9 @@ def open_graph(path: str | os.PathLike[str], *, threads: int | None = None) -> G
         raise CheckpointError(f"{path} is no graph that onnxruntime can run: {error}") from error
     inputs = {i.name for i in session.get_inputs()}
     outputs = {o.name: o.shape for o in session.get_outputs()}
-    if inputs != set(INPUTS) or list(outputs) != [OUTPUT] or outputs[OUTPUT][-1] != N_CLASSES:
+    if inputs != set(INPUTS) or list(outputs) != [OUTPUT] or outputs[OUTPUT][-1] != N_CLASSES * n_heads:
         raise CheckpointError(
             f"{path} has inputs {sorted(inputs)} and outputs {outputs}, wanted {', '.join(INPUTS)} and "
-            f"{OUTPUT} with {N_CLASSES} columns: strong wins, tie, weak wins; export it again"
+            f"{OUTPUT} with {N_CLASSES * n_heads} columns: strong wins, tie, weak wins; export it again"
         )
     return Graph(session, n_at_a_time=max(1, cores // threads))

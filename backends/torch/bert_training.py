@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from pointsman.backends.language.candidate_examples import CandidateExamples
 from pointsman.backends.language.examples import PairExamples
-from pointsman.backends.language.labels import class_labels
+from pointsman.backends.language.labels import UNKNOWN, head_labels
 from pointsman.backends.language.tokens import PromptTokenizer, chunks_by_length, encoder_frame, pad
 from pointsman.backends.torch.classifier import PromptClassifier, new_classifier
 from pointsman.backends.torch.finetuning import Epoch, FineTuning, Progress, finetune
@@ -97,7 +98,7 @@ def default_base() -> str:
 
 
 def train_bert(
-    examples: PairExamples,
+    examples: PairExamples | CandidateExamples,
     recipe: BertRecipe,
     *,
     base: str | os.PathLike[str] | None = None,
@@ -105,7 +106,7 @@ def train_bert(
     state: Path | None = None,
     progress: Progress | None = None,
 ) -> TrainedBert:
-    """Fine-tunes a classifier of (strong wins, tie, weak wins).
+    """Fine-tunes a classifier of (strong wins, tie, weak wins), with a head per weak model where there are several.
 
     Args:
         base: folder or Hub id of an encoder; `default_base()` if None.
@@ -118,17 +119,17 @@ def train_bert(
     """
     base = default_base() if base is None else os.fspath(base)
     transformers.set_seed(recipe.finetuning.seed)
-    model = new_classifier(base, pooling=recipe.pooling, layers=recipe.layers)
+    labels = head_labels(examples.difference, margin=recipe.margin)
+    model = new_classifier(base, pooling=recipe.pooling, layers=recipe.layers, n_heads=labels.shape[1])
     tokenize, pad_id = _base_tokenizer(base, model, recipe)
-    labels = class_labels(examples.difference, margin=recipe.margin)
     held = np.asarray(validation, dtype=np.int64)
-    weights = _class_weights(np.delete(labels, held), recipe.balance)
+    weights = torch.stack([_class_weights(each, recipe.balance) for each in np.delete(labels, held, axis=0).T])
     rows = tokenize(examples.prompts)
     batch = _Batch(rows, labels, weights, pad_id)
     _freeze(model, recipe.freeze_layers)
     if model.head is not None and recipe.probe_penalty is not None:
         _fit_head(model, batch, np.setdiff1d(np.arange(len(rows)), held), recipe.probe_penalty)
-    run = run_fingerprint(recipe, base, labels.tolist(), held.tolist(), rows=rows)
+    run = run_fingerprint(recipe, base, labels.ravel().tolist(), held.tolist(), rows=rows)
     history = finetune(
         model,
         batch.loss,
@@ -144,6 +145,8 @@ def train_bert(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Batch:
+    """Prompts' tokens, their labels of shape (n_prompts, n_heads), and the weights of classes, shape (n_heads, 3)."""
+
     rows: list[list[int]]
     labels: IntArray
     weights: torch.Tensor
@@ -154,9 +157,16 @@ class _Batch:
         return torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
 
     def loss(self, model: torch.nn.Module, chosen: IntArray, device: torch.device) -> torch.Tensor:
-        logits = model(*self.inputs(chosen, device)).float()
+        return self.losses(model(*self.inputs(chosen, device)).float(), chosen, device).sum()
+
+    def losses(self, logits: torch.Tensor, chosen: IntArray, device: torch.device) -> torch.Tensor:
+        """Of each prompt the mean over the heads whose label is known, shape (n,)."""
         labels = torch.from_numpy(self.labels[chosen]).to(device)
-        return functional.cross_entropy(logits, labels, weight=self.weights.to(device), reduction="none").sum()
+        known = labels != UNKNOWN
+        classes, heads = labels.clamp(min=0), torch.arange(labels.shape[1], device=device)
+        each = functional.cross_entropy(logits.reshape(-1, 3), classes.reshape(-1), reduction="none")
+        weighted = each.reshape(labels.shape) * self.weights.to(device)[heads, classes] * known
+        return weighted.sum(1) / known.sum(1).clamp(min=1)
 
 
 def _base_tokenizer(base: str, model: PromptClassifier, recipe: BertRecipe) -> tuple[PromptTokenizer, int]:
@@ -179,6 +189,9 @@ def _base_tokenizer(base: str, model: PromptClassifier, recipe: BertRecipe) -> t
 
 def _class_weights(labels: IntArray, balance: float) -> torch.Tensor:
     """Weight n_classes-free of scale: frequency^-balance with mean 1 over the examples; 0 for an absent class."""
+    labels = labels[labels != UNKNOWN]
+    if not labels.size:
+        raise FitError("a candidate has no score on a training prompt that the reference is scored on")
     share = np.bincount(labels, minlength=3) / len(labels)
     if (share > 0).sum() < 2:
         raise FitError("all examples are of one class (strong wins, tie or weak wins): there is nothing to learn")
@@ -209,14 +222,12 @@ def _fit_head(model: PromptClassifier, batch: _Batch, chosen: IntArray, penalty:
     with torch.no_grad():
         for part in chunks_by_length([batch.rows[i] for i in chosen], _EVALUATION_BATCH):
             features[part] = model.pooled(*batch.inputs(chosen[part], device))
-    labels, weights = torch.from_numpy(batch.labels[chosen]).to(device), batch.weights.to(device)
     optimizer = torch.optim.LBFGS(model.head.parameters(), max_iter=500, line_search_fn="strong_wolfe")
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
         assert model.head is not None
-        each = functional.cross_entropy(model.head(features), labels, weight=weights, reduction="none")
-        value = each.mean() + penalty * model.head.weight.square().sum()
+        value = batch.losses(model.head(features), chosen, device).mean() + penalty * model.head.weight.square().sum()
         value.backward()
         return value
 

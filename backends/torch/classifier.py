@@ -1,4 +1,4 @@
-"""A transformer that reads a prompt and answers with three logits."""
+"""A transformer that reads a prompt and answers with three logits, or three for each of several weak models."""
 
 import os
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ _N_CLASSES = 3
 
 
 class PromptClassifier(nn.Module):
-    """Logits over (strong wins, tie, weak wins) from token ids and attention mask, shape (n, 3).
+    """Logits over (strong wins, tie, weak wins) from token ids and attention mask, shape (n, 3 n_heads).
 
     With pooling "mean" the logits are a linear map of the mean of the last hidden states over all tokens, which suits
     sentence encoders; with "model" they are what the base's own `AutoModelForSequenceClassification` says.
@@ -71,7 +71,12 @@ class PromptClassifier(nn.Module):
 
 
 def new_classifier(
-    base: str | os.PathLike[str], *, pooling: str = "mean", layers: int | None = None, dropout: float = 0.1
+    base: str | os.PathLike[str],
+    *,
+    pooling: str = "mean",
+    layers: int | None = None,
+    dropout: float = 0.1,
+    n_heads: int = 1,
 ) -> PromptClassifier:
     """A classifier on a base model, its head still to be trained.
 
@@ -80,6 +85,7 @@ def new_classifier(
     Args:
         base: folder or Hub id.
         layers: keep so many of the first layers; all if None.
+        n_heads: weak models that the strong one is compared with.
 
     Raises:
         ValueError: `pooling` is unknown, or the base has fewer layers.
@@ -93,7 +99,7 @@ def new_classifier(
         if layers is not None and not 1 <= layers <= depth:
             raise ValueError(f"layers is {layers}, wanted 1 to {depth}, the depth of {base}")
         config.num_hidden_layers = layers or depth
-        config.num_labels = _N_CLASSES
+        config.num_labels = _N_CLASSES * n_heads
         auto = transformers.AutoModel if pooling == "mean" else transformers.AutoModelForSequenceClassification
         with _quiet():  # what it reports, layers left out and a head replaced, is what was asked for
             model = auto.from_pretrained(
@@ -106,7 +112,7 @@ def new_classifier(
     for name, parameter in model.named_parameters():
         if name.startswith("pooler."):  # not part of the mean: several processes would wait for its gradient
             parameter.requires_grad_(False)
-    head = nn.Linear(config.hidden_size, _N_CLASSES)
+    head = nn.Linear(config.hidden_size, _N_CLASSES * n_heads)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
     return PromptClassifier(model, head, dropout=dropout)
@@ -143,19 +149,20 @@ def open_classifier(checkpoint: Checkpoint, folder: Path, *, pooling: str) -> Fo
     for name in ENCODER_FILES:
         if not (folder / name).is_file():
             raise CheckpointError(f"checkpoint {folder} has neither a graph nor {name}: export it again")
+    n_labels = _N_CLASSES * (len(checkpoint.models) - 1)
     if pooling == "model":
         model = transformers.AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
-        if model.config.num_labels != _N_CLASSES:
+        if model.config.num_labels != n_labels:
             raise CheckpointError(
-                f"the model in {folder} has {model.config.num_labels} labels, wanted {_N_CLASSES}: "
+                f"the model in {folder} has {model.config.num_labels} labels, wanted {n_labels}: "
                 "strong wins, tie, weak wins"
             )
         return torch_forward(PromptClassifier(model, None))
     weight, bias = checkpoint.array("head_weight", ndim=2), checkpoint.array("head_bias", ndim=1)
     base = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32)
-    wanted = (_N_CLASSES, base.config.hidden_size)
+    wanted = (n_labels, base.config.hidden_size)
     if weight.shape != wanted or bias.shape != wanted[:1]:
         raise CheckpointError(f"the head in {folder} has shape {weight.shape}, wanted {wanted}; export it again")
-    head = nn.Linear(base.config.hidden_size, _N_CLASSES)
+    head = nn.Linear(base.config.hidden_size, n_labels)
     head.load_state_dict({"weight": torch.from_numpy(weight), "bias": torch.from_numpy(bias)})
     return torch_forward(PromptClassifier(base, head))

@@ -19,7 +19,8 @@ OPSET = 20
 def export_graph(model: PromptClassifier, path: str | os.PathLike[str]) -> None:
     """Writes the forward pass as a graph with free batch size and length.
 
-    Inputs `input_ids` and `attention_mask`, int64, shape (batch, length); output `logits`, float32, shape (batch, 3).
+    Inputs `input_ids` and `attention_mask`, int64, shape (batch, length); output `logits`, float32, shape
+    (batch, 3 n_heads).
 
     Raises:
         MissingExtraError: onnx is not installed.

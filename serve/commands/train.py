@@ -11,7 +11,7 @@ TRAINERS = {
     "knn": "nearest neighbours, from outcome tables",
     "linear": "one row of coefficients per model, from outcome tables of any number of models",
     "blend": "neighbours and linear rows, weighed by cross-validation, from outcome tables of any number of models",
-    "bert": "a fine-tuned encoder, from outcomes or battles of one pair of models",
+    "bert": "a fine-tuned encoder, from outcomes of any number of models or battles of one pair",
     "verifier": "reads a cheap model's answer before a stronger model is asked, from a table of answers",
     "causal-lm": "a fine-tuned causal language model, from outcomes, battles or judged prompts",
 }

@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+from pointsman.backends.data.score_tables import ScoreTable
 from pointsman.backends.language.bert import BertRouter, BertSettings
 from pointsman.backends.language.bert_export import export_bert
+from pointsman.backends.language.candidate_examples import Worth, worth_of
 from pointsman.backends.language.examples import PairExamples, held_out_rows
 from pointsman.core.aggregation import three_class_win_rates
 from pointsman.core.checkpoint import read_checkpoint, write_checkpoint
 from pointsman.core.errors import CheckpointError, FitError
 from pointsman.core.pair import ModelPair
 from pointsman.core.registry import build_router
+from pointsman.serve import Controller
 from pointsman.serve.cli import main
 
 from support.lazy import LazyModule
@@ -254,6 +257,84 @@ def test_the_command_trains_and_scores(base, tmp_path, capsys):
     assert main(["score", str(data), "--router", output, "-o", str(tmp_path / "scored.jsonl")]) == 0
     scored = [json.loads(line)["win_rate"] for line in (tmp_path / "scored.jsonl").read_text().splitlines()]
     assert scored == list(build_router(read_checkpoint(output)).win_rates(examples.prompts))
+
+
+def _of_three(n: int, seed: int) -> ScoreTable:
+    """`big` is right wherever words are hard, `middle` where none is hard, `small` where no word is playful either."""
+    examples = _examples(n, seed)
+    hard, playful = examples.difference > 0, examples.difference < 0
+    scores = np.stack([np.ones(n), ~hard, ~hard & ~playful], axis=1).astype(float)
+    scores[::9, 2] = np.nan  # not everybody answered everything
+    usd = np.tile([0.01, 0.003, 0.001], (n, 1))
+    return ScoreTable(examples.prompts, ("big", "middle", "small"), scores, usd, np.full_like(usd, 9.0), usd * 1e4)
+
+
+def test_the_command_trains_a_head_for_each_candidate(base, tmp_path, capsys):
+    """One encoder tells whom each prompt can be left to; it serves them all, some of them, or a pair of them."""
+    table, names = _of_three(400, 5), "big,middle,small"
+    cells = [(i, j) for i in range(len(table)) for j in range(3) if np.isfinite(table.scores[i, j])]
+    data, output = tmp_path / "long.jsonl", str(tmp_path / "three")
+    rows = [
+        {"prompt": f"{table.prompts[i]} ({i})", "model": table.models[j], "score": table.scores[i, j],
+         "cost_usd": table.usd[i, j]}
+        for i, j in cells
+    ]  # fmt: skip
+    data.write_text("\n".join(map(json.dumps, rows)))
+    words = ["--base", str(base), "--lr", "0.003", "--epochs", "6", "--validation", "0.2", "--json"]
+    assert main(["train", "bert", str(data), "-o", output, "--candidates", names, *words]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["metrics"]["evidence"]["trusted"] and figures["metrics"]["graph_difference"] < 1e-4
+    checkpoint = read_checkpoint(output)
+    assert checkpoint.candidates == tuple(names.split(",")) and checkpoint.calibration is not None
+    fresh = _of_three(100, 6)
+    router = build_router(checkpoint)
+    rates = router.win_rates(fresh.prompts)
+    assert rates.shape == (100, 3) and (rates[:, 0] == 0.5).all()
+    for candidate in (1, 2):
+        wrong = fresh.scores[:, candidate] == 0.0
+        assert rates[wrong, candidate].mean() > rates[fresh.scores[:, candidate] == 1.0, candidate].mean() + 0.05
+    assert [mean.usd for mean in router.means] == pytest.approx([0.01, 0.003, 0.001])
+    assert router.read(fresh.prompts[0]).win_rates == pytest.approx(tuple(rates[0]))
+    turned = build_router(checkpoint, candidates=["big", "small", "middle"]).win_rates(fresh.prompts)
+    assert (turned == rates[:, [0, 2, 1]]).all()
+    pair = build_router(checkpoint, pair=ModelPair("big", "middle")).win_rates(fresh.prompts)
+    assert pair.shape == (100,) and np.corrcoef(pair, rates[:, 1])[0, 1] > 0.99
+    with pytest.raises(CheckpointError, match="compares 'big' with middle, small, not 'middle' with big"):
+        build_router(checkpoint, candidates=["middle", "big", "small"])
+    with Controller(config={"candidates": names.split(","), "routers": {"b": {"checkpoint": output}}, "models": {
+        name: {"base_url": "http://127.0.0.1:9/v1"} for name in names.split(",")
+    }}) as controller:  # fmt: skip
+        assert controller.route(fresh.prompts[0], threshold=0.0).model == "big"
+        assert len(controller.route(fresh.prompts[0], threshold=0.5).weighed) == 3
+
+
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        ((), "wanted at least two candidates, or a strong and a weak model"),
+        (("--candidates", "big,middle", "--strong", "big"), "and not both"),
+        (("--candidates", "big,middle,gpt-9"), "gpt-9"),
+        (("--candidates", "big,middle,small", "--folds", "1"), "--folds is given with --candidates"),
+    ],
+)
+def test_models_that_cannot_be_compared_are_named(tmp_path, capsys, more, problem):
+    """Neither or both of pair and candidates, a candidate without scores, and folds of candidates are errors."""
+    data = tmp_path / "wide.jsonl"
+    data.write_text(json.dumps({"prompt": "add two", "big": 1, "middle": 1, "small": 0}))
+    assert main(["train", "bert", str(data), "-o", str(tmp_path / "x"), *more]) != 0
+    assert problem in capsys.readouterr().err
+
+
+def test_predictions_count_as_far_as_held_out_prompts_bear_them_out():
+    """Noise counts for nothing, what is right counts, and without held-out prompts nothing is known."""
+    table = _of_three(600, 8)
+    seen, others = table.take(np.arange(300)), table.take(np.arange(300, 600))
+    noise = np.random.default_rng(0).random((300, 3))
+    assert worth_of(noise, seen, others).shrinkage == (0.0, 0.0, 0.0)
+    right = 0.5 + (seen.scores[:, [0]] - np.nan_to_num(seen.scores)) / 2.0
+    found = worth_of(right, seen, others)
+    assert found.facts["trusted"] and min(found.shrinkage[1:]) > 0.3
+    assert worth_of(right[:5], seen.take(np.arange(5)), others) == Worth((1.0, 1.0, 1.0), {})
 
 
 def test_equal_prompts_are_held_out_together():

@@ -9,23 +9,27 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pointsman.core.errors import DataError
 from pointsman.core.pair import ModelPair
 from pointsman.serve.commands.arguments import FORMATS_HELP, add_column_arguments, checkpoint_output, mapped
+from pointsman.serve.commands.training.inputs import add_candidates_argument
 
 if TYPE_CHECKING:
+    from pointsman.backends.language.candidate_examples import CandidateExamples
     from pointsman.backends.language.examples import PairExamples
 
-__all__ = ["add_language_arguments", "given", "read_examples", "say"]
+__all__ = ["add_language_arguments", "given", "read_candidate_examples", "read_examples", "say"]
 
 _T = TypeVar("_T")
 _MIN_EXAMPLES = 20
 
 
-def add_language_arguments(parser: argparse.ArgumentParser, *, base: str) -> None:
-    """Data, pair, base model, loop and output."""
+def add_language_arguments(parser: argparse.ArgumentParser, *, base: str, many: bool = False) -> None:
+    """Data, pair (or any number of candidates), base model, loop and output."""
     parser.add_argument("data", nargs="+", help=FORMATS_HELP)
     add_column_arguments(parser, winners=True)
     parser.add_argument("-o", "--output", required=True, type=checkpoint_output, help="checkpoint directory to write")
-    parser.add_argument("--strong", required=True, metavar="MODEL", help="the strong model")
-    parser.add_argument("--weak", required=True, metavar="MODEL", help="the weak model")
+    parser.add_argument("--strong", required=not many, metavar="MODEL", help="the strong model")
+    parser.add_argument("--weak", required=not many, metavar="MODEL", help="the weak model")
+    if many:
+        add_candidates_argument(parser)
     parser.add_argument("--base", help=base)
     parser.add_argument("--folds", nargs="+", metavar="FOLD", help="learn from these values of column fold alone")
     parser.add_argument("--max-examples", type=int, help="learn from so many rows, chosen at random")
@@ -71,6 +75,35 @@ def read_examples(args: argparse.Namespace) -> "PairExamples":
     if found.difference.mean() <= 0:
         say(f"note: {swapped(pair)}")
     say(f"{len(found):,} examples of {pair.strong} against {pair.weak}")
+    return found
+
+
+def read_candidate_examples(args: argparse.Namespace) -> "CandidateExamples":
+    """All outcome tables as examples of the candidates, no more than were asked for.
+
+    Raises:
+        DataError: a candidate is unknown or never scored, there are too few prompts, or folds are asked for.
+    """
+    import numpy as np
+
+    from pointsman.backends.data.score_tables import check_candidates, read_score_table
+    from pointsman.backends.language.candidate_examples import CandidateExamples
+
+    if args.folds is not None:
+        raise DataError("--folds is given with --candidates, wanted one: folds are of tables of one pair")
+    table = read_score_table([mapped(source, args) for source in args.data], args.candidates)
+    check_candidates(table, args.candidates)
+    for note in table.notes:
+        say(note)
+    found = CandidateExamples.of(table, args.candidates)
+    if args.max_examples is not None and args.max_examples < len(found):
+        found = found.take(np.sort(np.random.default_rng(args.seed).permutation(len(found))[: args.max_examples]))
+    if len(found) < _MIN_EXAMPLES:
+        raise DataError(
+            f"{len(found)} prompts on which {args.candidates[0]} met another candidate are too few to learn from, "
+            f"wanted at least {_MIN_EXAMPLES}"
+        )
+    say(f"{len(found):,} prompts of {args.candidates[0]} against {', '.join(args.candidates[1:])}")
     return found
 
 

@@ -1,11 +1,14 @@
-"""`pointsman` and `python -` for the pages of the documentation, without each command importing everything again.
+"""`pointsman` for tests that start it often, and `python -`, without each process importing everything again.
 
 A parent process imports what most commands need, and forks for each. The programs of a folder on PATH pass on their
 arguments, environment and open files, forward signals, and end as the command ends. Nothing else differs from a process
-of its own: `python` with other arguments is the real one, and other tests start the real `pointsman`.
+of its own: `python` with other arguments is the real one. Tests of the start itself, of memory and of how a process
+ends start the real `pointsman`.
 """
 
+import atexit
 import contextlib
+import functools
 import gc
 import importlib
 import json
@@ -20,7 +23,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-__all__ = ["forking_commands"]
+__all__ = ["ForkedCommand", "forking_commands"]
 
 _IMPORTED = [
     *("aiosqlite", "fastapi", "sqlalchemy.ext.asyncio", "tokenizers", "uvicorn"),
@@ -67,6 +70,70 @@ def forking_commands(environment: dict[str, str]) -> Iterator[str]:
         finally:
             parent.kill()
             parent.communicate()
+
+
+@functools.cache
+def _address() -> str:
+    """Where the parent listens that this process keeps to its end."""
+    kept = contextlib.ExitStack()
+    folder = kept.enter_context(forking_commands(dict(os.environ)))
+    atexit.register(kept.close)
+    return str(Path(folder) / "socket")
+
+
+class ForkedCommand:
+    """`pointsman` with arguments; like a `subprocess.Popen` whose stderr is a pipe of text.
+
+    Attributes:
+        pid: of the command.
+        stderr: what it says.
+        returncode: None while it runs.
+    """
+
+    def __init__(self, arguments: list[str], environment: dict[str, str]) -> None:
+        self.returncode: int | None = None
+        said, said_by_it = os.pipe()
+        self.stderr = os.fdopen(said, encoding="utf-8")
+        call = json.dumps(["pointsman", arguments, str(Path.cwd()), environment]).encode()
+        self._connection = socket.socket(socket.AF_UNIX)
+        self._connection.connect(_address())
+        with Path(os.devnull).open("r+b") as nothing:
+            files = [nothing.fileno(), nothing.fileno(), said_by_it]
+            socket.send_fds(self._connection, [len(call).to_bytes(4, "big")], files)
+        os.close(said_by_it)
+        self._connection.sendall(call)
+        self.pid = int(_read(self._connection, 16))
+
+    def poll(self) -> int | None:
+        """Its exit status, or minus the signal that ended it; None while it runs."""
+        with contextlib.suppress(BlockingIOError, subprocess.TimeoutExpired):
+            self.wait(timeout=0.0)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Waits until it has ended."""
+        if self.returncode is None:
+            self._connection.settimeout(timeout)
+            try:
+                self.returncode = int(self._connection.recv(16))
+            except TimeoutError:
+                raise subprocess.TimeoutExpired("pointsman", timeout or 0.0) from None
+            self._connection.close()
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Signals it; nothing happens where it has ended."""
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Asks it to end."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Ends it."""
+        self.send_signal(signal.SIGKILL)
 
 
 def serve() -> None:
@@ -119,6 +186,7 @@ def _run(name: str, arguments: list[str], folder: str, environment: dict[str, st
         os.close(file)
     sys.stdin, sys.stdout = os.fdopen(0, "r", encoding="utf-8"), os.fdopen(1, "w", encoding="utf-8")
     sys.stderr = os.fdopen(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1)
+    os.setsid()
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)

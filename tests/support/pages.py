@@ -13,6 +13,7 @@ A comment before a block says what else is to be done with it:
     <!-- not run: REASON -->         it is not run
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -133,7 +134,7 @@ def _in_background(command: str, port: int) -> str:
 
 
 def reader_environment(home: Path, commands: str | None = None) -> dict[str, str]:
-    """A reader's: the environment that runs the tests, a home of his own, and no key."""
+    """A reader's: the environment that runs the tests, a home of his own, and no key; JAX compiles as for the tests."""
     binaries = [*([] if commands is None else [commands]), str(Path(sys.executable).parent)]
     return {
         "PATH": ":".join([*binaries, "/usr/local/bin", "/usr/bin", "/bin"]),
@@ -145,6 +146,7 @@ def reader_environment(home: Path, commands: str | None = None) -> dict[str, str
         "COLUMNS": "120",
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
+        "XLA_FLAGS": os.environ["XLA_FLAGS"],
     }
 
 

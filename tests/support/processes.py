@@ -11,7 +11,9 @@ from typing import Any, Self
 
 import httpx
 
-__all__ = ["ServerProcess", "wait_until"]
+from support.forked_commands import ForkedCommand
+
+__all__ = ["ForkedServer", "ServerProcess", "wait_until"]
 
 _RUN = "from pointsman.serve.cli import main; raise SystemExit(main())"
 
@@ -26,11 +28,8 @@ class ServerProcess:
     """
 
     def __init__(self, *flags: str, **variables: str) -> None:
-        command = [sys.executable, "-c", _RUN, "serve", "--port", "0", *flags]
         self.lines: list[str] = []
-        self.process = subprocess.Popen(
-            command, stderr=subprocess.PIPE, text=True, env={**os.environ, **variables}, start_new_session=True
-        )
+        self.process = self._start(["serve", "--port", "0", *flags], {**os.environ, **variables})
         self._reader = threading.Thread(target=self._read)
 
     def __enter__(self) -> Self:
@@ -53,6 +52,10 @@ class ServerProcess:
         self._reader.join()
         assert self.process.stderr is not None
         self.process.stderr.close()
+
+    def _start(self, arguments: list[str], environment: dict[str, str]) -> subprocess.Popen[str] | ForkedCommand:
+        command = [sys.executable, "-c", _RUN, *arguments]
+        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True)
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -92,6 +95,13 @@ class ServerProcess:
             return False
 
 
+class ForkedServer(ServerProcess):
+    """The same without the imports of its start, for tests of what happens after it."""
+
+    def _start(self, arguments: list[str], environment: dict[str, str]) -> ForkedCommand:
+        return ForkedCommand(arguments, environment)
+
+
 def _command(pid: str) -> bytes:
     """What a process runs; nothing where it has just ended."""
     try:
@@ -101,9 +111,10 @@ def _command(pid: str) -> bytes:
 
 
 def wait_until(is_so: Callable[[], Any], timeout_s: float = 60.0) -> Any:
-    """The first true value of `is_so`, asked again and again."""
-    deadline = time.monotonic() + timeout_s
+    """The first true value of `is_so`, asked again and again, more and more slowly."""
+    deadline, pause_s = time.monotonic() + timeout_s, 0.01
     while not (value := is_so()):
         assert time.monotonic() < deadline, f"not so within {timeout_s} s"
-        time.sleep(0.02)
+        time.sleep(pause_s)
+        pause_s = min(1.5 * pause_s, 0.1)
     return value

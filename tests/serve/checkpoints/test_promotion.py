@@ -16,7 +16,7 @@ from pointsman.serve.checkpoints.load import checkpoint_folder, load_checkpoint
 from pointsman.serve.checkpoints.promotion import POINTER, checkpoint_names, promote, promoted_name, rollback
 from pointsman.serve.cli import main
 
-from support.processes import ServerProcess, wait_until
+from support.processes import ForkedServer, wait_until
 
 
 def make(folder, *names):
@@ -119,7 +119,7 @@ def test_a_running_server_serves_what_is_promoted(folder, tmp_path, capsys):
     config = tmp_path / "pointsman.yaml"
     config.write_text(json.dumps({"routers": {"mine": {"checkpoint": str(folder)}}}))
     assert main(["promote", "first", "--config", str(config)]) == 0
-    with ServerProcess("--config", str(config)) as server:
+    with ForkedServer("--config", str(config)) as server:
 
         def win_rate():
             return httpx.post(f"{server.url}/v1/route", json={"prompt": "Name a river."}, timeout=60).json()["win_rate"]

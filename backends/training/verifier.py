@@ -10,30 +10,29 @@ of quality is of rows left out of the fit.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from pointsman.backends.data.answers import AnswerTable
 from pointsman.backends.export import package_versions
+from pointsman.backends.training.answer_data import N_QUANTILES, AnswerData, Known
 from pointsman.backends.training.embeddings import PromptEmbeddings
-from pointsman.core.answer_signals import OPTIONAL_SIGNALS, PROBABILITY_SIGNALS, SIGNALS, answer_signals
-from pointsman.core.arrays import Float32Array, FloatArray, IntArray
+from pointsman.core.answer_signals import OPTIONAL_SIGNALS, PROBABILITY_SIGNALS, SIGNALS
+from pointsman.core.arrays import FloatArray, IntArray
 from pointsman.core.calibration import Calibration
 from pointsman.core.cascade import cascade_scores, window
 from pointsman.core.checkpoint import Checkpoint
 from pointsman.core.errors import DataError
-from pointsman.core.knn import neighbour_means
 from pointsman.core.metrics import apgr, cpt, quality_curve
 from pointsman.core.pair import ModelPair
 from pointsman.core.similarity import unit_rows
-from pointsman.core.verifier import KIND, Head, features
+from pointsman.core.verifier import KIND, Head
 
-__all__ = ["Known", "VerifierRecipe", "fit_left_out", "fit_verifier"]
+__all__ = ["VerifierRecipe", "fit_left_out", "fit_verifier"]
 
 _MIN_PROMPTS = 50
-_N_QUANTILES = 1001
 _PROMPT = ("prompt_characters", "weak_record", "strong_record", "win_rate")
 _PRODUCTS = {"rank x strong_record": "rank", "rank x tokens": "rank", "tokens squared": "tokens"}
 _DERIVED = ("weak_record", "strong_record", "longer", "win_rate")
@@ -69,83 +68,6 @@ class VerifierRecipe:
                 f"k is {self.k}, temperature {self.temperature}, strength {self.strength}, n_folds {self.n_folds}: "
                 "wanted k >= 1, temperature > 0, strength > 0, n_folds >= 2"
             )
-
-
-@dataclass(slots=True, eq=False)
-class Known:
-    """What was computed of a table for one pair and holds for another pair of the same rows.
-
-    Attributes:
-        signals: of each model's answers.
-        near: mean score and length of neighbours, by the rows learnt from and the rows asked for, then by model.
-    """
-
-    signals: dict[str, Mapping[str, FloatArray]] = field(default_factory=dict)
-    near: dict[tuple[bytes, bytes], dict[str, FloatArray]] = field(default_factory=dict)
-
-
-@dataclass(slots=True, eq=False)
-class _Data:
-    """What fits are made from: signals per model, embeddings at unit norm, and a router's win rates, if any."""
-
-    table: AnswerTable
-    embeddings: Float32Array
-    signals: list[Mapping[str, FloatArray]]
-    win_rates: FloatArray | None
-    recipe: VerifierRecipe
-    known: Known
-    lengths: list[FloatArray] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        for signals in self.signals:
-            tokens = signals["tokens"]
-            self.lengths.append(np.where(np.isnan(tokens), signals["characters"], tokens))
-
-    def doubts(self, model: int, rows: IntArray) -> FloatArray:
-        doubt = self.signals[model]["doubt"][rows]
-        doubt = doubt[~np.isnan(doubt)]
-        return np.quantile(doubt, np.linspace(0.0, 1.0, _N_QUANTILES)) if doubt.size else np.zeros(0)
-
-    def records(self, model: int, rows: IntArray) -> FloatArray:
-        """What weak and strong scored on these prompts, and how long the weak answer was."""
-        lengths = np.nan_to_num(self.lengths[model][rows])
-        return np.stack([self.table.score[rows, model], self.table.score[rows, 0], lengths], axis=1)
-
-    def columns(self, model: int, learnt: IntArray, rows: IntArray) -> dict[str, FloatArray]:
-        """Features of some rows with one model in the weak one's place, as learnt from others (never from itself)."""
-        found = self.known.near.setdefault((learnt.tobytes(), rows.tobytes()), {})
-        name, strong = self.table.models[model], self.table.models[0]
-        if not {name, strong} <= set(found):
-            found |= self._means(learnt, rows, (model, 0))
-        near = np.stack([found[name][0], found[strong][0], found[name][1]], axis=1)
-        signals = {name: self.signals[model][name][rows] for name in SIGNALS}
-        rates = None if self.win_rates is None else self.win_rates[rows]
-        return features(signals, near, self.doubts(model, learnt), win_rates=rates)
-
-    def _means(self, learnt: IntArray, rows: IntArray, wanted: Sequence[int]) -> dict[str, FloatArray]:
-        """Mean score and length of each row's neighbours, of all models that answered all of `learnt`, (2, n_rows)."""
-        place = {int(row): i for i, row in enumerate(learnt)}
-        itself = np.array([place.get(int(row), -1) for row in rows])
-        lengths = np.nan_to_num(np.stack(self.lengths, axis=1))[learnt]
-        score = self.table.score[learnt]
-        models = [k for k in range(score.shape[1]) if k in wanted or not np.isnan(score[:, k]).any()]
-        values, near = (
-            np.concatenate([score[:, models], lengths[:, models]], axis=1),
-            np.empty((len(rows), 2 * len(models))),
-        )
-        for inside in (True, False):
-            these = np.flatnonzero((itself >= 0) == inside)
-            if these.size:
-                near[these] = neighbour_means(
-                    self.embeddings[learnt],
-                    values,
-                    self.embeddings[rows[these]],
-                    k=self.recipe.k,
-                    temperature=self.recipe.temperature,
-                    left_out=itself[these] if inside else None,
-                )
-        of_score, of_length = near[:, : len(models)], near[:, len(models) :]
-        return {self.table.models[k]: np.stack([of_score[:, i], of_length[:, i]]) for i, k in enumerate(models)}
 
 
 def fit_verifier(
@@ -195,18 +117,14 @@ def fit_left_out(
     if not np.any(benefit):
         raise DataError(f"{strong!r} and {weak!r} score the same on all {n} prompts: there is nothing to learn")
     units = np.asarray(unit_rows(embeddings.values.astype(np.float32)), dtype=np.float32)
-    known = Known() if known is None else known
-    for name, answers in zip(table.models, table.answers, strict=True):
-        if name not in known.signals:
-            known.signals[name] = answer_signals(table.prompts, answers)
-    data = _Data(table, units, [known.signals[name] for name in table.models], win_rates, recipe, known)
+    data = AnswerData(table, units, win_rates, recipe.k, recipe.temperature, Known() if known is None else known)
     rows = np.arange(n)
     names = _head_names(data)
-    heads = _fit(data, names, rows)
-    left_out = _left_out(data, names)
+    heads = _fit(data, names, rows, recipe.strength)
+    left_out = _left_out(data, names, recipe)
     usd, seconds = (_means(costs) for costs in (table.usd, table.seconds))
     best = left_out[next(iter(names))]
-    residuals = np.quantile(best - left_out["prompt"], np.linspace(0.0, 1.0, _N_QUANTILES))
+    residuals = np.quantile(best - left_out["prompt"], np.linspace(0.0, 1.0, N_QUANTILES))
     zone = window(residuals, weak_usd=usd[0], strong_usd=usd[1]) if usd else window(residuals, weak_usd=0, strong_usd=1)
     both = cascade_scores(left_out["prompt"], best, zone)
     source = f"{n} prompts of {table.report.source}, each left out once"
@@ -241,7 +159,7 @@ def fit_left_out(
     return checkpoint, left_out["prompt"], best
 
 
-def _head_names(data: _Data) -> dict[str, list[str]]:
+def _head_names(data: AnswerData) -> dict[str, list[str]]:
     """Features of each head: what all answers have, without what a call costs, without probabilities, the prompt's."""
     signals = data.signals[1]
     known = {name for name in SIGNALS if not np.isnan(signals[name]).any()}
@@ -272,7 +190,7 @@ def _head_names(data: _Data) -> dict[str, list[str]]:
     return {**distinct, "prompt": [name for name in _PROMPT if name in (*derived, "prompt_characters")]}
 
 
-def _fit(data: _Data, names: Mapping[str, list[str]], rows: IntArray) -> dict[str, Head]:
+def _fit(data: AnswerData, names: Mapping[str, list[str]], rows: IntArray, strength: float) -> dict[str, Head]:
     """All heads, fitted on some rows."""
     columns = data.columns(1, rows, rows)
     benefit = data.table.score[rows, 0] - data.table.score[rows, 1]
@@ -284,7 +202,7 @@ def _fit(data: _Data, names: Mapping[str, list[str]], rows: IntArray) -> dict[st
         if len(scored) >= _MIN_PROMPTS:
             gain = data.table.score[scored, 0] - data.table.score[scored, model]
             others.append((data.columns(model, scored, scored), gain))
-    return {name: _head(used, columns, benefit, others, data.recipe.strength) for name, used in names.items()}
+    return {name: _head(used, columns, benefit, others, strength) for name, used in names.items()}
 
 
 def _head(
@@ -332,15 +250,15 @@ def _ridge(x: FloatArray, y: FloatArray, strength: float, shrunk: FloatArray) ->
     return np.asarray(np.linalg.solve(x.T @ x / len(x) + np.diag(penalty), x.T @ y / len(x)))
 
 
-def _left_out(data: _Data, names: Mapping[str, list[str]]) -> dict[str, FloatArray]:
+def _left_out(data: AnswerData, names: Mapping[str, list[str]], recipe: VerifierRecipe) -> dict[str, FloatArray]:
     """Each head's win rates on prompts that it was fitted without."""
-    n, recipe = len(data.table), data.recipe
+    n = len(data.table)
     fold = np.random.default_rng(recipe.seed).permutation(n) % recipe.n_folds
     found = {name: np.empty(n) for name in names}
     for k in range(recipe.n_folds):
         learnt, rows = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
         columns = data.columns(1, learnt, rows)
-        for name, head in _fit(data, names, learnt).items():
+        for name, head in _fit(data, names, learnt, recipe.strength).items():
             found[name][rows] = head.win_rates(columns)
     return found
 

@@ -20,11 +20,12 @@ from prometheus_client import CollectorRegistry
 from pointsman.core.errors import PointsmanError, StoreError
 from pointsman.core.ladder import rung_at
 from pointsman.serve.autopilot.counting import waits_for_label
-from pointsman.serve.autopilot.draw import Draws, Prompt
+from pointsman.serve.autopilot.draw import Draws
 from pointsman.serve.autopilot.fingerprints import Fingerprints, fingerprint_of
 from pointsman.serve.autopilot.generation import Generation, describe_generation
 from pointsman.serve.autopilot.metrics import AutopilotMetrics
 from pointsman.serve.autopilot.observe_requests import Look, RequestObserver
+from pointsman.serve.autopilot.place import Prompt
 from pointsman.serve.autopilot.serving import Serving
 from pointsman.serve.autopilot.state import AutopilotState, Counts
 from pointsman.serve.autopilot.status import describe

@@ -3,20 +3,18 @@
 import asyncio
 import logging
 import random
-from bisect import bisect_right
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from prometheus_client import Counter
 
-from pointsman.core.arrays import Float32Array
 from pointsman.core.autopilot import JointPlan
 from pointsman.core.errors import UpstreamError
-from pointsman.core.ladder import draw_rung
 from pointsman.core.pair import ModelPair
 from pointsman.serve.autopilot.generation import Generation
+from pointsman.serve.autopilot.place import Begins, Place, Prompt, Running, place_of
 from pointsman.serve.autopilot.state import Counts
 from pointsman.serve.config.autopilot import AutopilotConfig
 from pointsman.serve.feedback.comparison import Compared, Other
@@ -24,7 +22,7 @@ from pointsman.serve.feedback.sample import Sample
 from pointsman.serve.http.errors import RequestError
 from pointsman.serve.store.rows import AutopilotRow, Row
 
-__all__ = ["RESULTS", "Begins", "Draws", "Prompt"]
+__all__ = ["RESULTS", "Draws"]
 
 _LOG = logging.getLogger(__name__)
 _WARM_UP = 100
@@ -32,76 +30,7 @@ _JUDGED = 40
 RESULTS = ("compared", "failed", "over_budget", "busy", "read")
 
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """What is scored: a prompt before it is answered, or of a cascade when the weak model's answer has been read.
-
-    Attributes:
-        win_rate: the router's, or the score of the weak answer.
-        win_rates: of more than two candidates the reference's over each; None for a pair.
-    """
-
-    win_rate: float
-    n_characters: int
-    embedding: Float32Array | None
-    win_rates: tuple[float, ...] | None = None
-
-    def score(self, generation: Generation) -> float:
-        """By a generation; that of a prompt that goes to strong whatever is certified, where it cannot be told."""
-        found = generation.score(self.win_rate, self.n_characters, self.embedding)
-        return 1.0 if found is None else found
-
-    def begins(self, generation: Generation) -> "Begins":
-        """What a chain is made of: the score, or of more than two candidates where each rung begins."""
-        if not generation.bills:
-            return self.score(generation)
-        return tuple([rung.since for rung in generation.rungs(self.win_rates or (), self.n_characters)])
-
-
-Begins: TypeAlias = float | tuple[float, ...]
 Read: TypeAlias = Callable[[], Awaitable[tuple[Prompt, Other] | None]]  # None: the budget is exhausted
-
-
-@dataclass(frozen=True, slots=True)
-class _Running:
-    """A generation with a chain, as draws need it."""
-
-    generation: Generation
-    thresholds: list[float]
-
-    def cell(self, score: float) -> int:
-        return bisect_right(self.thresholds, score)
-
-
-class _Place(NamedTuple):
-    """Of a request that is compared: its scores, the probability, and of more than two who is compared until where."""
-
-    scores: tuple[float, ...]
-    probability: float
-    candidate: str | None = None
-    until: float | None = None
-
-
-def _place(prompt: Prompt, running: Sequence[_Running], plan: JointPlan, level: float) -> _Place | None:
-    """Where a prompt stands, if it is compared; `level` is uniform in [0, 1)."""
-    if running[0].generation.bills:
-        return _place_candidate(prompt, running[0], plan, level)
-    scores = [prompt.score(each.generation) for each in running]
-    probability = plan.probability([each.cell(score) for each, score in zip(running, scores, strict=True)])
-    return _Place(tuple(scores), probability) if level < probability else None
-
-
-def _place_candidate(prompt: Prompt, running: _Running, plan: JointPlan, level: float) -> _Place | None:
-    """Likewise of more than two candidates, of whom one is drawn; such a generation runs alone."""
-    generation = running.generation
-    rungs = generation.rungs(prompt.win_rates or (), prompt.n_characters)
-    within = [(rung, cell) for rung in rungs if (cell := running.cell(rung.since)) < len(running.thresholds)]
-    probabilities = plan.of_rungs([[cell for _, cell in within]], generation.most)
-    found = draw_rung(range(len(within)), probabilities, level)
-    if found is None:
-        return None
-    rung = within[found[0]][0]
-    return _Place((rung.since,), found[1], generation.bills[rung.candidate][0], rung.until)
 
 
 @dataclass(slots=True)
@@ -118,7 +47,7 @@ class _Drawn:
     """
 
     sample: Sample
-    running: tuple[_Running, ...]
+    running: tuple[Running, ...]
     plan: JointPlan | None
     level: float
     n_undrawn: int
@@ -126,7 +55,7 @@ class _Drawn:
     label_share: float
     prompt: Prompt | None
     other: Other | None
-    place: _Place | None = None
+    place: Place | None = None
     was_read: bool = False
     only_read: bool = False
 
@@ -158,7 +87,7 @@ class Draws:
         self.counts = Counts()
         self.pause: str | None = None
         self._put, self._compare, self._results, self._rng = put, compare, results, rng
-        self._running: tuple[_Running, ...] = ()
+        self._running: tuple[Running, ...] = ()
         self._warming: dict[int, list[Begins]] = {}  # scores of the first requests of generations without a chain
         self._generations: dict[int, Generation] = {}
         self._plan: JointPlan | None = None
@@ -174,7 +103,7 @@ class Draws:
 
     def follow(self, running: Sequence[Generation]) -> None:
         """Draws for these generations from now on, the one that serves first; for none where there are none."""
-        made = tuple(_Running(g, g.certificate.chain.thresholds.tolist()) for g in running if g.certificate is not None)
+        made = tuple(Running(g, g.certificate.chain.thresholds.tolist()) for g in running if g.certificate is not None)
         complete = bool(running) and running[0].certificate is not None
         plans = tuple(g.generation.plan for g in made if g.generation.plan is not None)
         plan = JointPlan(plans) if complete and len(plans) == len(made) else None
@@ -224,7 +153,7 @@ class Draws:
         if plan is None and (prompt is not None or not self._warming):
             return
         level, place = self._rng.random(), None
-        if plan is not None and prompt is not None and (place := _place(prompt, self._running, plan, level)) is None:
+        if plan is not None and prompt is not None and (place := place_of(prompt, self._running, plan, level)) is None:
             self._n_undrawn += 1
             return
         if plan is not None and prompt is None and level >= plan.most:
@@ -269,7 +198,7 @@ class Draws:
                 prompt, drawn.other = found
                 drawn.prompt, drawn.was_read = prompt, True
                 if drawn.plan is not None:
-                    drawn.place = _place(prompt, drawn.running, drawn.plan, drawn.level)
+                    drawn.place = place_of(prompt, drawn.running, drawn.plan, drawn.level)
                 drawn.only_read = drawn.place is None
             if drawn.only_read:
                 return None

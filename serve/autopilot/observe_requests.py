@@ -5,8 +5,9 @@ from functools import partial
 from typing import TypeAlias
 
 from pointsman.core.decision import Decision
-from pointsman.serve.autopilot.draw import Draws, Prompt
+from pointsman.serve.autopilot.draw import Draws
 from pointsman.serve.autopilot.fingerprints import Fingerprints, fingerprint_of
+from pointsman.serve.autopilot.place import Prompt
 from pointsman.serve.autopilot.serving import Serving
 from pointsman.serve.config.autopilot import AutopilotConfig
 from pointsman.serve.feedback.comparison import Other

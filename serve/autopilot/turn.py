@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import Any
 
-from pointsman.serve.autopilot.draw import Begins
+from pointsman.serve.autopilot.place import Begins
 from pointsman.serve.autopilot.serving import Serving
 from pointsman.serve.autopilot.state import AutopilotState, Counts
 from pointsman.serve.autopilot.training import due

@@ -24,7 +24,8 @@ from prometheus_client import CollectorRegistry, Counter
 from pointsman.core.errors import UpstreamError
 from pointsman.core.ladder import ladder, rung_at
 from pointsman.core.pair import ModelPair
-from pointsman.serve.autopilot.draw import Draws, Prompt
+from pointsman.serve.autopilot.draw import Draws
+from pointsman.serve.autopilot.place import Prompt
 from pointsman.serve.autopilot.state import AutopilotState
 from pointsman.serve.config.autopilot import AutopilotConfig
 from pointsman.serve.feedback.comparison import Compared, Other

@@ -12,8 +12,9 @@ from pointsman.core.ladder import rung_at
 from pointsman.serve import create_app
 from pointsman.serve.autopilot import autopilot as autopilot_module
 from pointsman.serve.autopilot import draw
-from pointsman.serve.autopilot.draw import Draws, Prompt
+from pointsman.serve.autopilot.draw import Draws
 from pointsman.serve.autopilot.generation import Generation
+from pointsman.serve.autopilot.place import Prompt, place_of
 from pointsman.serve.autopilot.state import AutopilotState
 from pointsman.serve.autopilot.training import due
 from pointsman.serve.config.autopilot import AutopilotConfig
@@ -108,7 +109,7 @@ def test_a_candidate_is_drawn_with_the_probability_that_its_row_tells():
     assert [rung.candidate for rung in rungs] == [1, 2]
     lots = random.Random(2)
     for _ in range(n):
-        place = draw._place(Prompt(0.5, 500, None, (0.5, 0.4, 0.45)), draws._running, plan, lots.random())
+        place = place_of(Prompt(0.5, 500, None, (0.5, 0.4, 0.45)), draws._running, plan, lots.random())
         if place is not None:
             seen.append((place.candidate, place.probability, place.until))
     least = plan.least(0, len(generation.certificate.chain))

@@ -13,8 +13,9 @@ from pointsman.core.certificate import Certificate, Chain
 from pointsman.core.comparison_plan import ComparisonPlan
 from pointsman.core.pair import ModelPair
 from pointsman.serve.autopilot import draw
-from pointsman.serve.autopilot.draw import Draws, Prompt
+from pointsman.serve.autopilot.draw import Draws
 from pointsman.serve.autopilot.generation import Generation
+from pointsman.serve.autopilot.place import Prompt
 from pointsman.serve.config.autopilot import AutopilotConfig
 from pointsman.serve.feedback.comparison import Compared, Other
 from pointsman.serve.feedback.sample import Sample

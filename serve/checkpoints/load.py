@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,10 @@ def load_checkpoint(name: str, checkpoint: str | os.PathLike[str] | None = None)
     learned = _LEARNED / name
     if (learned / "pointsman.json").is_file():
         return read_checkpoint(learned, read_arrays=read_arrays)
+    near = get_close_matches(name, [*known_kinds(), *checkpoint_names(_LEARNED)])
     raise ConfigError(
         f"router {name!r} is neither a checkpoint directory nor a known kind ({', '.join(known_kinds())})"
+        f"{f'; did you mean {near[0]}?' if near else ''}"
     )
 
 

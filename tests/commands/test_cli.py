@@ -62,6 +62,7 @@ def test_score_goes_on_from_its_journal(prompts, tmp_path, capsys):
         (["score", "nowhere.jsonl", "-o", "x.jsonl"], "nowhere.jsonl does not exist"),
         (["score", "PROMPTS", "-o", "OUT", "--prompt-column", "text"], "no column 'text'; its columns are prompt, id"),
         (["score", "PROMPTS", "-o", "OUT", "--router", "nope"], "'nope' is neither a checkpoint directory nor a known"),
+        (["route", "hi", "--router", "mff"], "did you mean mf?"),
         (["score", "PROMPTS", "-o", "OUT", "--router", "sw_ranking"], "no bundled checkpoint"),
         (["score", "PROMPTS", "-o", "OUT", "--strong", "hal"], "does not know model 'hal'"),
         (["score", "PROMPTS", "-o", "out.xlsx"], "suffix '.xlsx', wanted one of"),

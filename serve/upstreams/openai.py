@@ -137,10 +137,13 @@ class OpenAIUpstream(Upstream):
             self._pool.release(to, answer)
 
     async def _piece(self, answer: Answer, started: float, *, first: bool) -> bytes:
-        patience = self._timeouts
-        wait_until = started + patience.first_byte_s if first else _now() + patience.between_chunks_s
+        patience, now = self._timeouts, _now()
+        wait_until = started + patience.first_byte_s if first else now + patience.between_chunks_s
+        last = started + patience.total_s
         try:
-            return await answer.read(min(wait_until, started + patience.total_s))
+            if now > last:  # an upstream that never pauses is never waited for
+                raise TimeoutError
+            return await answer.read(min(wait_until, last))
         except TimeoutError as error:
             problem = self._too_late if first else "stopped in the middle of its answer"
             raise self._failure(problem, status=504, code="upstream_timeout") from error

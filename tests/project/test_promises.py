@@ -1,5 +1,6 @@
 """Each promise of the documentation is held by a test that exists."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -14,7 +15,7 @@ def promises():
     page = ""
     for line in (ROOT / "docs" / "promises.md").read_text().splitlines():
         if line.startswith("## "):
-            page = PAGES[line[3:]]
+            page = PAGES.get(line[3:], "")
         elif found := re.fullmatch(r"\| (.+) \| `(\S+)::(\w+)` \|", line):
             yield pytest.param(page, *found.groups(), id=found[3])
 
@@ -31,3 +32,16 @@ def test_a_promise_stands_in_its_page_and_its_test_exists(page, promise, file, t
 def test_every_page_has_promises():
     """None of the four is without."""
     assert {param.values[0] for param in promises()} == set(PAGES.values())
+
+
+def test_random_inputs_are_drawn():
+    """Each row names a property, or a state machine."""
+    text = (ROOT / "docs" / "promises.md").read_text().split("## What random inputs hold")[1]
+    rows = re.findall(r"^\| .+ \| `(\S+)::(\w+)` \| [\d x]+ \|", text, re.MULTILINE)
+    assert len(rows) > 15
+    for file, test in rows:
+        body = ast.parse((ROOT / "tests" / file).read_text()).body
+        drawn = {ast.unparse(each.targets[0]) for each in body if isinstance(each, ast.Assign)}
+        functions = [each for each in body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)]
+        drawn |= {each.name for each in functions if "given(" in " ".join(map(ast.unparse, each.decorator_list))}
+        assert test in drawn, f"{file}::{test}"

@@ -16,6 +16,8 @@ from starlette.routing import Route
 from pointsman.serve import create_app
 from pointsman.serve.config.load import make_config
 
+from support.autopilot_server import lifespan
+from support.faulty_upstream import Misbehaving
 from support.upstream import LocalServer, Received
 
 HELLO = [{"role": "user", "content": "Hello"}]
@@ -163,3 +165,25 @@ def test_openrouters_error_in_a_stream_is_no_success(front, client):
     assert "[DONE]" not in text
     with pytest.raises(openai.APIError, match="Provider disconnected"):
         list(client.chat.completions.create(model="broken", messages=HELLO, stream=True))
+
+
+async def test_an_upstream_that_never_pauses_ends_at_the_deadline_of_the_whole_answer():
+    """Nobody ever waits for such a stream; it is ended all the same, and the client is told."""
+
+    def flood(connection):
+        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n")
+        while True:  # until the other end hangs up
+            connection.sendall(b": and on\n\n" * 1000)
+
+    upstream = Misbehaving()
+    upstream.script = [flood]
+    model = {"base_url": upstream.url, "retry": {"attempts": 0}, "timeouts": {"total_s": 0.2}}
+    values = {"strong": "big", "weak": "small", "models": {"big": model, "small": model}, "fallback": "none"}
+    app = create_app(make_config({**values, "routers": {"random": {}}}))
+    async with lifespan(app):
+        transport = httpx.ASGITransport(app, client=("127.0.0.1", 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            body = {"model": "big", "messages": [{"role": "user", "content": "Hello"}], "stream": True}
+            answer = await client.post("/v1/chat/completions", json=body)
+    upstream.close()
+    assert '"upstream_timeout"' in answer.text

@@ -9,6 +9,7 @@ from typing import Self
 from pointsman.serve.http.errors import UpstreamFailure
 from pointsman.serve.http.streams import ByteStream
 from pointsman.serve.protocols.large_json import LARGE_BYTES
+from pointsman.serve.protocols.off_loop import off_loop
 from pointsman.serve.protocols.openai_streams import EventStream
 
 __all__ = [
@@ -104,13 +105,13 @@ async def relay_events(
                     held += shown
                     if stream.begun:
                         started = True
-                        yield redact(held)
+                        yield await off_loop(len(held), redact, held)
                         held = b""
             if not stream.failed:
                 for last in _finish(buffer.rest, stream):
                     if shown := held + stream.show(last):
                         started, held = True, b""
-                        yield redact(shown)
+                        yield await off_loop(len(shown), redact, shown)
         except UpstreamFailure as failure:
             if not started:
                 raise

@@ -15,6 +15,7 @@ from typing import TypeAlias
 from pointsman.core.quick_dataclass import quick_dataclass
 from pointsman.serve.config import RetryConfig
 from pointsman.serve.http.errors import UpstreamFailure
+from pointsman.serve.protocols.off_loop import off_loop
 from pointsman.serve.protocols.openai_streams import EventStream
 from pointsman.serve.protocols.sse import PrimedStream, relay_events
 from pointsman.serve.protocols.upstream_errors import ReportedFailure
@@ -151,7 +152,7 @@ async def _try(service: Service, call: Call, attempt: Attempt, new_stream: NewSt
         reply = attempt.reply = await upstream.send(call)
         headers = tuple([(name, upstream.redact(value)) for name, value in reply.headers])
         if reply.chunks is None:
-            body = upstream.redact(reply.body)
+            body = await off_loop(len(reply.body), upstream.redact, reply.body)
             document = reply.document if body is reply.body else None
             reply = Reply(reply.status, headers, body, document=document, source=reply.source)
         else:

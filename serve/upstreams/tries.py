@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from pointsman.serve.protocols.long_documents import walks_answer
 from pointsman.serve.protocols.token_count import TextSample, count_input_tokens
 from pointsman.serve.protocols.usage import Usage, read_usage
 
@@ -72,18 +73,19 @@ def _estimate(request: Mapping[str, Any], output_tokens: int) -> Usage:
     return Usage(count_input_tokens(request), output_tokens, estimated=True)
 
 
+@walks_answer
 def _answer_text(document: Mapping[str, Any]) -> TextSample:
     """What a whole answer of any surface says: the texts in its choices, output or content."""
     found = TextSample()
-    waiting: list[Any] = [document.get("choices"), document.get("output"), document.get("content")]
+    waiting: list[Any] = [document.get("content"), document.get("output"), document.get("choices")]
     while waiting:
-        part = waiting.pop(0)
+        part = waiting.pop()
         if isinstance(part, list):
-            waiting = [*part, *waiting]
+            waiting.extend(reversed(part))
         elif isinstance(part, dict):
             for key, value in part.items():
                 if isinstance(value, (dict, list)):
-                    waiting.insert(0, value)
+                    waiting.append(value)
                 elif key in _SAID:
                     found.add(value)
     return found

@@ -17,7 +17,7 @@ from pointsman.serve.protocols.sse import relay_events
 from pointsman.serve.protocols.token_count import TextSample, count_input_tokens, count_tokens
 from pointsman.serve.protocols.usage import Usage, read_usage
 from pointsman.serve.upstreams.base import Reply
-from pointsman.serve.upstreams.tries import Attempt
+from pointsman.serve.upstreams.tries import Attempt, _answer_text
 
 from support.charging import ChargingUpstream
 from support.upstream import LocalServer
@@ -369,3 +369,29 @@ def test_a_client_that_asks_is_shown(front):
     ).text
     assert '"choices": [], "usage": {"prompt_tokens"' in answer
     assert '"usage": null' in answer
+
+
+parts_of_answers = st.recursive(
+    st.text("ab", max_size=3),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4),
+        st.dictionaries(st.sampled_from(["content", "text", "arguments", "message", "role"]), inner, max_size=3),
+    ),
+    max_leaves=20,
+)
+
+
+@given(parts_of_answers)
+def test_what_an_answer_says_is_all_of_its_texts(said):
+    """Wherever they stand in it, and however many parts there are: each part is looked at once."""
+    assert _answer_text({"choices": said}).n_chars == sum(map(len, texts_of(said, said=False)))
+
+
+def texts_of(value, *, said):
+    """The texts of an answer, the slow and obvious way."""
+    if isinstance(value, str):
+        return [value] if said else []
+    if isinstance(value, list):
+        return [text for each in value for text in texts_of(each, said=False)]
+    spoken = ("content", "text", "arguments")
+    return [text for key, each in value.items() for text in texts_of(each, said=key in spoken)]

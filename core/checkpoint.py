@@ -173,7 +173,7 @@ def write_checkpoint(
     """
     target = Path(path)
     if target.exists() and not (target / _META).is_file() and (not target.is_dir() or any(target.iterdir())):
-        raise CheckpointError(f"{target} exists and is no checkpoint: name a new or empty directory")
+        raise CheckpointError(f"{target} exists and is not a checkpoint: name a new or empty directory")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.new-", dir=target.parent))
@@ -249,7 +249,7 @@ def _locate(path: Path) -> Path:
 
 def _read_meta(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise CheckpointError(f"{path.parent} is no checkpoint: it has no {_META}")
+        raise CheckpointError(f"{path.parent} is not a checkpoint: it has no {_META}")
     if path.stat().st_size > _MAX_META_BYTES:
         raise CheckpointError(f"{path} has {path.stat().st_size} bytes, wanted at most {_MAX_META_BYTES}")
     try:

@@ -91,7 +91,7 @@ def _loader(kind: str) -> Loader:
         return cast(Loader, point.load())
     if kind == "verifier":
         raise UnknownRouterError(
-            "the checkpoint is a verifier, which reads answers, and no router: name it with --verifier on the command "
+            "the checkpoint is a verifier, which reads answers, not a router: name it with --verifier on the command "
             "line, or as cascade.verifier in the configuration"
         )
     raise UnknownRouterError(f"router kind {kind!r} is unknown; known kinds are {', '.join(known_kinds())}")

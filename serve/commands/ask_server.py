@@ -43,7 +43,7 @@ def ask_server(url: str, path: str, *, value: object = None, api_key: str | None
     except (OSError, ValueError) as error:
         raise UpstreamError(f"no Pointsman server answers at {target}: {getattr(error, 'reason', error)}") from error
     if not isinstance(found, dict):
-        raise UpstreamError(f"{target} answers no JSON object: is it a Pointsman server?")
+        raise UpstreamError(f"{target} does not answer with a JSON object: is it a Pointsman server?")
     return found
 
 

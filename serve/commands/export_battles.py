@@ -48,10 +48,13 @@ def run(args: argparse.Namespace) -> int:
     if not rows:
         if args.form == "answers":
             raise DataError(
-                "nothing can be exported: answers are kept of comparisons (shadow, autopilot), where the store keeps "
-                "the prompts or their embeddings (store.prompts: text, or store.embeddings: true), from then on"
+                "nothing can be exported: the store keeps answers only of comparisons (shadow, autopilot), and only if "
+                "it also keeps prompts or embeddings: set store.prompts to text, or store.embeddings to true, for "
+                "requests to come"
             )
-        raise DataError("nothing can be exported: prompts are kept with store.prompts: text, from then on")
+        raise DataError(
+            "nothing can be exported: prompts are kept only with store.prompts: text, and only from then on"
+        )
     write_table(Table({name: [row[name] for row in rows] for name in rows[0]}), args.output)
     facts = {"output": args.output, f"n_{args.form}": len(rows), "n_comparisons_and_preferences": len(found.battles)}
     facts |= {"n_ratings": len(found.ratings), "n_without_prompt": found.n_without_prompt}

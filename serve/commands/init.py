@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
     path = Path(args.output)
     if path.exists():
-        raise ConfigError(f"{path} is there already: edit it, or write another with -o; `pointsman doctor` checks it")
+        raise ConfigError(f"{path} already exists: edit it, or write another with -o; `pointsman doctor` checks it")
     known = [name for name in _PROPOSED if os.environ.get(name, "").strip()]
     proposed = _PROPOSED[known[0]] if known else (None, None)
     strong = args.strong or _asked("Strong model", proposed[0])

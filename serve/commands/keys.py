@@ -47,8 +47,8 @@ def run(args: argparse.Namespace) -> int:
         same = [other.id for other in keys.read(create=True).values() if other.name == key.name]
         if same and not args.replace:
             raise ConfigError(
-                f"there is a key of the name {key.name!r} already, {', '.join(same)}: choose another name, "
-                "or have it revoked with --replace"
+                f"a key named {key.name!r} already exists ({', '.join(same)}): choose another name, "
+                "or revoke it with --replace"
             )
         keys.add(key)
         print(json.dumps({"id": key.id, "key": text}) if args.json else text)

@@ -71,10 +71,12 @@ def run(args: argparse.Namespace) -> int:
     folder = Path(args.checkpoints)
     name = new_name(folder, args.name)
     if not 0.0 < args.max_loss < 1.0 or not 0.0 < args.confidence < 1.0:
-        raise ConfigError("--max-loss and --confidence are 0 or 100 %, wanted something between, such as 5% and 95%")
+        raise ConfigError("--max-loss or --confidence is 0 or 100 %, wanted a value between them, such as 5% and 95%")
     if args.candidates:
         if args.strong or args.weak or len(args.candidates) < 2:
-            raise ConfigError("--candidates takes two models at least, and stands instead of --strong and --weak")
+            raise ConfigError(
+                "--candidates needs at least two models and replaces --strong and --weak: leave those out"
+            )
         if len(args.candidates) > 2:
             return learn_candidates(args, folder, name)
         args.strong, args.weak = args.candidates

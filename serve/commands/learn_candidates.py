@@ -60,7 +60,7 @@ def learn_candidates(args: argparse.Namespace, folder: Path, name: str) -> int:
     kinds = [kind for kind in args.kinds if kind in MANY_KINDS]
     if not kinds:
         raise ConfigError(
-            f"--kinds is {' '.join(args.kinds)}: of more than two candidates there are {', '.join(MANY_KINDS)}"
+            f"--kinds is {' '.join(args.kinds)}: more than two candidates can be learned with {', '.join(MANY_KINDS)}"
         )
     table = _priced(_read(args), args)
     whole = np.flatnonzero(np.isfinite(table.scores).all(axis=1))

@@ -26,7 +26,7 @@ def new_name(folder: Path, name: str | None) -> str:
     taken = set(checkpoint_names(folder))
     name = name or next(free for k in range(1, len(taken) + 2) if (free := f"learned-{k}") not in taken)
     if (folder / name).exists():
-        raise ConfigError(f"{folder / name} is there already: choose another --name")
+        raise ConfigError(f"{folder / name} already exists: choose another --name")
     return name
 
 
@@ -44,7 +44,8 @@ def draw_held_out(rows: IntArray, share: float, *, seed: int, what: str = "promp
     n_held = round(share * len(rows))
     if not _LEAST <= n_held <= len(rows) - _LEAST:
         raise ConfigError(
-            f"--held-out leaves {n_held} of {len(rows)} {what} to compare on, wanted {_LEAST} of both at least"
+            f"--held-out leaves {n_held} of {len(rows)} {what} for the comparison, wanted at least {_LEAST} there "
+            f"and {_LEAST} to train on"
         )
     return np.sort(np.random.default_rng(seed).permutation(rows)[:n_held])
 

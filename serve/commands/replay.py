@@ -124,7 +124,7 @@ def _score(checkpoint: Checkpoint, traffic: Traffic, current: str | None) -> Flo
     kept = [embedding for embedding in traffic.embeddings if embedding is not None]
     if len(kept) < len(traffic.embeddings) or not isinstance(router, EmbeddingRouter):
         raise DataError(
-            f"{traffic.source} kept neither the text nor the embedding of every prompt that the candidate needs: "
+            f"{traffic.source} lacks both text and embedding of some prompts, and the candidate needs one of them: "
             "set store.prompts to text, or store.embeddings to true, and wait for new traffic (--days)"
         )
     known = load_checkpoint(current).embedder if current is not None else None

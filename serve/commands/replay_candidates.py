@@ -42,7 +42,9 @@ def replay_store(
     rows, logged = asyncio.run(_read(args, models))
     texts = [row.prompt for row in rows if row.prompt is not None]
     if len(texts) < len(rows):
-        raise DataError("the store kept not every prompt's text: set store.prompts to text, and wait (--days)")
+        raise DataError(
+            "the store lacks the text of some prompts: set store.prompts to text and wait for new traffic (--days)"
+        )
     router = load_router(checkpoint, candidates=models)
     rates = router.win_rates(texts)
     weighing = _weighed(router, rates, logged)

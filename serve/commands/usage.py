@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     from pointsman.serve.config.load import make_config, read_values
 
     if args.days is not None and (args.since or not args.days > 0):
-        raise ValueError("--days wants a positive number, and no --since beside it")
+        raise ValueError("--days needs a positive number and cannot be combined with --since")
     config = make_config(read_values(args.config), source=f"config file {args.config}") if args.config else None
     zone = _zone(args.timezone or (config.policy.timezone if config is not None else "UTC"))
     since = time.time() - 86_400.0 * args.days if args.days is not None else _moment(args.since, zone)
@@ -184,5 +184,5 @@ def _moment(text: str | None, zone: ZoneInfo) -> float | None:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"{text!r} is no date or time, wanted e.g. 2026-11-01 or 2026-11-01T08:00") from None
+        raise ValueError(f"{text!r} is not a date or time, wanted one such as 2026-11-01 or 2026-11-01T08:00") from None
     return (moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)).timestamp()

@@ -165,7 +165,7 @@ class AnswerComparer:
             refused = "logprobs" in request and refuses_logprobs(attempt.reply.status, attempt.reply.body)
             raise (_RefusedError if refused else UpstreamError)(f"model {model!r} answered {attempt.reply.status}")
         if not (text := answer_text(attempt)):
-            raise UpstreamError(f"model {model!r} answered without words")
+            raise UpstreamError(f"model {model!r} gave an empty answer")
         return text, attempt
 
     def _charge(self, charge: Charge, charges: list[Charge]) -> None:
@@ -182,5 +182,5 @@ def _share(verdict: str) -> float:
     """
     winner = parse_verdict(verdict)
     if winner is None:
-        raise UpstreamError("the judge gave no verdict that can be read")
+        raise UpstreamError("the judge's answer names no winner, or several")
     return _SHARES[winner]

@@ -80,7 +80,7 @@ async def read_export(
     said = latest_feedback(await store.feedback(since=since, until=until))
     wanted = {row.decision_id for row in comparisons} | {row.decision_id for row in said}
     if not wanted:
-        raise DataError("the store holds no feedback and no comparison of that time")
+        raise DataError("the store has neither feedback nor comparisons from that period")
     rows: dict[str, DecisionRow] = {}
     async for page in store.scan(DecisionFilter(until=until)):
         rows |= {row.id: row for row in page if row.id in wanted}

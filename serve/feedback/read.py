@@ -25,7 +25,7 @@ def read_feedback(body: bytes, pair: ModelPair) -> tuple[str, str, float, str | 
         raise _wrong(document, "request_id", "the x-pointsman-request-id of an answer")
     comment = document.get("comment")
     if comment is not None and not (isinstance(comment, str) and len(comment) <= _MAX_COMMENT):
-        raise RequestError(f"comment is no text of at most {_MAX_COMMENT:,} characters", param="comment")
+        raise RequestError(f"comment is not a string of at most {_MAX_COMMENT:,} characters", param="comment")
     if (RATING in document) == (PREFERENCE in document):
         raise RequestError("wanted either rating or preference", param=RATING)
     if RATING in document:

@@ -138,7 +138,8 @@ def _weighed(name: str, config: RouterConfig, checkpoint: Checkpoint, candidates
         return mapped if known else (checkpoint.pair.strong, checkpoint.pair.weak)
     if config.pair is not None:
         raise ConfigError(
-            f"routers.{name}.pair is given with {len(candidates)} candidates, wanted candidates there, too"
+            f"routers.{name}.pair is set, but there are {len(candidates)} candidates: "
+            f"set routers.{name}.candidates instead"
         )
     mapped = tuple(config.candidates.get(each, each) for each in candidates)
     unknown = [each for each in mapped if each not in checkpoint.models] if checkpoint.kind != "random" else []

@@ -172,7 +172,7 @@ def _read(data: bytes) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         chunk = _read_leniently(data)
     if not isinstance(chunk, dict):
-        raise UpstreamFailure("the upstream sent a stream event that is no JSON object", code="upstream_malformed")
+        raise UpstreamFailure("the upstream sent a stream event that is not a JSON object", code="upstream_malformed")
     return chunk
 
 

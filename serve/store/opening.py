@@ -28,7 +28,7 @@ def open_store(url: str | None = None, *, config: str | None = None, create: boo
     found = _from_url(url) if url is not None else _from_file(config)
     where = read_url(found.url)
     if not create and where.get_backend_name() == "sqlite" and not Path(where.database or "").is_file():
-        raise ConfigError(f"store {where}: there is no such file; a server that has this store makes it")
+        raise ConfigError(f"store {where} does not exist; a server that is configured with it creates it")
     return Store(found)
 
 

@@ -78,7 +78,7 @@ def test_where_no_chain_pays_it_says_so(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["--candidates", "big"], "--candidates takes two models at least"),
+        (["--candidates", "big"], "--candidates needs at least two models"),
         (["--candidates", "big,small", "--strong", "big"], "leave them out"),
         (["--candidates", "big,huge"], "no model 'huge'"),
     ],

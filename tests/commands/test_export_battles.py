@@ -160,7 +160,7 @@ def test_words_on_answers_that_are_not_known_are_counted_one_by_one(log, tmp_pat
 def test_an_empty_store_is_told(log, tmp_path, capsys):
     """Nothing to export is no success."""
     assert export(log, tmp_path / "b.csv") == 1
-    assert "no feedback and no comparison" in capsys.readouterr().err
+    assert "neither feedback nor comparisons" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("kind", "form"), [("knn", "outcomes"), ("sw-ranking", "battles")])
@@ -218,4 +218,4 @@ def test_a_store_without_kept_answers_says_how_they_are_kept(log, tmp_path, caps
     log.ask("r1", "Why?")
     log.compare("r1", 0.0)
     assert export(log, tmp_path / "answers.jsonl", "--as", "answers") == 1
-    assert "answers are kept of comparisons" in capsys.readouterr().err
+    assert "the store keeps answers only of comparisons" in capsys.readouterr().err

@@ -57,7 +57,7 @@ def test_commands_on_a_store_or_a_folder_need_no_option_where_it_is_found(here, 
     Path("checkpoints").mkdir()
     Path("pointsman.yaml").write_text("routers: {mine: {checkpoint: checkpoints}}\nstore: {}\n")
     assert main(["usage"]) == 1
-    assert "pointsman.db: there is no such file" in capsys.readouterr().err
+    assert "pointsman.db does not exist" in capsys.readouterr().err
     assert main(["promote", "x"]) == 1
     assert "holds no checkpoint 'x'" in capsys.readouterr().err
 
@@ -135,7 +135,7 @@ def test_init_writes_what_doctor_finds_sound(here, monkeypatch, capsys):
     assert (config.strong, config.weak) == ("gpt-4o", "ollama/llama3.1")
     assert config.store is not None
     assert main(["init"]) == 1
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     text = Path("pointsman.yaml").read_text()
     Path("pointsman.yaml").write_text(f"{text}server: {{port: {_port()}}}\n")
     assert main(["doctor", "--json"]) == 0

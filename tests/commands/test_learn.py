@@ -122,7 +122,7 @@ def test_what_cannot_be_learnt_from_is_said(table, capsys):
     assert _learn(table, "--name", "mf") == 2
     (FOLDER / "mine").mkdir(parents=True)
     assert _learn(table, "--name", "mine") == 1
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

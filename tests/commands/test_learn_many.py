@@ -103,9 +103,9 @@ def test_what_candidates_cannot_be_learned_from_is_said(capsys):
     table = _table("few.jsonl", 30, answers=False)
     three = [table, "--candidates", "big,middle,small"]
     for words, said in (
-        ([*three, "--strong", "big"], "stands instead of --strong and --weak"),
-        ([table, "--candidates", "big"], "takes two models at least"),
-        ([*three, "--kinds", "mf"], "of more than two candidates there are knn, linear, blend"),
+        ([*three, "--strong", "big"], "replaces --strong and --weak"),
+        ([table, "--candidates", "big"], "needs at least two models"),
+        ([*three, "--kinds", "mf"], "more than two candidates can be learned with knn, linear, blend"),
         (three, "of 30 prompts on which all of big, middle, small were scored"),
         ([*three, "--price", "big", "x", "1"], "--price: 'x' is given"),
         ([table, "--candidates", "big,huge,small"], "no scores of candidate 'huge'"),

@@ -174,7 +174,10 @@ def test_embeddings_that_do_not_belong_are_refused(outcomes, tmp_path, capsys, s
         (["mf", "BATTLES", "--strong", "big", "--weak", "small", "--devices", "99"], "n_devices is 99"),
         (["mf", "NONE", "--strong", "big", "--weak", "small"], "does not exist"),
         (["knn", "BATTLES", "--strong", "big", "--weak", "small"], "battles are for `train mf` and `train sw-ranking`"),
-        (["sw-ranking", "BATTLES", "--strong", "big", "odd", "--weak", "small"], "groups models by itself"),
+        (
+            ["sw-ranking", "BATTLES", "--strong", "big", "odd", "--weak", "small"],
+            "groups the models into tiers by itself",
+        ),
         (["sw-ranking", "BATTLES", "--strong", "big", "--weak", "small", "--reduce", "999"], "wanted at most 256"),
     ],
 )

@@ -203,22 +203,22 @@ def test_a_store_that_is_not_there_is_not_made(tmp_path, capsys, command):
     """A misspelt path is no empty store; a key for a store to come makes it."""
     url = f"sqlite:///{tmp_path}/folder/none.db"
     assert main([*command, "--store", url]) == 1
-    assert "there is no such file" in capsys.readouterr().err
+    assert "does not exist; a server" in capsys.readouterr().err
     assert main(["keys", "list", "--store", url]) == 1
-    assert "there is no such file" in capsys.readouterr().err
+    assert "does not exist; a server" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
     assert main(["keys", "create", "someone", "--store", url]) == 0
     assert main([*command, "--store", url]) == (0 if command == ["usage"] else 1)
-    assert "there is no such file" not in capsys.readouterr().err
+    assert "does not exist" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["--since", "yesterday"], "is no date or time"),
+        (["--since", "yesterday"], "is not a date or time"),
         (["--timezone", "Mars"], "--timezone is 'Mars'"),
         (["--days", "-1"], "positive number"),
-        (["--days", "3", "--since", "2026-01-01"], "no --since beside it"),
+        (["--days", "3", "--since", "2026-01-01"], "cannot be combined with --since"),
     ],
 )
 def test_wrong_arguments_are_refused(store, capsys, arguments, problem):

@@ -178,7 +178,7 @@ def test_a_crash_between_the_two_renames_loses_nothing(folder, monkeypatch):
 def test_a_folder_that_is_no_checkpoint_is_never_replaced(tmp_path):
     """Writing over somebody's files is refused and leaves them."""
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(CheckpointError, match="is no checkpoint"):
+    with pytest.raises(CheckpointError, match="is not a checkpoint"):
         write_checkpoint(_checkpoint(), tmp_path)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 

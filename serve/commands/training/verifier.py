@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     from pointsman.backends.training.verifier import VerifierRecipe, fit_verifier
 
     if len(args.data) != 1 or max(len(args.strong), len(args.weak)) > 1:
-        raise ConfigError("a verifier is trained on one table and for one strong and one weak model")
+        raise ConfigError("a verifier needs one table, one strong and one weak model: give one of each")
     recipe = VerifierRecipe(args.k, args.temperature, args.strength, seed=args.seed)
     if args.candidates:
         return _run_chain(args, recipe)
@@ -94,8 +94,8 @@ def _run_chain(args: argparse.Namespace, recipe: "VerifierRecipe") -> int:
 
     if args.strong or args.weak or args.router or len(args.candidates) < 2 or args.max_models < 2:
         raise ConfigError(
-            "--candidates takes two models at least, --max-models is at least 2, and --strong, --weak and --router "
-            "are for a single verifier: leave them out"
+            "--candidates needs at least two models and --max-models at least 2; --strong, --weak and --router are for "
+            "a single verifier: leave them out"
         )
     table = read_answers(args.data[0], strong=args.candidates[0], weak=args.candidates[1])
     tell((table.report,), ())

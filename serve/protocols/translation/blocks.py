@@ -91,7 +91,7 @@ def file_block(file: Document, where: str) -> dict[str, Any]:
     try:
         text = b64decode(data, validate=True).decode("utf-8")
     except (binascii.Error, UnicodeDecodeError):
-        raise Untranslatable(f"{where}.file_data is no base64 of UTF-8 text", param=where) from None
+        raise Untranslatable(f"{where}.file_data is not UTF-8 text in base64", param=where) from None
     return {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": text}, **title}
 
 

@@ -104,11 +104,14 @@ def stop_sequences(given: object, where: str) -> dict[str, Any]:
     if given is None:
         return {}
     if not isinstance(given, (str, list)):
-        raise RequestError(f"{where} is no string and no array of strings", param=where)
+        raise RequestError(f"{where} is neither a string nor an array of strings", param=where)
     stops = [given] if isinstance(given, str) else [string(stop, f"{where}[{i}]") for i, stop in enumerate(given)]
     for stop in filter(None, stops):
         if not stop.strip():
-            raise Untranslatable(f"{where} holds {stop!r}: {SERVICE} takes none of white space alone", param=where)
+            raise Untranslatable(
+                f"{where} holds {stop!r}: {SERVICE} does not accept stop sequences that are only white space",
+                param=where,
+            )
     return {"stop_sequences": list(filter(None, stops))} if any(stops) else {}
 
 

@@ -23,7 +23,7 @@ def claude_schema(schema: object, where: str) -> dict[str, Any]:
         RequestError: it is no object, or nested too deeply.
     """
     if not isinstance(schema, dict):
-        raise RequestError(f"{where} is no object, wanted a JSON schema", param=where)
+        raise RequestError(f"{where} is not an object, wanted a JSON schema", param=where)
     kept: dict[str, Any] = {name: value for name, value in schema.items() if name in _KEPT}
     told = {name: value for name, value in schema.items() if name not in _KEPT and name not in _INNER}
     for name in ("anyOf", "allOf"):

@@ -34,7 +34,9 @@ def message_turns(given: object) -> tuple[list[dict[str, Any]], list[dict[str, A
         RequestError: they are malformed.
     """
     if not isinstance(given, list) or not given:
-        raise RequestError("messages is no array or empty, wanted the messages of a conversation", param="messages")
+        raise RequestError(
+            "messages is not an array or is empty, wanted the messages of a conversation", param="messages"
+        )
     system: list[dict[str, Any]] = []
     turns: list[tuple[str, list[dict[str, Any]]]] = []
     for i, message in enumerate(items(given, "messages")):

@@ -33,7 +33,7 @@ def chat_messages(given: object, *, keep_reasoning: bool) -> list[dict[str, Any]
         RequestError: they are malformed.
     """
     if not isinstance(given, list) or not given:
-        raise RequestError("messages is no array or empty, wanted the turns of a conversation", param="messages")
+        raise RequestError("messages is not an array or is empty, wanted the turns of a conversation", param="messages")
     messages: list[dict[str, Any]] = []
     for i, message in enumerate(items(given, "messages")):
         where, role = f"messages[{i}]", message.get("role")

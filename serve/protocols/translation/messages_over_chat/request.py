@@ -57,7 +57,7 @@ def _stops(given: object, service: ChatService) -> list[str]:
     if given is None:
         return []
     if not isinstance(given, list):
-        raise RequestError("stop_sequences is no array, wanted an array of strings", param="stop_sequences")
+        raise RequestError("stop_sequences is not an array, wanted an array of strings", param="stop_sequences")
     stops = [string(stop, f"stop_sequences[{i}]") for i, stop in enumerate(given)]
     if service.most_stops is not None and len(stops) > service.most_stops:
         message = f"stop_sequences has {len(stops)} of them, and this model's service takes {service.most_stops}"

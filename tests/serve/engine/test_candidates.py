@@ -4,6 +4,7 @@ import asyncio
 import json
 
 import httpx
+import numpy as np
 import pytest
 
 from pointsman.core.errors import ConfigError
@@ -59,6 +60,7 @@ async def test_drift_sends_everything_to_the_reference_until_it_is_reset(checkpo
     """Prompts unlike those of training raise the alarm, prompts like them do not; the reference answers then."""
     config = config_of_three(checkpoint, upstream.url, drift={"on_alarm": "strong"})
     engine = Engine(make_config(config))
+    engine.state.drift._rng = np.random.default_rng(0)
     engine.state.drift.reconfigure(engine.routers)
 
     async def decided(text):

@@ -1,11 +1,12 @@
 """Fixtures that every test may use."""
 
+import gc
 import inspect
 import json
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -105,6 +106,17 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     """`make test-fast` does not even import the files whose tests it leaves out: some import whole frameworks."""
     is_left_out = config.option.markexpr == "not heavy" and collection_path.name.startswith("test_")
     return True if is_left_out and collection_path.is_file() and _is_heavy(collection_path) else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What collecting makes stays to the end: looking through it for garbage would be a third of its time."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -7,6 +7,7 @@ import numpy as np
 
 from pointsman.core.arrays import IntArray
 from pointsman.core.battles import Battles
+from pointsman.core.counted import counted
 from pointsman.core.errors import DataError
 
 __all__ = ["ALL_SOURCES", "BattleReport", "BattleSet", "Finding", "concatenate"]
@@ -58,7 +59,7 @@ class BattleReport:
         return replace(self, findings=(*self.findings, finding)) if finding.n_rows else self
 
     def __str__(self) -> str:
-        return "\n  ".join([f"{self.source}: {self.n_rows:,} rows", *map(str, self.findings)])
+        return "\n  ".join([f"{self.source}: {counted(self.n_rows, 'row')}", *map(str, self.findings)])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -15,6 +15,7 @@ from pointsman.backends.data.labels import label_columns, read_labels
 from pointsman.backends.data.sources import source_name
 from pointsman.backends.data.tables import Source, Table
 from pointsman.core.arrays import FloatArray, IntArray
+from pointsman.core.counted import counted
 from pointsman.core.errors import DataError
 
 __all__ = ["GROUP_COLUMNS", "ScoreTable", "check_candidates", "read_score_table"]
@@ -220,7 +221,7 @@ def _of_battles(source: Source, models: Sequence[str]) -> _Rows:
     sides = [*first[met], *second[met]]
     absent = np.full(len(scores), np.nan)
     names = [found.battles.models[i] for i in sides]
-    note = f"{len(met):,} battles of the two: a score is the share of the win"
+    note = f"{counted(len(met), 'battle')} of the two: a score is the share of the win"
     return _Rows([*prompts, *prompts], names, {"score": scores, **dict.fromkeys(_EXTRAS, absent)}, [], [note])
 
 
@@ -239,5 +240,5 @@ def _kept(table: Table, model: Sequence[str], columns: Mapping[str, str], group:
         [model[i] for i in kept],
         {name: values[kept] for name, values in numbers.items()},
         [str(groups[i]) for i in kept] if group else [],
-        [f"{table.source}: {count:,} rows with {what} left out" for what, count in left_out.items() if count],
+        [f"{table.source}: {counted(count, 'row')} with {what} left out" for what, count in left_out.items() if count],
     )

@@ -19,6 +19,7 @@ from pointsman.backends.data.labels import prompt_texts
 from pointsman.backends.data.layouts import layout_of
 from pointsman.backends.data.prompts import PROMPT_COLUMNS
 from pointsman.backends.data.tables import Table
+from pointsman.core.counted import counted
 from pointsman.core.errors import DataError, MissingExtraError
 
 __all__ = ["BATCH_ROWS", "Shard", "ShardJob", "map_shard", "read_shard", "shard_prompts", "write_shard", "write_texts"]
@@ -127,7 +128,7 @@ def read_shard(shard: Shard, columns: Sequence[str] | None = None) -> Iterator[t
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{shard.path}, after row {first - 1}: damaged parquet file: {error}") from error
     if left:
-        raise DataError(f"{shard.path} ends {left:,} rows early: it changed meanwhile")
+        raise DataError(f"{shard.path} ends {counted(left, 'row')} early: it changed meanwhile")
 
 
 def write_shard(shard: Shard, tables: Iterator[Any]) -> int:

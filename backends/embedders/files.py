@@ -18,6 +18,7 @@ import numpy as np
 from pointsman.backends.data.labels import read_prompts
 from pointsman.backends.data.sources import Source
 from pointsman.core.arrays import Float32Array
+from pointsman.core.counted import counted
 from pointsman.core.embedding import CANARIES, Embedder, EmbedderIdentity, check_canaries, check_embeddings
 from pointsman.core.errors import DataError, EmbedderMismatchError
 
@@ -95,7 +96,7 @@ def embed_table(
             os.fsync(file.fileno())
         if done != record.n_prompts:
             raise DataError(
-                f"{source} changed while it was read: {done:,} prompts, before {record.n_prompts:,}; run again"
+                f"{source} changed while it was read: {counted(done, 'prompt')}, before {record.n_prompts:,}; run again"
             )
     _publish(target)
     return read_embeddings(target)[1]

@@ -13,6 +13,7 @@ import numpy as np
 import orjson
 
 from pointsman.core.arrays import Float32Array
+from pointsman.core.counted import counted
 from pointsman.core.errors import UpstreamError
 
 __all__ = ["BatchRefusedError", "EmbeddingService", "retry_after_s", "vectors_of"]
@@ -136,7 +137,9 @@ def vectors_of(answer: bytes, n_texts: int, url: str) -> Float32Array:
         data = orjson.loads(answer)["data"]
         by_index = {item.get("index", position): item["embedding"] for position, item in enumerate(data)}
         if len(data) != n_texts or set(by_index) != set(range(n_texts)):
-            raise UpstreamError(f"{url} answered {len(data)} embeddings for {n_texts} texts, wanted one each by index")
+            raise UpstreamError(
+                f"{url} answered {len(data)} embeddings for {counted(n_texts, 'text')}, wanted one each by index"
+            )
         vectors = np.array([by_index[index] for index in range(n_texts)], dtype=np.float32)
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise UpstreamError(f"{url} answered something that is no list of embeddings: {error!r:.200}") from error

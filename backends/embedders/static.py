@@ -14,6 +14,7 @@ from pointsman.backends.assets import asset_path
 from pointsman.backends.embedders.by_text import TextEmbedder
 from pointsman.backends.embedders.word_pieces import WordPieces
 from pointsman.core.arrays import Float32Array, IntArray
+from pointsman.core.counted import counted
 from pointsman.core.embedding import EmbedderIdentity
 from pointsman.core.errors import CheckpointError
 from pointsman.core.mapped import map_arrays
@@ -141,7 +142,7 @@ def _build_tokenizer(folder: Path, n_tokens: int) -> "Tokenizer":
     vocabulary = {token: row for row, token in enumerate(tokens)}
     if len(vocabulary) != n_tokens or len(tokens) != n_tokens:
         raise CheckpointError(
-            f"{folder / VOCABULARY} has {len(vocabulary)} different tokens, the table has {n_tokens} rows"
+            f"{folder / VOCABULARY} has {len(vocabulary)} different tokens, the table has {counted(n_tokens, 'row')}"
         )
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=tokens[0], max_input_chars_per_word=100))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)

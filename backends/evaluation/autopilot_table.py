@@ -10,6 +10,7 @@ from pointsman.backends.evaluation.outcome_pairs import PairOutcomes, holds_rows
 from pointsman.core.arrays import FloatArray, IntArray
 from pointsman.core.autopilot import first_score
 from pointsman.core.autopilot_simulation import Learner, Table
+from pointsman.core.counted import counted
 from pointsman.core.errors import DataError
 from pointsman.core.learned_score import Seen, fit_learned_score
 from pointsman.core.router import Router
@@ -102,8 +103,8 @@ def _of_weak_rows(source: Source, column: str, outcomes: PairOutcomes) -> FloatA
     values = np.array([found[prompt] for prompt in outcomes.prompts])
     if bad := int((~np.isfinite(values)).sum()):
         raise DataError(
-            f"{source}: {column} is missing in {bad} rows of model {outcomes.pair.weak!r}; complete it, or look at "
-            "prompts alone with --prompts-only"
+            f"{source}: {column} is missing in {counted(bad, 'row')} of model {outcomes.pair.weak!r}; "
+            "complete it, or look at prompts alone with --prompts-only"
         )
     return values
 

@@ -16,6 +16,7 @@ from pointsman.core.answer_signals import answer_signals
 from pointsman.core.arrays import AnyFloatArray, FloatArray, IntArray
 from pointsman.core.bootstrap import bootstrap_curves, interval
 from pointsman.core.cascade import Window, cascade_bills, cascade_pays, cascade_scores
+from pointsman.core.counted import counted
 from pointsman.core.metrics import apgr, cpt, quality_curve
 from pointsman.core.verifier import Verifier
 
@@ -129,7 +130,7 @@ def cascade_text(report: CascadeReport) -> str:
         f"{'than' if pays else 'beside'} routing on the prompt alone"
         for level, pays in report.pays.items()
     ]
-    return "\n".join([f"cascade on {report.n_prompts:,} prompts with answers", "", aligned(lines), "", *notes])
+    return "\n".join([f"cascade on {counted(report.n_prompts, 'prompt')} with answers", "", aligned(lines), "", *notes])
 
 
 def _cell(value: float | None, scale: float) -> str:

@@ -11,6 +11,7 @@ from pointsman.backends.evaluation.outcome_pairs import PairOutcomes
 from pointsman.core.arrays import FloatArray
 from pointsman.core.bootstrap import CPT_LEVELS, Replicates, bootstrap_curves, interval
 from pointsman.core.controls import oracle_curve, random_apgr, random_band
+from pointsman.core.counted import counted
 from pointsman.core.metrics import (
     QualityCurve,
     apgr,
@@ -311,7 +312,7 @@ def _check_rates(name: str, rates: FloatArray, n: int) -> None:
     if name in (LENGTH, RANDOM, ORACLE):
         raise ValueError(f"router {name!r} has the name of a baseline: rename it")
     if np.shape(rates) != (n,):
-        raise ValueError(f"router {name!r} gave win rates of shape {np.shape(rates)} for {n} prompts")
+        raise ValueError(f"router {name!r} gave win rates of shape {np.shape(rates)} for {counted(n, 'prompt')}")
     bad = np.flatnonzero(~((rates >= 0) & (rates <= 1)))
     if bad.size:
         raise ValueError(

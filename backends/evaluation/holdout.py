@@ -10,6 +10,7 @@ import numpy as np
 from pointsman.backends.embedders import resolve_embedder
 from pointsman.backends.evaluation.outcome_pairs import PairOutcomes
 from pointsman.core.arrays import Float32Array, FloatArray, IntArray
+from pointsman.core.counted import counted
 from pointsman.core.errors import DataError
 from pointsman.core.similarity import unit_rows
 
@@ -33,7 +34,7 @@ def held_out_win_rates(outcomes: PairOutcomes, *, seed: int = 0, embedder: str =
     """
     if len(outcomes) < 2 * _N_FOLDS:
         raise DataError(
-            f"{outcomes.source} has {len(outcomes)} prompts, wanted at least {2 * _N_FOLDS} to hold some out"
+            f"{outcomes.source} has {counted(len(outcomes), 'prompt')}, wanted at least {2 * _N_FOLDS} to hold some out"
         )
     rng = np.random.default_rng(seed)
     embeddings = unit_rows(np.asarray(resolve_embedder(embedder)(outcomes.prompts), dtype=np.float32))

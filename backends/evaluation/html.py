@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pointsman.backends.evaluation.figures import Evaluation
 from pointsman.backends.evaluation.text import cells, dollar_cells, group_cells, point_cells
+from pointsman.core.counted import counted
 
 __all__ = ["as_html"]
 
@@ -54,7 +55,7 @@ def as_html(evaluation: Evaluation, figure: str | None, *, deciles: bool = False
     return _PAGE.format(
         title=escape(f"Routers on {Path(e.source).name}"),
         facts=escape(
-            f"{e.n_prompts:,} prompts. Always {e.strong_model} (strong): {e.strong.value:.4f}. "
+            f"{counted(e.n_prompts, 'prompt')}. Always {e.strong_model} (strong): {e.strong.value:.4f}. "
             f"Always {e.weak_model} (weak): {e.weak.value:.4f}."
         ),
         figure="" if figure is None else figure[figure.index("<svg") :],

@@ -17,6 +17,7 @@ from pointsman.backends.data.sources import Source, source_name
 from pointsman.backends.data.tables import Table
 from pointsman.backends.language.examples import from_battles, merge_examples
 from pointsman.core.arrays import FloatArray, IntArray
+from pointsman.core.counted import counted
 from pointsman.core.errors import DataError
 from pointsman.core.pair import ModelPair
 
@@ -88,7 +89,9 @@ class PairOutcomes:
         def mean(values: FloatArray) -> FloatArray:
             return np.asarray(np.bincount(inverse, weights=values) / np.bincount(inverse))
 
-        note = f"{len(self) - len(first):,} rows repeat a prompt: merged, their scores averaged"
+        note = (
+            f"{counted(len(self) - len(first), 'row repeats', 'rows repeat')} a prompt: merged, their scores averaged"
+        )
         return replace(
             self,
             prompts=tuple(self.prompts[i] for i in first),
@@ -162,7 +165,7 @@ def _from_battles(source: Source, pair: ModelPair) -> PairOutcomes:
     """Battles between the two models as outcomes: each side's score is its share of the win, whatever the scale."""
     found = merge_examples([from_battles(read_battles(source), pair)])
     share = (1.0 + found.difference) / 2.0
-    note = f"{len(found):,} prompts on which the two models met: a score is the share of the win"
+    note = f"{counted(len(found), 'prompt')} on which the two models met: a score is the share of the win"
     return PairOutcomes(found.prompts, share, 1.0 - share, pair, source_name(source), notes=(note, *found.notes))
 
 
@@ -181,7 +184,11 @@ def _all_unknown(dollars: Sequence[FloatArray]) -> bool:
 
 def _unknown(dollars: Sequence[FloatArray]) -> tuple[str, ...]:
     n = int(np.isnan(np.stack(dollars)).any(axis=0).sum()) if dollars else 0
-    return (f"{n:,} prompts have no cost for one of the models: no dollars are reported",) if n else ()
+    return (
+        (f"{counted(n, 'prompt has', 'prompts have')} no cost for one of the models: no dollars are reported",)
+        if n
+        else ()
+    )
 
 
 def _from_long(
@@ -233,7 +240,7 @@ def _from_long(
 
 
 def _left_out(n_prompts: int) -> tuple[str, ...]:
-    return (f"{n_prompts:,} prompts left out: not scored for both models",) if n_prompts else ()
+    return (f"{counted(n_prompts, 'prompt')} left out: not scored for both models",) if n_prompts else ()
 
 
 def _distinct(prompts: Sequence[str]) -> tuple[IntArray, IntArray]:

@@ -18,6 +18,7 @@ import numpy as np
 from pointsman.backends.data.labels import prompt_texts
 from pointsman.backends.data.tables import Table, read_table
 from pointsman.backends.evaluation.outcome_pairs import PairOutcomes
+from pointsman.core.counted import counted
 from pointsman.core.errors import DataError, MissingExtraError
 from pointsman.core.pair import ModelPair
 
@@ -127,7 +128,11 @@ def _contaminated(folder: Path) -> set[str]:
 def _notes(n_left_out: int, prompts: list[str]) -> tuple[str, ...]:
     repeated = len(prompts) - len(set(prompts))
     notes = (f"{n_left_out:,} contaminated prompts left out",)
-    return (*notes, f"{repeated:,} rows repeat a prompt: kept, as the benchmark does") if repeated else notes
+    return (
+        (*notes, f"{counted(repeated, 'row repeats', 'rows repeat')} a prompt: kept, as the benchmark does")
+        if repeated
+        else notes
+    )
 
 
 def _folder(source: Path, name: str) -> Path:

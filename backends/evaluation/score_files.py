@@ -14,6 +14,7 @@ from pointsman.backends.data.sources import Source, source_name
 from pointsman.backends.data.tables import Table, column_names, iter_batches
 from pointsman.backends.evaluation.outcome_pairs import holds_rows_per_model, read_pair_outcomes
 from pointsman.core.arrays import FloatArray
+from pointsman.core.counted import counted
 from pointsman.core.errors import DataError
 
 __all__ = ["ScoredPrompts", "read_scored_prompts"]
@@ -151,7 +152,7 @@ def read_scored_prompts(
         prompt_ids=whole.get("prompt_id"),
         sample=tuple(sample),
         drawn=tuple((prompt, rate) for _, prompt, rate in drawn),
-        notes=notes + tuple(f"{n:,} rows left out: {why}" for n, why in left_out if n),
+        notes=notes + tuple(f"{counted(n, 'row')} left out: {why}" for n, why in left_out if n),
     )
 
 

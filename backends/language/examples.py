@@ -12,6 +12,7 @@ from pointsman.backends.data.outcomes import Outcomes, holds_outcomes, read_outc
 from pointsman.backends.data.sources import Source
 from pointsman.core.aggregation import N_SCORES
 from pointsman.core.arrays import FloatArray, IntArray
+from pointsman.core.counted import counted
 from pointsman.core.errors import DataError
 from pointsman.core.pair import ModelPair
 
@@ -190,5 +191,9 @@ def _from_scores(source: Source, *, fold: bool) -> PairExamples:
     groups = tuple(table.column("fold")) if fold else None
     difference = table.scores("strong") - table.scores("weak")
     known = ~np.isnan(difference)
-    notes = (f"{(~known).sum():,} rows are not scored for both models, left out",) if not known.all() else ()
+    notes = (
+        (f"{counted(int((~known).sum()), 'row is', 'rows are')} not scored for both models, left out",)
+        if not known.all()
+        else ()
+    )
     return PairExamples(tuple(prompt_texts(table)), difference, groups, notes).take(known)

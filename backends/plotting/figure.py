@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pointsman.backends.evaluation.figures import LENGTH, ORACLE, RANDOM, Evaluation, RouterFigures
+from pointsman.core.counted import counted
 from pointsman.core.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def _figure(make: "type[Figure]", evaluation: Evaluation) -> "Figure":
     if with_reliability:
         _reliability_panel(next(axes), routers, colors)
     _legend(figure, shares, routers, _LEGEND_COLUMNS[len(widths) - 1])
-    title = f"{Path(evaluation.source).name}: {evaluation.n_prompts:,} prompts"
+    title = f"{Path(evaluation.source).name}: {counted(evaluation.n_prompts, 'prompt')}"
     if (evaluation.strong_model, evaluation.weak_model) != ("strong", "weak"):
         title += f", {evaluation.strong_model} (strong) or {evaluation.weak_model} (weak)"
     figure.suptitle(title, x=0.01, ha="left", fontsize=14, color=QUIET)

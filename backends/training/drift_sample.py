@@ -7,6 +7,7 @@ import numpy as np
 from pointsman.backends.export import served_win_rates
 from pointsman.core.arrays import Float32Array, FloatArray, IntArray
 from pointsman.core.checkpoint import Checkpoint
+from pointsman.core.counted import counted
 from pointsman.core.embedding import Embedder
 from pointsman.core.novelty import Centroids, fit_centroids
 from pointsman.core.reference import Reference, read_reference, with_reference
@@ -47,7 +48,9 @@ def referenced(
     rates = served_win_rates(checkpoint, embeddings[rows]) if win_rates is None else win_rates(rows)
     return with_reference(
         checkpoint,
-        Reference(f"{len(rows)} prompts of {source}", rates, centroids.distances(embeddings[rows]), centroids),
+        Reference(
+            f"{counted(len(rows), 'prompt')} of {source}", rates, centroids.distances(embeddings[rows]), centroids
+        ),
     )
 
 
@@ -70,7 +73,7 @@ def recalibrated(
         keep_prompts: keep the text of a short prompt near each centroid.
     """
     if embed is None:
-        return with_reference(checkpoint, Reference(f"{len(prompts)} prompts of {source}", win_rates))
+        return with_reference(checkpoint, Reference(f"{counted(len(prompts), 'prompt')} of {source}", win_rates))
     old, values = read_reference(checkpoint), embed(prompts)
     centroids = old.centroids if old is not None else None
     examples = old.examples if old is not None and centroids is not None else ()
@@ -78,13 +81,13 @@ def recalibrated(
     if centroids is None:
         first = len(prompts) // 2
         if not np.any(values[:first]):
-            return with_reference(checkpoint, Reference(f"{len(prompts)} prompts of {source}", win_rates))
+            return with_reference(checkpoint, Reference(f"{counted(len(prompts), 'prompt')} of {source}", win_rates))
         centroids = stored_centroids(values[:first], seed=0)
     if keep_prompts:
         examples = nearest_examples(centroids, prompts, values)
     rows = slice(first, first + _MAX_REFERENCE)
     distances = centroids.distances(values[rows])
-    source = f"{len(distances)} prompts of {source}"
+    source = f"{counted(len(distances), 'prompt')} of {source}"
     return with_reference(checkpoint, Reference(source, win_rates[rows], distances, centroids, examples))
 
 

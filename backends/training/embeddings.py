@@ -9,6 +9,7 @@ from pointsman.backends.data.labels import read_prompts
 from pointsman.backends.data.sources import Source
 from pointsman.backends.embedders.files import prompts_fingerprint, read_embeddings
 from pointsman.core.arrays import Float32Array
+from pointsman.core.counted import counted
 from pointsman.core.embedding import CANARIES, Embedder, EmbedderIdentity
 from pointsman.core.errors import DataError
 
@@ -58,7 +59,7 @@ def stored_embeddings(prompts: Sequence[str], path: str, source: Source) -> Prom
     embeddings, record = read_embeddings(path)
     embedded = [prompt for _, prompts in read_prompts(source) for prompt in prompts]
     if len(embedded) != record.n_prompts:
-        counts = f"{record.n_prompts} embeddings for {len(embedded)} rows of {source}"
+        counts = f"{record.n_prompts} embeddings for {counted(len(embedded), 'row')} of {source}"
         raise DataError(f"{path} holds {counts}: embed it again")
     if prompts_fingerprint(embedded) != record.fingerprint:
         raise DataError(f"{path} was made from other prompts than {source} has now, or another order: embed it again")
@@ -66,7 +67,7 @@ def stored_embeddings(prompts: Sequence[str], path: str, source: Source) -> Prom
     missing = [prompt for prompt in prompts if prompt not in row]
     if missing:
         raise DataError(
-            f"{path} lacks {len(missing)} of {len(prompts)} prompts, the first is {missing[0]!r:.80}; "
+            f"{path} lacks {len(missing)} of {counted(len(prompts), 'prompt')}, the first is {missing[0]!r:.80}; "
             "name the table that was embedded with --embedded, or embed these prompts"
         )
     values = np.asarray(embeddings[[row[prompt] for prompt in prompts]], dtype=np.float32)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from pointsman.core.checkpoint import Checkpoint
+from pointsman.core.counted import counted
 from pointsman.core.errors import CheckpointError, DataError
 from pointsman.core.similarity import unit_rows
 
@@ -45,7 +46,9 @@ def kept_prompts(checkpoint: Checkpoint) -> list[str | None]:
     except ValueError as error:
         raise CheckpointError(f"{path} is no file of prompts: {error}; train the checkpoint again") from error
     if len(found) != n_rows or not all(isinstance(text, str) for text in found):
-        raise CheckpointError(f"{path} has {len(found)} lines for {n_rows} rows of scores; train the checkpoint again")
+        raise CheckpointError(
+            f"{path} has {len(found)} lines for {counted(n_rows, 'row')} of scores; train the checkpoint again"
+        )
     return list(found)
 
 
@@ -66,7 +69,7 @@ def match_prompts(checkpoint: Checkpoint, prompts: Sequence[str], embeddings: np
         ]
     if not any(text is not None for text in found):
         raise DataError(
-            f"none of {len(prompts):,} prompts is one that checkpoint {checkpoint.path} was trained on: name the table "
-            "that it was trained on"
+            f"none of {counted(len(prompts), 'prompt')} is one that checkpoint {checkpoint.path} was trained on: "
+            "name the table that it was trained on"
         )
     return found

@@ -13,6 +13,7 @@ from pointsman.backends.training.embeddings import PromptEmbeddings
 from pointsman.backends.training.model_groups import check_group_names
 from pointsman.core.arrays import Float32Array, FloatArray
 from pointsman.core.checkpoint import Checkpoint
+from pointsman.core.counted import counted
 from pointsman.core.errors import DataError, FitError
 from pointsman.core.knn import left_out_shares
 from pointsman.core.metrics import apgr, quality_curve
@@ -76,7 +77,7 @@ def fit_knn(
     neighbours = read_neighbours(draft, draft.pair)
     if len(neighbours.share) < _MIN_PROMPTS:
         raise DataError(
-            f"{draft.pair.strong!r} and {draft.pair.weak!r} met on {len(neighbours.share)} prompts, "
+            f"{draft.pair.strong!r} and {draft.pair.weak!r} met on {counted(len(neighbours.share), 'prompt')}, "
             f"wanted at least {_MIN_PROMPTS}; choose another pair or add outcomes"
         )
     n = len(neighbours.share)
@@ -85,7 +86,8 @@ def fit_knn(
     calibration = fit_platt(predicted, actual)
     if not calibration.slope > 0:
         raise FitError(
-            f"neighbours do not predict where {draft.pair.strong!r} beats {draft.pair.weak!r} on {n} prompts: "
+            f"neighbours do not predict where {draft.pair.strong!r} beats {draft.pair.weak!r} "
+            f"on {counted(n, 'prompt')}: "
             "raise k, choose another pair or another embedder, or add outcomes"
         )
     options = {**draft.options, "slope": calibration.slope, "intercept": calibration.intercept}

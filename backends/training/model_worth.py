@@ -8,6 +8,7 @@ import numpy as np
 from pointsman.backends.training.onboarding import Measured, estimate_column
 from pointsman.core.arrays import FloatArray
 from pointsman.core.checkpoint import Checkpoint
+from pointsman.core.counted import counted
 from pointsman.core.dollars import dollars
 from pointsman.core.hull import upper_hull
 from pointsman.core.novelty import fit_centroids
@@ -43,7 +44,8 @@ def model_worth(
     others, bills = column_means(tables["scores"])[at], column_means(tables["usd"])[at]
     facts: dict[str, Any] = {"n_landmarks": int(np.isfinite(measured.scores).sum()), "score": _told(score), "usd": None}
     lines = [
-        f"{name}: score {_percent(score)} on {len(tables['scores']):,} prompts, from {facts['n_landmarks']} landmarks"
+        f"{name}: score {_percent(score)} on {counted(len(tables['scores']), 'prompt')}, "
+        f"from {counted(facts['n_landmarks'], 'landmark')}"
     ]
     if not (np.isfinite(bills).all() and np.isfinite(usd).all()):
         difference = score - others.max()

@@ -19,6 +19,7 @@ from pointsman.core.arrays import AnyFloatArray, FloatArray, IntArray
 from pointsman.core.calibration import Calibration
 from pointsman.core.checkpoint import Checkpoint
 from pointsman.core.choice_rows import turning_points
+from pointsman.core.counted import counted
 from pointsman.core.errors import CheckpointError, DataError
 from pointsman.core.evidence import shrinkage
 from pointsman.core.hull import point_usd
@@ -285,7 +286,7 @@ def _calibrated(checkpoint: Checkpoint, when: str) -> Checkpoint:
     worth = point_usd(np.array([m.usd for m in means]), np.array([m.score for m in means])) if priced else None
     levels = 1.0 - rng.random(len(rows))
     points = turning_points(win_rates, usd if priced else None, levels=levels, point_usd=worth)
-    calibration = Calibration.from_win_rates(points, source=f"{len(rows)} training prompts, {when}")
+    calibration = Calibration.from_win_rates(points, source=f"{counted(len(rows), 'training prompt')}, {when}")
     return replace(checkpoint, calibration=calibration, thresholds={}, probability_map=None, reference={})
 
 

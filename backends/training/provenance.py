@@ -10,6 +10,7 @@ from pointsman.backends.data.battle_sets import ALL_SOURCES, BattleReport
 from pointsman.backends.export import package_versions
 from pointsman.core.arrays import Float32Array
 from pointsman.core.checkpoint import Checkpoint
+from pointsman.core.counted import counted
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -37,4 +38,4 @@ def calibration_sample(
     """Up to 5,000 of the training prompts' embeddings, chosen at random, and what to call them."""
     rows = np.sort(np.random.default_rng(seed).permutation(len(embeddings))[:_N_CALIBRATION])
     sources = ", ".join(report.source for report in reports if report.source != ALL_SOURCES)
-    return embeddings[rows], f"{len(rows)} training prompts of {sources}"
+    return embeddings[rows], f"{counted(len(rows), 'training prompt')} of {sources}"

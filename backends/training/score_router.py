@@ -17,6 +17,7 @@ from pointsman.core.arrays import FloatArray
 from pointsman.core.calibration import Calibration
 from pointsman.core.checkpoint import Checkpoint
 from pointsman.core.choice_rows import turning_points
+from pointsman.core.counted import counted
 from pointsman.core.hull import point_usd
 from pointsman.core.score_models import column_means
 
@@ -55,7 +56,7 @@ def train_score_router(
     points = turning_points(
         trained.win_rates[rows], None if trained.usd is None else trained.usd[rows], levels=levels, point_usd=worth
     )
-    source = f"{len(rows)} training prompts of {table.source}, each left out"
+    source = f"{counted(len(rows), 'training prompt')} of {table.source}, each left out"
     checkpoint = replace(
         trained.checkpoint,
         calibration=Calibration.from_win_rates(points, source=source),

@@ -16,6 +16,7 @@ from pointsman.backends.training.reach import LeftOut, choose_part, reach, worth
 from pointsman.backends.training.score_search import UNKNOWN, ScoreRecipe, Search
 from pointsman.core.arrays import Float32Array, FloatArray, IntArray
 from pointsman.core.checkpoint import Checkpoint
+from pointsman.core.counted import counted
 from pointsman.core.dollars import dollars
 from pointsman.core.errors import DataError
 from pointsman.core.evidence import Evidence, shrinkage
@@ -70,7 +71,9 @@ def fit_scores(
     if values.shape[:1] != (len(table),) or not np.isfinite(values).all():
         raise DataError(f"embeddings have shape {values.shape}, wanted {len(table)} finite rows, one per prompt")
     if len(table) < _MIN_PROMPTS:
-        raise DataError(f"{table.source} has {len(table)} prompts, wanted at least {_MIN_PROMPTS}: add outcomes")
+        raise DataError(
+            f"{table.source} has {counted(len(table), 'prompt')}, wanted at least {_MIN_PROMPTS}: add outcomes"
+        )
     values = unit_rows(values)
     columns = np.concatenate([table.scores, table.usd, table.output_tokens], axis=1)
     n_models = len(table.models)

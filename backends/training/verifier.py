@@ -24,6 +24,7 @@ from pointsman.core.arrays import FloatArray, IntArray
 from pointsman.core.calibration import Calibration
 from pointsman.core.cascade import cascade_scores, window
 from pointsman.core.checkpoint import Checkpoint
+from pointsman.core.counted import counted
 from pointsman.core.errors import DataError
 from pointsman.core.metrics import apgr, cpt, quality_curve
 from pointsman.core.pair import ModelPair
@@ -109,13 +110,15 @@ def fit_left_out(
     recipe = recipe or VerifierRecipe()
     n = len(table)
     if n < _MIN_PROMPTS:
-        raise DataError(f"{table.report.source}: {n} prompts with answers, wanted at least {_MIN_PROMPTS}")
+        raise DataError(f"{table.report.source}: {counted(n, 'prompt')} with answers, wanted at least {_MIN_PROMPTS}")
     if embeddings.values.shape[0] != n or not np.isfinite(embeddings.values).all():
         raise DataError(f"embeddings have shape {embeddings.values.shape}, wanted ({n}, dim) finite numbers")
     strong, weak = table.models[:2]
     benefit = table.score[:, 0] - table.score[:, 1]
     if not np.any(benefit):
-        raise DataError(f"{strong!r} and {weak!r} score the same on all {n} prompts: there is nothing to learn")
+        raise DataError(
+            f"{strong!r} and {weak!r} score the same on all {counted(n, 'prompt')}: there is nothing to learn"
+        )
     units = np.asarray(unit_rows(embeddings.values.astype(np.float32)), dtype=np.float32)
     data = AnswerData(table, units, win_rates, recipe.k, recipe.temperature, Known() if known is None else known)
     rows = np.arange(n)
@@ -127,7 +130,7 @@ def fit_left_out(
     residuals = np.quantile(best - left_out["prompt"], np.linspace(0.0, 1.0, N_QUANTILES))
     zone = window(residuals, weak_usd=usd[0], strong_usd=usd[1]) if usd else window(residuals, weak_usd=0, strong_usd=1)
     both = cascade_scores(left_out["prompt"], best, zone)
-    source = f"{n} prompts of {table.report.source}, each left out once"
+    source = f"{counted(n, 'prompt')} of {table.report.source}, each left out once"
     checkpoint = Checkpoint(
         kind=KIND,
         models=table.models,

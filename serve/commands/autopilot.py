@@ -6,6 +6,7 @@ import os
 from datetime import datetime
 from typing import Any
 
+from pointsman.core.counted import counted
 from pointsman.core.dollars import dollars
 from pointsman.serve.commands import autopilot_simulate
 from pointsman.serve.commands.ask_server import ask_server
@@ -52,7 +53,8 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         f"{facts['state']}: {facts['certified_share']:.1%} of the traffic is certified to {facts['weak']}, "
         f"the rest goes to {facts['strong']}",
         f"saved {dollars(facts['saved_usd'])}, {dollars(facts['net_saved_usd'])} after "
-        f"{dollars(compared['usd'])} of comparing ({facts['requests']['n']:,} requests, {compared['n']:,} comparisons)",
+        f"{dollars(compared['usd'])} of comparing "
+        f"({counted(facts['requests']['n'], 'request')}, {counted(compared['n'], 'comparison')})",
         f"loss at most {bound['max_loss']:g} at every moment, with confidence {bound['confidence']:g}"
         + (f"; estimated {loss['value']:.4f} [{loss['low']:.4f}, {loss['high']:.4f}]" if loss else ""),
     ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pointsman.core.counted import counted
 from pointsman.core.dollars import dollar_column
 from pointsman.serve.checkpoints.load import load_checkpoint, load_router
 from pointsman.serve.commands.arguments import amount
@@ -165,7 +166,10 @@ def _facts(
     needed = [one.moments[-1].needed for one in found]
     notes = list(replayed.notes)
     if requests[-1] > replayed.n_prompts:
-        notes.append(f"{replayed.n_prompts:,} prompts, {requests[-1]:,} requests: prompts come again in another order")
+        notes.append(
+            f"{counted(replayed.n_prompts, 'prompt')}, {counted(requests[-1], 'request')}: "
+            "prompts come again in another order"
+        )
     if not replayed.priced:
         notes.append("the table gives no dollars: only --judge-usd is counted")
     return {
@@ -192,7 +196,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     look = f"its confidence ({facts['second_look']})" if facts["second_look"] else "the prompt alone"
     models = " and ".join([", ".join(facts["models"][:-1]), facts["models"][-1]])
     lines = [
-        f"{facts['n_prompts']:,} prompts, {models}, by {look}; {facts['orders']} orders",
+        f"{counted(facts['n_prompts'], 'prompt')}, {models}, by {look}; {facts['orders']} orders",
         f"{'requests':>9}{'to weak':>9}{'[10 - 90 %]':>16}{'true loss':>11}{'so far':>9}{'compared':>10}"
         f"{'$ saved':>11}{'$ comparing':>13}",
     ]
@@ -208,6 +212,10 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     lines.append(f"{kept}; highest true loss of what was served {facts['worst_loss']:.4f}")
     if facts["weak_share"][-1] == 0.0:
         needed = facts["requests_to_next_step"]
-        told = f"about {needed:,} more requests" if needed else "no number of requests: the weak model costs too much"
+        told = (
+            f"about {counted(needed, 'more request')}"
+            if needed
+            else "no number of requests: the weak model costs too much"
+        )
         lines.append(f"nothing is certified yet; the first step would take {told}")
     return lines

@@ -16,6 +16,7 @@ from pointsman.core.calibration import (
     Calibration,
 )
 from pointsman.core.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from pointsman.core.counted import counted
 from pointsman.core.errors import CheckpointError, ConfigError
 from pointsman.core.operating_points import labelled_points
 from pointsman.core.probability import METHODS, cross_fitted, expected_calibration_error, pair_outcomes
@@ -89,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     for note in (*data.notes, *_learnt(args)):
         print(note, file=sys.stderr)
     if data.n_repeated:
-        print(f"{data.n_repeated:,} rows repeat a prompt{_what_then(args)}", file=sys.stderr)
+        print(f"{counted(data.n_repeated, 'row repeats', 'rows repeat')} a prompt{_what_then(args)}", file=sys.stderr)
     for note in _doubts(args, data.distinct()):
         print(f"note: {note}", file=sys.stderr)
     result = find_threshold(args, data)
@@ -170,7 +171,9 @@ def _doubts(args: argparse.Namespace, data: "ScoredPrompts") -> list[str]:
     """What makes the result say little: few prompts, or labels the wrong way round."""
     n, found = data.win_rates.size, []
     if n < _FEW:
-        found.append(f"{n:,} prompts say little about others: wanted at least {_FEW} to calibrate on")
+        found.append(
+            f"{counted(n, 'prompt says', 'prompts say')} little about others: wanted at least {_FEW} to calibrate on"
+        )
     if data.strong is not None and data.weak is not None and data.strong.mean() <= data.weak.mean():
         found.append(f"{args.strong} does no better than {args.weak} here: is the pair the right way round?")
     return found

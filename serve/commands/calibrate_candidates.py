@@ -14,6 +14,7 @@ from pointsman.core.calibration import Calibration
 from pointsman.core.checkpoint import Checkpoint, write_checkpoint
 from pointsman.core.choice_calibration import certify_choice, share_at, threshold_for_share, threshold_for_usd
 from pointsman.core.choice_rows import Weighing, turning_points, weigh_rows
+from pointsman.core.counted import counted
 from pointsman.core.dollars import dollars
 from pointsman.core.errors import ConfigError, DataError
 from pointsman.core.pair import ModelPair
@@ -74,7 +75,7 @@ def _scored(table: "ScoreTable") -> "ScoreTable":
     if not whole.any():
         raise DataError(f"{table.source} has no prompt that all of {', '.join(table.models)} were scored on")
     if not whole.all():
-        print(f"{(~whole).sum():,} prompts left out: a candidate was not scored on them", file=sys.stderr)
+        print(f"{counted(int((~whole).sum()), 'prompt')} left out: a candidate was not scored on them", file=sys.stderr)
     return table.take(np.flatnonzero(whole))
 
 
@@ -153,8 +154,8 @@ def _text(result: dict[str, Any]) -> str:
         lines.append(f"{dollars(usd)} per thousand prompts, the reference {dollars(reference)}{saved}")
     if result["rule"] == "max_loss":
         bound = f"a mean loss of at most {result['wanted']:g} with {result['confidence']:.1%} confidence"
-        held = f"{bound}; measured loss {result['loss']:.4f} on {result['n_labels']:,} prompts"
-        nothing = f"nothing but the reference guarantees {bound} on {result['n_labels']:,} prompts: label more"
+        held = f"{bound}; measured loss {result['loss']:.4f} on {counted(result['n_labels'], 'prompt')}"
+        nothing = f"nothing but the reference guarantees {bound} on {counted(result['n_labels'], 'prompt')}: label more"
         lines.append(held if result["certified"] else nothing)
     if "checkpoint" in result:
         lines.append(f"written to {result['checkpoint']}")

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from pointsman.core.counted import counted
 from pointsman.core.dollars import dollars
 
 __all__ = ["report"]
@@ -35,11 +36,11 @@ def _explained(result: dict[str, Any]) -> list[str]:
         return [share, f"{dollars(result['cost_usd'])} per thousand prompts ({always}): saves {saved:.1%}"]
     bound = f"a mean loss of at most {result['wanted']:g} with {result['confidence']:.1%} confidence"
     if result["certified"]:
-        return [f"{share}, on {result['n_labels']:,} labels", f"{bound}; measured loss {result['loss']:.4f}"]
+        return [f"{share}, on {counted(result['n_labels'], 'label')}", f"{bound}; measured loss {result['loss']:.4f}"]
     needed = result["labels_needed"]
     remedy = (
         f"about {needed:,} labels would be needed to certify any other"
         if needed is not None
         else "more labels would not help: as measured, every other threshold of this router loses more"
     )
-    return [f"nothing but always strong guarantees {bound} on {result['n_labels']:,} labels", remedy]
+    return [f"nothing but always strong guarantees {bound} on {counted(result['n_labels'], 'label')}", remedy]

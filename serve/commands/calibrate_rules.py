@@ -9,6 +9,7 @@ import numpy as np
 
 from pointsman.core.arrays import FloatArray
 from pointsman.core.calibration import calibrate_threshold, mean_cost_usd, strong_share, threshold_for_cost, tie_mass
+from pointsman.core.counted import counted
 from pointsman.core.errors import ConfigError, DataError
 from pointsman.core.guarantee import certify_threshold
 
@@ -41,7 +42,7 @@ def _by_cost(args: argparse.Namespace, data: "ScoredPrompts") -> dict[str, Any]:
     if not known.any():
         raise DataError(f"{data.source}: no row has the cost of both models")
     if not known.all():
-        print(f"{(~known).sum():,} rows left out: their cost is unknown", file=sys.stderr)
+        print(f"{counted(int((~known).sum()), 'row')} left out: their cost is unknown", file=sys.stderr)
         strong_usd, weak_usd = strong_usd[known], weak_usd[known]
     rates = data.win_rates[known]
     threshold = threshold_for_cost(

@@ -8,6 +8,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from pointsman.core.counted import counted
 from pointsman.core.errors import ConfigError, DataError
 from pointsman.serve.commands.arguments import FORMATS_HELP, add_column_arguments, mapped
 from pointsman.serve.commands.on_ray import add_engine_arguments, embed_on_ray
@@ -67,7 +68,9 @@ def run(args: argparse.Namespace) -> int:
         facts = {"output": args.output, "n_prompts": record.n_prompts, "embedder": identity.name, "dim": identity.dim}
         print(json.dumps({**facts, "fingerprint": record.fingerprint, "wall_s": wall_s}))
         return 0
-    print(f"{record.n_prompts:,} prompts x {identity.dim} by {identity.name} in {wall_s:.2f} s", file=sys.stderr)
+    print(
+        f"{counted(record.n_prompts, 'prompt')} x {identity.dim} by {identity.name} in {wall_s:.2f} s", file=sys.stderr
+    )
     print(args.output)
     return 0
 

@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pointsman.core.counted import counted
 from pointsman.core.dollars import dollar_column, dollars
 from pointsman.core.errors import DataError
 from pointsman.serve.checkpoints.load import load_checkpoint, load_router
@@ -75,7 +76,7 @@ def _draw(reports: dict[str, Any], table: "ScoreTable", args: argparse.Namespace
         return
     from pointsman.backends.plotting.dollars import draw_dollars
 
-    title = f"{Path(table.source).name}: {len(table):,} prompts, {len(table.models)} models"
+    title = f"{Path(table.source).name}: {counted(len(table), 'prompt')}, {counted(len(table.models), 'model')}"
     try:
         if args.figure:
             draw_dollars(reports, title, args.figure)

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from pointsman.core.counted import counted
 from pointsman.core.dollars import dollars
 from pointsman.core.errors import ConfigError, DataError
 from pointsman.core.prices import Price
@@ -69,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         raise DataError(f"{args.input} holds no prompts")
     estimate = estimate_cost_usd(judging, prompts) if judging.prices else None
     if estimate is not None:
-        print(f"{len(prompts):,} prompts will cost about {dollars(estimate)} at most", file=sys.stderr)
+        print(f"{counted(len(prompts), 'prompt')} will cost about {dollars(estimate)} at most", file=sys.stderr)
     if args.estimate:
         print(json.dumps({"n_prompts": len(prompts), "estimate_usd": estimate}))
         return 0
@@ -203,9 +204,10 @@ def _print_report(report: JudgingReport, n_prompts: int, args: argparse.Namespac
         print(json.dumps(facts))
         return
     print(
-        f"{report.n_prompts:,} of {n_prompts:,} prompts judged in both orders: {report.n_calls:,} calls made, "
+        f"{report.n_prompts:,} of {counted(n_prompts, 'prompt')} judged in both orders: "
+        f"{counted(report.n_calls, 'call')} made, "
         f"{report.n_from_journal:,} from the journal, {report.n_refused:,} refused, "
-        f"{report.n_unparsable:,} verdicts unreadable, {report.n_failed:,} prompts failed, "
+        f"{counted(report.n_unparsable, 'verdict')} unreadable, {counted(report.n_failed, 'prompt')} failed, "
         f"{dollars(report.spent_usd)} spent",
         file=sys.stderr,
     )

@@ -11,6 +11,7 @@ import numpy as np
 
 from pointsman.core.calibration import Calibration
 from pointsman.core.checkpoint import read_checkpoint, write_checkpoint
+from pointsman.core.counted import counted
 from pointsman.core.errors import ConfigError, DataError
 from pointsman.core.guarantee import certify_threshold
 from pointsman.core.operating_points import labelled_points
@@ -138,7 +139,7 @@ def _read(args: argparse.Namespace) -> "PairOutcomes":
         print(note, file=sys.stderr)
     if len(together) < _LEAST_PROMPTS:
         raise DataError(
-            f"{together.source} holds {len(together)} prompts with outcomes of both models, wanted at least "
+            f"{together.source} holds {counted(len(together), 'prompt')} with outcomes of both models, wanted at least "
             f"{_LEAST_PROMPTS}; `pointsman judge` makes more from prompts alone"
         )
     return together

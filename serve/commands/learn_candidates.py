@@ -15,6 +15,7 @@ from pointsman.core.arrays import FloatArray, IntArray
 from pointsman.core.checkpoint import read_checkpoint, write_checkpoint
 from pointsman.core.choice_calibration import certify_choice
 from pointsman.core.choice_rows import weigh_rows
+from pointsman.core.counted import counted
 from pointsman.core.dollars import dollar_column, dollars
 from pointsman.core.errors import ConfigError, DataError, PointsmanError
 from pointsman.core.prices import Price
@@ -259,7 +260,7 @@ def _said(found: dict[str, Any], held: "ScoreTable") -> list[str]:
     if not found["certified"]:
         return [
             f"Nothing cheaper than always asking {reference} is certain to lose at most {points:g} points with "
-            f"{found['confidence']:.0%} confidence on {found['n_held_out']:,} labels.",
+            f"{found['confidence']:.0%} confidence on {counted(found['n_held_out'], 'label')}.",
             "So everything goes to it. Allow more loss (--max-loss 10%), or bring more outcomes.",
         ]
     asked = ", ".join(f"{share:.0%} to {model}" for model, share in found["asked"].items() if share >= 0.005)

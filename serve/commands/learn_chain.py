@@ -16,6 +16,7 @@ import numpy as np
 
 from pointsman.core.arrays import FloatArray
 from pointsman.core.chain import Played, play_chain
+from pointsman.core.counted import counted
 from pointsman.core.dollars import dollars
 from pointsman.core.errors import PointsmanError
 from pointsman.core.loss_tests import betting_p_value
@@ -133,7 +134,7 @@ def learn_chain(args: argparse.Namespace, train: "ScoreTable", held: "ScoreTable
     except PointsmanError as error:
         print(f"cascade: none: {error}", file=sys.stderr)
         return None
-    print(f"cascade: {' before '.join(chain.models)}, from {len(part):,} prompts", file=sys.stderr)
+    print(f"cascade: {' before '.join(chain.models)}, from {counted(len(part), 'prompt')}", file=sys.stderr)
     reference = test.models.index(held.models[0])
     losses = test.score[:, reference] - played.score
     return LearnedChain(chain, losses, played, held.models[0], float(test.usd[:, reference].mean()))

@@ -14,6 +14,7 @@ import numpy as np
 from pointsman.core.arrays import FloatArray
 from pointsman.core.cascade_guarantee import CascadePoint, certify_cascade
 from pointsman.core.checkpoint import Checkpoint, write_checkpoint
+from pointsman.core.counted import counted
 from pointsman.core.dollars import dollars
 from pointsman.core.errors import PointsmanError
 from pointsman.core.verifier import read_verifier
@@ -138,15 +139,15 @@ def fit_pair(args: argparse.Namespace, train: "PairOutcomes", held: "PairOutcome
 
     parts = [_of(table, part.prompts) for part in (train, held)]
     if min(map(len, parts)) < _LEAST_ANSWERS:
-        print(f"verifier: not trained: {len(table)} prompts have answers, wanted {_LEAST_ANSWERS} of both parts",
-              file=sys.stderr)  # fmt: skip
+        told = counted(len(table), "prompt has", "prompts have")
+        print(f"verifier: not trained: {told} answers, wanted {_LEAST_ANSWERS} of both parts", file=sys.stderr)
         return None
     try:
         checkpoint = fit_verifier(parts[0], embed_prompts(parts[0].prompts, resolve_embedder("static")))
     except PointsmanError as error:
         print(f"verifier: not trained: {error}", file=sys.stderr)
         return None
-    print(f"verifier: trained on {len(parts[0]):,} answers", file=sys.stderr)
+    print(f"verifier: trained on {counted(len(parts[0]), 'answer')}", file=sys.stderr)
     return FittedPair(checkpoint, parts[1])
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pointsman.core.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from pointsman.core.counted import counted
 from pointsman.core.dollars import dollars
 from pointsman.core.errors import CheckpointError, ConfigError, DataError
 from pointsman.core.prices import Price
@@ -99,7 +100,8 @@ def _ask_and_add(args: argparse.Namespace, checkpoint: Checkpoint, rows: np.ndar
     path = Path(args.journal or f"{args.checkpoint.rstrip('/')}.{args.model.replace('/', '_')}.journal")
     report = judge_with_journal(prompts, judging, parameters, path, args)
     print(
-        f"{report.n_prompts:,} of {len(prompts):,} landmarks judged in both orders: {report.n_calls:,} calls made, "
+        f"{report.n_prompts:,} of {counted(len(prompts), 'landmark')} judged in both orders: "
+        f"{counted(report.n_calls, 'call')} made, "
         f"{report.n_from_journal:,} from the journal, {report.n_failed:,} failed, {dollars(report.spent_usd)} spent",
         file=sys.stderr,
     )

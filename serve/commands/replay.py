@@ -15,6 +15,7 @@ import numpy as np
 from pointsman.core.arrays import FloatArray
 from pointsman.core.calibration import calibrate_threshold
 from pointsman.core.checkpoint import Checkpoint
+from pointsman.core.counted import counted
 from pointsman.core.dollars import dollars
 from pointsman.core.embedding import check_identity
 from pointsman.core.errors import ConfigError, DataError
@@ -152,7 +153,7 @@ def _lines(
     found: Replay, threshold: float, confidence: float, *, strong: str = "strong", share: str = "strong share"
 ) -> list[str]:
     lines = [
-        f"{found.n_prompts:,} prompts; candidate at threshold {threshold:.6g}; "
+        f"{counted(found.n_prompts, 'prompt')}; candidate at threshold {threshold:.6g}; "
         f"both choose alike on {_percent(found.agreement)}",
         f"{'':16}{'now':>12}{'candidate':>12}   difference [{confidence:.0%} interval]",
         _row(share, found.strong_share, ".2%"),

@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from pointsman.core.arrays import FloatArray
+from pointsman.core.counted import counted
 from pointsman.core.errors import DataError
 from pointsman.core.pair import ModelPair
 from pointsman.core.router import EmbeddingRouter, Router
@@ -120,7 +121,7 @@ def _report(timing: Timing, args: argparse.Namespace) -> None:
         return
     rate = timing.n_prompts / max(timing.embedding_s + timing.scoring_s, 1e-9)
     print(
-        f"{timing.n_prompts:,} prompts in {timing.total_s:.2f} s "
+        f"{counted(timing.n_prompts, 'prompt')} in {timing.total_s:.2f} s "
         f"(embedding {timing.embedding_s:.3f} s, scoring {timing.scoring_s:.3f} s: {rate:,.0f} prompts/s)",
         file=sys.stderr,
     )

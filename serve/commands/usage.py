@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from pointsman.core.counted import counted
 from pointsman.core.dollars import dollar_column, dollars
 from pointsman.serve.commands.arguments import add_config_argument, found_config
 
@@ -162,7 +163,7 @@ def _savings_lines(savings: "Savings") -> list[str]:
     part = f" ({savings.saved_usd / savings.always_strong_usd:.0%})" if savings.always_strong_usd else ""
     lines = [
         f"saved {dollars(savings.saved_usd)}{part}{ends}",
-        f"  {savings.n_requests:,} routed requests cost {dollars(savings.spent_usd)}; "
+        f"  {counted(savings.n_requests, 'routed request')} cost {dollars(savings.spent_usd)}; "
         f"the strong model alone {dollars(savings.always_strong_usd)}",
         f"  by: {savings.method}",
     ]

@@ -12,6 +12,7 @@ import numpy as np
 from pointsman.core.arrays import FloatArray
 from pointsman.core.cascade_guarantee import CascadePoint, certify_cascade
 from pointsman.core.checkpoint import Checkpoint, write_checkpoint
+from pointsman.core.counted import counted
 from pointsman.core.dollars import dollars
 from pointsman.core.errors import ConfigError, DataError
 from pointsman.core.verifier import Verifier, read_verifier
@@ -203,11 +204,12 @@ def _text(result: dict[str, Any]) -> str:
     if not result["certified"]:
         needed = result["labels_needed"]
         remedy = "more labels would not help" if needed is None else f"about {needed:,} labels would be needed"
-        return f"nothing but always strong guarantees {bound} on {result['n_labels']:,} labels: {remedy}"
+        return f"nothing but always strong guarantees {bound} on {counted(result['n_labels'], 'label')}: {remedy}"
     lines = [
         f"answer threshold {result['threshold']:.6g}: strong at once from {result['hard']:.4g} above it, "
         f"the cheap answer unread from {result['easy']:.4g} below it",
-        f"{result['strong_share']:.2%} of the answers are the strong model's, on {result['n_labels']:,} labels",
+        f"{result['strong_share']:.2%} of the answers are the strong model's, "
+        f"on {counted(result['n_labels'], 'label')}",
         f"{bound}; measured loss {result['loss']:.4f}",
     ]
     if result["cost_usd"] is not None:

@@ -3,8 +3,9 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pointsman.core.counted import counted
 from pointsman.serve.dashboard.alarms import Action, Alarm
-from pointsman.serve.dashboard.figures import dollars, percent, plural, points
+from pointsman.serve.dashboard.figures import dollars, percent, points
 from pointsman.serve.dashboard.quality import Bound, Loss
 from pointsman.serve.dashboard.saving import Saving
 from pointsman.serve.engine.engine import Engine
@@ -104,7 +105,7 @@ def best_step(engine: Engine, found: Found) -> Advice:
     if found.loss is None or not found.loss.tells:
         return Advice(
             "Wait for comparisons: there are too few yet to tell whether quality holds.",
-            f"{plural(found.n_comparisons, 'comparison')} so far.",
+            f"{counted(found.n_comparisons, 'comparison')} so far.",
         )
     return _with_comparisons(engine, found)
 
@@ -115,7 +116,7 @@ def _with_comparisons(engine: Engine, found: Found) -> Advice:
     worth = "More may be saved" if left is None else f"Up to {dollars(left)} more a month"
     if found.bundled and found.n_comparisons >= _ENOUGH_TO_LEARN:
         return Advice(
-            f"Learn a router of your own from {plural(found.n_comparisons, 'comparison')}.",
+            f"Learn a router of your own from {counted(found.n_comparisons, 'comparison')}.",
             f"{worth}; the bundled one has never seen your traffic.",
             Action(
                 "copy",
@@ -168,7 +169,7 @@ def _next_certified(engine: Engine, found: Found) -> Advice:
             "Wait: the next step opens if comparisons go on as they have begun.",
             f"Then {percent(following['share'])} may go to the weak model.",
         )
-    n = plural(following["comparisons"], "comparison")
+    n = counted(following["comparisons"], "comparison")
     now = status["certified_share"]
     saved = saving.month_usd if saving is not None else None
     more = (
@@ -193,7 +194,7 @@ def _cost_of_comparing(found: Found) -> str:
         return gain
     each = found.saving.always_usd / found.saving.n_requests
     daily = _COMPARED_SHARE * found.n_requests * 86_400.0 / found.seconds
-    return f"{gain} About {dollars(daily * each)} a day for {daily:,.0f} answers, and as many verdicts."
+    return f"{gain} About {dollars(daily * each)} a day for {counted(round(daily), 'answer')}, and as many verdicts."
 
 
 def checklist(engine: Engine, found: Found) -> list[dict[str, Any]]:

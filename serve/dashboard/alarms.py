@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pointsman.core.counted import counted
 from pointsman.serve.dashboard.figures import dollars, percent, points
 from pointsman.serve.dashboard.quality import Bound, Loss
 from pointsman.serve.engine.engine import Engine
@@ -135,7 +136,7 @@ def _drift(engine: Engine) -> list[Alarm]:
             effect = "What was certified is void: all goes to the strong model until a new generation has earned it."
         found.append(
             Alarm(
-                f"{cause} (seen after {watch['alarm']['n_prompts']:,} prompts).",
+                f"{cause} (seen after {counted(watch['alarm']['n_prompts'], 'prompt')}).",
                 effect,
                 "Calibrate it on prompts of now, then reset the alarm.",
                 Action("post", "Reset the alarm", path="/v1/drift/reset", body={"router": name}),
@@ -148,7 +149,7 @@ def _drift_of_key(router: str, key: str, alarm: dict[str, Any], *, strong: bool)
     effect = "Its prompts are left out of the tests, which began again; guarantees hold for the others."
     return Alarm(
         f"Drift: the prompts of key {key} are not those that router {router} was calibrated on "
-        f"(seen after {alarm['n_prompts']:,} prompts).",
+        f"(seen after {counted(alarm['n_prompts'], 'prompt')}).",
         f"Its prompts go to the strong model. {effect}" if strong else effect,
         "Ask whose key it is what changed; calibrate on its prompts if they are to stay, then reset the alarm.",
         Action("post", "Reset the alarm", path="/v1/drift/reset", body={"router": router}),

@@ -2,7 +2,7 @@
 
 from pointsman.core.dollars import dollars as in_dollars
 
-__all__ = ["dollars", "percent", "plural", "points"]
+__all__ = ["dollars", "percent", "points"]
 
 
 def dollars(usd: float) -> str:
@@ -20,8 +20,3 @@ def points(loss: float) -> str:
     """A loss as a change of quality in points, a hundredth of the scale of scores."""
     value = -100.0 * loss
     return "±0.0 points" if abs(value) < 0.05 else f"{value:+.1f} points".replace("-", "−")
-
-
-def plural(n: int, what: str) -> str:
-    """A count and what is counted."""
-    return f"{n:,} {what}{'' if n == 1 else 's'}"

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from pointsman.core.counted import counted
 from pointsman.serve.dashboard.figures import dollars, percent
 from pointsman.serve.dashboard.quality import Bound
 from pointsman.serve.engine.engine import Engine
@@ -68,7 +69,7 @@ def budget_words(budget: dict[str, Any]) -> str:
     name = budget["name"].removeprefix("budget:")
     return (
         f"Budget {name}: {dollars(max(left, 0.0))} of {dollars(budget['usd'])} are left for about "
-        f"{budget['prompts_to_come']:,.0f} prompts, at {dollars(budget['strong_usd'])} for a strong and "
+        f"{counted(round(budget['prompts_to_come']), 'prompt')}, at {dollars(budget['strong_usd'])} for a strong and "
         f"{dollars(budget['weak_usd'])} for a weak answer: it allows {percent(budget['strong_share'])} to strong."
     )
 

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from pointsman.serve.dashboard.figures import percent, plural, points
+from pointsman.core.counted import counted
+from pointsman.serve.dashboard.figures import percent, points
 from pointsman.serve.dashboard.quality import Bound, Loss
 from pointsman.serve.dashboard.saving import Saving
 
@@ -33,7 +34,7 @@ def quality_verdict(loss: Loss | None, bound: Bound | None) -> dict[str, Any]:
     if loss is not None and loss.weak_share == 0.0:
         return _part("good", "quality held (the strong model answers all)")
     if loss is None or not loss.tells:
-        few = "not measured" if loss is None else f"{plural(loss.n_comparisons, 'comparison')}, too few to tell"
+        few = "not measured" if loss is None else f"{counted(loss.n_comparisons, 'comparison')}, too few to tell"
         if bound is not None and bound.state == "held":
             return _part("good", f"quality bound of {points(bound.max_loss)} in force ({few})")
         return _part("unknown", f"quality {few}" if loss is None else f"quality not known ({few})")
@@ -60,7 +61,7 @@ def budget_verdict(budgets: list[dict[str, Any]]) -> dict[str, Any] | None:
 def _measured(loss: Loss | None) -> str:
     if loss is None or not loss.tells:
         return ""
-    return f" ({points(loss.value)}, {plural(loss.n_comparisons, 'comparison')})"
+    return f" ({points(loss.value)}, {counted(loss.n_comparisons, 'comparison')})"
 
 
 def _part(state: str, text: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pointsman.core.arrays import FloatArray
+from pointsman.core.counted import counted
 from pointsman.core.errors import DataError
 from pointsman.core.replay import Logged
 
@@ -230,7 +231,7 @@ def _shares(went_strong: np.ndarray, gain: FloatArray) -> FloatArray:
 
 
 def _notes(logged: Logged, n_left_out: int) -> tuple[str, ...]:
-    notes = [f"{n_left_out:,} requests were not routed by a win rate and are left out"] if n_left_out else []
+    notes = [f"{counted(n_left_out, 'request')} not routed by a win rate left out"] if n_left_out else []
     if not np.isnan(logged.gain).all():
         for side, name in ((logged.went_strong, "strong"), (~logged.went_strong, "weak")):
             if side.any() and not logged.probability[side].any():

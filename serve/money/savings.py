@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from pointsman.core.counted import counted
 from pointsman.core.prices import Price
 from pointsman.core.savings import TotalEstimate, length_features, ratio_total, regression_total
 from pointsman.serve.money.ledger import SHADOW_KEY
@@ -124,14 +125,14 @@ class SavingsTally:
         pairs = np.array(self._pairs).reshape(-1, 2)
         if len(pairs) >= _MIN_FIT and pairs[:, 0].sum() > 0:
             found = ratio_total(weak[:, 2], pairs[:, 0], pairs[:, 1], confidence=confidence, rng=rng)
-            return found, f"ratio of lengths in {len(pairs):,} shadow comparisons, bootstrap interval"
+            return found, f"ratio of lengths in {counted(len(pairs), 'shadow comparison')}, bootstrap interval"
         if len(self._fit) < _MIN_FIT:
             return None, _EQUAL
         fit = np.array(self._fit)
         features, fit_features = (length_features(rows[:, 0], rows[:, 1]) for rows in (weak, fit))
         found = regression_total(features, fit_features, fit[:, 2], confidence=confidence, rng=rng)
         return found, (
-            f"regression of {len(fit):,} answers of the strong model on the prompt's length and win rate, "
+            f"regression of {counted(len(fit), 'answer')} of the strong model on the prompt's length and win rate, "
             "bootstrap interval"
         )
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Protocol
 
+from pointsman.core.counted import counted
 from pointsman.core.errors import StoreError
 from pointsman.serve.store.database import RowError
 from pointsman.serve.store.metrics import StoreMetrics
@@ -72,7 +73,8 @@ class Writer:
         await asyncio.wait([self._task])
         self._task = None
         if self._queue:
-            _LOG.error("%d rows were not written to the store within %g s", len(self._queue), self._config.drain_s)
+            left = counted(len(self._queue), "row was", "rows were")
+            _LOG.error("%s not written to the store within %g s", left, self._config.drain_s)
             self._lose(len(self._queue), "stopped")
             self._drop(len(self._queue))
 
@@ -147,7 +149,7 @@ class Writer:
                 refused.append(error)
         if refused:
             self._lose(len(refused), "refused")
-            _LOG.error("%d rows were rejected by the database: %s", len(refused), refused[0])
+            _LOG.error("%s rejected by the database: %s", counted(len(refused), "row was", "rows were"), refused[0])
         return len(refused)
 
     def _drop(self, n_rows: int) -> None:
@@ -178,7 +180,8 @@ class _Health:
             return
         self._said_at = now
         said = error if isinstance(error, StoreError) else f"the store could not be written to: {type(error).__name__}"
-        _LOG.error("%s; %d rows are queued and %d were lost since", said, n_waiting, n_lost - self._n_lost_before)
+        waiting = counted(n_waiting, "row is", "rows are")
+        _LOG.error("%s; %s queued and %d lost since", said, waiting, n_lost - self._n_lost_before)
 
     def worked(self, *, n_lost: int) -> None:
         if self._failed_at is None:

@@ -105,7 +105,7 @@ def test_long_tables_are_read_by_model_name(tmp_path):
     found = read_pair_outcomes(write_rows(tmp_path / "t.jsonl", rows), strong="big", weak="small")
     assert found.prompts == ("p", "r")
     assert found.weak.tolist() == [0.0, 0.5] and found.weak_usd.tolist() == [0.1, 0.2]
-    assert found.notes == ("1 prompts left out: not scored for both models",)
+    assert found.notes == ("1 prompt left out: not scored for both models",)
 
 
 def test_prompts_without_both_scores_are_left_out_and_counted(tmp_path):
@@ -116,7 +116,7 @@ def test_prompts_without_both_scores_are_left_out_and_counted(tmp_path):
     ]
     found = read_pair_outcomes(write_rows(tmp_path / "t.jsonl", rows), columns=["rate"])
     assert found.prompts == ("q",) and found.columns["rate"].tolist() == [0.2]
-    assert found.notes == ("1 prompts left out: not scored for both models",)
+    assert found.notes == ("1 prompt left out: not scored for both models",)
     with pytest.raises(DataError, match="no prompt has scores of both 'strong' and 'weak'"):
         read_pair_outcomes(write_rows(tmp_path / "u.jsonl", rows[:1]))
 
@@ -145,7 +145,7 @@ def test_repeated_prompts_are_merged_and_said(tmp_path):
     rows = [{"prompt": "p", "strong": 1, "weak": 0}, {"prompt": "p", "strong": 1, "weak": 1}]
     found = read_pair_outcomes(write_rows(tmp_path / "t.jsonl", rows))
     assert found.weak.tolist() == [0.5]
-    assert found.notes == ("1 rows repeat a prompt: merged, their scores averaged",)
+    assert found.notes == ("1 row repeats a prompt: merged, their scores averaged",)
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ def test_a_missing_confidence_is_told(long, tmp_path, capsys):
     broken.write_text("\n".join(json.dumps(row) for row in rows))
     line = ["autopilot", "simulate", str(broken), "--strong", "big", "--weak", "small", "--max-loss", "0.05"]
     assert main([*line, "--compare", "0.1"]) == 1
-    assert "confidence is missing in 1 rows of model 'small'" in capsys.readouterr().err
+    assert "confidence is missing in 1 row of model 'small'" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

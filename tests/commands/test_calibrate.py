@@ -175,7 +175,7 @@ def test_a_table_with_a_row_per_model_gives_the_same_threshold(labelled, scored,
     streams = capsys.readouterr()
     found, expected = json.loads(streams.out), calibrate(capsys, scored, "--max-loss", "0.05")
     assert {**found, "data": None} == {**expected, "data": None}
-    assert "1 prompts left out: not scored for both models" in streams.err
+    assert "1 prompt left out: not scored for both models" in streams.err
 
 
 @pytest.mark.parametrize("name", ["mf", "random"])

@@ -116,7 +116,7 @@ def test_what_cannot_be_learnt_from_is_said(table, capsys):
     """Too few prompts, a name that is taken, a share that is none."""
     Path("tiny.csv").write_text("question,big_ok,small_ok\na,1,0\n")
     assert _learn("tiny.csv") == 1
-    assert "1 prompts with outcomes of both models, wanted at least 50" in capsys.readouterr().err
+    assert "1 prompt with outcomes of both models, wanted at least 50" in capsys.readouterr().err
     assert _learn(table, "--max-loss", "5") == 2
     assert "did you mean 5%?" in capsys.readouterr().err
     assert _learn(table, "--name", "mf") == 2

@@ -146,7 +146,7 @@ def test_listed_prompts_can_be_embedded_elsewhere(tmp_path, capsys):
         (lambda folder: (folder / "e.json").unlink(), "is no record of embeddings"),
         (
             lambda folder: (folder / "outcomes.csv").write_text("prompt,model,score\nx,big,1\n"),
-            "360 embeddings for 1 rows",
+            "360 embeddings for 1 row",
         ),
         (
             lambda folder: (folder / "outcomes.csv").write_text(

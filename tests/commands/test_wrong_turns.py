@@ -134,3 +134,18 @@ def test_a_platform_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "cuda")
     with pytest.raises(FitError, match=r"JAX_PLATFORMS is 'cuda'.*unset it"):
         check_platform()
+
+
+@pytest.mark.parametrize("kind", ["bert", "causal-lm"])
+def test_labels_that_are_all_the_same_are_refused(kind, tmp_path, capsys):
+    """A language model would learn to say one thing of every prompt; a single prompt is said to be one."""
+    pytest.importorskip("torch", reason="torch is not installed")
+    rows = "".join(json.dumps({"prompt": f"question {i}", "a": 1.0, "b": 0.0}) + "\n" for i in range(30))
+    for content, said in (
+        (rows, "all 30 prompts have the same outcome"),
+        (rows.splitlines()[0], "met on 1 prompt: too"),
+    ):
+        (tmp_path / "labels.jsonl").write_text(content + "\n")
+        words = ["--strong", "a", "--weak", "b", "--base", str(tmp_path), "-o", str(tmp_path / "out")]
+        assert main(["train", kind, str(tmp_path / "labels.jsonl"), *words]) == 1
+        assert said in capsys.readouterr().err

@@ -4,6 +4,7 @@ import argparse
 
 import numpy as np
 
+from pointsman.core.counted import counted
 from pointsman.core.pair import ModelPair
 from pointsman.serve.commands.training.inputs import tell_result
 from pointsman.serve.commands.training.language import (
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         args.output,
         pair=ModelPair(args.strong, args.weak),
         prompts=examples.prompts,
-        source=f"{len(examples)} training prompts of {', '.join(args.data)}",
+        source=f"{counted(len(examples), 'training prompt')} of {', '.join(args.data)}",
         int8=args.int8,
         keep_weights=args.weights,
         provenance={"sources": args.data, "folds": args.folds, "n_examples": len(examples)},

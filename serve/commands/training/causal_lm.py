@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pointsman.core.counted import counted
 from pointsman.core.pair import ModelPair
 from pointsman.serve.commands.arguments import mapped
 from pointsman.serve.commands.training.inputs import tell_result
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         args.output,
         pair=ModelPair(args.strong, args.weak),
         prompts=prompts,
-        source=f"{len(prompts)} training prompts of {', '.join(args.data)}",
+        source=f"{counted(len(prompts), 'training prompt')} of {', '.join(args.data)}",
         provenance={"sources": args.data, "folds": args.folds, "n_examples": len(prompts)},
     )
     return tell_result(args, checkpoint, {"metrics": dict(checkpoint.metrics)})

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pointsman.core.checkpoint import Checkpoint
+from pointsman.core.counted import counted
 from pointsman.core.errors import DataError
 from pointsman.serve.commands.arguments import FORMATS_HELP, add_column_arguments, checkpoint_output, mapped
 from pointsman.serve.commands.progress import progress_bar
@@ -109,7 +110,8 @@ def read_battle_sources(args: argparse.Namespace) -> "BattleSet":
     )
     if len(found) < _MIN_BATTLES:
         reports = "\n".join(map(str, found.reports))
-        raise DataError(f"{len(found)} battles are too few to learn from, wanted at least {_MIN_BATTLES}\n{reports}")
+        given = counted(len(found), "battle is", "battles are")
+        raise DataError(f"{given} too few to learn from, wanted at least {_MIN_BATTLES}\n{reports}")
     return found
 
 

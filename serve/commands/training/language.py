@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pointsman.core.counted import counted
 from pointsman.core.errors import DataError
 from pointsman.core.pair import ModelPair
 from pointsman.serve.commands.arguments import FORMATS_HELP, add_column_arguments, checkpoint_output, mapped
@@ -69,9 +70,11 @@ def read_examples(args: argparse.Namespace) -> "PairExamples":
         found = found.take(np.sort(np.random.default_rng(args.seed).permutation(len(found))[: args.max_examples]))
     if len(found) < _MIN_EXAMPLES:
         raise DataError(
-            f"{len(found)} prompts on which {pair.strong} and {pair.weak} met are too few to learn from, "
+            f"{pair.strong} and {pair.weak} met on {counted(len(found), 'prompt')}: too few to learn from, "
             f"wanted at least {_MIN_EXAMPLES}"
         )
+    if np.ptp(found.difference) == 0:
+        raise DataError(f"all {counted(len(found), 'prompt')} have the same outcome: there is nothing to learn")
     if found.difference.mean() <= 0:
         say(f"note: {swapped(pair)}")
     say(f"{len(found):,} examples of {pair.strong} against {pair.weak}")

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pointsman.core.counted import counted
 from pointsman.core.embedding import CANARIES
 from pointsman.core.errors import ConfigError, DataError
 from pointsman.serve.checkpoints.load import load_checkpoint, load_router
@@ -76,7 +77,9 @@ def _embeddings(args: argparse.Namespace, table: "AnswerTable") -> "PromptEmbedd
     from pointsman.backends.training.embeddings import PromptEmbeddings
 
     if table.embeddings is None:
-        raise DataError(f"{table.report.source} has neither the text nor the embedding of {sum(hidden):,} prompts")
+        raise DataError(
+            f"{table.report.source} has neither the text nor the embedding of {counted(sum(hidden), 'prompt')}"
+        )
     embed = resolve_embedder(args.embedder)
     if table.embeddings.shape[1] != embed.identity.dim:
         raise DataError(

@@ -127,7 +127,7 @@ async def test_a_row_that_does_not_fit_takes_no_other_with_it(store_url, caplog)
         ):
             writing.writer.put(row)
     assert (writing.lost("refused"), writing.metric("rows_written_total")) == (1, 2)
-    assert "1 rows were rejected" in caplog.text
+    assert "1 row was rejected" in caplog.text
     assert "private" not in caplog.text
 
 

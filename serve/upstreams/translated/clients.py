@@ -33,8 +33,8 @@ class SharedClients:
             return
         del _all_loops[self._loop]
         cache = self._litellm.in_memory_llm_clients_cache
-        clients = []
-        for key in [key for key in list(cache.cache_dict) if key.endswith(f"-{id(self._loop)}")]:
+        clients, mark = [], cache.update_cache_key_with_event_loop("")
+        for key in [key for key in list(cache.cache_dict) if key.endswith(mark)]:
             clients.append(cache.cache_dict[key])
             cache.delete_cache(key)
         if not _all_loops:

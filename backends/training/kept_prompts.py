@@ -69,7 +69,7 @@ def match_prompts(checkpoint: Checkpoint, prompts: Sequence[str], embeddings: np
         ]
     if not any(text is not None for text in found):
         raise DataError(
-            f"none of {counted(len(prompts), 'prompt')} is one that checkpoint {checkpoint.path} was trained on: "
-            "name the table that it was trained on"
+            f"checkpoint {checkpoint.path} was trained on other prompts: none of its prompts is in this table "
+            f"({counted(len(prompts), 'prompt')}); name the table that it was trained on"
         )
     return found

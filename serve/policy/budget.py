@@ -175,14 +175,14 @@ class Budget:
             "per": self.pacer.per,
             "hard": self.hard,
             "usd": self.pacer.usd,
-            "spent_usd": self.spent_usd(),
-            "planned_usd": self.pacer.planned_usd(now),
-            "under_way_usd": self._under_way_usd,
+            "spent_usd": _without_noise(self.spent_usd()),
+            "planned_usd": _without_noise(self.pacer.planned_usd(now)),
+            "under_way_usd": _without_noise(self._under_way_usd),
             "strong_share": self.pacer.share,
             "prompts_to_come": round(to_come.n_prompts, 1),
             "prompts_to_come_range": [round(to_come.low, 1), round(to_come.high, 1)],
-            "strong_usd": self.pacer.costs.strong_usd,
-            "weak_usd": self.pacer.costs.weak_usd + self.pacer.costs.other_usd,
+            "strong_usd": _without_noise(self.pacer.costs.strong_usd),
+            "weak_usd": _without_noise(self.pacer.costs.weak_usd + self.pacer.costs.other_usd),
             "begin": period.begin,
             "end": period.end,
         }
@@ -210,3 +210,8 @@ class Reservation:
     def end(self, usd: float | None, *, strong: float) -> None:
         """The request has ended and cost `usd`; None where that is not known."""
         self.budget.end(self.number, usd, strong=strong)
+
+
+def _without_noise(usd: float) -> float:
+    """Dollars without the last digits of a float, which a sum leaves: 0.36, not 0.36000000000000004."""
+    return float(f"{usd:.12g}")

@@ -138,7 +138,7 @@ def test_prompts_are_kept_or_found_again(checkpoint, embeddings, tmp_path):
     found = match_prompts(bare, shuffled, embeddings.values[order])
     same = embeddings.values @ embeddings.values.T > 0.999  # texts that embeddings do not part are as good
     assert all(same[i, TABLE.prompts.index(text)] for i, text in enumerate(found))
-    with pytest.raises(DataError, match="none of 1 prompt is one that checkpoint"):
+    with pytest.raises(DataError, match=r"none of its prompts is in this table \(1 prompt\)"):
         match_prompts(bare, ["something else"], EMBED(["something else entirely"]))
 
 

@@ -294,7 +294,9 @@ def test_what_people_call_otherwise_is_read(name, content, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [LINES.encode(), json.dumps(ROWS).encode(), BARS.encode(), gzip.compress(LINES.encode())]
+    "content",
+    [LINES.encode(), json.dumps(ROWS).encode(), BARS.encode(), gzip.compress(LINES.encode(), mtime=0)],
+    ids=["lines", "array", "bars", "gzip"],
 )
 def test_standard_input_is_a_table(content, monkeypatch):
     """In any format that it is in, read as often as it takes; its name is said."""

@@ -1,6 +1,7 @@
 """Reads YAML files, strictly."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,12 @@ class _Loader(yaml.SafeLoader):
                 seen.add(key.value)
         lines = {key.value: key.start_mark.line + 1 for key, _ in node.value if isinstance(key.value, str)}
         return {_placed(key, lines): value for key, value in super().construct_mapping(node, deep).items()}
+
+
+# As JSON has numbers, and YAML since 1.2; PyYAML takes 1e-6 for a text.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
 
 
 def _placed(key: Any, lines: Mapping[str, int]) -> Any:

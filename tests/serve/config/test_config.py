@@ -1,5 +1,8 @@
 """The configuration file."""
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import jsonschema
 import pytest
 import yaml
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 from pointsman.core.errors import ConfigError
 from pointsman.serve.config import Config, RouterConfig, json_schema
 from pointsman.serve.config.load import make_config, read_values
+from pointsman.serve.config.yaml_file import read_mapping
 
 FULL = """
 strong: big
@@ -154,3 +158,16 @@ def test_aliases_of_aliases_are_refused_soon(tmp_path):
     path.write_text("\n".join(lines))
     with pytest.raises(ConfigError, match="stand for more than 100,000 values"):
         read_values(path)
+
+
+@given(
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.sampled_from([repr, "{:e}".format, "{:.0E}".format, "{:g}".format]),
+)
+def test_numbers_are_numbers_however_they_are_written(number, written):
+    """With an exponent too, as JSON and YAML 1.2 have them: 1e-06 is no text."""
+    text = written(number)
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "config.json")
+        path.write_text(f'{{"usd": {text}}}', encoding="utf-8")
+        assert read_mapping(path) == {"usd": float(text)}

@@ -18,7 +18,7 @@ _MAX_CHARS = 100  # of one that is remembered
 class WordPieces:
     """What a lower-casing BERT tokenizer gives, mostly from memory.
 
-    A text is read a stretch between spaces at a time. The memory holds 50,000 of them, and starts anew when it is full.
+    A text is read a stretch between spaces at a time. The memory holds 50,000 of them, and is emptied when it is full.
     A new one of plain ASCII is put together from its words, runs of letters and digits, and single punctuation marks,
     which are remembered alike. Texts with control characters go to the tokenizer as a whole. Calls are safe from
     several threads.

@@ -211,9 +211,7 @@ def _messages_task(document: Mapping[str, Any]) -> Task:
         if role == "user":
             last = i
     read = len(messages) - 1 if last is None else last
-    content = messages[read].get("content")
-    if not isinstance(content, str):
-        _check_content(content, f"messages[{read}].content")
+    _check_content(messages[read].get("content"), f"messages[{read}].content")
     return read_task(document if last is not None else {"messages": [{**messages[read], "role": "user"}]})
 
 

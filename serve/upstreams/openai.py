@@ -75,8 +75,6 @@ class OpenAIUpstream(Upstream):
         answer = await self._post(call, to, started)
         if not (call.stream and answer.status < 300) and (body := answer.whole()) is not None:
             self._pool.release(to, answer)
-            if len(body) <= LARGE_BYTES:
-                return self._whole(answer, body, call)
             return await off_loop(len(body), self._whole, answer, body, call)
         streams = False
         try:
@@ -92,8 +90,7 @@ class OpenAIUpstream(Upstream):
 
     async def _post(self, call: Call, to: Destination, started: float) -> Answer:
         body, model = call.body, self._target.upstream_model
-        is_short = len(body) <= LARGE_BYTES
-        body = replace_model(body, model) if is_short else await off_loop(len(body), replace_model, body, model)
+        body = await off_loop(len(body), replace_model, body, model)
         try:
             return await self._pool.post(
                 to,

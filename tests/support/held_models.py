@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 
@@ -86,7 +87,7 @@ class HeldModel(Upstream):
 
 @contextmanager
 def held_models(gates: Callable[[], Gates]) -> Iterator[None]:
-    """Has engines built meanwhile ask such models, each known by its name at the upstream."""
+    """Has engines built meanwhile ask such models, each known by its name at the upstream; failures are not logged."""
 
     def build(config: Config, candidates: tuple[str, ...], **_: object) -> dict[str, Upstream]:
         names = dict.fromkeys((*candidates, *config.models))
@@ -94,4 +95,6 @@ def held_models(gates: Callable[[], Gates]) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pointsman.serve.engine.engine.build_upstreams", build)
+        logging.disable(logging.ERROR)
         yield
+    logging.disable(logging.NOTSET)

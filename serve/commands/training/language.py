@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["add_language_arguments", "given", "read_candidate_examples", "read_examples", "say"]
 
 _T = TypeVar("_T")
+_Found = TypeVar("_Found", "PairExamples", "CandidateExamples")
 _MIN_EXAMPLES = 20
 
 
@@ -66,8 +67,7 @@ def read_examples(args: argparse.Namespace) -> "PairExamples":
         if found.groups is None:
             raise DataError("--folds needs data with columns prompt, strong, weak and fold")
         found = found.take(np.flatnonzero([str(group) in args.folds for group in found.groups]))
-    if args.max_examples is not None and args.max_examples < len(found):
-        found = found.take(np.sort(np.random.default_rng(args.seed).permutation(len(found))[: args.max_examples]))
+    found = _at_most(found, args)
     if len(found) < _MIN_EXAMPLES:
         raise DataError(
             f"{pair.strong} and {pair.weak} met on {counted(len(found), 'prompt')}: too few to learn from, "
@@ -87,7 +87,6 @@ def read_candidate_examples(args: argparse.Namespace) -> "CandidateExamples":
     Raises:
         DataError: a candidate is unknown or never scored, there are too few prompts, or folds are asked for.
     """
-    import numpy as np
 
     from pointsman.backends.data.score_tables import check_candidates, read_score_table
     from pointsman.backends.language.candidate_examples import CandidateExamples
@@ -99,8 +98,7 @@ def read_candidate_examples(args: argparse.Namespace) -> "CandidateExamples":
     for note in table.notes:
         say(note)
     found = CandidateExamples.of(table, args.candidates)
-    if args.max_examples is not None and args.max_examples < len(found):
-        found = found.take(np.sort(np.random.default_rng(args.seed).permutation(len(found))[: args.max_examples]))
+    found = _at_most(found, args)
     if len(found) < _MIN_EXAMPLES:
         raise DataError(
             f"{len(found)} prompts on which {args.candidates[0]} met another candidate are too few to learn from, "
@@ -108,6 +106,15 @@ def read_candidate_examples(args: argparse.Namespace) -> "CandidateExamples":
         )
     say(f"{len(found):,} prompts of {args.candidates[0]} against {', '.join(args.candidates[1:])}")
     return found
+
+
+def _at_most(found: _Found, args: argparse.Namespace) -> _Found:
+    """As many examples as were asked for, drawn at random and in their order."""
+    import numpy as np
+
+    if args.max_examples is None or args.max_examples >= len(found):
+        return found
+    return found.take(np.sort(np.random.default_rng(args.seed).permutation(len(found))[: args.max_examples]))
 
 
 def given(defaults: _T, args: argparse.Namespace, **more: Any) -> _T:

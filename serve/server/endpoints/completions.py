@@ -18,7 +18,6 @@ from pointsman.serve.http.asgi import ClientGone, WhileConnected, read_body, sen
 from pointsman.serve.http.errors import RequestError, UpstreamFailure, error_body
 from pointsman.serve.http.streams import Headers
 from pointsman.serve.observers.prometheus import Metrics
-from pointsman.serve.protocols.large_json import LARGE_BYTES
 from pointsman.serve.protocols.off_loop import off_loop
 from pointsman.serve.protocols.surfaces import Surface
 from pointsman.serve.request.context import RequestContext
@@ -93,8 +92,7 @@ class Completions:
         body = await read_body(scope, receive, self._limits)
         await self._engine.in_step.next_stage()
         record.received_at = perf_counter()
-        read = self._surface.read
-        request = read(body) if len(body) <= LARGE_BYTES else await off_loop(len(body), read, body)
+        request = await off_loop(len(body), self._surface.read, body)
         context = RequestContext(request, _passed_on(scope), self._surface, request_key(scope))
         context.address = scope["client"][0] if scope.get("client") else ""
         context.client = naming_headers(scope["headers"])

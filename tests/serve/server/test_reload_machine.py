@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 import math
 import tempfile
 from dataclasses import replace
@@ -46,10 +45,8 @@ class Watched(Engine):
 
 @pytest.fixture(scope="module", autouse=True)
 def _held_models():
-    logging.disable(logging.ERROR)
     with held_models(lambda: Reloads.gates):
         yield
-    logging.disable(logging.NOTSET)
 
 
 class Reloads(RuleBasedStateMachine):

@@ -1,7 +1,6 @@
 """Workers of one server that start, die and end in any order: what they hold together, they hold at every moment."""
 
 import asyncio
-import logging
 import tempfile
 from contextvars import ContextVar
 from types import SimpleNamespace
@@ -28,10 +27,8 @@ N_CONVERSATIONS = 3
 
 @pytest.fixture(scope="module", autouse=True)
 def _held_models():
-    logging.disable(logging.ERROR)
     with held_models(lambda: Workers.gates):
         yield
-    logging.disable(logging.NOTSET)
 
 
 OWNER: ContextVar["Worker | None"] = ContextVar("worker whose code runs", default=None)
@@ -202,7 +199,7 @@ class Workers(RuleBasedStateMachine):
     def converse(self, c, at):
         """The next turns of a conversation, at any workers: one that is with the strong model stays there."""
         for i in at:
-            key = self.valid_key(self.workers[i])  # whose the conversation is: with another one it begins anew
+            key = self.valid_key(self.workers[i])  # whose the conversation is: with another one it starts again
             self.turn(self.conversations[c].setdefault(key, []), key, f"conversation {c}", self.workers[i])
 
     def turn(self, turns, key, name, worker):

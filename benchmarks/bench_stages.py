@@ -33,7 +33,7 @@ _OUT_S = 30.0
 _STAGES = {
     "receive": ("LimitedProtocol.data_received", "read_body"),
     "parse": ("read_chat", "check_model", "naming_headers"),
-    "decide: score": ("ScorePrompt.__call__",),
+    "decide: score": ("ScorePrompt.__call__", "_Batch.read"),
     "decide: rest": ("Engine.decide",),
     "send upstream": ("ConnectionPool.post",),
     "receive upstream": ("Connection.data_received", "OpenAIUpstream.send"),

@@ -90,6 +90,10 @@ class Router(ABC):
         """Win rate of one prompt, the reason to give for it, and what was computed on the way."""
         return Reading(self.calculate_strong_win_rate(prompt))
 
+    def read_many(self, prompts: Sequence[str]) -> list[Reading]:
+        """What `read` gives for each prompt; a router for which several at a time are less work overrides it."""
+        return [self.read(prompt) for prompt in prompts]
+
     def route(self, prompt: str, threshold: float, pair: ModelPair) -> Decision:
         """The model of `pair` for this prompt: strong iff win_rate >= threshold, or where the router fails.
 
@@ -138,6 +142,12 @@ class EmbeddingRouter(Router):
     def calculate_strong_win_rate(self, prompt: str) -> float:
         return self.score_one(self.embed([prompt])[0])
 
-    def read(self, prompt: str) -> Reading:
-        embedding = self.embed([prompt])[0]
+    def reading(self, embedding: Float32Array) -> Reading:
+        """What is read from one embedding of shape (dim,)."""
         return Reading(self.score_one(embedding), "win_rate", embedding)
+
+    def read(self, prompt: str) -> Reading:
+        return self.reading(self.embed([prompt])[0])
+
+    def read_many(self, prompts: Sequence[str]) -> list[Reading]:
+        return [self.reading(embedding.copy()) for embedding in self.embed(prompts)]  # each may be kept for long

@@ -74,7 +74,7 @@ def _weights(prompts: Sequence[Prompt]) -> FloatArray:
 
 def _counted(texts: Sequence[str]) -> csr_matrix:
     """Runs of characters of every text, over the square root of their number, shape (n_texts, N_BUCKETS)."""
-    runs = [hashed_runs(text) for text in texts]
+    runs = [found[:, : bounds[1]].ravel() for found, bounds in (hashed_runs([text]) for text in texts)]
     n = np.array([len(found) for found in runs])
     rows = np.repeat(np.arange(len(texts)), n)
     counted = csr_matrix((np.repeat(n**-0.5, n), (rows, np.concatenate(runs))), shape=(len(texts), N_BUCKETS))

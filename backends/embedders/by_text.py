@@ -1,4 +1,4 @@
-"""Embedders that read one text at a time."""
+"""Embedders for which a text stands alone."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -9,6 +9,9 @@ from pointsman.core.arrays import Float32Array
 from pointsman.core.embedding import EmbedderIdentity
 
 __all__ = ["TextEmbedder"]
+
+
+_AT_ONCE = 32
 
 
 class TextEmbedder(ABC):
@@ -25,14 +28,16 @@ class TextEmbedder(ABC):
         if isinstance(texts, str):
             raise ValueError("texts is a single string, wanted a sequence of strings")
         out = np.empty((len(texts), self.identity.dim), dtype=np.float32)
-        for row, text in zip(out, texts, strict=True):
-            self.embed_into(text, row)
+        for start in range(0, len(texts), _AT_ONCE):
+            self.embed_into(texts[start : start + _AT_ONCE], out[start : start + _AT_ONCE])
         return out
 
     @abstractmethod
-    def embed_into(self, text: str, out: Float32Array) -> None:
-        """Writes the embedding of a text into `out`, shape (dim,).
+    def embed_into(self, texts: Sequence[str], out: Float32Array) -> None:
+        """Writes the embeddings of a few texts into `out`, shape (n_texts, dim).
+
+        What is done with all texts before the next thing is done finds its code and tables in the processor's caches.
 
         Raises:
-            ValueError: `text` is not a string.
+            ValueError: a text is not a string.
         """

@@ -9,6 +9,8 @@ for a third class: questions of examinations, whose difficulty does not show.
 
 import hashlib
 import math
+from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ from safetensors import SafetensorError
 from pointsman.backends.assets import asset_path
 from pointsman.backends.embedders.by_text import TextEmbedder
 from pointsman.backends.embedders.lengthened import LengthenedEmbedder
-from pointsman.core.arrays import Float32Array
+from pointsman.core.arrays import Float32Array, IntArray
 from pointsman.core.embedding import EmbedderIdentity
 from pointsman.core.errors import CheckpointError
 from pointsman.core.mapped import map_arrays
@@ -60,17 +62,17 @@ class CommonSenseEmbedder(TextEmbedder):
     def blocking(self) -> bool:
         return self._embed.blocking
 
-    def embed_into(self, text: str, out: Float32Array) -> None:
-        """Writes the embedding of a text into `out`, shape (dim + 1,)."""
-        inner = out[:-1]
-        self._embed.embed_into(text, inner)
-        out[-1] = SCALE * self._hardness(text, inner)
-
-    def _hardness(self, text: str, embedding: Float32Array) -> float:
-        runs = hashed_runs(text)
-        easy, hard = (self._directions @ embedding + self._constants).tolist()
-        seen = complex(np.add.reduce(self._runs.take(runs))) / math.sqrt(len(runs))
-        return in_common_sense(easy + seen.real, hard + seen.imag)
+    def embed_into(self, texts: Sequence[str], out: Float32Array) -> None:
+        """Writes the embeddings of a few texts into `out`, shape (n_texts, dim + 1)."""
+        inner = out[:, :-1]
+        self._embed.embed_into(texts, inner)
+        runs, bounds = hashed_runs(texts)
+        of_length = np.add.reduceat(self._runs.take(runs), bounds, axis=1)[:, ::2]
+        seen = np.add.accumulate(of_length)[-1]  # in this order however many texts there are
+        seen /= np.sqrt(len(runs) * (bounds[1::2] - bounds[::2]))
+        for row, look in zip(out, seen.tolist(), strict=True):
+            easy, hard = (self._directions @ row[:-1] + self._constants).tolist()
+            row[-1] = SCALE * in_common_sense(easy + look.real, hard + look.imag)
 
 
 def in_common_sense(easy: float, hard: float) -> float:
@@ -80,18 +82,23 @@ def in_common_sense(easy: float, hard: float) -> float:
     return (exp_hard - exp_easy) / (math.exp(-most) + exp_easy + exp_hard)
 
 
-def hashed_runs(text: str) -> NDArray[np.uint32]:
-    """Buckets, in [0, N_BUCKETS), of the runs of 1 to 5 characters of a text, in lower case, white space as one space.
+def hashed_runs(texts: Sequence[str]) -> tuple[NDArray[np.uint32], IntArray]:
+    """Buckets, in [0, N_BUCKETS), of the runs of 1 to 5 characters of texts, in lower case, white space as one space.
 
     Of a text longer than 600 characters the first 400 and the last 200 count: what is asked stands at an end. Runs may
     reach beyond the end, where zeros stand. A run's hash is the sum of its characters times a factor for each place.
+
+    Returns:
+        The buckets, shape (5, n_places), a row for each length, and where texts begin and end in it, in turns: text i
+        has the columns from bounds[2 i] up to bounds[2 i + 1].
     """
-    if len(text) > _HEAD_CHARS + _TAIL_CHARS:
-        text = f"{text[:_HEAD_CHARS]} {text[-_TAIL_CHARS:]}"
-    shown = f" {' '.join(text.lower().split())} {_BEYOND}".encode("utf-32-le", "surrogatepass")
-    windows = np.ndarray((len(_FACTORS), len(shown) // 4 - len(_BEYOND)), np.uint32, shown, strides=(4, 4))
+    shown = [f" {' '.join(_ends(text).lower().split())} " for text in texts]
+    lengths = [length for text in shown for length in (len(text), len(_BEYOND))]
+    bounds = np.array([0, *accumulate(lengths)][:-1])
+    codes = "".join([*(text + _BEYOND for text in shown), "\0"]).encode("utf-32-le", "surrogatepass")
+    windows = np.ndarray((len(_FACTORS), len(codes) // 4 - len(_BEYOND)), np.uint32, codes, strides=(4, 4))
     hashed = windows * _FACTORS
-    if len(text) < _SHORT:
+    if hashed.shape[1] < _SHORT:
         hashed = np.add.accumulate(hashed, axis=0, dtype=np.uint32)
     else:  # the same, quicker for many characters
         for longer, shorter in zip(hashed[1:], hashed, strict=False):
@@ -99,7 +106,13 @@ def hashed_runs(text: str) -> NDArray[np.uint32]:
     hashed ^= hashed >> _FOLD
     hashed *= _MIXER
     hashed >>= _SHIFT
-    return hashed.ravel()
+    return hashed, bounds
+
+
+def _ends(text: str) -> str:
+    if len(text) <= _HEAD_CHARS + _TAIL_CHARS:
+        return text
+    return f"{text[:_HEAD_CHARS]} {text[-_TAIL_CHARS:]}"
 
 
 def _read_weights(path: Path, dim: int) -> tuple[Float32Array, Float32Array, Float32Array]:

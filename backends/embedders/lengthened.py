@@ -1,6 +1,7 @@
 """The static embedder with one more coordinate: how long the text is."""
 
 import math
+from collections.abc import Sequence
 
 from pointsman.backends.embedders.by_text import TextEmbedder
 from pointsman.backends.embedders.static import StaticEmbedder
@@ -28,7 +29,7 @@ class LengthenedEmbedder(TextEmbedder):
     def blocking(self) -> bool:
         return self._embed.blocking
 
-    def embed_into(self, text: str, out: Float32Array) -> None:
-        """Writes the embedding of a text into `out`, shape (dim + 1,)."""
-        self._embed.embed_into(text, out[:-1])
-        out[-1] = _SCALE * math.log((1 + len(text)) / _TYPICAL_LENGTH)
+    def embed_into(self, texts: Sequence[str], out: Float32Array) -> None:
+        """Writes the embeddings of a few texts into `out`, shape (n_texts, dim + 1)."""
+        self._embed.embed_into(texts, out[:, :-1])
+        out[:, -1] = [_SCALE * math.log((1 + len(text)) / _TYPICAL_LENGTH) for text in texts]

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,15 +55,17 @@ class StaticEmbedder(TextEmbedder):
         self._pieces = WordPieces(_build_tokenizer(path, len(self._rows)))
         self.identity = EmbedderIdentity("static", meta["revision"], self._rows.shape[1], normalized=True)
 
-    def embed_into(self, text: str, out: Float32Array) -> None:
-        """Writes the embedding of a text into `out`, shape (dim,).
+    def embed_into(self, texts: Sequence[str], out: Float32Array) -> None:
+        """Writes the embeddings of a few texts into `out`, shape (n_texts, dim).
 
         Raises:
-            ValueError: `text` is not a string.
+            ValueError: a text is not a string.
         """
-        out[:] = self._pool(np.array(self._ids(cut(text)), dtype=np.intp))
+        ids = [self._ids(cut(text)) for text in texts]
+        for row, found in zip(out, ids, strict=True):
+            row[:] = self._pool(found)
 
-    def _ids(self, text: str) -> list[int]:
+    def _ids(self, text: str) -> IntArray:
         try:
             return self._pieces.ids(text)
         except TypeError:  # a lone surrogate has no UTF-8 form

@@ -1,6 +1,7 @@
 """The static embedder with nine more coordinates: what a text looks like, whatever it is about."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -47,10 +48,11 @@ class SurfacedEmbedder(TextEmbedder):
     def blocking(self) -> bool:
         return self._embed.blocking
 
-    def embed_into(self, text: str, out: Float32Array) -> None:
-        """Writes the embedding of a text into `out`, shape (dim + 9,)."""
-        self._embed.embed_into(text, out[:-N_FEATURES])
-        out[-N_FEATURES:] = _SCALE * surface_features(text)
+    def embed_into(self, texts: Sequence[str], out: Float32Array) -> None:
+        """Writes the embeddings of a few texts into `out`, shape (n_texts, dim + 9)."""
+        self._embed.embed_into(texts, out[:, :-N_FEATURES])
+        for row, text in zip(out, texts, strict=True):
+            row[-N_FEATURES:] = _SCALE * surface_features(text)
 
 
 def surface_features(text: str) -> FloatArray:

@@ -1,8 +1,12 @@
 """Token ids of texts, from memory: WordPiece never looks past a space, so what stood between two needs no tokenizer."""
 
 import re
-from itertools import chain
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pointsman.core.arrays import IntArray
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -29,33 +33,31 @@ class WordPieces:
 
     def __init__(self, tokenizer: "Tokenizer") -> None:
         self._tokenizer = tokenizer
-        self._memory: dict[str, list[int]] = {}
+        self._memory: dict[str, bytes] = {}
 
-    def ids(self, text: str) -> list[int]:
+    def ids(self, text: str) -> IntArray:
         """Token ids of a text, without special tokens.
 
         Raises:
             TypeError: the text holds a lone surrogate.
         """
-        if _CONTROL.search(text):
-            return self._encode(text)
-        stretches, memory = text.split(), self._memory
-        try:
-            return list(chain.from_iterable([memory[stretch] for stretch in stretches]))
-        except KeyError:
-            return list(chain.from_iterable([memory.get(stretch) or self._learn(stretch) for stretch in stretches]))
+        return np.frombuffer(self._encode(text) if _CONTROL.search(text) else self._recall(text.split()), np.intp)
 
-    def _learn(self, stretch: str) -> list[int]:
+    def _recall(self, stretches: Sequence[str]) -> bytes:
+        memory = self._memory
+        try:
+            return b"".join([memory[stretch] for stretch in stretches])
+        except KeyError:
+            return b"".join([memory.get(stretch) or self._learn(stretch) for stretch in stretches])
+
+    def _learn(self, stretch: str) -> bytes:
         words = _WORD.findall(stretch.lower()) if stretch.isascii() else []
-        if words and words != [stretch]:
-            ids = list(chain.from_iterable([self._memory.get(word) or self._learn(word) for word in words]))
-        else:
-            ids = self._encode(stretch)
+        ids = self._recall(words) if words and words != [stretch] else self._encode(stretch)
         if len(stretch) <= _MAX_CHARS:
             if len(self._memory) >= _MAX_STRETCHES:
                 self._memory = {}
             self._memory[stretch] = ids
         return ids
 
-    def _encode(self, text: str) -> list[int]:
-        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+    def _encode(self, text: str) -> bytes:
+        return np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, dtype=np.intp).tobytes()

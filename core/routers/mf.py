@@ -150,8 +150,7 @@ class MFCandidatesRouter(EmbeddingRouter):
         rates = sigmoid(logits if self._linear is None else logits + np.asarray(embeddings, np.float64) @ self._linear)
         return np.concatenate([np.full((len(rates), 1), 0.5), rates], axis=1)
 
-    def read(self, prompt: str) -> Reading:
-        embedding = self.embed([prompt])[0]
+    def reading(self, embedding: Float32Array) -> Reading:
         return Reading.of(self.score(embedding[None, :])[0].tolist(), embedding=embedding)
 
 

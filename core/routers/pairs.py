@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from pointsman.core.arrays import AnyFloatArray, FloatArray
+from pointsman.core.arrays import AnyFloatArray, Float32Array, FloatArray
 from pointsman.core.checkpoint import Checkpoint
 from pointsman.core.embedding import Embedder
 from pointsman.core.errors import CheckpointError
@@ -30,8 +30,7 @@ class PairsRouter(EmbeddingRouter):
     def score(self, embeddings: AnyFloatArray) -> FloatArray:
         return np.stack([np.full(len(embeddings), 0.5), *(r.score(embeddings) for r in self._routers)], axis=1)
 
-    def read(self, prompt: str) -> Reading:
-        embedding = self.embed([prompt])[0]
+    def reading(self, embedding: Float32Array) -> Reading:
         return Reading.of([0.5, *(router.score_one(embedding) for router in self._routers)], embedding=embedding)
 
 

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from pointsman.core.arrays import AnyFloatArray, FloatArray
+from pointsman.core.arrays import AnyFloatArray, Float32Array, FloatArray
 from pointsman.core.checkpoint import Checkpoint
 from pointsman.core.embedding import Embedder
 from pointsman.core.errors import CheckpointError, EmbedderMismatchError
@@ -80,8 +80,7 @@ class ScoreRouter(EmbeddingRouter):
         rates = shrunk_win_rates(found[:, :n], self._scores, counts)
         return rates, np.maximum(found[:, n : 2 * n], 0.0), np.maximum(found[:, 2 * n :], 0.0)
 
-    def read(self, prompt: str) -> Reading:
-        embedding = self.embed([prompt])[0]
+    def reading(self, embedding: Float32Array) -> Reading:
         rates, usd, tokens = (values[0] for values in self.score_and_bill(embedding[None, :]))
         bills = tuple(LabelledBill(_known(bill), _known(length)) for bill, length in zip(usd, tokens, strict=True))
         return Reading.of([float(rate) for rate in rates], embedding=embedding, bills=bills)

@@ -174,8 +174,7 @@ class SWCandidatesRouter(EmbeddingRouter):
         ratings = tier_ratings(self._battles, _queries(self._battles, self._reduction, embeddings))[:, self._tiers]
         return sigmoid(ratings[:, :1] - ratings)
 
-    def read(self, prompt: str) -> Reading:
-        embedding = self.embed([prompt])[0]
+    def reading(self, embedding: Float32Array) -> Reading:
         return Reading.of(self.score(embedding[None, :])[0].tolist(), embedding=embedding)
 
 

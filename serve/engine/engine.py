@@ -145,6 +145,7 @@ class Engine:
             drift=self.state.drift,
             autopilot=self.state.autopilot if config.autopilot is not None else None,
             threads=self.threads,
+            in_step=self.in_step,
             makers=self.state.makers,
             rules=self.rules,
             cascade=self._cascade,
@@ -230,7 +231,6 @@ class Engine:
             RequestError: the request is wrong.
             UpstreamFailure: there was no answer.
         """
-        await self.in_step.next_stage()
         before = perf_counter()
         decision = await self.decide(context)
         record.routing_s = perf_counter() - before

@@ -30,6 +30,7 @@ from pointsman.serve.engine.steps.step import Step
 from pointsman.serve.engine.steps.strong_on_drift import StrongOnDrift
 from pointsman.serve.policy.rules import Policies
 from pointsman.serve.policy.served_router import ServedRouter
+from pointsman.serve.request.in_step import InStep
 from pointsman.serve.request.makers import Makers
 from pointsman.serve.request.worker_sessions import SharedModels
 from pointsman.serve.upstreams.attempts import Service
@@ -59,6 +60,7 @@ def build_pipeline(
     drift: "DriftMonitor | None",
     autopilot: "Autopilot | None",
     threads: RouterThreads,
+    in_step: InStep,
     makers: Makers,
     rules: Rules | None = None,
     cascade: "Cascade | None" = None,
@@ -79,7 +81,7 @@ def build_pipeline(
     first_model = None if many else FirstModel(routers, pair, threads)  # of many it also depends on bills, which move
     steps: list[Step | None] = [
         resolve,
-        ScorePrompt(routers, threads, timeout_s=config.server.routing_timeout_s),
+        ScorePrompt(routers, threads, in_step, timeout_s=config.server.routing_timeout_s),
         SetThreshold(policies, pair, candidates),
         ApplyCertificate(autopilot) if autopilot is not None else None,
         CheckSurface(upstreams),

@@ -27,7 +27,12 @@ class InStep:
     def __exit__(self, *_: object) -> None:
         self.n_serving -= 1
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so many are served that they gain by going together."""
+        return self.n_serving > _FEW
+
     async def next_stage(self) -> None:
         """Lets the others come as far as this one."""
-        if self.n_serving > _FEW:
+        if self.is_crowded:
             await asyncio.sleep(0)

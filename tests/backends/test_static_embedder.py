@@ -31,7 +31,7 @@ RECORDED = (
 
 def _tokens(text: str) -> list[str]:
     """What the embedder reads in a text."""
-    return [EMBED._pieces._tokenizer.id_to_token(i) for i in EMBED._pieces.ids(text)]
+    return [EMBED._pieces._tokenizer.id_to_token(i) for i in EMBED._pieces.ids(text).tolist()]
 
 
 @given(
@@ -44,8 +44,8 @@ def _tokens(text: str) -> list[str]:
 def test_word_by_word_equals_the_tokenizer_on_the_whole_text(text):
     """Remembering words changes no token of any text, whatever its characters."""
     whole = EMBED._pieces._tokenizer.encode(text, add_special_tokens=False).ids
-    assert EMBED._pieces.ids(text) == whole
-    assert EMBED._pieces.ids(text) == whole
+    assert EMBED._pieces.ids(text).tolist() == whole
+    assert EMBED._pieces.ids(text).tolist() == whole
 
 
 @given(st.lists(st.text(alphabet=st.characters(), max_size=60), max_size=6))

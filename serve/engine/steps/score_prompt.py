@@ -11,6 +11,7 @@ from pointsman.core.errors import PointsmanError
 from pointsman.core.router import Reading, Router
 from pointsman.serve.policy.served_router import ServedRouter
 from pointsman.serve.request.context import RequestContext
+from pointsman.serve.request.in_step import InStep
 
 __all__ = ["RouterThreads", "ScorePrompt"]
 
@@ -47,10 +48,14 @@ class RouterThreads:
 class ScorePrompt:
     """Scores the prompt. A router that fails, or takes too long, leaves no win rate, and the reason."""
 
-    def __init__(self, routers: Mapping[str, ServedRouter], threads: RouterThreads, *, timeout_s: float) -> None:
+    def __init__(
+        self, routers: Mapping[str, ServedRouter], threads: RouterThreads, in_step: InStep, *, timeout_s: float
+    ) -> None:
         self._routers = routers
         self._threads = threads
+        self._in_step = in_step
         self._timeout_s = timeout_s
+        self._batches: dict[Router, _Batch] = {}
 
     async def __call__(self, context: RequestContext) -> None:
         if context.parsed is None or context.parsed.router is None:
@@ -80,9 +85,55 @@ class ScorePrompt:
         if router.blocking or len(prompt) > _INLINE_CHARACTERS:
             async with asyncio.timeout(self._timeout_s):
                 reading = await self._threads.run(router.read, prompt)
+        elif self._in_step.is_crowded:
+            reading = await self._read_together(router, prompt)
         else:
             reading = router.read(prompt)
         for rate in (reading.win_rate, *(reading.win_rates or ())):
             if not (math.isfinite(rate) and 0.0 <= rate <= 1.0):
                 raise BadWinRateError(f"its win rate is {rate}, wanted a number in [0, 1]")
         return reading
+
+    def _read_together(self, router: Router, prompt: str) -> asyncio.Future[Reading]:
+        batch = self._batches.get(router)
+        if batch is None or batch.is_over or batch.n_characters + len(prompt) > _INLINE_CHARACTERS:
+            batch = self._batches[router] = _Batch(router)
+            batch.loop.call_soon(batch.read)
+        return batch.add(prompt)
+
+
+class _Batch:
+    """Prompts that come to a router in one turn of the event loop: read one after the other they would cost more."""
+
+    def __init__(self, router: Router) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.n_characters = 0
+        self.is_over = False
+        self._router = router
+        self._waiting: list[tuple[str, asyncio.Future[Reading]]] = []
+
+    def add(self, prompt: str) -> asyncio.Future[Reading]:
+        """The reading of one more prompt, when it is there."""
+        reading = self.loop.create_future()
+        self._waiting.append((prompt, reading))
+        self.n_characters += len(prompt)
+        return reading
+
+    def read(self) -> None:
+        """Reads them; where that fails, each on its own, so that one takes no others with it."""
+        waiting = [(prompt, future) for prompt, future in self._waiting if not future.done()]
+        self.is_over, self._waiting = True, []
+        try:
+            readings = self._router.read_many([prompt for prompt, _ in waiting])
+        except Exception:  # noqa: BLE001  (a plug-in may raise anything)
+            for prompt, future in waiting:
+                self._read_alone(prompt, future)
+        else:
+            for (_, future), reading in zip(waiting, readings, strict=True):
+                future.set_result(reading)
+
+    def _read_alone(self, prompt: str, future: asyncio.Future[Reading]) -> None:
+        try:
+            future.set_result(self._router.read(prompt))
+        except Exception as error:  # noqa: BLE001  (the request that waits tells of it)
+            future.set_exception(error)

@@ -1,0 +1,95 @@
+"""Prompts that come to a router at the same time are read together, and none knows of the others."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from pointsman.core.router import Reading, Router
+from pointsman.serve.checkpoints.load import load_checkpoint, load_router
+from pointsman.serve.engine.steps.score_prompt import RouterThreads, ScorePrompt
+from pointsman.serve.request.in_step import InStep
+
+
+class _Counting(Router):
+    """Reads a prompt's length, and remembers how many it was asked for at a time."""
+
+    kind = "counting"
+    blocking = False
+
+    def __init__(self):
+        self.asked = []
+
+    def win_rates(self, prompts):
+        raise NotImplementedError
+
+    def read(self, prompt):
+        if prompt == "broken":
+            raise ZeroDivisionError
+        return Reading(1.0 / len(prompt))
+
+    def read_many(self, prompts):
+        self.asked.append(len(prompts))
+        return super().read_many(prompts)
+
+
+async def _score(router, prompts, *, cancel=()):
+    """The contexts of prompts that come at once, scored."""
+    in_step = InStep()
+    step = ScorePrompt({"r": SimpleNamespace(router=router, checkpoint=None)}, RouterThreads(), in_step, timeout_s=1.0)
+    contexts = [
+        SimpleNamespace(
+            parsed=SimpleNamespace(router="r"), win_rate=None, reason=None, request=SimpleNamespace(prompt=prompt)
+        )
+        for prompt in prompts
+    ]
+
+    async def serve(context):
+        with in_step:
+            await asyncio.sleep(0)  # all have come in
+            await step(context)
+
+    tasks = [asyncio.create_task(serve(context)) for context in contexts]
+    for place in cancel:
+        asyncio.get_running_loop().call_soon(asyncio.get_running_loop().call_soon, tasks[place].cancel)
+    await asyncio.gather(*tasks, return_exceptions=True)
+    return contexts
+
+
+async def test_together_they_read_as_alone():
+    """The bundled router's win rates and embeddings are bit for bit those of each prompt by itself."""
+    router = load_router(load_checkpoint("mf"))
+    prompts = [f"question {'why ' * n}" for n in range(40)]
+    for prompt, context in zip(prompts, await _score(router, prompts), strict=True):
+        alone = router.read(prompt)
+        assert (context.win_rate, context.reason) == (alone.win_rate, "win_rate")
+        assert (context.embedding == alone.embedding).all()
+
+
+@pytest.mark.parametrize(("n_prompts", "asked"), [(1, []), (2, []), (3, [3]), (40, [40])])
+async def test_few_are_read_at_once(n_prompts, asked):
+    """Two do not wait for each other; more are read in one go."""
+    router = _Counting()
+    await _score(router, ["x"] * n_prompts)
+    assert router.asked == asked
+
+
+async def test_long_ones_are_read_apart():
+    """A go reads 20,000 characters at most, so that it holds up nobody for long."""
+    router = _Counting()
+    contexts = await _score(router, ["x" * 9_000] * 5)
+    assert router.asked == [2, 2, 1]
+    assert all(context.win_rate == 1.0 / 9_000 for context in contexts)
+
+
+async def test_one_that_fails_takes_no_others_with_it():
+    """The others have their win rate, and the broken one its reason."""
+    contexts = await _score(_Counting(), ["x", "broken", "xx", "xxx"])
+    assert [context.win_rate for context in contexts] == [1.0, None, 0.5, 1.0 / 3.0]
+    assert contexts[1].reason == "router failed: ZeroDivisionError"
+
+
+async def test_one_whose_client_has_gone_is_not_waited_for():
+    """Its request ends, and the others are scored."""
+    contexts = await _score(_Counting(), ["x", "xx", "xxx", "xxxx"], cancel=[1])
+    assert [context.win_rate for context in contexts] == [1.0, None, 1.0 / 3.0, 0.25]

@@ -56,11 +56,12 @@ def _run(words: Sequence[str], chosen: str | None) -> int:
 
 
 def _parser(chosen: str | None) -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
-    """The parser of the whole line, and those of the commands; of these only the chosen one knows its arguments."""
+    """The parser of the whole line, and that of the chosen command; of all commands where there is none of its name."""
     parser = _Parser(prog="pointsman", description="An LLM router that learns who should answer.", allow_abbrev=False)
     parser.add_argument("--version", action=_PrintVersion, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, summary in COMMANDS.items():
+    for name in [name for name in COMMANDS if name == chosen] or (COMMANDS if chosen else ()):
+        summary = COMMANDS[name]
         command = commands.add_parser(name, description=summary[0].upper() + summary[1:] + ".", allow_abbrev=False)
         if name == chosen:
             add_arguments_of(name, command)

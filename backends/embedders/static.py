@@ -5,6 +5,7 @@ import json
 import math
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,7 @@ class StaticEmbedder(TextEmbedder):
         path = asset_path("static") if folder is None else Path(folder)
         meta = _read_meta(path)
         self._rows, self._scales = _read_table(path, meta)
-        self._pieces = WordPieces(_build_tokenizer(path, len(self._rows)))
+        self._pieces = _word_pieces(path, meta["revision"], len(self._rows))
         self.identity = EmbedderIdentity("static", meta["revision"], self._rows.shape[1], normalized=True)
 
     def embed_into(self, texts: Sequence[str], out: Float32Array) -> None:
@@ -95,13 +96,14 @@ def cut(text: str) -> str:
 
 
 def bundled_word_pieces() -> WordPieces:
-    """The bundled table's tokenizer alone, for counting.
+    """The bundled table's tokenizer, for counting: the one that embeds, where that is loaded.
 
     Raises:
         CheckpointError: its files are missing or damaged.
     """
     path = asset_path("static")
-    return WordPieces(_build_tokenizer(path, _read_meta(path)["n_tokens"]))
+    meta = _read_meta(path)
+    return _word_pieces(path, meta["revision"], meta["n_tokens"])
 
 
 def content_hash(folder: Path) -> str:
@@ -138,16 +140,23 @@ def _read_table(folder: Path, meta: dict[str, Any]) -> tuple[np.ndarray, Float32
     return rows, scales
 
 
+@lru_cache(maxsize=2)  # a process embeds and counts with the same one, before and after a reload
+def _word_pieces(folder: Path, _revision: str, n_tokens: int) -> WordPieces:
+    return WordPieces(_build_tokenizer(folder, n_tokens))
+
+
 def _build_tokenizer(folder: Path, n_tokens: int) -> "Tokenizer":
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-    tokens = (folder / VOCABULARY).read_text(encoding="utf-8").split("\n")[:-1]
-    vocabulary = {token: row for row, token in enumerate(tokens)}
-    if len(vocabulary) != n_tokens or len(tokens) != n_tokens:
+    tokens = (folder / VOCABULARY).read_bytes()
+    unknown = tokens.partition(b"\n")[0].decode()
+    model = models.WordPiece.from_file(str(folder / VOCABULARY), unk_token=unknown, max_input_chars_per_word=100)
+    tokenizer = Tokenizer(model)
+    if tokenizer.get_vocab_size() != n_tokens or tokens.count(b"\n") != n_tokens:
         raise CheckpointError(
-            f"{folder / VOCABULARY} has {len(vocabulary)} different tokens, the table has {counted(n_tokens, 'row')}"
+            f"{folder / VOCABULARY} has {tokenizer.get_vocab_size()} different tokens, "
+            f"the table has {counted(n_tokens, 'row')}"
         )
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=tokens[0], max_input_chars_per_word=100))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     return tokenizer

@@ -75,12 +75,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _first(config: "Config") -> str:
     """What has to be done before the first model can be asked."""
-    from pointsman.serve.config import ModelConfig
     from pointsman.serve.upstreams.providers import resolve_target
 
     try:
         for model in config.routed:
-            resolve_target(model, config.models.get(model) or ModelConfig())
+            resolve_target(model, config.settings_of(model))
     except ConfigError as error:
         return f"{error}; then "
     return ""

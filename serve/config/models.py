@@ -113,9 +113,9 @@ class ModelConfig(Part):
     provider: Literal["openai", "anthropic", "litellm"] | None = None
     headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict)
     capabilities: Annotated[tuple[Capability, ...], Field(strict=False)] | None = None
-    timeouts: TimeoutConfig = TimeoutConfig()
-    retry: RetryConfig = RetryConfig()
-    breaker: BreakerConfig = BreakerConfig()
+    timeouts: TimeoutConfig = TimeoutConfig.defaults()
+    retry: RetryConfig = RetryConfig.defaults()
+    breaker: BreakerConfig = BreakerConfig.defaults()
     price: PriceConfig | LiteLLMPrice | None = None
     include_usage: Literal["auto", "never"] = "auto"
     parameters: Annotated[dict[Name, Any], AfterValidator(_check_parameters)] = Field(default_factory=dict)

@@ -224,8 +224,8 @@ class PolicyConfig(SettingConfig):
     requests_per_hour: (
         Annotated[tuple[Annotated[float, Field(ge=0.0)], ...], Field(min_length=24, max_length=24, strict=False)] | None
     ) = None
-    share_bounds: ShareBounds = ShareBounds()
-    threshold_bounds: ThresholdBounds = ThresholdBounds()
+    share_bounds: ShareBounds = ShareBounds.defaults()
+    threshold_bounds: ThresholdBounds = ThresholdBounds.defaults()
     bind_requests: bool = False
 
     @model_validator(mode="after")

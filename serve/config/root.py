@@ -59,20 +59,24 @@ class Config(Part):
     candidates: Annotated[tuple[Name, ...], Field(strict=False)] = ()
     fallback: Literal["to_strong", "both", "none"] = "to_strong"
     models: dict[Name, ModelConfig] = Field(default_factory=dict)
-    routers: dict[Name, RouterConfig] = Field(default_factory=lambda: {"mf": RouterConfig()})
+    routers: dict[Name, RouterConfig] = Field(default_factory=lambda: {"mf": RouterConfig.defaults()})
     background: Literal["weak", "routed"] = "weak"
     aliases: dict[Name, Name] = Field(default_factory=dict)
-    server: ServerConfig = ServerConfig()
+    server: ServerConfig = ServerConfig.defaults()
     rules: Annotated[tuple[RuleConfig, ...], Field(strict=False)] = ()
-    policy: PolicyConfig = PolicyConfig()
+    policy: PolicyConfig = PolicyConfig.defaults()
     cascade: CascadeConfig | None = None
     sessions: SessionsConfig | None = None
-    dashboard: DashboardConfig = DashboardConfig()
+    dashboard: DashboardConfig = DashboardConfig.defaults()
     store: StoreConfig | None = None
     drift: DriftConfig | None = None
     shadow: ShadowConfig | None = None
     autopilot: AutopilotConfig | None = None
-    telemetry: TelemetryConfig = TelemetryConfig()
+    telemetry: TelemetryConfig = TelemetryConfig.defaults()
+
+    def settings_of(self, model: str) -> ModelConfig:
+        """What is configured of a model, which need not stand under `models`."""
+        return self.models.get(model) or ModelConfig.defaults()
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:

@@ -11,12 +11,11 @@ from zoneinfo import ZoneInfo
 from pointsman.core.decision import Decision
 from pointsman.core.pair import ModelPair
 from pointsman.core.prices import Price
-from pointsman.serve.config import Config, ModelConfig
+from pointsman.serve.config import Config
 from pointsman.serve.config.digest import config_digest
 from pointsman.serve.config.secret import Secret
 from pointsman.serve.engine.expected_bills import ExpectedBills
 from pointsman.serve.engine.pipeline import build_pipeline
-from pointsman.serve.engine.rules import Rules
 from pointsman.serve.engine.state import ServerState
 from pointsman.serve.engine.steps.resolve_model import ResolveModel
 from pointsman.serve.engine.steps.score_prompt import RouterThreads
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from pointsman.serve.autopilot.serving import Serving
     from pointsman.serve.engine.cascade import Cascade
     from pointsman.serve.engine.paid_signals import Checker
+    from pointsman.serve.engine.rules import Rules
 
 __all__ = ["Engine"]
 
@@ -126,8 +126,7 @@ class Engine:
         )
         self.threads = RouterThreads()
         self.in_step = InStep()
-        by_name = {name: served.router for name, served in self.routers.items()}
-        self.rules = Rules(config.rules, by_name, candidates=self.candidates) if config.rules else None
+        self.rules = self._make_rules()
         self.resolve = ResolveModel(self.routers, self.upstreams, config.aliases)
         self._cascade = self._make_cascade()
         self.pipeline = build_pipeline(
@@ -286,6 +285,14 @@ class Engine:
 
         return Checker(self.config.autopilot.scorer)
 
+    def _make_rules(self) -> "Rules | None":
+        if not self.config.rules:
+            return None
+        from pointsman.serve.engine.rules import Rules
+
+        by_name = {name: served.router for name, served in self.routers.items()}
+        return Rules(self.config.rules, by_name, candidates=self.candidates)
+
     def _call(self, context: RequestContext, decision: Decision) -> Call:
         request = context.request
         caller = context.key.id if context.key is not None else context.address
@@ -316,7 +323,7 @@ class Engine:
 
 
 def _service(config: Config, name: str, upstream: Upstream, previous: Engine | None) -> Service:
-    model = config.models.get(name, ModelConfig())
-    if previous is not None and name in previous.services and previous.config.models.get(name, ModelConfig()) == model:
+    model = config.settings_of(name)
+    if previous is not None and name in previous.services and previous.config.settings_of(name) == model:
         return Service(upstream, model.retry, previous.services[name].breaker)
     return Service(upstream, model.retry, Breaker(failures=model.breaker.failures, open_s=model.breaker.open_s))

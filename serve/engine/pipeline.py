@@ -7,7 +7,6 @@ from pointsman.core.pair import ModelPair
 from pointsman.core.prices import Price
 from pointsman.serve.config import Config
 from pointsman.serve.engine.expected_bills import ExpectedBills
-from pointsman.serve.engine.rules import Rules
 from pointsman.serve.engine.steps.apply_certificate import ApplyCertificate
 from pointsman.serve.engine.steps.apply_rules import ApplyRules
 from pointsman.serve.engine.steps.background_to_weak import BackgroundToWeak
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from pointsman.serve.autopilot.autopilot import Autopilot
     from pointsman.serve.drift.monitor import DriftMonitor
     from pointsman.serve.engine.cascade import Cascade
+    from pointsman.serve.engine.rules import Rules
 
 __all__ = ["build_pipeline"]
 
@@ -62,7 +62,7 @@ def build_pipeline(
     threads: RouterThreads,
     in_step: InStep,
     makers: Makers,
-    rules: Rules | None = None,
+    rules: "Rules | None" = None,
     cascade: "Cascade | None" = None,
     shared_sessions: SharedModels | None,
 ) -> tuple[Step, ...]:

@@ -11,7 +11,7 @@ from pointsman.core.pair import ModelPair
 from pointsman.core.prices import Price
 from pointsman.serve.autopilot.serving import Serving
 from pointsman.serve.checkpoints.load import checkpoint_folder
-from pointsman.serve.config import Config, ModelConfig
+from pointsman.serve.config import Config
 from pointsman.serve.policy.served_router import ServedRouter
 
 __all__ = ["steered"]
@@ -49,10 +49,7 @@ def steered(
         )
     terms: dict[str, object] = {"pair": many or [pair.strong, pair.weak]}
     if (autopilot := config.autopilot) is not None:
-        asked = {
-            each: config.models.get(each, ModelConfig())
-            for each in (*(many or (pair.strong, pair.weak)), autopilot.judge)
-        }
+        asked = {each: config.settings_of(each) for each in (*(many or (pair.strong, pair.weak)), autopilot.judge)}
         terms["models"] = {each: model.model_dump(mode="json", include=_ASKED) for each, model in asked.items()}
         terms["bound"] = [autopilot.max_loss, autopilot.confidence, autopilot.judge]
         if autopilot.scorer is not None:

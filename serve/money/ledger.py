@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from pointsman.core.errors import StoreError
 from pointsman.core.periods import Per, Period, find_period
@@ -27,7 +27,9 @@ from pointsman.serve.money.spend_by_key import Spent
 from pointsman.serve.policy.outage import Outage
 from pointsman.serve.protocols.usage import Charge
 from pointsman.serve.request.record import Record
-from pointsman.serve.store.rows import SpendRow
+
+if TYPE_CHECKING:
+    from pointsman.serve.store.rows import SpendRow
 
 __all__ = ["SHADOW_KEY", "Ledger", "SpendStore"]
 
@@ -44,11 +46,11 @@ _Cell: TypeAlias = tuple[float, str, str]  # slot, key, model
 class SpendStore(Protocol):
     """What a ledger needs of the store."""
 
-    async def put_spend(self, rows: Sequence[SpendRow]) -> None: ...
+    async def put_spend(self, rows: "Sequence[SpendRow]") -> None: ...
 
     async def spend(
         self, since: float, until: float | None = None, *, except_writer: str | None = None
-    ) -> list[SpendRow]: ...
+    ) -> "list[SpendRow]": ...
 
     async def spent_by_key(
         self, since: float, until: float, *, except_writer: str | None = None
@@ -190,11 +192,11 @@ class Ledger:
             self.n_failed += 1
             self._outage.failed(error)
 
-    def unwritten(self) -> list[SpendRow]:
+    def unwritten(self) -> "list[SpendRow]":
         """The totals that have changed since they were written."""
         return [self._row(cell) for cell in sorted(self._changed)]
 
-    def written(self, rows: Sequence[SpendRow]) -> None:
+    def written(self, rows: "Sequence[SpendRow]") -> None:
         """These totals are in the store; those that have changed since are written again."""
         for row in rows:
             cell = row.at, row.key_id, row.model
@@ -254,7 +256,9 @@ class Ledger:
             total = sums[period] = _summed(find_period(period, now, self._zone), parts)
         return total
 
-    def _row(self, cell: _Cell) -> SpendRow:
+    def _row(self, cell: _Cell) -> "SpendRow":
+        from pointsman.serve.store.rows import SpendRow  # of a store's ledger alone
+
         slot, key, model = cell
         amount = self._rows[cell]
         return SpendRow(

@@ -43,7 +43,7 @@ def read_price_list(config: Config) -> dict[str, ListedPrice]:
     price_list: dict[str, ListedPrice] = {}
     table: _Table | None = None
     for name in names:
-        model = config.models.get(name, ModelConfig())
+        model = config.settings_of(name)
         if isinstance(model.price, PriceConfig):
             price_list[name] = ListedPrice(model.price.price(), "configuration")
         elif model.price is not None or model.base_url is None:
@@ -85,7 +85,8 @@ class _Table:
     def find(self, key: str) -> ListedPrice | None:
         """The price of a model string; of its part after the provider if the entry is the same provider's."""
         provider, slash, rest = key.partition("/")
-        if self.text is None or not any(f'"{name}"'.encode("utf-8", "replace") in self.text for name in (key, rest)):
+        names = (key, rest) if slash else (key,)
+        if self.text is None or not any(f'"{name}"'.encode("utf-8", "replace") in self.text for name in names):
             return None  # to parse it takes a while, and it knows few of the models that people serve themselves
         entry = self._entries.get(key)
         if entry is None and slash and self._entries.get(rest, {}).get("litellm_provider") == provider:

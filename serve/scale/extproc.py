@@ -17,7 +17,6 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from pointsman.core.decision import Decision
 from pointsman.core.errors import ConfigError
-from pointsman.serve.config import ModelConfig
 from pointsman.serve.engine.engine import Engine
 from pointsman.serve.http.errors import RequestError
 from pointsman.serve.protocols.edit_json import replace_model
@@ -172,7 +171,7 @@ class ExternalProcessor:
         known = self._upstream_models.get((engine.digest, name))
         if known is None:
             try:
-                known = resolve_target(name, engine.config.models.get(name, ModelConfig())).upstream_model
+                known = resolve_target(name, engine.config.settings_of(name)).upstream_model
             except ConfigError:
                 known = name
             self._upstream_models[engine.digest, name] = known

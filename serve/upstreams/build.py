@@ -70,23 +70,22 @@ def _with_parameters(upstream: Upstream, model: ModelConfig | None) -> Upstream:
 
 def _told_usage(upstream: Upstream, target: Target, config: Config) -> Upstream:
     """An upstream whose chat streams tell their usage, unless that is configured otherwise."""
-    asks = config.models.get(target.name, ModelConfig()).include_usage == "auto"
+    asks = config.settings_of(target.name).include_usage == "auto"
     return AskingForUsage(target.name, upstream) if asks else upstream
 
 
 def _translated(
     native: Upstream, target: Target, paths: tuple[str, ...], *, speaks: Callable[[str], bool] | None = None
 ) -> Upstream:
-    from pointsman.serve.upstreams.translated.directions import directions_of
-    from pointsman.serve.upstreams.translated.translator import Translator
+    from pointsman.serve.upstreams.translated.translator import Directions, Translator
 
-    return Translator(native, target.name, directions_of(target), paths=paths, speaks=speaks)
+    return Translator(native, target.name, Directions(target), paths=paths, speaks=speaks)
 
 
 def _targets(config: Config, base_url: str | None, api_key: Secret | None) -> list[Target]:
     targets, problems = [], []
     for name in dict.fromkeys([*config.routed, *config.models]):
-        model = config.models.get(name, ModelConfig())
+        model = config.settings_of(name)
         try:
             targets.append(resolve_target(name, model, default_base_url=base_url, default_key=api_key))
         except ConfigError as error:
@@ -97,4 +96,4 @@ def _targets(config: Config, base_url: str | None, api_key: Secret | None) -> li
 
 
 def _timeouts(config: Config, target: Target) -> TimeoutConfig:
-    return config.models.get(target.name, ModelConfig()).timeouts
+    return config.settings_of(target.name).timeouts

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pointsman.backends.assets import asset_path
 from pointsman.backends.assets.make_static_table import quantize_rows, write_table
 from pointsman.backends.embedders import resolve_embedder
-from pointsman.backends.embedders.static import META, TABLE, VOCABULARY, StaticEmbedder, cut
+from pointsman.backends.embedders.static import META, TABLE, VOCABULARY, StaticEmbedder, bundled_word_pieces, cut
 from pointsman.backends.embedders.surfaced import N_FEATURES, surface_features
 from pointsman.core.embedding import CANARIES, EmbedderIdentity, check_embeddings, check_identity
 from pointsman.core.errors import CheckpointError, ConfigError, EmbedderMismatchError
@@ -46,6 +46,11 @@ def test_word_by_word_equals_the_tokenizer_on_the_whole_text(text):
     whole = EMBED._pieces._tokenizer.encode(text, add_special_tokens=False).ids
     assert EMBED._pieces.ids(text).tolist() == whole
     assert EMBED._pieces.ids(text).tolist() == whole
+
+
+def test_counting_and_embedding_share_one_tokenizer():
+    """A process holds the bundled vocabulary once, whoever needs it first, and again after a reload."""
+    assert bundled_word_pieces() is EMBED._pieces is StaticEmbedder()._pieces
 
 
 @given(st.lists(st.text(alphabet=st.characters(), max_size=60), max_size=6))

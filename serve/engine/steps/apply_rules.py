@@ -2,17 +2,20 @@
 
 import logging
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pointsman.core.arrays import Float32Array
 from pointsman.core.policy import Ruling
-from pointsman.serve.engine.rules import Rules
 from pointsman.serve.engine.steps.score_prompt import RouterThreads
 from pointsman.serve.http.errors import RequestError
 from pointsman.serve.policy.rules import Policies
 from pointsman.serve.request.context import RequestContext
 from pointsman.serve.request.matched_rule import MatchedRule
+
+if TYPE_CHECKING:
+    from pointsman.serve.engine.rules import Rules
 
 __all__ = ["ApplyRules"]
 
@@ -26,7 +29,7 @@ class ApplyRules:
     request names stays. Budgets and bounds hold for what a rule sends to an expensive model as for everything else.
     """
 
-    def __init__(self, rules: Rules, policies: Policies, threads: RouterThreads) -> None:
+    def __init__(self, rules: "Rules", policies: Policies, threads: RouterThreads) -> None:
         self._rules = rules
         self._policies = policies
         self._threads = threads

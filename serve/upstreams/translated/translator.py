@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import orjson
@@ -17,15 +18,38 @@ from pointsman.serve.protocols.token_count import count_input_tokens
 from pointsman.serve.protocols.upstream_errors import ReportedError, ReportedFailure, find_error
 from pointsman.serve.protocols.usage import Usage
 from pointsman.serve.upstreams.base import Call, Reply, Upstream, Wrapper, refuse_surface
-from pointsman.serve.upstreams.translated.directions import CHAT_PATH, Direction, Events
+from pointsman.serve.upstreams.providers import Target
+from pointsman.serve.upstreams.translated.directions import CHAT_PATH, MESSAGES_PATH, RESPONSES_PATH, Direction, Events
 from pointsman.serve.upstreams.translated.hints import RefusedHints
 
-__all__ = ["Translator"]
+__all__ = ["Directions", "Translator"]
 
 _JSON, _EVENTS = b"application/json", b"text/event-stream; charset=utf-8"
 _OF_THE_BODY = (b"content-type", b"content-length", b"content-encoding")
 _MOST_MENDED = 4  # attempts of one request, for services that report one parameter at a time
 _REQUEST_IDS = (b"request-id", b"x-request-id")  # Anthropic's and OpenAI's header of the same meaning
+
+
+class Directions:
+    """The translations for a model, by the path at which clients ask it.
+
+    Attributes:
+        paths: these paths.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self.paths = (CHAT_PATH, RESPONSES_PATH) if target.protocol == "anthropic" else (MESSAGES_PATH,)
+
+    def __getitem__(self, path: str) -> Direction:
+        return self._loaded[path]
+
+    @cached_property
+    def _loaded(self) -> Mapping[str, Direction]:
+        """Loaded when first needed: most models are asked in their own API alone."""
+        from pointsman.serve.upstreams.translated.translations import translations_of
+
+        return translations_of(self._target)
 
 
 class Translator(Wrapper):
@@ -35,7 +59,7 @@ class Translator(Wrapper):
         self,
         native: Upstream,
         model: str,
-        directions: Mapping[str, Direction],
+        directions: Directions,
         *,
         paths: Iterable[str],
         speaks: Callable[[str], bool] | None = None,
@@ -52,13 +76,13 @@ class Translator(Wrapper):
         self._paths = tuple(paths)
         self._directions = directions
         self._speaks = speaks or (lambda path: False)
-        self._hints = {path: RefusedHints(direction.hints) for path, direction in directions.items()}
+        self._hints: dict[str, RefusedHints] = {}
 
     def serves(self, path: str) -> bool:
-        return path in self._paths or path in self._directions
+        return path in self._paths or path in self._directions.paths
 
     def check(self, path: str, document: Mapping[str, Any]) -> None:
-        if not self._is_native(path) and path in self._directions:
+        if not self._is_native(path) and path in self._directions.paths:
             self._directions[path].request(document)
 
     def send(self, call: Call) -> Coroutine[Any, Any, Reply]:
@@ -68,9 +92,9 @@ class Translator(Wrapper):
         return path in self._paths or self._speaks(path)
 
     async def _translate(self, call: Call) -> Reply:
-        direction = self._directions.get(call.path)
-        if direction is None:
-            refuse_surface(call, self._model, (*self._paths, *self._directions))
+        if call.path not in self._directions.paths:
+            refuse_surface(call, self._model, (*self._paths, *self._directions.paths))
+        direction = self._directions[call.path]
         reply = await self._ask(call, direction)
         if reply.chunks is not None:
             return await self._streamed(reply, call, direction)
@@ -89,7 +113,7 @@ class Translator(Wrapper):
 
     async def _ask(self, call: Call, direction: Direction) -> Reply:
         """Asks the service; again without what it refuses and the answer does not hang on."""
-        hints = self._hints[call.path]
+        hints = self._hints.setdefault(call.path, RefusedHints(direction.hints))
         headers = {k: v for k, v in call.headers.items() if not k.startswith(direction.foreign_headers)}
         asked = replace(call, path=direction.path, headers=headers)
         first = document = hints.applied(await off_loop(len(call.body), direction.request, call.document))

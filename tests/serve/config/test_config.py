@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pointsman.core.errors import ConfigError
-from pointsman.serve.config import Config, RouterConfig, json_schema
+from pointsman.serve.config import Config, ModelConfig, RouterConfig, json_schema
+from pointsman.serve.config.base import Part
 from pointsman.serve.config.load import make_config, read_values
 from pointsman.serve.config.yaml_file import read_mapping
 
@@ -171,3 +172,14 @@ def test_numbers_are_numbers_however_they_are_written(number, written):
         path = Path(folder, "config.json")
         path.write_text(f'{{"usd": {text}}}', encoding="utf-8")
         assert read_mapping(path) == {"usd": float(text)}
+
+
+FIELDS = [field for part in Part.__subclasses__() for field in part.model_fields.values()]
+DEFAULTS = {type(field.default) for field in FIELDS if isinstance(field.default, Part)} | {ModelConfig, RouterConfig}
+
+
+@pytest.mark.parametrize("part", sorted(DEFAULTS, key=lambda part: part.__name__))
+def test_unchecked_defaults_pass_the_checks(part):
+    """A part that stands where nothing is configured is what an empty mapping is read as."""
+    assert len(DEFAULTS) > 8
+    assert part.defaults() == part.model_validate({})

@@ -28,7 +28,15 @@ from support.autopilot_server import lifespan
 
 HELLO = [{"role": "user", "content": "What is the capital of France?"}]
 LATE = ["fastapi", "starlette.routing", "yaml", "sqlalchemy", "aiohttp", "rich", "numpy.random"]
-LATE += [f"pointsman.serve.{name}" for name in ("framework", "openapi", "explain", "drift.monitor", "feedback.shadow")]
+LATE += ["sqlite3", "asyncpg", "httpx", "requests", "pyarrow"]
+LATE += [
+    f"pointsman.serve.{name}"
+    for name in (
+        "autopilot", "drift.monitor", "engine.cascade", "engine.explain", "engine.rules", "feedback", "judging",
+        "observers.tracing", "protocols.translation", "server.fastapi_app", "server.openapi", "store.rows",
+        "store.store", "upstreams.translated.litellm", "upstreams.translated.translations",
+    )
+]  # fmt: skip
 HEAVY = ["torch", "jax", "flax", "transformers", "datasets", "pandas", "sklearn", "litellm"]
 
 
@@ -179,8 +187,8 @@ from pointsman.serve import create_app
 from pointsman.serve.cli import main
 from pointsman.serve.config.load import make_config
 from pointsman.serve.protocols.token_count import _pieces
-assert main(["serve", "--check"]) == 0
-from pointsman.serve import create_app
+models = ["--strong-model", "a", "--weak-model", "claude-sonnet-4", "--base-url", "http://127.0.0.1:9/v1"]
+assert main(["serve", "--check", *models]) == 0
 app = create_app()
 async def ask(method, path, body=None):
     scope = {{"type": "http", "method": method, "path": path, "headers": [], "query_string": b""}}

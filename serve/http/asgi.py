@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
 from io import BytesIO
-from typing import Protocol
+from typing import Any, Protocol
 
 from starlette.types import Receive, Scope, Send
 
@@ -138,21 +138,32 @@ async def _send_pieces(send: Send, body: bytes) -> None:
 class WhileConnected:
     """Cancels its block when the client disconnects; the block then raises `ClientGone`.
 
-    Watching costs a task, so it begins after a moment: a block that is quick is not worth it.
+    Our own server tells at once. Of others it has to be asked in a task of its own, which begins after a moment: a
+    block that is quick is not worth it.
     """
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
+        cycle = getattr(receive, "__self__", None)
+        self._cycle: Any = cycle if hasattr(cycle, "when_gone") else None
         self._gone = False
         self._watcher: asyncio.Task[None] | None = None
+        self._beginning: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._task = asyncio.current_task(self._loop)
-        self._beginning = self._loop.call_later(_UNWATCHED_S, self._begin)
+        self._task = asyncio.current_task()
+        if self._cycle is None:
+            self._beginning = asyncio.get_running_loop().call_later(_UNWATCHED_S, self._begin)
+        elif self._cycle.disconnected:
+            self._leave()
+        else:
+            self._cycle.when_gone = self._leave
 
     async def __aexit__(self, kind: type[BaseException] | None, error: object, traceback: object) -> None:
-        self._beginning.cancel()
+        if self._cycle is not None:
+            self._cycle.when_gone = None
+        if self._beginning is not None:
+            self._beginning.cancel()
         if self._watcher is not None:
             self._watcher.cancel()
         if not self._gone or self._task is None:
@@ -164,11 +175,14 @@ class WhileConnected:
         raise ClientGone from None
 
     def _begin(self) -> None:
-        self._watcher = self._loop.create_task(self._watch())
+        self._watcher = asyncio.get_running_loop().create_task(self._watch())
 
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        self._leave()
+
+    def _leave(self) -> None:
         self._gone = True
         if self._task is not None:
             self._task.cancel()

@@ -9,10 +9,11 @@ from functools import partial
 from typing import Any
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from pointsman.serve.config import ServerConfig
 from pointsman.serve.http.errors import error_body
+from pointsman.serve.server.cycle import Cycle, JoinedWrites, UnchunkedCycle
 
 __all__ = ["LimitedProtocol", "limit_heads"]
 
@@ -22,6 +23,8 @@ _LAST_REQUEST_S = 0.5  # at the server's end, for one that is on its way
 
 class LimitedProtocol(HttpToolsProtocol):
     """One client's connection."""
+
+    cycle: Any  # a Cycle
 
     def __init__(
         self, *, header_timeout_s: float, max_header_bytes: int, stall_timeout_s: float, **uvicorns: Any
@@ -41,10 +44,10 @@ class LimitedProtocol(HttpToolsProtocol):
         self._n_head = self._n_read = 0
         self._in_head = self._declines = self._too_large = self._refused = self._ending = False
         self._late: asyncio.TimerHandle | None = None
-        self._unanswered: list[RequestResponseCycle] = []  # uvicorn knows the latest alone
+        self._unanswered: list[Cycle] = []  # uvicorn knows the latest alone
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(_JoinedWrites(transport, self.loop))  # type: ignore[arg-type]
+        super().connection_made(JoinedWrites(transport, self.loop))  # type: ignore[arg-type]
         self._wait_for_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -52,8 +55,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self.resume_writing()
         self.pipeline.clear()
         for cycle in self._unanswered:
-            cycle.disconnected = True
-            cycle.message_event.set()
+            cycle.hang_up()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -91,9 +93,8 @@ class LimitedProtocol(HttpToolsProtocol):
             self._too_large = size > self._max_header_bytes
             if self._too_large:
                 raise ValueError(size)  # ends the parsing, and comes back as send_400_response
-        super().on_headers_complete()
-        if self.parser.get_http_version() == "1.0":
-            self.cycle.__class__ = _UnchunkedCycle  # made by uvicorn, and not begun yet
+        super().on_headers_complete()  # makes the cycle, which has not begun yet
+        self.cycle.__class__ = UnchunkedCycle if self.parser.get_http_version() == "1.0" else Cycle
         self._unanswered = [*(cycle for cycle in self._unanswered if not cycle.response_complete), self.cycle]
         if self._ending or self.parser.should_upgrade():  # after CONNECT nothing that follows can be read
             self.cycle.keep_alive = False
@@ -197,55 +198,3 @@ def limit_heads(server: ServerConfig) -> Any:
         max_header_bytes=server.max_header_bytes,
         stall_timeout_s=server.stall_timeout_s,
     )
-
-
-class _UnchunkedCycle(RequestResponseCycle):
-    """A request of HTTP/1.0, which has no chunks: an answer of unknown length ends with its connection."""
-
-    _ends_with_connection = False
-
-    async def send(self, message: Any) -> None:
-        if not self.response_started:
-            if all(name.lower() != b"content-length" for name, _ in message.get("headers", ())):
-                self._ends_with_connection, self.chunked_encoding = True, False
-        elif self._ends_with_connection:
-            self.expected_content_length = len(message.get("body", b""))
-        await super().send(message)
-
-
-class _JoinedWrites:
-    """A transport that sends the head of an answer together with what follows it at once.
-
-    uvicorn writes them one after the other, which costs a system call, and wakes the client for nothing.
-    """
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._head = b""
-        self.is_closing = transport.is_closing
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        if self._head:
-            data, self._head = self._head + data, b""
-        elif data.startswith(b"HTTP/1.1 "):
-            self._head = data
-            self._loop.call_soon(self._flush)
-            return
-        self._transport.write(data)
-
-    def write_eof(self) -> None:
-        self._flush()
-        self._transport.write_eof()
-
-    def close(self) -> None:
-        self._flush()
-        self._transport.close()
-
-    def _flush(self) -> None:
-        if self._head and not self._transport.is_closing():
-            self._transport.write(self._head)
-        self._head = b""

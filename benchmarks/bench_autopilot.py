@@ -29,9 +29,10 @@ import numpy as np
 
 from pointsman.backends.evaluation.autopilot_table import comparison_learner, read_labelled_traffic
 from pointsman.core.autopilot_simulation import simulate
-from pointsman.core.certificate import Certificate, Chain
+from pointsman.core.certificate import Certificate
 from pointsman.core.comparison_plan import make_plan
 from pointsman.core.judge_bias import largest_corrected_loss
+from pointsman.core.threshold_chain import Chain
 from pointsman.serve.checkpoints.load import load_checkpoint, load_router
 
 _SHARED = Path(__file__).parents[2] / "shared" / "data"

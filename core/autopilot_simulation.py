@@ -8,8 +8,9 @@ import numpy as np
 
 from pointsman.core.arrays import FloatArray, IntArray
 from pointsman.core.autopilot import TRAINED_AT, JointPlan, expected_to_pay, make_joint_plan, served_generation
-from pointsman.core.certificate import Certificate, generation_error, make_chain
+from pointsman.core.certificate import Certificate, generation_error
 from pointsman.core.ladder import draw_rung
+from pointsman.core.threshold_chain import make_chain
 
 __all__ = ["Learner", "Moment", "Simulation", "Table", "simulate"]
 

@@ -21,28 +21,18 @@ from typing import Any
 
 import numpy as np
 
+from pointsman.backends.data.answer_rows import ANSWER_FACTS, row_answers
 from pointsman.backends.data.battle_sets import BattleReport, Finding
 from pointsman.backends.data.labels import read_labels
 from pointsman.backends.data.sources import Source, source_name
 from pointsman.backends.data.tables import Table
-from pointsman.backends.data.values import is_missing, number
-from pointsman.core.answer_signals import SIGNALS, Answer, KnownSignals
+from pointsman.backends.data.values import is_missing
+from pointsman.core.answer_signals import Answer, KnownSignals
 from pointsman.core.arrays import Float32Array, FloatArray
 from pointsman.core.errors import DataError
 
-__all__ = ["AnswerTable", "read_answers", "row_answers", "wide_answers"]
+__all__ = ["AnswerTable", "read_answers", "wide_answers"]
 
-_FACTS = (
-    "answer",
-    "signals",
-    "confidence",
-    "logprobs",
-    "output_tokens",
-    "finish_reason",
-    "agreement",
-    "p_true",
-    "checker",
-)
 _COSTS = ("cost_usd", "latency_ms")
 _KEPT = {"answer", "signals"}
 _SHARES = {"model_a": 1.0, "model_b": 0.0}
@@ -136,100 +126,20 @@ def read_answers(source: Source, *, strong: str, weak: str) -> AnswerTable:
     return _assembled(source, table, found, (strong, weak, *others))
 
 
-def row_answers(table: Table) -> list[Answer | KnownSignals | None]:
-    """The answer of each row of a table with columns `answer` and any of the further facts, or its signals; None
-    without either.
-
-    Raises:
-        DataError: a value is malformed; the message gives its row.
-    """
-    facts = {name: table.columns[name] for name in _FACTS if name in table.columns}
-    return [
-        _answer({name: values[i] for name, values in facts.items()}, f"{table.source}, row {table.first_row + i}")
-        for i in range(len(table))
-    ]
-
-
-def _answer(facts: dict[str, Any], where: str) -> Answer | KnownSignals | None:
-    if not is_missing(facts.get("signals")):
-        return _signals(facts["signals"], where)
-    text = facts.get("answer")
-    if text is None or text != text:  # NaN is how pandas leaves a text out
-        return None
-    if not isinstance(text, str):
-        raise DataError(f"{where}: answer is {text!r:.80}, wanted a text")
-    numbers = {
-        name: _optional_number(facts.get(name), name, where, low, high)
-        for name, low, high in (
-            ("confidence", -math.inf, 1e-6),
-            ("output_tokens", 0.0, math.inf),
-            ("agreement", 0.0, 1.0),
-            ("p_true", 0.0, 1.0),
-            ("checker", 0.0, 1.0),
-        )
-    }
-    tokens = numbers.pop("output_tokens")
-    reason = facts.get("finish_reason")
-    return Answer(
-        text,
-        token_logprobs=_logprobs(facts.get("logprobs"), where),
-        output_tokens=None if tokens is None else int(tokens),
-        finish_reason=str(reason) if reason else None,
-        **numbers,
-    )
-
-
-def _signals(value: Any, where: str) -> KnownSignals:
-    try:
-        found = json.loads(value) if isinstance(value, str) else value
-        numbers = {str(name): float(number) for name, number in found.items() if number is not None}
-        if unknown := sorted(set(numbers) - set(SIGNALS)):
-            raise ValueError(unknown[0])
-        if not all(map(math.isfinite, numbers.values())):
-            raise ValueError
-    except (AttributeError, TypeError, ValueError) as error:
-        raise DataError(
-            f'{where}: signals are {value!r:.80}, wanted a mapping of numbers such as {{"tokens": 5.0}}, as '
-            f"`pointsman judge` and `export-battles --as answers` write it"
-        ) from error
-    return numbers
-
-
-def _optional_number(value: Any, name: str, where: str, low: float, high: float) -> float | None:
-    if is_missing(value):
-        return None
-    found = number(value)
-    if not (math.isfinite(found) and low <= found <= high):
-        bounds = "a log-probability, at most 0" if name == "confidence" else f"a number in [{low:g}, {high:g}]"
-        raise DataError(f"{where}: {name} is {value!r:.80}, wanted {bounds}")
-    return found
-
-
-def _logprobs(value: Any, where: str) -> tuple[float, ...]:
-    if is_missing(value):
-        return ()
-    try:
-        found = json.loads(value) if isinstance(value, str) else value
-        numbers = tuple(float(number) for number in found)
-        if not all(math.isfinite(number) and number <= 1e-6 for number in numbers):
-            raise ValueError
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{where}: logprobs is {value!r:.80}, wanted a list of log-probabilities, at most 0") from error
-    return numbers
-
-
 def _sides(battles: Table) -> Table:
     """A row per prompt and model of a table of battles: the mean share of the win, and what is known of the answer."""
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     won: dict[tuple[str, str], list[float]] = {}
     prompts, winners = battles.texts("prompt"), battles.texts("winner")
     for side in ("a", "b"):
-        facts = {name: battles.columns[f"{name}_{side}"] for name in _FACTS if f"{name}_{side}" in battles.columns}
+        facts = {
+            name: battles.columns[f"{name}_{side}"] for name in ANSWER_FACTS if f"{name}_{side}" in battles.columns
+        }
         for i, model in enumerate(battles.texts(f"model_{side}")):
             key, share = (prompts[i], model), _SHARES.get(winners[i], 0.5)
             rows.setdefault(key, {name: values[i] for name, values in facts.items()})
             won.setdefault(key, []).append(share if side == "a" else 1.0 - share)
-    names = [name for name in _FACTS if any(name in row for row in rows.values())]
+    names = [name for name in ANSWER_FACTS if any(name in row for row in rows.values())]
     columns: dict[str, Sequence[Any]] = {
         "prompt": [prompt for prompt, _ in rows],
         "model": [model for _, model in rows],
@@ -258,7 +168,7 @@ def wide_answers(table: Table, model: str) -> Table:
     columns: dict[str, Sequence[Any]] = {"prompt": table.column("prompt")}
     if model in table.columns:
         columns["score"] = table.columns[model]
-    for name in (*_FACTS, *_COSTS):
+    for name in (*ANSWER_FACTS, *_COSTS):
         if f"{model}_{name}" in table.columns:
             columns[name] = table.columns[f"{model}_{name}"]
     if f"{model}_usd" in table.columns:

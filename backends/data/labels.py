@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from pointsman.backends.data.layouts import OUTCOMES, layout_of, table_rows
+from pointsman.backends.data.layouts import OUTCOMES, layout_of
 from pointsman.backends.data.prompts import PROMPT_COLUMNS, decode_prompt
 from pointsman.backends.data.sources import Input, Source, source_name
 from pointsman.backends.data.tables import Table, column_names, iter_batches, read_table, renamed
@@ -25,7 +25,7 @@ def prompt_texts(table: Table, column: str | None = None) -> list[str]:
     if column is None:
         layout = layout_of(table.columns)
         if layout is not None and layout.prompt is not None:
-            return [layout.prompt(row) for row in table_rows(table)]
+            return [layout.prompt(row) for row in table.rows()]
         column = next((name for name in PROMPT_COLUMNS if name in table.columns), "prompt")
     values = table.column(column)
     for row, value in enumerate(values, table.first_row):
@@ -75,7 +75,7 @@ def read_labels(source: Source, *, columns: Sequence[str] | None = None) -> Tabl
     if layout.whole is not None:
         rows = layout.whole(table)
     else:
-        rows = [made for row in table_rows(table) for made in layout.rows(row)]
+        rows = [made for row in table.rows() for made in layout.rows(row)]
     if not rows:
         raise DataError(f"{table.source} looks like {layout.name}, but no row tells a model and its score")
     found = list(dict.fromkeys(name for row in rows for name in row))
@@ -85,7 +85,7 @@ def read_labels(source: Source, *, columns: Sequence[str] | None = None) -> Tabl
 def _labelled_names(batch: Table) -> Sequence[str]:
     layout = layout_of(batch.columns)
     if layout is not None:
-        made = layout.rows(table_rows(batch)[0]) if layout.whole is None else []
+        made = layout.rows(batch.rows()[0]) if layout.whole is None else []
         further = [name for name in (made[0] if made else {}) if name not in (*layout.columns, *_OPTIONAL)]
         return (*layout.columns, *(_OPTIONAL if layout.columns == OUTCOMES else ()), *further)
     chat = "prompt" not in batch.columns and any(name in batch.columns for name in PROMPT_COLUMNS)

@@ -24,18 +24,18 @@ it is.
 """
 
 import ast
-import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, TypeAlias
 
-from pointsman.backends.data import promptfoo
+from pointsman.backends.data import langfuse, openai_evals, promptfoo
+from pointsman.backends.data.outcome_rows import outcome_rows
 from pointsman.backends.data.prompts import decode_prompt
 from pointsman.backends.data.tables import Table
 from pointsman.backends.data.values import encodable, is_missing, number
 
-__all__ = ["BATTLES", "LAYOUTS", "OUTCOMES", "Layout", "layout_of", "table_rows"]
+__all__ = ["OUTCOMES", "layout_of"]
 
 OUTCOMES = ("prompt", "model", "score")
 BATTLES = ("prompt", "model_a", "model_b", "winner")
@@ -74,27 +74,7 @@ def layout_of(names: Collection[str]) -> Layout | None:
         return _ROUTERBENCH
     if promptfoo.has_outputs(known):
         return _PROMPTFOO_TABLE
-    return next((layout for layout in LAYOUTS if layout.wanted and layout.wanted <= known), None)
-
-
-def table_rows(table: Table) -> list[dict[str, Any]]:
-    """The rows of a table, each with its columns by name."""
-    return [dict(zip(table.columns, row, strict=True)) for row in zip(*table.columns.values(), strict=True)]
-
-
-def _outcome(
-    prompt: Any, model: Any, score: Any, cost: Any = None, dataset: Any = None, answer: Any = None, **tokens: Any
-) -> list[dict[str, Any]]:
-    if is_missing(model):
-        return []
-    found = {
-        "prompt": prompt if isinstance(prompt, str) else decode_prompt(prompt),
-        "model": str(model),
-        "score": score,
-    }
-    said = {"answer": encodable(answer)} if isinstance(answer, str) and answer.strip() else {}
-    counted = {name: value for name, value in tokens.items() if not is_missing(value)}
-    return [found | {"cost_usd": cost, "dataset": dataset} | said | counted]
+    return next((layout for layout in _LAYOUTS if layout.wanted and layout.wanted <= known), None)
 
 
 def _parts(value: Any) -> str:
@@ -116,7 +96,7 @@ def _routerbench(row: _Row) -> list[dict[str, Any]]:
         made
         for model in models
         if model in row
-        for made in _outcome(
+        for made in outcome_rows(
             prompt, model, row[model], row[f"{model}|total_cost"], dataset, _parts(row.get(f"{model}|model_response"))
         )
     ]
@@ -124,7 +104,7 @@ def _routerbench(row: _Row) -> list[dict[str, Any]]:
 
 def _raw_routerbench(row: _Row) -> list[dict[str, Any]]:
     answer = _parts(row.get("model_response"))
-    return _outcome(
+    return outcome_rows(
         _parts(row["prompt"]), row["model_name"], row["performance"], row.get("cost"), row.get("eval_name"), answer
     )
 
@@ -135,7 +115,7 @@ def _sprout(row: _Row) -> list[dict[str, Any]]:
     return [
         made
         for model, value in scored.items()
-        for made in _outcome(
+        for made in outcome_rows(
             prompt,
             model,
             value["score"],
@@ -191,7 +171,7 @@ def _ultrafeedback(row: _Row) -> list[dict[str, Any]]:
     return [
         made
         for answer in row["completions"] or ()
-        for made in _outcome(
+        for made in outcome_rows(
             row["instruction"],
             answer.get("model"),
             next((answer[name] for name in ("overall_score", "fine-grained_score") if name in answer), None),
@@ -202,92 +182,10 @@ def _ultrafeedback(row: _Row) -> list[dict[str, Any]]:
     ]
 
 
-def _promptfoo(row: _Row) -> list[dict[str, Any]]:
-    prompt, model, score, cost, answer = promptfoo.said_of(row)
-    return _outcome(prompt, model, score, cost, None, answer)
-
-
-def _promptfoo_table(row: _Row) -> list[dict[str, Any]]:
-    return [
-        made
-        for prompt, model, score, answer in promptfoo.table_outputs(row)
-        for made in _outcome(prompt, model, score, None, None, answer)
-    ]
-
-
-def _langfuse(row: _Row) -> list[dict[str, Any]]:
-    model = next(
-        (row[n] for n in ("providedModelName", "provided_model_name", "model") if not is_missing(row.get(n))), None
-    )
-    costs = ("totalCost", "total_cost", "calculatedTotalCost", "cost")
-    cost = next((row[name] for name in costs if not is_missing(row.get(name))), None)
-    answer = _content(row["output"])
-    return _outcome(row["input"], model, _langfuse_score(row["scores"]), cost, None, answer)
-
-
-def _content(output: Any) -> Any:
-    """The text of an output: itself, or the content of a message, also as JSON."""
-    if isinstance(output, str) and output.lstrip().startswith("{"):
-        try:
-            output = json.loads(output)
-        except ValueError:
-            return output
-    return output.get("content") if isinstance(output, Mapping) else output
-
-
-def _langfuse_score(scores: Any) -> Any:
-    """The first number among the scores: a list of {name, value}, an object by name, or a number."""
-    if isinstance(scores, str) and scores.strip().startswith(("[", "{")):
-        try:
-            scores = ast.literal_eval(scores.replace("null", "None").replace("true", "True").replace("false", "False"))
-        except (ValueError, SyntaxError):
-            return None
-    found: list[Any] = (
-        list(scores.values()) if isinstance(scores, Mapping) else scores if isinstance(scores, list) else [scores]
-    )
-    values = [value.get("value") if isinstance(value, Mapping) else value for value in found]
-    values = [value[0] if isinstance(value, list) and value else value for value in values]
-    return next((value for value in values if not is_missing(value) and number(value) == number(value)), None)
-
-
-def _evals_events(table: Table) -> list[dict[str, Any]]:
-    """Outcomes of a log: its specification names the model, samplings the prompts, matches the scores."""
-    model, prompts, scores = None, {}, {}
-    for row in table_rows(table):
-        spec, data = row.get("spec"), row.get("data")
-        if isinstance(spec, Mapping):
-            model = next(iter(spec.get("completion_fns") or ()), None) or spec.get("model_name") or model
-        if not isinstance(data, Mapping):
-            continue
-        key = (model, row.get("sample_id"))
-        if row.get("type") == "sampling" and key not in prompts:
-            prompts[key] = data.get("prompt")
-        score = next((data[name] for name in ("correct", "score", "accuracy") if not is_missing(data.get(name))), None)
-        if score is not None:
-            scores[key] = score
-    return [made for key, score in scores.items() for made in _outcome(prompts.get(key), key[0], score)]
-
-
-def _evals_item(row: _Row) -> list[dict[str, Any]]:
-    """An output item of OpenAI's evals API: the mean of its graders' scores."""
-    sample, results = row["sample"], [found for found in row["results"] or () if isinstance(found, Mapping)]
-    scores = [found.get("passed") if is_missing(found.get("score")) else found["score"] for found in results]
-    known = [number(score) for score in scores if not is_missing(score)]
-    if not isinstance(sample, Mapping):
-        return []
-    answer = next((_content(message) for message in reversed(sample.get("output") or ())), None)
-    return _outcome(sample.get("input"), sample.get("model"), sum(known) / len(known) if known else None, answer=answer)
-
-
-def _item_prompt(row: _Row) -> str:
-    sample = row["sample"]
-    return decode_prompt(sample.get("input")) if isinstance(sample, Mapping) else ""
-
-
 def _routerarena(row: _Row) -> list[dict[str, Any]]:
     said = row.get("generated_result")
     answer = said.get("generated_answer") if isinstance(said, Mapping) else None
-    return _outcome(row["prompt"], row["prediction"], row["accuracy"], row.get("cost"), None, answer)
+    return outcome_rows(row["prompt"], row["prediction"], row["accuracy"], row.get("cost"), None, answer)
 
 
 def _stored_routerarena(row: _Row) -> list[dict[str, Any]]:
@@ -296,17 +194,12 @@ def _stored_routerarena(row: _Row) -> list[dict[str, Any]]:
         return []
     answer = next((row[name] for name in ("generated_answer", "llm_answer") if row.get(name)), None)
     cost = row.get("cost") if is_missing(result.get("inference_cost")) else result["inference_cost"]
-    return _outcome(row["question"], row["llm_selected"], result.get("score"), cost, None, answer)
-
-
-def _evals_prompt(row: _Row) -> str:
-    data = row.get("data")
-    return decode_prompt(data.get("prompt")) if isinstance(data, Mapping) else ""
+    return outcome_rows(row["question"], row["llm_selected"], result.get("score"), cost, None, answer)
 
 
 def _renaming(prompt: str, model: str, score: str, cost: str = "", dataset: str = "", answer: str = "") -> _Rows:
     tokens = ("input_tokens", "output_tokens")
-    return lambda row: _outcome(
+    return lambda row: outcome_rows(
         row[prompt], row[model], row[score], row.get(cost), row.get(dataset), row.get(answer),
         **{name: row.get(name) for name in tokens},
     )  # fmt: skip
@@ -319,7 +212,7 @@ def _origin(row: _Row) -> str:
 
 def _llmrouterbench(row: _Row) -> list[dict[str, Any]]:
     answer = next((row[name] for name in ("raw_output", "prediction") if row.get(name)), None)
-    return _outcome(
+    return outcome_rows(
         _origin(row), row["model_name"], row["score"], row.get("cost"), row["dataset_name"], answer,
         input_tokens=row.get("prompt_tokens"), output_tokens=row.get("completion_tokens"),
     )  # fmt: skip
@@ -341,8 +234,8 @@ def _layout(
 
 
 _ROUTERBENCH = Layout("routerbench", frozenset(), _routerbench, OUTCOMES, lambda row: _parts(row["prompt"]))
-_PROMPTFOO_TABLE = Layout("promptfoo", frozenset(), _promptfoo_table, OUTCOMES, promptfoo.table_prompt)
-LAYOUTS = (
+_PROMPTFOO_TABLE = Layout("promptfoo", frozenset(), promptfoo.table_outcomes, OUTCOMES, promptfoo.table_prompt)
+_LAYOUTS = (
     _ROUTERBENCH,
     _layout(
         "llmrouter",
@@ -367,9 +260,17 @@ LAYOUTS = (
     _layout("rewardbench", "prompt,chosen,rejected,models,num_correct", _rewardbench2, BATTLES),
     _layout("nectar", "prompt,answers", _nectar, BATTLES, prompt=lambda row: _anthropic_turn(row["prompt"])),
     _layout("ultrafeedback", "instruction,completions", _ultrafeedback, prompt=_prompt_in("instruction")),
-    _layout("promptfoo", "prompt,provider,success", _promptfoo, prompt=_prompt_in("prompt")),
-    _layout("langfuse", "input,output,scores", _langfuse, prompt=_prompt_in("input")),
-    _layout("openai_evals", "sample_id,type,data", lambda row: [], prompt=_evals_prompt, whole=_evals_events),
-    _layout("openai_evals", "sample,results,datasource_item", _evals_item, prompt=_item_prompt),
+    _layout("promptfoo", "prompt,provider,success", promptfoo.json_outcomes, prompt=_prompt_in("prompt")),
+    _layout("langfuse", "input,output,scores", langfuse.outcomes, prompt=_prompt_in("input")),
+    _layout(
+        "openai_evals",
+        "sample_id,type,data",
+        lambda row: [],
+        prompt=openai_evals.event_prompt,
+        whole=openai_evals.event_outcomes,
+    ),
+    _layout(
+        "openai_evals", "sample,results,datasource_item", openai_evals.item_outcomes, prompt=openai_evals.item_prompt
+    ),
     _layout("sprout", "prompt,golden_answer,dataset_level", _sprout),
 )

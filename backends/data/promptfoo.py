@@ -9,11 +9,12 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from pointsman.backends.data.outcome_rows import outcome_rows
 from pointsman.backends.data.prompts import PROMPT_COLUMNS, decode_prompt
 from pointsman.backends.data.values import is_missing
 from pointsman.core.errors import DataError
 
-__all__ = ["has_outputs", "said_of", "table_outputs", "table_prompt", "told_apart"]
+__all__ = ["has_outputs", "json_outcomes", "table_outcomes", "table_prompt", "told_apart"]
 
 _SAID = ("Reasoning", "Status", "Score", "Named Scores", "Grader Reason", "Comment", "Latency (ms)")
 _OUTPUT = re.compile(r"\[([^\]\s]+)\] ")
@@ -21,13 +22,22 @@ _STATUS = re.compile(r"\[(PASS|FAIL|ERROR)\]\s?")
 _VARIABLE = re.compile(r"\{\{\s*(\w+)\s*(?:\|[^}]*)?\}\}")
 
 
-def said_of(row: Mapping[str, Any]) -> tuple[str, Any, Any, Any, Any]:
-    """Prompt, model, score, dollars and answer of one of the JSON's results."""
-    provider, said = row["provider"], row.get("response")
+def json_outcomes(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The outcome in one of the JSON's results."""
+    provider, response = row["provider"], row.get("response")
     model = (provider.get("label") or provider.get("id")) if isinstance(provider, Mapping) else provider
     score = row.get("success") if is_missing(row.get("score")) else row["score"]
-    answer = said.get("output") if isinstance(said, Mapping) else said
-    return decode_prompt(row["prompt"]), model, score, row.get("cost"), answer
+    answer = response.get("output") if isinstance(response, Mapping) else response
+    return outcome_rows(row["prompt"], model, score, row.get("cost"), None, answer)
+
+
+def table_outcomes(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The outcomes in one row of the table."""
+    return [
+        made
+        for prompt, model, score, answer in _outputs(row)
+        for made in outcome_rows(prompt, model, score, None, None, answer)
+    ]
 
 
 def told_apart(header: Sequence[str]) -> list[str]:
@@ -45,7 +55,7 @@ def has_outputs(names: Collection[str]) -> bool:
     return any(_OUTPUT.match(name) for name in names)
 
 
-def table_outputs(row: Mapping[str, Any]) -> Iterator[tuple[str, str, Any, Any]]:
+def _outputs(row: Mapping[str, Any]) -> Iterator[tuple[str, str, Any, Any]]:
     """Prompt, model, score (None where the model was not asked) and answer of every output in a row."""
     for name in row:
         match = _OUTPUT.match(name)
@@ -61,7 +71,7 @@ def table_outputs(row: Mapping[str, Any]) -> Iterator[tuple[str, str, Any, Any]]
 
 def table_prompt(row: Mapping[str, Any]) -> str:
     """The first prompt of a row."""
-    return next((prompt for prompt, *_ in table_outputs(row)), "")
+    return next((prompt for prompt, *_ in _outputs(row)), "")
 
 
 def _prompt(row: Mapping[str, Any], template: str) -> str:

@@ -47,6 +47,10 @@ class Table:
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), ()))
 
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows, each as its values by column."""
+        return [dict(zip(self.columns, row, strict=True)) for row in zip(*self.columns.values(), strict=True)]
+
     def column(self, name: str) -> Sequence[Any]:
         """The values of a column as they are.
 

@@ -1,13 +1,13 @@
 """Every figure of every router on one table of outcomes, with intervals and baselines."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pointsman.backends.evaluation.groups import Groups, group_figures
+from pointsman.backends.evaluation.groups import group_figures
 from pointsman.backends.evaluation.outcome_pairs import PairOutcomes
+from pointsman.backends.evaluation.report import LENGTH, ORACLE, RANDOM, Estimate, Evaluation, RouterFigures
 from pointsman.core.arrays import FloatArray
 from pointsman.core.bootstrap import CPT_LEVELS, Replicates, bootstrap_curves, interval
 from pointsman.core.controls import oracle_curve, random_apgr, random_band
@@ -27,18 +27,8 @@ from pointsman.core.metrics import (
 from pointsman.core.operating_points import operating_points
 from pointsman.core.probability import pair_outcomes, reliability
 
-__all__ = [
-    "LENGTH",
-    "ORACLE",
-    "RANDOM",
-    "Estimate",
-    "Evaluation",
-    "Options",
-    "RouterFigures",
-    "evaluate_routers",
-]
+__all__ = ["Options", "evaluate_routers", "length_ranks"]
 
-LENGTH, RANDOM, ORACLE = "prompt length", "random order", "oracle"
 GRID = np.linspace(0.0, 1.0, 101)
 _RECOVERED = (0.5, 0.8, 0.95)
 
@@ -58,71 +48,6 @@ class Options:
     qualities: tuple[float, ...] = ()
     n_replicates: int = 1000
     seed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A figure with its 95 % interval; None where it cannot be said."""
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RouterFigures:
-    """One row of a report. Dollars are per thousand prompts.
-
-    Attributes:
-        curve: quality and its 95 % band (and dollars, where known) at strong shares 0, 0.01, ..., 1.
-        points: what thresholds give, by figure (`OperatingPoints.columns`); None for rows without thresholds.
-        reliability: bins of win rate against outcome; None for rows that are no probabilities.
-        deciles: APGR and CPT from the 11 points at shares 0, 0.1, ..., 1.
-        quality, pgr: by strong share.
-        usd: by quality, or by part of the gap.
-        versus_length: APGR minus that of prompt length, paired.
-    """
-
-    name: str
-    baseline: bool
-    apgr: Estimate
-    auc: Estimate
-    cpt: dict[str, Estimate]
-    quality: dict[str, Estimate]
-    pgr: dict[str, float | None]
-    usd: dict[str, float | None]
-    versus_length: Estimate | None
-    ece: float | None
-    deciles: dict[str, float | None]
-    curve: dict[str, list[float]]
-    points: dict[str, list[float]] | None
-    reliability: dict[str, list[float]] | None
-    groups: Groups | None
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """All rows of a report on one table."""
-
-    source: str
-    strong_model: str
-    weak_model: str
-    n_prompts: int
-    n_groups: int | None
-    strong: Estimate
-    weak: Estimate
-    gap: float | None
-    strong_usd: float | None
-    weak_usd: float | None
-    random: Estimate
-    random_band: list[float]
-    rows: tuple[RouterFigures, ...]
-    notes: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The evaluation as JSON-ready types."""
-        return asdict(self)
 
 
 def evaluate_routers(

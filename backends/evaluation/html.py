@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from pointsman.backends.evaluation.figures import Evaluation
+from pointsman.backends.evaluation.report import Evaluation
 from pointsman.backends.evaluation.text import cells, dollar_cells, group_cells, point_cells
 from pointsman.core.counted import counted
 

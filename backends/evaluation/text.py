@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pointsman.backends.evaluation.figures import LENGTH, ORACLE, RANDOM, Estimate, Evaluation, RouterFigures
+from pointsman.backends.evaluation.report import LENGTH, ORACLE, RANDOM, Estimate, Evaluation, RouterFigures
 from pointsman.core.dollars import dollars
 
 __all__ = ["aligned", "as_text", "cells", "dollar_cells", "group_cells", "point_cells"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pointsman.backends.evaluation.figures import LENGTH, ORACLE, RANDOM, Evaluation, RouterFigures
+from pointsman.backends.evaluation.report import LENGTH, ORACLE, RANDOM, Evaluation, RouterFigures
 from pointsman.core.counted import counted
 from pointsman.core.errors import MissingExtraError
 

@@ -12,10 +12,11 @@ from typing import Any, Self
 import numpy as np
 
 from pointsman.core.autopilot import JointPlan
-from pointsman.core.certificate import Certificate, generation_error, make_chain
+from pointsman.core.certificate import Certificate, generation_error
 from pointsman.core.comparison_plan import ComparisonPlan, make_plan
 from pointsman.core.judge_bias import largest_corrected_loss
 from pointsman.core.learned_score import LearnedScore
+from pointsman.core.threshold_chain import make_chain
 from pointsman.serve.autopilot.counting import add_comparisons, plans_of
 from pointsman.serve.autopilot.days import add_to_day
 from pointsman.serve.autopilot.generation import Generation

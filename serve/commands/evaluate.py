@@ -24,8 +24,8 @@ from pointsman.serve.commands.training.inputs import name_list
 from pointsman.serve.commands.verifiers import report_cascade
 
 if TYPE_CHECKING:
-    from pointsman.backends.evaluation.figures import Evaluation
     from pointsman.backends.evaluation.outcome_pairs import PairOutcomes
+    from pointsman.backends.evaluation.report import Evaluation
 
 __all__ = ["add_arguments", "run"]
 

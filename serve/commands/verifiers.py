@@ -124,7 +124,8 @@ def calibrate_cascade(args: argparse.Namespace) -> int:
 
 def _escalations(verifier: Verifier, table: "Table", prompts: list[str]) -> list[float | None]:
     """Per row; None where a row holds no answer of the cheap model."""
-    from pointsman.backends.data.answers import row_answers, wide_answers
+    from pointsman.backends.data.answer_rows import row_answers
+    from pointsman.backends.data.answers import wide_answers
 
     weak = verifier.pair.weak
     answers = row_answers(table) if "answer" in table.columns else row_answers(wide_answers(table, weak))

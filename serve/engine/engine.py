@@ -10,11 +10,12 @@ from zoneinfo import ZoneInfo
 
 from pointsman.core.decision import Decision
 from pointsman.core.pair import ModelPair
-from pointsman.core.prices import Price
 from pointsman.serve.config import Config
 from pointsman.serve.config.digest import config_digest
 from pointsman.serve.config.secret import Secret
 from pointsman.serve.engine.expected_bills import ExpectedBills
+from pointsman.serve.engine.fallback import who_answers
+from pointsman.serve.engine.optional_parts import check_comparisons, make_cascade, make_rules, make_scorer
 from pointsman.serve.engine.pipeline import build_pipeline
 from pointsman.serve.engine.state import ServerState
 from pointsman.serve.engine.steps.resolve_model import ResolveModel
@@ -22,7 +23,7 @@ from pointsman.serve.engine.steps.score_prompt import RouterThreads
 from pointsman.serve.money.billing import Billing
 from pointsman.serve.money.price_list import read_price_list
 from pointsman.serve.policy.rules import Policies
-from pointsman.serve.policy.served_router import ServedRouter, serve_router
+from pointsman.serve.policy.served_router import serve_router
 from pointsman.serve.protocols.large_json import LARGE_BYTES
 from pointsman.serve.protocols.thoughts import may_hold_thoughts, thought_marks
 from pointsman.serve.request.context import RequestContext
@@ -37,9 +38,6 @@ from pointsman.serve.upstreams.stand_in import STRONG_STAND_IN, WEAK_STAND_IN
 
 if TYPE_CHECKING:
     from pointsman.serve.autopilot.serving import Serving
-    from pointsman.serve.engine.cascade import Cascade
-    from pointsman.serve.engine.paid_signals import Checker
-    from pointsman.serve.engine.rules import Rules
 
 __all__ = ["Engine"]
 
@@ -63,8 +61,7 @@ class Engine:
         billing: prices requests by them.
         digest: of the configuration and the checkpoints it was made from.
         in_step: keeps requests that are served at the same time in step.
-        state: what outlives this engine when the configuration is reloaded; whoever made the first engine starts and
-            closes it.
+        state: survives reloads of the configuration; whoever made the first engine starts and closes it.
     """
 
     def __init__(
@@ -79,8 +76,7 @@ class Engine:
 
         Args:
             base_url, api_key: for the models that name none themselves.
-            previous: the engine that this one replaces: its state is kept, and what is known of the models that stay
-                as they are.
+            previous: the engine to replace; its state and the circuit breakers of unchanged models are kept.
 
         Raises:
             ConfigError: a model cannot be resolved; all such problems at once.
@@ -91,9 +87,8 @@ class Engine:
         self.state: ServerState = previous.state if previous is not None else ServerState(config)
         self.candidates = config.routed or (STRONG_STAND_IN, WEAK_STAND_IN)
         self.upstreams = build_upstreams(config, self.candidates, base_url=base_url, api_key=api_key)
-        self.routers: dict[str, ServedRouter] = {
-            name: serve_router(name, router, candidates=config.candidates) for name, router in config.routers.items()
-        }
+        routers, candidates = config.routers.items(), config.candidates
+        self.routers = {name: serve_router(name, router, candidates=candidates) for name, router in routers}
         tracing = self.state.tracing
         traced = {name: tracing.upstream(name, up) if tracing else up for name, up in self.upstreams.items()}
         self.services = {name: _service(config, name, upstream, previous) for name, upstream in traced.items()}
@@ -104,17 +99,11 @@ class Engine:
         self.pair = ModelPair(self.candidates[0], bills.cheapest)
         self.billing = Billing(known, self.pair, self.candidates)
         self._typical_usd = bills.typical
-        prices = (self._price(self.pair.strong), self._price(self.pair.weak))
-        if config.shadow is not None:
-            from pointsman.serve.feedback.shadow_request import check_shadow
-
-            check_shadow(config.shadow, self.billing)
+        prices = (known.get(self.pair.strong), known.get(self.pair.weak))
+        check_comparisons(config, self.billing)
         if config.autopilot is not None:
-            from pointsman.serve.feedback.shadow_request import check_shadow
-
-            check_shadow(config.autopilot.comparisons(), self.billing, part="autopilot")
             self._steered()  # which refuses what cannot be certified
-        self._scorer = self._make_scorer()
+        self._scorer = make_scorer(config)
         self.policies = Policies(
             config.policy,
             self.routers,
@@ -126,9 +115,9 @@ class Engine:
         )
         self.threads = RouterThreads()
         self.in_step = InStep()
-        self.rules = self._make_rules()
+        self.rules = make_rules(config, self.routers, self.candidates)
         self.resolve = ResolveModel(self.routers, self.upstreams, config.aliases)
-        self._cascade = self._make_cascade()
+        self._cascade = make_cascade(config, self.pair, self.routers, self.billing.prices, self.failover, self.state)
         self.pipeline = build_pipeline(
             config,
             candidates=self.candidates,
@@ -161,20 +150,18 @@ class Engine:
         self._reconfigure()
         if self.state.shadow is not None:
             self.state.shadow.reconfigure(self.config.shadow, self.upstreams, self.billing, self._is_exhausted)
-
         if self.state.autopilot is not None and self.state.comparer is not None:
-            now, drift = self._steered(), self.state.drift
-            comparisons = self.config.autopilot.comparisons() if self.config.autopilot is not None else None
-            settings = self.config.autopilot.scorer if self.config.autopilot is not None else None
+            now, drift, autopilot = self._steered(), self.state.drift, self.config.autopilot
+            comparisons = autopilot.comparisons() if autopilot is not None else None
+            usd = autopilot.scorer.usd if autopilot is not None and autopilot.scorer is not None else 0.0
             scorer = self._scorer.score_text if self._scorer is not None else None
-            usd = settings.usd if settings is not None else 0.0
             self.state.comparer.reconfigure(
                 comparisons, self.upstreams, self.billing, self._is_exhausted, scorer=scorer, scorer_usd=usd
             )
             alarm = partial(drift.alarm, now.router) if drift is not None else None
             reset_alarm = partial(drift.reset, now.router) if drift is not None and drift.by_traffic else None
             look = self._cascade.second_look.score_attempt if self._cascade is not None else None
-            await self.state.autopilot.reconfigure(self.config.autopilot, now, alarm, reset_alarm, look)
+            await self.state.autopilot.reconfigure(autopilot, now, alarm, reset_alarm, look)
 
     def _is_exhausted(self) -> bool:
         """Whether a hard limit of everybody's is exhausted."""
@@ -248,7 +235,8 @@ class Engine:
             UpstreamFailure: there was no answer.
         """
         call, run = self._call(context, decision), context.cascade
-        models, new_stream = self._candidates(context, decision), context.surface.stream
+        new_stream = context.surface.stream
+        models = who_answers(decision, self.pair, self.config.fallback, is_bound=context.is_bound)
         if self._cascade is not None and run is not None and run.runs and decision.model == run.models[0]:
             return await self._cascade.answer(context, run, call, models)
         answered = await self.failover.ask(call, models, new_stream, context.attempts)
@@ -257,41 +245,10 @@ class Engine:
             answered = await self.failover.ask(call, others, new_stream, context.attempts)
         return answered
 
-    def _make_cascade(self) -> "Cascade | None":
-        if self.config.cascade is None:
-            return None
-        from pointsman.serve.engine.cascade import Cascade
-
-        return Cascade(
-            self.config,
-            self.config.cascade,
-            self.pair,
-            routers=self.routers,
-            prices=self.billing.prices,
-            failover=self.failover,
-            refused_logprobs=self.state.refused_logprobs,
-            unchecked=self.state.cascades.unchecked,
-        )
-
     def _steered(self) -> "Serving":
         from pointsman.serve.engine.steered import steered
 
         return steered(self.config, self.routers, self.pair, self.billing.prices, self._typical_usd)
-
-    def _make_scorer(self) -> "Checker | None":
-        if self.config.autopilot is None or self.config.autopilot.scorer is None:
-            return None
-        from pointsman.serve.engine.paid_signals import Checker
-
-        return Checker(self.config.autopilot.scorer)
-
-    def _make_rules(self) -> "Rules | None":
-        if not self.config.rules:
-            return None
-        from pointsman.serve.engine.rules import Rules
-
-        by_name = {name: served.router for name, served in self.routers.items()}
-        return Rules(self.config.rules, by_name, candidates=self.candidates)
 
     def _call(self, context: RequestContext, decision: Decision) -> Call:
         request = context.request
@@ -302,24 +259,6 @@ class Engine:
         looks = len(request.body) > LARGE_BYTES or may_hold_thoughts(request.body)
         marks = thought_marks(request.document) if looks else ()
         return replace(call, thoughts=marks, makers=self.state.makers.makers_of(marks, context)) if marks else call
-
-    def _candidates(self, context: RequestContext, decision: Decision) -> list[str]:
-        """The chosen model and who may answer in its place: nobody where the request names it, or is bound to it."""
-        if context.is_bound:
-            return [decision.model]
-        if decision.weighed:
-            others = [name for name in decision.candidates if name != decision.model]  # a cascade may begin elsewhere
-            return [decision.model] if self.config.fallback == "none" else [decision.model, *others]
-        other = {self.pair.weak: self.pair.strong}
-        if self.config.fallback == "both":
-            other[self.pair.strong] = self.pair.weak
-        if decision.router is None or self.config.fallback == "none" or decision.model not in other:
-            return [decision.model]
-        return [model for model in (decision.model, other[decision.model]) if model in decision.candidates]
-
-    def _price(self, model: str) -> Price | None:
-        entry = self.price_list.get(model)
-        return entry.price if entry is not None else None
 
 
 def _service(config: Config, name: str, upstream: Upstream, previous: Engine | None) -> Service:

@@ -20,13 +20,7 @@ from pointsman.serve.engine.paid_signals import PaidSignals
 from pointsman.serve.engine.second_look import LEAST_CHECKED, SecondLook
 from pointsman.serve.engine.served_verifier import ServedVerifier
 from pointsman.serve.http.errors import RequestError, UpstreamFailure
-from pointsman.serve.http.streams import ByteStream
-from pointsman.serve.protocols.logprobs import (
-    ask_for_logprobs,
-    hide_logprobs,
-    hide_logprobs_in_events,
-    refuses_logprobs,
-)
+from pointsman.serve.protocols.logprobs import WithoutLogprobs, ask_for_logprobs, hide_logprobs, refuses_logprobs
 from pointsman.serve.protocols.said import Said, read_said
 from pointsman.serve.request.cascade_run import CascadeRun, Stage
 from pointsman.serve.request.context import RequestContext
@@ -270,26 +264,10 @@ class Escalation:
         if not asked:
             return answered
         if reply.chunks is not None:
-            return replace(answered, reply=replace(reply, chunks=_Hiding(reply.chunks)))
+            return replace(answered, reply=replace(reply, chunks=WithoutLogprobs(reply.chunks)))
         if b'logprobs"' not in reply.body:
             return answered
         return replace(answered, reply=replace(reply, body=hide_logprobs(reply.parsed()), document=None))
-
-
-class _Hiding:
-    """A byte stream of complete events without log-probabilities."""
-
-    def __init__(self, chunks: ByteStream) -> None:
-        self._chunks = chunks
-
-    def __aiter__(self) -> "_Hiding":
-        return self
-
-    async def __anext__(self) -> bytes:
-        return hide_logprobs_in_events(await self._chunks.__anext__())
-
-    async def aclose(self) -> None:
-        await self._chunks.aclose()
 
 
 async def _discard(answered: Answered | None) -> None:

@@ -1,10 +1,7 @@
 """Rules before the score: which configured rule a request meets, and why."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from functools import cached_property
-from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -12,55 +9,16 @@ from pointsman.core.arrays import Float32Array, FloatArray
 from pointsman.core.embedding import Embedder, EmbedderIdentity
 from pointsman.core.errors import ConfigError
 from pointsman.core.example_sets import directions, left_out_similarities, similarities, similarity_threshold
-from pointsman.core.language import guess_language
 from pointsman.core.router import EmbeddingRouter, Router
 from pointsman.core.similarity import unit_rows
-from pointsman.serve.config.rules import RuleConfig, compile_pattern
-from pointsman.serve.protocols.capabilities import find_needs
-from pointsman.serve.protocols.surfaces import CHAT, COUNT_TOKENS, MESSAGES, RESPONSES
-from pointsman.serve.protocols.token_count import count_input_tokens
+from pointsman.serve.config.rules import RuleConfig
+from pointsman.serve.engine.rule_conditions import Facts, any_pattern, conditions
 from pointsman.serve.request.context import RequestContext
 from pointsman.serve.request.matched_rule import MatchedRule
 
 __all__ = ["ExampleRules", "Rules"]
 
-_SEARCHED = 20_000  # characters of each end of a prompt: a search is linear, and so is bounded
-_APIS = {"chat": (CHAT,), "responses": (RESPONSES,), "messages": (MESSAGES, COUNT_TOKENS)}
-_MAX_SHOWN = 60
 _TIE = 1e-6  # similarities so close are equal: of rules with the same examples
-
-
-class _Facts:
-    """What conditions ask of a request, found out when one first asks."""
-
-    def __init__(self, context: RequestContext, any_pattern: Any) -> None:
-        """Takes the request, and one expression that finds what any pattern of any rule finds; None if unknown."""
-        self.context = context
-        self._any_pattern = any_pattern
-
-    @cached_property
-    def n_tokens(self) -> int:
-        return count_input_tokens(self.context.request.document)
-
-    @cached_property
-    def needs(self) -> tuple[str, ...]:
-        return find_needs(self.context.request.document)
-
-    @cached_property
-    def language(self) -> str | None:
-        return guess_language(self.context.request.prompt)
-
-    @cached_property
-    def matches_any(self) -> bool:
-        return self._any_pattern is None or self._any_pattern.search(self.text) is not None
-
-    @cached_property
-    def text(self) -> str:
-        prompt = self.context.request.prompt
-        return prompt if len(prompt) <= 2 * _SEARCHED else f"{prompt[:_SEARCHED]}\n{prompt[-_SEARCHED:]}"
-
-
-_Condition: TypeAlias = Callable[[_Facts], str | None]  # what was met, in words; None where it is not
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,8 +96,8 @@ class Rules:
                 )
         self.rules = tuple(rules)
         self.headers = frozenset(name for rule in rules for name in rule.header)
-        self._any_pattern = _any_pattern([pattern for rule in rules for pattern in rule.matches])
-        self._conditions = [tuple(_conditions(rule)) for rule in rules]
+        self._any_pattern = any_pattern([pattern for rule in rules for pattern in rule.matches])
+        self._conditions = [tuple(conditions(rule)) for rule in rules]
         self._with_examples = [bool(rule.similar_to) for rule in rules]
         self.examples: dict[str, ExampleRules] = {}
         if any(self._with_examples):
@@ -167,7 +125,7 @@ class Rules:
             embedding: of its prompt by its router's embedder, shape (dim,); None where there is none, so that no rule
                 with examples is met.
         """
-        facts = _Facts(context, self._any_pattern)
+        facts = Facts(context, self._any_pattern)
         similar = self._similar(context, embedding)
         for i, rule in enumerate(self.rules):
             if self._with_examples[i] and i not in similar:
@@ -196,7 +154,7 @@ class Rules:
             for k in np.flatnonzero(found >= known.thresholds).tolist()
         }
 
-    def _because(self, i: int, facts: _Facts) -> tuple[str, ...] | None:
+    def _because(self, i: int, facts: Facts) -> tuple[str, ...] | None:
         """What is met of a rule's conditions beside its examples; None where one is not."""
         met = []
         for condition in self._conditions[i]:
@@ -204,103 +162,6 @@ class Rules:
                 return None
             met.append(told)
         return tuple(met)
-
-
-def _conditions(rule: RuleConfig) -> Iterator[_Condition]:
-    """A rule's conditions beside its examples, the cheapest first."""
-    if rule.api:
-        yield _api(rule.api)
-    if rule.key:
-        yield _key(rule.key)
-    if rule.tier:
-        yield _tier(rule.tier)
-    for name, pattern in rule.header.items():
-        yield _header(name, pattern)
-    if rule.images is not None:
-        yield _need("images", rule.images)
-    if rule.tools is not None:
-        yield _need("tools", rule.tools)
-    if rule.matches:
-        yield _matches(rule.matches)
-    if rule.tokens is not None:
-        yield _tokens(rule.tokens.at_least, rule.tokens.at_most)
-    if rule.language:
-        yield _language(rule.language)
-
-
-def _api(names: Sequence[str]) -> _Condition:
-    surfaces = {surface.path: name for name in names for surface in _APIS[name]}
-
-    def condition(facts: _Facts) -> str | None:
-        name = surfaces.get(facts.context.surface.path)
-        return None if name is None else f"API {name}"
-
-    return condition
-
-
-def _key(names: Sequence[str]) -> _Condition:
-    def condition(facts: _Facts) -> str | None:
-        key = facts.context.key
-        return f"key {key.id}" if key is not None and (key.id in names or key.name in names) else None
-
-    return condition
-
-
-def _tier(names: Sequence[str]) -> _Condition:
-    def condition(facts: _Facts) -> str | None:
-        key = facts.context.key
-        return f"tier {key.tier}" if key is not None and key.tier in names else None
-
-    return condition
-
-
-def _header(name: str, pattern: str) -> _Condition:
-    def condition(facts: _Facts) -> str | None:
-        value = facts.context.rule_headers.get(name)
-        return f"header {name}: {pattern}" if value is not None and fnmatchcase(value, pattern) else None
-
-    return condition
-
-
-def _need(need: str, wanted: bool) -> _Condition:
-    def condition(facts: _Facts) -> str | None:
-        return (need if wanted else f"no {need}") if (need in facts.needs) == wanted else None
-
-    return condition
-
-
-def _matches(patterns: Sequence[str]) -> _Condition:
-    compiled = [(pattern, compile_pattern(pattern)) for pattern in patterns]
-
-    def condition(facts: _Facts) -> str | None:
-        if not facts.matches_any:
-            return None
-        found = next((pattern for pattern, search in compiled if search.search(facts.text) is not None), None)
-        return None if found is None else f"matches {found[:_MAX_SHOWN]}"
-
-    return condition
-
-
-def _any_pattern(patterns: Sequence[str]) -> Any:
-    try:
-        return compile_pattern("|".join(f"(?:{pattern})" for pattern in patterns)) if patterns else None
-    except ValueError:  # together they are too large: each is searched for by itself
-        return None
-
-
-def _tokens(least: int, most: int | None) -> _Condition:
-    def condition(facts: _Facts) -> str | None:
-        n = facts.n_tokens
-        return f"about {n:,} tokens" if least <= n and (most is None or n <= most) else None
-
-    return condition
-
-
-def _language(codes: Sequence[str]) -> _Condition:
-    def condition(facts: _Facts) -> str | None:
-        return f"language {facts.language}" if facts.language in codes else None
-
-    return condition
 
 
 def _bundled_embedder() -> Embedder:

@@ -20,8 +20,9 @@ from pointsman.serve.auth.keys import AccessKey
 from pointsman.serve.config import BudgetConfig, PolicyConfig, SessionsConfig, SettingConfig
 from pointsman.serve.policy.budget import Budget, LeaseTerms, Leasing, Reservation, Spending
 from pointsman.serve.policy.live_share import LiveShare
+from pointsman.serve.policy.requirements import policy_problems, setting_problems
 from pointsman.serve.policy.ruled import Ruled
-from pointsman.serve.policy.served_router import ServedRouter, no_stored_threshold
+from pointsman.serve.policy.served_router import ServedRouter
 from pointsman.serve.policy.state import PolicyState
 from pointsman.serve.protocols.model_field import ModelField
 
@@ -75,7 +76,7 @@ class Policies:
         self._bounds = Bounds(bounds.floor, NEVER_STRONG if bounds.ceiling is None else bounds.ceiling)
         self._setting_of_all = config if config.is_set else None
         self._names = {name: f"{name} {_fingerprint(router)}" for name, router in routers.items()}
-        for problem in self._problems():
+        for problem in policy_problems(config, routers, prices, has_ledger=spending is not None):
             raise ConfigError(problem)
 
     def rule(self, field: ModelField, key: AccessKey | None = None, *, base: Ruling | None = None) -> Ruled:
@@ -152,7 +153,7 @@ class Policies:
 
     def check_setting(self, setting: SettingConfig) -> None:
         """Raises `ConfigError` where a router does not have what a setting needs."""
-        for problem in self._setting_problems("setting", setting):
+        for problem in setting_problems("setting", setting, self._routers):
             raise ConfigError(problem)
 
     def describe(self) -> dict[str, Any]:
@@ -277,23 +278,6 @@ class Policies:
         if live is None:
             live = self.state.live[router] = LiveShare()
         return live
-
-    def _problems(self) -> Iterator[str]:
-        if self.config.budgets:
-            if None in self._prices:
-                yield "policy.budgets need the prices of both models: give models.<name>.price"
-            elif self._spending is None:
-                yield "policy.budgets need a ledger, and this deployment keeps none"
-        settings = {"policy": self.config, **{f"policy.tiers.{name}": tier for name, tier in self.config.tiers.items()}}
-        settings |= {f"policy.schedule.{entry.name}": entry for entry in self.config.schedule}
-        for where, setting in settings.items():
-            yield from self._setting_problems(where, setting)
-
-    def _setting_problems(self, where: str, setting: SettingConfig) -> Iterator[str]:
-        for rule, wanted in (("max_loss", setting.max_loss), ("max_cost_usd", setting.max_cost_usd)):
-            for router in self._routers.values():
-                if wanted is not None and router.stored_threshold(rule, wanted) is None:
-                    yield f"{where}.{rule}: {no_stored_threshold(router, rule, wanted)}"
 
 
 def _typical_usd(price: Price | None) -> float:

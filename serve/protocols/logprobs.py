@@ -6,9 +6,10 @@ from typing import Any
 
 import orjson
 
+from pointsman.serve.http.streams import ByteStream
 from pointsman.serve.protocols.sse import event_data
 
-__all__ = ["ask_for_logprobs", "hide_logprobs", "hide_logprobs_in_events", "refuses_logprobs"]
+__all__ = ["WithoutLogprobs", "ask_for_logprobs", "hide_logprobs", "refuses_logprobs"]
 
 _CHAT, _RESPONSES = "/chat/completions", "/responses"
 _INCLUDED = "message.output_text.logprobs"
@@ -49,6 +50,22 @@ def refuses_logprobs(status: int, body: bytes) -> bool:
 def hide_logprobs(document: Mapping[str, Any]) -> bytes:
     """A whole answer without them, as JSON."""
     return orjson.dumps(_hidden(document))
+
+
+class WithoutLogprobs:
+    """A byte stream of complete events without log-probabilities."""
+
+    def __init__(self, chunks: ByteStream) -> None:
+        self._chunks = chunks
+
+    def __aiter__(self) -> "WithoutLogprobs":
+        return self
+
+    async def __anext__(self) -> bytes:
+        return hide_logprobs_in_events(await self._chunks.__anext__())
+
+    async def aclose(self) -> None:
+        await self._chunks.aclose()
 
 
 def hide_logprobs_in_events(events: bytes) -> bytes:

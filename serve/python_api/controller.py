@@ -5,7 +5,6 @@ answer = controller.chat.completions.create(model="router-mf-0.5", messages=[{"r
 print(answer.choices[0].message.content)
 """
 
-import json
 import os
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
@@ -23,14 +22,12 @@ from pointsman.serve.config.load import make_config, read_values
 from pointsman.serve.config.secret import Secret
 from pointsman.serve.engine.engine import Engine
 from pointsman.serve.engine.lifecycle import Lifecycle
-from pointsman.serve.http.errors import UpstreamFailure
 from pointsman.serve.http.streams import ByteStream
 from pointsman.serve.protocols.model_field import AUTO, ROUTER_PREFIX
 from pointsman.serve.protocols.requests import make_question, read_chat
-from pointsman.serve.protocols.sse import event_data
 from pointsman.serve.protocols.surfaces import CHAT
 from pointsman.serve.python_api.loop_thread import BackgroundLoop
-from pointsman.serve.python_api.response import Answer
+from pointsman.serve.python_api.response import Answer, read_answer, read_events
 from pointsman.serve.request.context import RequestContext
 from pointsman.serve.request.ids import request_id
 from pointsman.serve.request.record import Record
@@ -143,7 +140,7 @@ class Controller:
         """
         context = self._context(parameters, self._field(model, router, threshold, strong_share))
         reply = self._background().run(self._ask(context))
-        return _read_answer(reply) if reply.chunks is None else self._iterate(reply.chunks)
+        return read_answer(reply) if reply.chunks is None else self._iterate(reply.chunks)
 
     async def acompletion(
         self,
@@ -157,7 +154,7 @@ class Controller:
         """`completion` without blocking; a stream is an asynchronous iterator."""
         context = self._context(parameters, self._field(model, router, threshold, strong_share))
         reply = await self._background().hand_over(self._ask(context))
-        return _read_answer(reply) if reply.chunks is None else self._aiterate(reply.chunks)
+        return read_answer(reply) if reply.chunks is None else self._aiterate(reply.chunks)
 
     def close(self) -> None:
         """Closes the connections; the controller may be used again, and then opens new ones."""
@@ -218,7 +215,7 @@ class Controller:
         loop = self._background()
         try:
             while (events := loop.run(_next(chunks))) is not None:
-                yield from _read_events(events)
+                yield from read_events(events)
         finally:
             loop.run(_close(chunks))
 
@@ -226,7 +223,7 @@ class Controller:
         loop = self._background()
         try:
             while (events := await loop.hand_over(_next(chunks))) is not None:
-                for answer in _read_events(events):
+                for answer in read_events(events):
                     yield answer
         finally:
             await loop.hand_over(_close(chunks))
@@ -280,24 +277,6 @@ def _shut_down(loop: BackgroundLoop, engine: Engine) -> None:
     loop.run(engine.close())
     loop.run(engine.state.close())
     loop.stop()
-
-
-def _read_answer(reply: Reply) -> Answer:
-    answer = Answer(json.loads(reply.body))
-    if reply.status >= 400:
-        error = answer.get("error")
-        message = error.get("message") if isinstance(error, dict) else None
-        raise UpstreamFailure(f"the model answered {reply.status}: {message or dict(answer)}", status=reply.status)
-    return answer
-
-
-def _read_events(events: bytes) -> Iterator[Answer]:
-    for data in event_data(events):
-        if data.strip() and data.strip() != b"[DONE]":
-            answer = Answer(json.loads(data))
-            if answer.get("error"):
-                raise UpstreamFailure(f"the model's stream broke: {answer['error']}")
-            yield answer
 
 
 def _plain(value: Any) -> Any:

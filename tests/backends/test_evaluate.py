@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pointsman.backends.evaluation.figures import LENGTH, ORACLE, Options, evaluate_routers, length_ranks
+from pointsman.backends.evaluation.figures import Options, evaluate_routers, length_ranks
 from pointsman.backends.evaluation.holdout import held_out_win_rates
 from pointsman.backends.evaluation.html import as_html
 from pointsman.backends.evaluation.journal import WinRateJournal, router_key
 from pointsman.backends.evaluation.leakage import learnt_from
 from pointsman.backends.evaluation.outcome_pairs import PairOutcomes, read_pair_outcomes
+from pointsman.backends.evaluation.report import LENGTH, ORACLE
 from pointsman.backends.evaluation.routellm import PAIR, read_benchmark
 from pointsman.backends.evaluation.text import as_text
 from pointsman.backends.plotting.figure import draw

@@ -14,7 +14,8 @@ from pointsman.core.autopilot import (
     served_generation,
 )
 from pointsman.core.autopilot_simulation import Table, simulate
-from pointsman.core.certificate import Certificate, make_chain
+from pointsman.core.certificate import Certificate
+from pointsman.core.threshold_chain import make_chain
 
 
 def _table(n: int = 1500, *, rate: float = 0.1, seed: int = 0, useful: bool = True) -> Table:

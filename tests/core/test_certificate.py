@@ -8,8 +8,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pointsman.core.certificate import Certificate, Chain, generation_error, make_chain
+from pointsman.core.certificate import Certificate, generation_error
 from pointsman.core.comparison_plan import make_plan
+from pointsman.core.threshold_chain import Chain, make_chain
 
 _BETS = (0.9, 0.45, 0.22, 0.11, 0.055)
 _WEIGHTS = (4.0, 3.0, 2.0, 1.5, 1.0)

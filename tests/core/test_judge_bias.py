@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pointsman.core.certificate import Certificate, Chain
+from pointsman.core.certificate import Certificate
 from pointsman.core.judge_bias import corrected_loss, judge_bias, labels_needed, largest_corrected_loss
+from pointsman.core.threshold_chain import Chain
 
 _losses = st.floats(-1, 1)
 

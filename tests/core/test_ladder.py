@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pointsman.core.autopilot_simulation import Table, simulate
-from pointsman.core.certificate import Certificate, Chain, make_chain
+from pointsman.core.certificate import Certificate
 from pointsman.core.choice import Candidate, choose
 from pointsman.core.comparison_plan import make_plan
 from pointsman.core.ladder import draw_rung, fixed_bills, ladder, length_shift, rung_at
+from pointsman.core.threshold_chain import Chain, make_chain
 
 _rates = st.lists(st.integers(0, 40).map(lambda k: k / 40), min_size=2, max_size=5)
 _thresholds = st.floats(0.001, 0.999)

@@ -5,10 +5,11 @@ import random
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from pointsman.core.certificate import Certificate, make_chain
+from pointsman.core.certificate import Certificate
 from pointsman.core.comparison_plan import make_plan
 from pointsman.core.errors import ConfigError
 from pointsman.core.ladder import rung_at
+from pointsman.core.threshold_chain import make_chain
 from pointsman.serve import create_app
 from pointsman.serve.autopilot import autopilot as autopilot_module
 from pointsman.serve.autopilot import draw

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter
 
-from pointsman.core.certificate import Certificate, Chain
+from pointsman.core.certificate import Certificate
 from pointsman.core.comparison_plan import ComparisonPlan
 from pointsman.core.pair import ModelPair
+from pointsman.core.threshold_chain import Chain
 from pointsman.serve.autopilot import draw
 from pointsman.serve.autopilot.draw import Draws
 from pointsman.serve.autopilot.generation import Generation

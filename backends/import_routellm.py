@@ -103,10 +103,10 @@ def _read(path: Path) -> dict[str, Float32Array]:
     try:
         arrays = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path} is no readable safetensors file: {error}") from error
+        raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
     missing = [name for name in (_P, _W, _CLASSIFIER) if name not in arrays]
     if missing:
-        raise CheckpointError(f"{path} is no RouteLLM matrix factorisation: it lacks {', '.join(missing)}")
+        raise CheckpointError(f"{path} is not a RouteLLM matrix factorisation: it lacks {', '.join(missing)}")
     found = {name: np.asarray(arrays[name], dtype=np.float32) for name in (_P, _W, _CLASSIFIER)}
     shapes = [found[name].shape for name in (_P, _W, _CLASSIFIER)]
     latent_dim = shapes[0][-1]

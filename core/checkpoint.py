@@ -163,7 +163,7 @@ def read_checkpoint(
 def write_checkpoint(
     checkpoint: Checkpoint, path: str | os.PathLike[str], *, files: Mapping[str, Path] | None = None
 ) -> None:
-    """Writes a checkpoint directory; one that is there already is replaced only once the new one is complete.
+    """Writes a checkpoint directory; one that already exists is replaced only once the new one is complete.
 
     Args:
         files: further files to copy in, by their name in the checkpoint (may contain "/").

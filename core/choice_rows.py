@@ -71,7 +71,7 @@ def weigh_rows(
         point_usd: see `core.choice.choose`.
 
     Raises:
-        ValueError: shapes differ, or `reference` is no column.
+        ValueError: shapes differ, or `reference` is not a column.
     """
     return Weighing(win_rates, usd, reference=reference, point_usd=point_usd)
 

@@ -17,7 +17,7 @@ def check_keeps(path: Path) -> None:
         DataError: `path` is there, and no regular file.
     """
     if path.exists() and not path.is_file():
-        raise DataError(f"{path} is no regular file, wanted one that keeps what is written to it: name another file")
+        raise DataError(f"{path} is not a regular file, wanted one that keeps what is written to it: name another file")
 
 
 def append_line(file: IO[bytes], path: Path, line: bytes) -> None:

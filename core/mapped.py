@@ -22,7 +22,7 @@ def map_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     The file must not be written to while it is mapped; replacing it by another is safe.
 
     Raises:
-        SafetensorError: it is no safetensors file, or holds an array that NumPy has no type for.
+        SafetensorError: it is not a safetensors file, or holds an array that NumPy has no type for.
         OSError: it cannot be read.
     """
     with safe_open(path, framework="np"):  # checks that the header fits the file

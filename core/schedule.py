@@ -55,7 +55,7 @@ class WeeklySpan:
         """
         unknown = [day for day in days if day not in WEEKDAYS]
         if unknown:
-            raise ValueError(f"{unknown[0]!r} is no day, wanted {', '.join(WEEKDAYS)}")
+            raise ValueError(f"{unknown[0]!r} is not a day, wanted {', '.join(WEEKDAYS)}")
         return cls(frozenset(WEEKDAYS.index(day) for day in days), parse_time(begin), parse_time(end))
 
 
@@ -68,7 +68,7 @@ def parse_time(text: str) -> int:
     hours, colon, minutes = text.partition(":")
     digits = colon and len(hours) == len(minutes) == 2 and (hours + minutes).isdecimal() and text.isascii()
     if not digits or int(minutes) > 59 or (total := int(hours) * 60 + int(minutes)) > _DAY:
-        raise ValueError(f"{text!r} is no time of day, wanted 00:00 to 24:00")
+        raise ValueError(f"{text!r} is not a time of day, wanted 00:00 to 24:00")
     return total
 
 

@@ -56,7 +56,7 @@ def _run(words: Sequence[str], chosen: str | None) -> int:
 
 
 def _parser(chosen: str | None) -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
-    """The parser of the whole line, and that of the chosen command; of all commands where there is none of its name."""
+    """The parser with the chosen command's arguments; with every command's if no command has that name."""
     parser = _Parser(prog="pointsman", description="An LLM router that learns who should answer.", allow_abbrev=False)
     parser.add_argument("--version", action=_PrintVersion, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -74,7 +74,7 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         meant = self._meant(message)
         if message.startswith(_NO_COMMAND):
-            message = message.removeprefix(_NO_COMMAND).partition(" (choose")[0] + " is no command"
+            message = message.removeprefix(_NO_COMMAND).partition(" (choose")[0] + " is not a command"
         self.exit(2, f"{self.prog}: {message}{meant}; see `{self.prog} --help`\n")
 
     def format_help(self) -> str:

@@ -1,6 +1,6 @@
 """Makes the bundled default router: `python -m pointsman.backends.assets.make_default_router ../shared/data`.
 
-Battles of many public sources, all under permissive licences, train one matrix factorisation. Its pair is no pair of
+Battles of many public sources, all under permissive licences, train one matrix factorisation. Its pair is not a pair of
 models but of classes: in every source the best-rated third of the models counts as "strong", the lower half as "weak",
 and what the one class wins of the other on a prompt is one battle. It tells where better models pay off, whichever the
 two are. What is peculiar to a source is averaged away. What pays off on one kind of prompts does not on the next, so

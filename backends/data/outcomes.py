@@ -127,8 +127,8 @@ def outcome_battles(
 
     Args:
         margin: scores that differ by no more than this are a tie.
-        max_per_prompt: keep at most so many battles of a prompt, chosen at random.
-        max_per_pair: keep at most so many battles of a pair of models, chosen at random.
+        max_per_prompt: keep at most this many battles of a prompt, chosen at random.
+        max_per_pair: keep at most this many battles of a pair of models, chosen at random.
         seed: of the choice.
 
     Raises:

@@ -212,7 +212,7 @@ def parquet_file(path: Path) -> Any:
     try:
         return pyarrow.parquet.ParquetFile(path)
     except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{path} is no readable parquet file: {error}") from error
+        raise DataError(f"{path} is not a readable parquet file: {error}") from error
 
 
 def parquet_batches(
@@ -253,7 +253,7 @@ def dataset_batches(source: str, batch_rows: int) -> Iterator[dict[str, list[Any
         import datasets
     except ImportError as error:
         extra = MissingExtraError("datasets", "data")
-        raise DataError(f"{source} is no file; to read it as a data set: {extra}") from error
+        raise DataError(f"{source} is not a file; to read it as a data set: {extra}") from error
     try:
         data = datasets.load_dataset(name, configuration or None, split=split or "train")
     except (datasets.exceptions.DatasetsError, OSError, ValueError, RuntimeError, ImportError, KeyError) as error:

@@ -270,4 +270,4 @@ def _parquet(uri: str, path: str) -> Any:
     try:
         return pyarrow.parquet.ParquetFile(system.open_input_file(path))
     except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{path} is no readable parquet file: {error}") from error
+        raise DataError(f"{path} is not a readable parquet file: {error}") from error

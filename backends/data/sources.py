@@ -65,7 +65,7 @@ def columns_of(source: Source) -> Columns | None:
     """Columns of a table in memory; None where the source names a file or data set.
 
     Raises:
-        DataError: the object is no table.
+        DataError: the object is not a table.
     """
     if isinstance(source, str | os.PathLike):
         return None
@@ -120,7 +120,7 @@ def expand(source: str | os.PathLike[str]) -> list[Path] | None:
             raise DataError(f"no table matches {text!r}; wanted files with suffix {', '.join(FORMATS)}")
         return files
     if format_of(path) is not None:
-        raise DataError(f"{path} does not exist or is no file")
+        raise DataError(f"{path} does not exist or is not a file")
     return None
 
 

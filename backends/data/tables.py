@@ -70,7 +70,7 @@ class Table:
         """A column of texts, such as names of models.
 
         Raises:
-            DataError: a value is no text, or cannot be written as UTF-8; the message gives its row.
+            DataError: a value is not a text, or cannot be written as UTF-8; the message gives its row.
         """
         values = self.column(name)
         for row, value in enumerate(values, self.first_row):

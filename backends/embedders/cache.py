@@ -34,7 +34,7 @@ class EmbeddingCache:
             scope: what made the vectors (service, model, dimension); other scopes' vectors are not seen.
 
         Raises:
-            ConfigError: the file cannot be made, or is no SQLite database.
+            ConfigError: the file cannot be made, or is not an SQLite database.
         """
         self.path = Path(path)
         self._scope = scope.encode()

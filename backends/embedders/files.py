@@ -113,7 +113,7 @@ def read_embeddings(path: str | os.PathLike[str]) -> tuple[Float32Array, Embeddi
     try:
         embeddings = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} is no file of embeddings: {error}") from error
+        raise DataError(f"{path} is not a file of embeddings: {error}") from error
     wanted = (record.n_prompts, record.identity.dim)
     if embeddings.shape != wanted or embeddings.dtype != np.float32:
         raise DataError(
@@ -204,4 +204,4 @@ def _read_record(path: Path) -> EmbeddingRecord:
         identity = EmbedderIdentity(**content["identity"])
         return EmbeddingRecord(identity, canaries, int(content["n_prompts"]), str(content["fingerprint"]))
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DataError(f"{path} is no record of embeddings: {error}; make them with `pointsman embed`") from error
+        raise DataError(f"{path} is not a record of embeddings: {error}; make them with `pointsman embed`") from error

@@ -142,7 +142,7 @@ def vectors_of(answer: bytes, n_texts: int, url: str) -> Float32Array:
             )
         vectors = np.array([by_index[index] for index in range(n_texts)], dtype=np.float32)
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
-        raise UpstreamError(f"{url} answered something that is no list of embeddings: {error!r:.200}") from error
+        raise UpstreamError(f"{url} answered something that is not a list of embeddings: {error!r:.200}") from error
     if vectors.ndim != 2 or not np.isfinite(vectors).all():
         raise UpstreamError(f"{url} answered embeddings of shape {vectors.shape}, wanted finite rows of one length")
     return vectors

@@ -131,7 +131,7 @@ def _read_table(folder: Path, meta: dict[str, Any]) -> tuple[np.ndarray, Float32
         table = map_arrays(folder / TABLE)
         rows, scales = table["rows"], table["scales"]
     except (OSError, SafetensorError, KeyError) as error:
-        raise CheckpointError(f"{folder / TABLE} is no table of a static embedder: {error!r}") from error
+        raise CheckpointError(f"{folder / TABLE} is not a table of a static embedder: {error!r}") from error
     wanted = (meta.get("n_tokens"), meta.get("dim"))
     if rows.shape != wanted or scales.shape != rows.shape[:1]:
         raise CheckpointError(f"{folder / TABLE} has rows {rows.shape} and scales {scales.shape}, {META} says {wanted}")

@@ -53,13 +53,13 @@ def read_answer(body: bytes, url: str) -> TokenProbabilities:
     """Probabilities of the first token of a chat or text completion.
 
     Raises:
-        UpstreamError: the answer is no completion, or tells no probabilities.
+        UpstreamError: the answer is not a completion, or tells no probabilities.
     """
     try:
         choice = orjson.loads(body)["choices"][0]
         listed = _listed(choice.get("logprobs"))
     except (orjson.JSONDecodeError, KeyError, IndexError, TypeError, AttributeError) as error:
-        raise UpstreamError(f"{url} answered something that is no completion: {body[:200]!r}") from error
+        raise UpstreamError(f"{url} answered something that is not a completion: {body[:200]!r}") from error
     if not listed:
         raise UpstreamError(
             f"{url} answered without logprobs, which the win rate is read from; serve the model with an engine that "

@@ -43,7 +43,7 @@ class EndpointSettings:
         score_tokens: texts of the scores, lowest first, each one token of the model.
         score_threshold: lowest score at which the weak model suffices.
         top_logprobs: length of the list asked for; 20 is what OpenAI and vLLM allow.
-        max_chars: of a longer prompt the first and last half of so many characters are sent.
+        max_chars: of a longer prompt the first and last half of this many characters are sent.
         api_key_env: environment variable with the bearer token; None sends none.
         timeout_s: longest wait for one answer.
         n_retries: how often a call is repeated after 408, 429, 5xx or a lost connection.

@@ -91,7 +91,7 @@ class WinRateJournal:
             for raw in file:
                 line = _parsed(raw)
                 if line is None and raw.endswith(b"\n"):
-                    raise DataError(f"{self.path} is no file of win rates that Pointsman wrote: name another file")
+                    raise DataError(f"{self.path} is not a file of win rates that Pointsman wrote: name another file")
                 if line is None or not raw.endswith(b"\n"):
                     break
                 if "prompt" in line:  # earlier versions wrote a line per batch, which no single prompt can use

@@ -101,7 +101,7 @@ def read_tokenizer(path: str | os.PathLike[str]) -> "Tokenizer":
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:
-        raise CheckpointError(f"{path} is no tokenizer file: {error}") from error
+        raise CheckpointError(f"{path} is not a tokenizer file: {error}") from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer

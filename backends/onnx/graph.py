@@ -67,7 +67,7 @@ def open_graph(path: str | os.PathLike[str], *, threads: int | None = None, n_he
             disabled_optimizers=["SkipLayerNormFusion"],
         )
     except Exception as error:
-        raise CheckpointError(f"{path} is no graph that onnxruntime can run: {error}") from error
+        raise CheckpointError(f"{path} is not a graph that onnxruntime can run: {error}") from error
     inputs = {i.name for i in session.get_inputs()}
     outputs = {o.name: o.shape for o in session.get_outputs()}
     if inputs != set(INPUTS) or list(outputs) != [OUTPUT] or outputs[OUTPUT][-1] != N_CLASSES * n_heads:

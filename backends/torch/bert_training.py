@@ -38,8 +38,8 @@ class BertRecipe:
 
     Attributes:
         pooling: "mean" over all tokens, or "model" for the base model's own classification head.
-        layers: keep so many of the base's first layers; all if None.
-        freeze_layers: leave the embeddings and so many of the first layers as they are.
+        layers: keep this many of the base's first layers; all if None.
+        freeze_layers: leave the embeddings and this many of the first layers as they are.
         max_length: tokens read, at most what the base can; its limit if None.
         truncation: what is kept of a longer prompt: "head_tail" or "head".
         margin: score differences of at most this size are ties.

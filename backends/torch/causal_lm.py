@@ -77,7 +77,7 @@ class CausalLMSettings:
 class CausalLMRouter(ScoreRouter):
     """Reads the score from the logits of the token that follows the template, all prompts of a batch in one pass.
 
-    The reading is invalid, and the win rate 1, where the likeliest token is no score or a logit is not finite.
+    The reading is invalid, and the win rate 1, where the likeliest token is not a score or a logit is not finite.
     """
 
     kind: ClassVar[str] = "causal_llm"

@@ -64,7 +64,7 @@ class CausalLMRecipe:
         finetuning: the loop's settings.
 
     Raises:
-        ValueError: `score_threshold` is no score.
+        ValueError: `score_threshold` is not a score.
     """
 
     template: str = TEMPLATE

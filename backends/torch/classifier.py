@@ -84,12 +84,12 @@ def new_classifier(
 
     Args:
         base: folder or Hub id.
-        layers: keep so many of the first layers; all if None.
+        layers: keep this many of the first layers; all if None.
         n_heads: weak models that the strong one is compared with.
 
     Raises:
         ValueError: `pooling` is unknown, or the base has fewer layers.
-        FitError: there is no such base, or it is no encoder that transformers knows.
+        FitError: there is no such base, or it is not an encoder that transformers knows.
     """
     if pooling not in POOLINGS:
         raise ValueError(f"pooling is {pooling!r}, wanted one of {', '.join(POOLINGS)}")

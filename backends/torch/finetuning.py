@@ -34,7 +34,7 @@ class FineTuning:
         warmup: share of the steps over which the step size rises from 0; it then falls to 0 evenly.
         weight_decay: of matrices; biases and norms have none.
         clip: largest norm of the gradient.
-        patience: stop after so many epochs without a lower validation loss; None never stops early.
+        patience: stop after this many epochs without a lower validation loss; None never stops early.
         precision: "auto" takes bf16 (or fp16) where the device has it.
         seed: of order, dropout and new weights.
 

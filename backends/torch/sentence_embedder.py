@@ -141,7 +141,7 @@ def _locate(name: str) -> Path:
         return Path(huggingface_hub.snapshot_download(repository, allow_patterns=_FILES))
     except (OSError, ValueError) as error:  # the hub's errors derive from these
         raise ConfigError(
-            f"sentence-transformers model {name!r} is no folder, and {repository} cannot be had from the hub: {error}"
+            f"sentence-transformers model {name!r} is not a folder, and {repository} is not on the hub: {error}"
         ) from error
 
 

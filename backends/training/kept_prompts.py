@@ -35,7 +35,7 @@ def kept_prompts(checkpoint: Checkpoint) -> list[str | None]:
     """Text of each row of a checkpoint's tables; None for all where it keeps none.
 
     Raises:
-        CheckpointError: there are more or fewer texts than rows, or one is no text.
+        CheckpointError: there are more or fewer texts than rows, or one is not a text.
     """
     n_rows = len(checkpoint.array("scores", ndim=2))
     path = checkpoint.path / KEPT if checkpoint.path is not None else None
@@ -44,7 +44,7 @@ def kept_prompts(checkpoint: Checkpoint) -> list[str | None]:
     try:
         found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except ValueError as error:
-        raise CheckpointError(f"{path} is no file of prompts: {error}; train the checkpoint again") from error
+        raise CheckpointError(f"{path} is not a file of prompts: {error}; train the checkpoint again") from error
     if len(found) != n_rows or not all(isinstance(text, str) for text in found):
         raise CheckpointError(
             f"{path} has {len(found)} lines for {counted(n_rows, 'row')} of scores; train the checkpoint again"

@@ -20,7 +20,7 @@ class MFRecipe:
         weight_decay: L2 penalty, added to the gradient.
         batch_size: battles per step.
         epochs: passes over the battles.
-        patience: stop after so many epochs without a lower validation loss; None never stops early.
+        patience: stop after this many epochs without a lower validation loss; None never stops early.
         bias: give the projection a bias, for embeddings without a constant component.
         ties: "drop" leaves ties out, "half" counts them as half a win for each.
         seed: of initial weights, order and noise.

@@ -29,7 +29,7 @@ class SWRecipe:
 
     Attributes:
         n_tiers: groups of models of similar rating.
-        dim: reduce embeddings to so many dimensions, by the singular vectors that keep most of their inner products;
+        dim: reduce embeddings to this many dimensions, by the singular vectors that keep most of their inner products;
             None keeps them as they are.
         seed: of the prompts on which the error of the reduction is measured.
     """

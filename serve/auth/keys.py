@@ -52,7 +52,7 @@ class AccessKey:
     admin: bool = False
 
     def allows(self, model: str) -> bool:
-        """Whether it may ask for a model field."""
+        """Whether the key allows a model field."""
         return self.models is None or any(fnmatchcase(model, pattern) for pattern in self.models)
 
 
@@ -60,7 +60,7 @@ class Keys(Protocol):
     """The keys that are valid now."""
 
     def find(self, text: str) -> AccessKey | None:
-        """The key that `text` is; None if it is none. Returns at once."""
+        """The key matching `text`, or None. Returns at once."""
         ...
 
 
@@ -72,7 +72,7 @@ def new_key(
     tier: str | None = None,
     admin: bool = False,
 ) -> tuple[AccessKey, str]:
-    """A new key as it is stored, and as its owner gets to see it, once.
+    """A new key: as it is stored, and as it is shown to its owner, once.
 
     Raises:
         ValueError: `requests_per_minute` is not positive.
@@ -88,7 +88,7 @@ def read_keys(path: str | os.PathLike[str]) -> dict[str, AccessKey]:
     """The keys of a file, by id.
 
     Raises:
-        ConfigError: it cannot be read or is no key file.
+        ConfigError: it cannot be read or is not a key file.
     """
     try:
         entries = json.loads(Path(path).read_text(encoding="utf-8"))["keys"]
@@ -99,14 +99,14 @@ def read_keys(path: str | os.PathLike[str]) -> dict[str, AccessKey]:
 
 
 def write_keys(path: str | os.PathLike[str], keys: Mapping[str, AccessKey]) -> None:
-    """Replaces a key file at once; only its owner may read it."""
+    """Replaces a key file atomically; only its owner may read it."""
     with replacing(Path(path)) as staging:
         staging.write_text(json.dumps({"keys": [asdict(key) for key in keys.values()]}, indent=1), encoding="utf-8")
 
 
 @contextmanager
 def locked(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Keeps other processes from changing a key file between its reading and its writing."""
+    """Locks a key file, so that no other process changes it between reading and writing."""
     from filelock import FileLock
 
     target = Path(path)
@@ -119,15 +119,15 @@ def revoke_key(keys: Mapping[str, AccessKey], key_id: str) -> dict[str, AccessKe
     """The keys without one of them.
 
     Raises:
-        ConfigError: there is none of that id.
+        ConfigError: no key has that id.
     """
     if key_id not in keys:
-        raise ConfigError(f"there is no key {key_id!r}; there are {', '.join(keys) or 'none'}")
+        raise ConfigError(f"there is no key {key_id!r}; existing keys: {', '.join(keys) or 'none'}")
     return {other: key for other, key in keys.items() if other != key_id}
 
 
 def match_key(text: str, keys: Mapping[str, AccessKey]) -> AccessKey | None:
-    """The key of `keys`, which are by id, that `text` is; None if it is none."""
+    """The key in `keys`, by id, that matches `text`, or None."""
     parts = text.split("-", 2)
     key = keys.get(parts[1]) if len(parts) == 3 else None
     expected = key.sha256 if key is not None else _digest("")
@@ -141,7 +141,7 @@ class KeyRing:
         """Reads the file.
 
         Raises:
-            ConfigError: it cannot be read or is no key file.
+            ConfigError: it cannot be read or is not a key file.
         """
         self._path = Path(path)
         self._stamp = self._look()  # before it is read: it may be replaced meanwhile
@@ -149,7 +149,7 @@ class KeyRing:
         self._checked_at = time.monotonic()
 
     def find(self, text: str) -> AccessKey | None:
-        """The key that `text` is; None if it is none. Takes the same time for every wrong secret."""
+        """The key matching `text`, or None. Takes the same time for every wrong secret."""
         self._refresh()
         return match_key(text, self._keys)
 
@@ -166,7 +166,7 @@ class KeyRing:
             _LOG.error("%s; the keys are unchanged", error)
 
     def _look(self) -> tuple[int, int, int] | None:
-        """What tells one state of the file from another; the clock alone does not: its ticks take milliseconds."""
+        """Identifies one version of the file; its time alone does not, since the clock ticks in milliseconds."""
         try:
             found = self._path.stat()
         except FileNotFoundError:
@@ -182,7 +182,7 @@ def _key(entry: Mapping[str, Any]) -> AccessKey:
     """A key of a file.
 
     Raises:
-        TypeError: an entry is none.
+        TypeError: an entry is malformed.
     """
     key = AccessKey(**{**entry, "models": _patterns(entry.get("models"))})
     if not all(isinstance(text, str) for text in (key.id, key.name, key.sha256, *(key.models or ()))):

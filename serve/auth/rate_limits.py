@@ -16,7 +16,7 @@ class RateLimits:
         self._buckets: dict[str, tuple[float, float]] = {}
 
     def wait_s(self, key: AccessKey) -> float:
-        """Seconds until the key may ask again; 0 if now, which is then counted. A minute's worth may come at once."""
+        """Seconds until the key may send a request; 0 if now, which then counts. A burst may be a minute's worth."""
         if key.requests_per_minute is None:
             return 0.0
         now, capacity = self._clock(), float(key.requests_per_minute)

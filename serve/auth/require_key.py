@@ -26,10 +26,10 @@ class RequireKey:
         rates: RateLimits,
         refused: Callable[[Scope, int], None] | None = None,
     ) -> None:
-        """Asks for one of `keys` before `app`.
+        """Requires one of `keys` before it calls `app`.
 
         Args:
-            rates: shared by everything that asks for these keys.
+            rates: shared by everything that requires these keys.
             refused: called with each rejected request and its status.
         """
         self._app = app
@@ -61,12 +61,12 @@ class RequireKey:
 
 
 def request_key(scope: Scope) -> AccessKey | None:
-    """The key that a request was let in with; None where no keys are asked for."""
+    """The key that admitted a request; None where no keys are required."""
     return scope.get(_SCOPE_KEY)
 
 
 def check_model(scope: Scope, model: str, *, means: str | None = None) -> None:
-    """Raises `RequestError` (403) where the request's key allows neither its model field nor what that means."""
+    """Raises `RequestError` (403) where the key allows neither the request's model field nor its meaning."""
     key = request_key(scope)
     if key is not None and not key.allows(model) and (means is None or not key.allows(means)):
         allowed = ", ".join(key.models or ())
@@ -75,7 +75,7 @@ def check_model(scope: Scope, model: str, *, means: str | None = None) -> None:
 
 
 def require_admin(scope: Scope) -> None:
-    """Raises `RequestError` (403) where keys are asked for and the request's is no admin's."""
+    """Raises `RequestError` (403) where keys are required and the request's is not an admin key."""
     key = request_key(scope)
     if key is not None and not key.admin:
         message = f"key {key.id} is not an admin key; create one with `pointsman keys create NAME --admin`"
@@ -83,7 +83,7 @@ def require_admin(scope: Scope) -> None:
 
 
 def _presented(scope: Scope) -> Iterator[str]:
-    """What may be a key: in OpenAI's header, Anthropic's, or Azure's; some clients send one in two of them."""
+    """Possible keys, from the headers of OpenAI, Anthropic and Azure; some clients send two of them."""
     for name, value in scope["headers"]:
         if name == b"authorization" and value[:7].lower() == b"bearer ":
             yield value[7:].strip().decode("latin-1")

@@ -1,11 +1,11 @@
-"""Keeps other sites' pages out: a browser on this machine runs them, too.
+"""Keeps out the pages of other sites, which run in a browser on this machine, too.
 
-Where keys are asked for, a page that has none gets nothing. Where none are, two things protect what is shown: a request
-must name this server by a host that no outsider can make (an address, localhost, or one that is configured), and what
-browsers say of its origin must be this server's own. A POST without an origin is no browser's: its host may be any.
+Where keys are required, a page without one gets nothing. Where none are, two checks protect what is shown: a request
+must name this server by a host that no outsider can make up (an address, localhost, or a configured name), and what
+browsers say of its origin must be this server's own. A POST without an origin is not from a browser: any host will do.
 The host is checked on every path: a page whose name was pointed at this server's address (DNS rebinding) has an origin
-of its own, and no browser says more of it than that name.
-What costs money without showing anything, such as a completion, may be asked for by pages of listed origins as well.
+of its own, and that name is all that gives it away.
+Requests that cost money but reveal nothing, such as completions, are allowed to pages of listed origins as well.
 """
 
 from collections.abc import Awaitable, Collection
@@ -69,9 +69,9 @@ class OwnPagesOnly(_HostCheck):
 
 
 class ListedPagesOnly(_HostCheck):
-    """403 for a request of a page that is neither this server's own nor listed.
+    """403 for a request from a page that is neither this server's own nor listed.
 
-    Only browsers name an origin: all other requests pass.
+    Only browsers send an origin: all other requests pass.
     """
 
     def __init__(self, app: ASGIApp, *, origins: Collection[str] = (), hosts: Collection[str] = ()) -> None:
@@ -106,7 +106,7 @@ def _is_own(origin: bytes, host: str) -> bool:
 
 
 def _is_known(host: str, hosts: Collection[str]) -> bool:
-    """Whether no outsider can have made up this name of a host."""
+    """Whether no outsider can have made up this host name."""
     try:
         name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
     except ValueError:

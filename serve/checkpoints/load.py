@@ -22,7 +22,7 @@ _LEARNED = Path("checkpoints")
 
 
 def is_bundled(name: str) -> bool:
-    """Whether a name means a router that needs no directory, whatever directory is called so."""
+    """Whether a name means a router that needs no directory, even if a directory has that name."""
     return name in ("random", *_BUNDLED)
 
 
@@ -36,7 +36,7 @@ def load_checkpoint(name: str, checkpoint: str | os.PathLike[str] | None = None)
 
     Raises:
         ConfigError: there is no directory, and none is bundled under that name.
-        CheckpointError: the directory is no checkpoint.
+        CheckpointError: the directory is not a checkpoint.
     """
     folder = checkpoint_folder(name, checkpoint)
     if folder is not None:
@@ -64,9 +64,9 @@ def load_checkpoint(name: str, checkpoint: str | os.PathLike[str] | None = None)
 
 
 def checkpoint_folder(name: str, checkpoint: str | os.PathLike[str] | None = None) -> Path | None:
-    """The user's directory that a router is read from; None for what is bundled, and where there is none.
+    """The user's directory that a router is read from; None for a bundled router, or if there is none.
 
-    Of a folder of named checkpoints it is the one that is promoted.
+    In a folder of named checkpoints, the promoted one.
     """
     if checkpoint is not None:
         return promoted_folder(Path(checkpoint))
@@ -74,7 +74,7 @@ def checkpoint_folder(name: str, checkpoint: str | os.PathLike[str] | None = Non
 
 
 def _check_promotion(folder: Path) -> None:
-    """Says why a folder of named checkpoints has none to serve; one that has is not asked about itself."""
+    """Raises where a folder holds named checkpoints, none of which is promoted."""
     promoted_name(folder)
     if names := () if (folder / "pointsman.json").is_file() else checkpoint_names(folder):
         raise ConfigError(

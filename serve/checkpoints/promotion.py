@@ -5,8 +5,8 @@
       second/
       promoted.json     {"stack": [{"name": "first", "at": ...}, {"name": "second", "at": ...}], "log": [...]}
 
-The last of the stack is served, and a rollback takes it off. The file is replaced in one step, so that whoever reads it
-sees the one or the other; a running server sees it within seconds.
+The last of the stack is served; a rollback removes it. The file is replaced atomically, so that whoever reads it
+sees the old or the new one; a running server notices within seconds.
 """
 
 import json
@@ -37,7 +37,7 @@ def promoted_folder(folder: Path) -> Path:
 
 
 def promoted_name(folder: Path) -> str | None:
-    """Name of the promoted checkpoint; None where nothing was promoted yet.
+    """Name of the promoted checkpoint; None if nothing has been promoted.
 
     Raises:
         CheckpointError: the record is malformed.
@@ -52,32 +52,34 @@ def checkpoint_names(folder: Path) -> list[str]:
 
 
 def promote(folder: Path, name: str, *, clock: Callable[[], float] = time.time) -> str | None:
-    """Has a checkpoint served from now on; gives the name of the one before, None if there was none.
+    """Promotes a checkpoint: it is served from now on. Returns the name of the one before, or None.
 
     Raises:
-        CheckpointError: there is no checkpoint of that name, it is promoted already, or the record is malformed.
+        CheckpointError: no checkpoint has that name, it is already promoted, or the record is malformed.
     """
     if name not in checkpoint_names(folder):
         known = ", ".join(checkpoint_names(folder)) or "none"
-        raise CheckpointError(f"{folder} holds no checkpoint {name!r}; there are {known}")
+        raise CheckpointError(f"{folder} holds no checkpoint {name!r}; its checkpoints are {known}")
     with _changing(folder) as record:
         before = str(record["stack"][-1]["name"]) if record["stack"] else None
         if before == name:
-            raise CheckpointError(f"{name!r} is promoted already")
+            raise CheckpointError(f"{name!r} is already promoted")
         record["stack"].append({"name": name, "at": clock()})
         record["log"].append({"action": "promote", "name": name, "at": clock()})
     return before
 
 
 def rollback(folder: Path, *, clock: Callable[[], float] = time.time) -> str:
-    """Has the checkpoint served again that was before the promoted one; gives its name.
+    """Rolls back to the checkpoint promoted before; returns its name.
 
     Raises:
-        CheckpointError: there is none before, it is gone, or the record is malformed.
+        CheckpointError: none was promoted before, it is gone, or the record is malformed.
     """
     with _changing(folder) as record:
         if len(record["stack"]) < 2:
-            raise CheckpointError(f"nothing was promoted before in {folder}: there is nothing to go back to")
+            raise CheckpointError(
+                f"no other checkpoint was promoted before in {folder}: there is nothing to roll back to"
+            )
         name = str(record["stack"][-2]["name"])
         if name not in checkpoint_names(folder):
             raise CheckpointError(f"checkpoint {name!r}, which was promoted before, is not in {folder} any more")
@@ -88,7 +90,7 @@ def rollback(folder: Path, *, clock: Callable[[], float] = time.time) -> str:
 
 @contextmanager
 def _changing(folder: Path) -> Iterator[dict[str, Any]]:
-    """The record, to be changed; one at a time, and written when the block ends well."""
+    """The record, locked while the block runs and written if the block succeeds."""
     import fcntl
 
     descriptor = os.open(folder, os.O_RDONLY)
@@ -111,7 +113,7 @@ def _read(folder: Path) -> dict[str, Any]:
         record = json.loads(path.read_text(encoding="utf-8"))
         names = [entry["name"] for entry in (*record["stack"], *record["log"])]
         if not (isinstance(record["stack"], list) and isinstance(record["log"], list)):
-            raise TypeError("stack and log are no arrays")
+            raise TypeError("stack and log are not arrays")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is malformed: {error!r}; delete it and promote a checkpoint again") from error
     if not all(isinstance(name, str) and name == Path(name).name and name not in ("", "..") for name in names):

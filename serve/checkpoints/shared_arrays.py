@@ -17,14 +17,14 @@ SHARED_VARIABLE = "POINTSMAN_SHARED_FOLDER"
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a safetensors file; mapped from a copy in the folder that workers share, where there is one.
+    """The arrays of a safetensors file, mapped from a copy in the folder that workers share, if there is one.
 
-    The copy is named by its content, so that all workers find the same one, and it is the server's own: whatever is
-    done to the original, what is mapped stays as it was.
+    The copy is named after its content, so that all workers find the same one, and belongs to the server: whatever is
+    done to the original, the mapped arrays stay as they were.
 
     Raises:
-        SafetensorError: it is no safetensors file.
-        OSError: it cannot be read, or not be copied.
+        SafetensorError: it is not a safetensors file.
+        OSError: it cannot be read or copied.
     """
     shared = os.environ.get(SHARED_VARIABLE)
     if not shared:

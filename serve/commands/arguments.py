@@ -1,4 +1,4 @@
-"""Option values, checked while they are parsed: a bad one is a usage error."""
+"""Types of option values, checked while parsing: a bad value is a usage error."""
 
 import argparse
 import contextlib
@@ -27,12 +27,12 @@ FORMATS_HELP = ".parquet .jsonl .json .csv .tsv (text also .gz), a folder or pat
 
 
 def found_config() -> str | None:
-    """The configuration of the working directory, if there is one: what --config means where it is not given."""
+    """The configuration in the working directory, if there is one: the default of --config."""
     return FOUND_CONFIG if Path(FOUND_CONFIG).is_file() else None
 
 
 def add_config_argument(parser: argparse._ActionsContainer, help_text: str) -> None:
-    """The option --config, pointsman.yaml by default where there is one."""
+    """The option --config, pointsman.yaml by default, if there is one."""
     parser.add_argument("--config", default=found_config(), metavar="FILE",
         help=f"{help_text} (default: {FOUND_CONFIG}, if it is there)")  # fmt: skip
 
@@ -43,7 +43,7 @@ def amount(text: str) -> float:
 
 
 def checkpoint_output(text: str) -> str:
-    """A directory to write a checkpoint to. The name of a bundled router is none: it never means a directory."""
+    """A directory to write a checkpoint to; not the name of a bundled router, which never means a directory."""
     from pointsman.serve.checkpoints.load import is_bundled
 
     if is_bundled(text):
@@ -78,7 +78,7 @@ def _number(text: str, wanted: str, highest: float) -> float:
 
 
 def add_column_arguments(parser: argparse.ArgumentParser, *, winners: bool = False) -> None:
-    """What the columns, and the labels of winners, of tables are called."""
+    """Options for tables whose columns, or labels of winners, have other names."""
     parser.add_argument(
         "--columns", type=_pairs, default={}, metavar="OURS=YOURS,...",
         help="names of your columns: prompt=query,model=model_name,score=performance",
@@ -106,5 +106,5 @@ def _pairs(text: str) -> Mapping[str, str]:
         raise argparse.ArgumentTypeError(f"{text!r} is given, wanted NAME=NAME, separated by commas")
     names = [name.strip() for name, _, _ in pairs]
     if len(set(names)) < len(names):
-        raise argparse.ArgumentTypeError(f"{text!r} names something twice")
+        raise argparse.ArgumentTypeError(f"{text!r} gives a name twice")
     return {name.strip(): value.strip() for name, _, value in pairs}

@@ -40,7 +40,7 @@ class ControllerAsk:
         """The model's reply to a single user turn.
 
         Raises:
-            UpstreamError: it failed for good, or its answer is none.
+            UpstreamError: every attempt failed, or the answer has no message.
         """
         messages = [{"role": "user", "content": prompt}]
         for attempt in range(1, self._attempts + 1):
@@ -59,7 +59,7 @@ class ControllerAsk:
 
 
 def read_reply(answer: Answer, model: str, prompt: str) -> Reply:
-    """What an OpenAI-shaped answer says.
+    """The text of a chat completion.
 
     Raises:
         UpstreamError: it has no choice with a message.

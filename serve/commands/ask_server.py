@@ -14,16 +14,16 @@ _TIMEOUT_S = 30.0
 
 
 def ask_server(url: str, path: str, *, value: object = None, api_key: str | None = None) -> dict[str, Any]:
-    """The JSON object that a Pointsman server answers.
+    """The JSON object that a Pointsman server answers with.
 
     Args:
         url: of the server, with or without /v1.
-        path: below it, e.g. "/v1/drift".
-        value: posted as JSON; the path is only read if None.
+        path: e.g. "/v1/drift".
+        value: sent as JSON by POST; None sends a GET.
         api_key: the key itself, or env:NAME.
 
     Raises:
-        UpstreamError: nobody answers there, or the server refuses; its message is part of this one.
+        UpstreamError: there is no answer, or the server rejects the request; its message is included.
         ConfigError: the variable of `api_key` is not set.
     """
     target = url.rstrip("/").removesuffix("/v1") + path

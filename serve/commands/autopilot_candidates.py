@@ -22,7 +22,7 @@ __all__ = ["candidate_traffic"]
 def candidate_traffic(
     source: str, candidates: Sequence[str], router: str, *, judge_usd: float, scale: tuple[float, float]
 ) -> "tuple[ScoreTable, Table]":
-    """The prompts on which all candidates were scored, and these as the simulation takes them.
+    """The prompts on which all candidates were scored, as a table and as traffic for the simulation.
 
     Args:
         candidates: the reference first.
@@ -31,7 +31,7 @@ def candidate_traffic(
         scale: lowest and highest score possible.
 
     Raises:
-        ConfigError: the candidates are no more than two.
+        ConfigError: there are only two candidates.
         DataError: the table is malformed, a candidate is missing, or no prompt has a score of each.
     """
     from pointsman.backends.data.score_tables import check_candidates, read_score_table
@@ -58,7 +58,7 @@ def candidate_traffic(
 
 
 def _rungs(win_rates: FloatArray, bills: Sequence[float], prompts: Sequence[str]) -> tuple[FloatArray, FloatArray]:
-    """Where each prompt's rungs begin and end, by candidate but the reference; infinite where there is none."""
+    """Where each prompt's rungs begin and end, by candidate without the reference; infinite if it has none."""
     begins = np.full((len(bills) - 1, len(win_rates)), np.inf)
     ends = begins.copy()
     for row, (rates, prompt) in enumerate(zip(win_rates.tolist(), prompts, strict=True)):
@@ -68,5 +68,5 @@ def _rungs(win_rates: FloatArray, bills: Sequence[float], prompts: Sequence[str]
 
 
 def _asked(n: int) -> FloatArray:
-    """1 where who answers, the row, is one of the two that are compared: the reference and the column's candidate."""
+    """1 where the answering model (the row) is one of the two compared: the reference and the column's candidate."""
     return np.array([[float(who in (0, 1 + other)) for other in range(n - 1)] for who in range(n)])

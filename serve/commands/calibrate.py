@@ -140,7 +140,7 @@ def _read(args: argparse.Namespace) -> "ScoredPrompts":
 
 
 def _check_same_router(checkpoint: Checkpoint, data: "ScoredPrompts", args: argparse.Namespace) -> None:
-    """A threshold on one router's scale means nothing to another: the first prompts are scored again and compared."""
+    """Checks that the checkpoint gave these win rates: a threshold on one router's scale means nothing to another."""
     if checkpoint.kind == "random":
         return
     if not data.sample:
@@ -158,22 +158,20 @@ def _check_same_router(checkpoint: Checkpoint, data: "ScoredPrompts", args: argp
 
 
 def _learnt(args: argparse.Namespace) -> tuple[str, ...]:
-    """A word where the router may have been trained on the prompts that it is calibrated on."""
+    """A warning if the router may have been trained on the prompts that it is calibrated on."""
     from pointsman.backends.evaluation.leakage import learnt_from
 
     if args.router is None or not learnt_from(load_checkpoint(args.router), args.input):
         return ()
-    return (f"{args.router} learnt from a file of this name: calibrated on prompts that it has seen, "
-            "it promises too much of others",)  # fmt: skip
+    return (f"{args.router} was trained on a file of this name: calibrated on prompts that it has seen, "
+            "it promises too much for new ones",)  # fmt: skip
 
 
 def _doubts(args: argparse.Namespace, data: "ScoredPrompts") -> list[str]:
-    """What makes the result say little: few prompts, or labels the wrong way round."""
+    """Warnings where the result says little: few prompts, or labels the wrong way round."""
     n, found = data.win_rates.size, []
     if n < _FEW:
-        found.append(
-            f"{counted(n, 'prompt says', 'prompts say')} little about others: wanted at least {_FEW} to calibrate on"
-        )
+        found.append(f"{counted(n, 'prompt says', 'prompts say')} little about others: calibrate on at least {_FEW}")
     if data.strong is not None and data.weak is not None and data.strong.mean() <= data.weak.mean():
         found.append(f"{args.strong} does no better than {args.weak} here: is the pair the right way round?")
     return found
@@ -221,7 +219,7 @@ def _write(
 
 
 def _with_labelled(checkpoint: Checkpoint, data: "ScoredPrompts") -> dict[str, Any]:
-    """The checkpoint's figures, with what every threshold gives on these labels; without those of labels before."""
+    """The checkpoint's figures, with what each threshold gives on these labels instead of earlier ones."""
     found = {name: value for name, value in checkpoint.metrics.items() if name != "labelled"}
     labelled = data.distinct()
     if labelled.strong is None or labelled.weak is None:
@@ -230,7 +228,7 @@ def _with_labelled(checkpoint: Checkpoint, data: "ScoredPrompts") -> dict[str, A
 
 
 def _referenced(args: argparse.Namespace, checkpoint: Checkpoint, data: "ScoredPrompts") -> Checkpoint:
-    """The checkpoint with a sample of these prompts to compare live traffic with; without one if there are none."""
+    """The checkpoint with a sample of these prompts, if there are any, to compare live traffic with."""
     from pointsman.backends.training.drift_sample import recalibrated
 
     prompts = [prompt for prompt, _ in data.drawn]

@@ -105,7 +105,7 @@ def _threshold(args: argparse.Namespace, table: "ScoreTable", weighing: Weighing
 
 
 def known_bills(usd: FloatArray) -> FloatArray:
-    """Bills, a model's mean where one is not known."""
+    """Bills, with the model's mean where one is unknown."""
     known = np.isfinite(usd)
     means = np.where(known, usd, 0.0).sum(axis=0) / known.sum(axis=0)
     return np.where(known, usd, means)

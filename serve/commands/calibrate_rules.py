@@ -20,7 +20,7 @@ __all__ = ["find_threshold", "scaled_labels"]
 
 
 def find_threshold(args: argparse.Namespace, data: "ScoredPrompts") -> dict[str, Any]:
-    """The threshold by the rule that was asked for, and what it gives on these prompts."""
+    """The threshold by the chosen rule, and what it gives on these prompts."""
     if args.max_loss is not None:
         return _by_loss(args, data.distinct())
     if args.max_cost_usd is not None:
@@ -62,7 +62,7 @@ def _by_cost(args: argparse.Namespace, data: "ScoredPrompts") -> dict[str, Any]:
 
 
 def _dollars(args: argparse.Namespace, data: "ScoredPrompts", threshold: float) -> dict[str, float]:
-    """Dollars of a thousand prompts at a threshold, and of always asking strong, where they can be told."""
+    """Dollars per thousand prompts at a threshold, and of always asking strong, where they are known."""
     priced, columns = args.strong_price and args.weak_price, set(data.numbers)
     counted = args.tokens or {"input_tokens", "output_tokens"} <= columns
     if not (priced and counted) and (priced or not {"strong_usd", "weak_usd"} <= columns):
@@ -109,7 +109,7 @@ def _by_loss(args: argparse.Namespace, data: "ScoredPrompts") -> dict[str, Any]:
 
 
 def scaled_labels(args: argparse.Namespace, data: "ScoredPrompts") -> tuple[FloatArray, FloatArray, float]:
-    """Scores of both models on a scale from 0 to 1, and the width of the scale they came from."""
+    """Scores of both models, rescaled to [0, 1], and the width of their original scale."""
     low, high = args.scale
     if not low < high:
         raise ConfigError(f"--scale is {low:g} {high:g}, wanted a lower and a higher number")

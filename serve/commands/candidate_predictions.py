@@ -34,7 +34,7 @@ class Predictions:
 
 
 def predictions(router: Router, table: "ScoreTable") -> Predictions:
-    """As the router is served, on a table's prompts and candidates; with the table's mean bills where it has none."""
+    """The router as served, on a table's prompts and candidates; with the table's mean bills if it has none."""
     bills, scores = column_means(table.usd), column_means(table.scores)
     if isinstance(router, ScoreRouter):
         means = router.means or ()
@@ -57,7 +57,7 @@ def require_bills(table: "ScoreTable", purpose: str) -> None:
     """Checks that a bill of every candidate is known.
 
     Raises:
-        DataError: one has none.
+        DataError: one is unknown.
     """
     known = [bool(column.any()) for column in np.isfinite(table.usd).T]
     if lacking := [model for model, is_known in zip(table.models, known, strict=True) if not is_known]:

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--strong", help="the strong model that preferences speak of (default: the configuration's)")
     parser.add_argument("--weak", help="the weak one")
-    parser.add_argument("--days", type=float, help="only what was said in the last so many days")
+    parser.add_argument("--days", type=float, help="only the feedback of the last DAYS days")
     parser.add_argument("--json", action="store_true", help="print what was written as JSON")
 
 

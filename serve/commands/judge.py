@@ -156,7 +156,7 @@ def read_judging(args: argparse.Namespace) -> tuple[Judging, dict[str, Any]]:
     try:
         further = json.loads(args.parameters)
     except ValueError as error:
-        raise ValueError(f"--parameters is no JSON: {error}") from error
+        raise ValueError(f"--parameters is not JSON: {error}") from error
     if not isinstance(further, dict):
         raise ValueError(f"--parameters is {args.parameters}, wanted a JSON object")
     parameters = {"max_tokens": args.max_tokens, **further}

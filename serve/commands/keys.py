@@ -109,7 +109,9 @@ class _StoreKeys:
     async def _revoke(self, key_id: str) -> None:
         async with _open(self._url) as store:
             if not await store.revoke_key(key_id):
-                raise ConfigError(f"there is no key {key_id!r}; there are {', '.join(await store.keys()) or 'none'}")
+                raise ConfigError(
+                    f"there is no key {key_id!r}; existing keys: {', '.join(await store.keys()) or 'none'}"
+                )
 
 
 def _open(url: str, *, create: bool = False) -> "Store":

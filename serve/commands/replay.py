@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--router", help="only what this router decided")
     add("--rule", metavar="NAME", help="only what met this configured rule")
     add("--strong", metavar="MODEL", help="name of the strong model in the log (default: told from the decisions)")
-    add("--days", type=float, help="only the last so many days of the store")
+    add("--days", type=float, help="only the last DAYS days of the store")
     add("--current", metavar="CHECKPOINT",
         help="what decided so far: kept embeddings are used if the candidate has the same embedder")  # fmt: skip
     add("--confidence", type=float, default=0.95, help="of the intervals (default: 0.95)")

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--by", nargs="+", choices=list(_GROUPS), default=["day"], help="groups (default: day)")
     parser.add_argument("--since", metavar="WHEN", help="date or time, e.g. 2026-11-01 or 2026-11-01T08:00")
     parser.add_argument("--until", metavar="WHEN", help="likewise, itself excluded")
-    parser.add_argument("--days", type=float, help="the last so many days")
+    parser.add_argument("--days", type=float, help="the last DAYS days")
     parser.add_argument("--timezone", help="of days and dates (default: the policy's, else UTC)")
     parser.add_argument("--confidence", type=float, default=0.95, help="of the saving's interval (default: 0.95)")
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -68,7 +68,7 @@ def read_values(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The values in a YAML file, its relative paths taken from the file's own folder, wherever the command is run.
 
     Raises:
-        ConfigError: the file cannot be read, is no YAML mapping, or gives a key twice.
+        ConfigError: the file cannot be read, is not a YAML mapping, or gives a key twice.
     """
     from pointsman.serve.config.yaml_file import read_mapping
 

@@ -60,9 +60,9 @@ def _place(details: Any, values: Any) -> tuple[list[str | int], int | None]:
 
 def _message(details: Any, path: list[str | int]) -> str:
     if details["loc"] and details["loc"][-1] == "api_key":
-        return "is no env:NAME; keys are read from the environment and never stand in this file"
+        return "is not env:NAME; keys are read from the environment and never written in this file"
     if details["type"] == "extra_forbidden":
-        return f"is no known key{hint(path[:-1], str(path[-1]))}"
+        return f"is not a known key{hint(path[:-1], str(path[-1]))}"
     if details["type"] == "missing":
         return "is missing"
     if details["type"] == _PATTERN and (meaning := _meanings().get(details["ctx"]["pattern"])):

@@ -53,5 +53,5 @@ class RouterConfig(Part):
             raise ValueError("kind and checkpoint are both given, wanted one of them: a checkpoint knows its kind")
         key = self.embedder.get("api_key")
         if key is not None and not str(key).startswith("env:"):
-            raise ValueError("embedder.api_key is no env:NAME: keys are read from the environment")
+            raise ValueError("embedder.api_key is not env:NAME: keys are read from the environment")
         return self

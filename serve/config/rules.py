@@ -36,7 +36,7 @@ def compile_pattern(pattern: str) -> Any:
     except re2.error as error:
         told = error.args[0].decode("utf-8", "replace") if isinstance(error.args[0], bytes) else str(error)
         raise ValueError(
-            f"{pattern!r:.80} is no regular expression of RE2 ({told}); it has no look-around and no back-references, "
+            f"{pattern!r:.80} is not a regular expression of RE2 ({told}); RE2 has no look-around or back-references, "
             "so that every search takes linear time"
         ) from None
 

@@ -26,10 +26,10 @@ class Secret:
     value: str = field(repr=False)
 
     def redact(self, data: bytes) -> bytes:
-        """`data` with every occurrence of the value blotted out, plain or as JSON or URLs escape it.
+        """`data` with every occurrence of the value masked, plain or as JSON or URLs escape it.
 
-        A short word such as "ollama", the placeholder for a service that needs no key, stays: it is no secret, and an
-        answer may well contain it.
+        A short word such as "ollama", the placeholder for a service that needs no key, is kept: it is not a secret,
+        and an answer may well contain it.
         """
         if not (self.value.isalpha() and len(self.value) < _SHORTEST_WORD):
             for form in _forms(self.value):

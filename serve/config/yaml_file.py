@@ -19,7 +19,7 @@ def read_mapping(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The values in a YAML file.
 
     Raises:
-        ConfigError: the file cannot be read, is no YAML mapping, or gives a key twice.
+        ConfigError: the file cannot be read, is not a YAML mapping, or gives a key twice.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -63,7 +63,7 @@ _Loader.add_implicit_resolver(
 
 
 def _placed(key: Any, lines: Mapping[str, int]) -> Any:
-    """The key with its line; as it is where it is no text, or came by an alias."""
+    """The key with its line; unchanged where it is not a string or came through an alias."""
     if not isinstance(key, str) or key not in lines:
         return key
     placed = _Key(key)

@@ -36,7 +36,9 @@ class Decisions:
         """
         known = (*_FILTERS, "text", "before")
         if unknown := [name for name in query if name not in known]:
-            raise RequestError(f"unknown parameter {unknown[0]!r}; there are {', '.join(known)}", param=unknown[0])
+            raise RequestError(
+                f"unknown parameter {unknown[0]!r}; the parameters are {', '.join(known)}", param=unknown[0]
+            )
         chosen: dict[str, Any] = {name: query[name] for name in (*_FILTERS, "text") if query.get(name)}
         if self._store is not None:
             from pointsman.serve.store.queries import DecisionFilter

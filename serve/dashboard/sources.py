@@ -69,7 +69,7 @@ class Sources:
         """One source as JSON.
 
         Raises:
-            RequestError: 404, there is no such source, or nothing in it, or 422, its file is no evaluation.
+            RequestError: 404, there is no such source, or nothing in it, or 422, its file is not an evaluation.
         """
         kind, _, name = wanted.partition("/")
         if kind == "bundled" and name in _BUNDLED:
@@ -81,7 +81,9 @@ class Sources:
         if kind == "report" and name in self._reports:
             return await asyncio.to_thread(_report, name, self._reports[name])
         known = ", ".join(card["id"] for card in self.cards())
-        raise RequestError(f"there is no source {wanted!r}; there are {known}", status=404, code="source_not_found")
+        raise RequestError(
+            f"source {wanted!r} does not exist; the sources are {known}", status=404, code="source_not_found"
+        )
 
 
 def _calibration(name: str, router: ServedRouter) -> dict[str, Any]:

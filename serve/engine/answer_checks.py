@@ -4,9 +4,9 @@
     refusal  marked as one by the upstream, or it begins as one
     length   cut off, where the client set no limit
     json     no JSON, or not by the schema, where the request wants JSON
-    tools    a call of an unknown tool, or with arguments that are no JSON or not by the tool's schema
+    tools    a call of an unknown tool, or with arguments that are not JSON or not by the tool's schema
 
-A schema that is no schema, refers to other documents or takes too long is not checked by: only that there is JSON.
+A schema that is invalid, refers to other documents or takes too long is not used: only JSON is then required.
 """
 
 import json
@@ -147,7 +147,7 @@ def _unresolvable() -> type[Exception]:
 
 @lru_cache(maxsize=256)
 def _validator(written: bytes) -> Any:
-    """Checks values against a schema; None where it is none."""
+    """Checks values against a schema; None if it is not a valid schema."""
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import SchemaError
     from jsonschema.validators import extend, validator_for

@@ -36,7 +36,7 @@ class Beginning:
 
 
 async def collect(chunks: ByteStream, *, up_to: int | None) -> Beginning:
-    """A stream up to its end, or up to so many tokens of text. One that calls a tool is collected to its end.
+    """A stream up to its end, or up to this many tokens of text. One that calls a tool is collected to its end.
 
     What a piece holds beyond these tokens is passed on and not read: how the network cuts a stream decides nothing.
     """

@@ -85,7 +85,7 @@ class Rules:
             candidates: the models that may be named; any if there are none.
 
         Raises:
-            ConfigError: a rule names a model that is no candidate.
+            ConfigError: a rule names a model that is not a candidate.
             PointsmanError: an embedder fails, or regular expressions are given and google-re2 is not installed.
         """
         for rule in rules:

@@ -69,7 +69,7 @@ class AnswerComparer:
         return Other(answer, attempt, charges[0].usage.output_tokens, cost_usd)
 
     async def compare(self, sample: Sample, other: Other, config: ShadowConfig, billing: Billing) -> Compared:
-        """Has both answers judged, in both orders.
+        """Asks the judge about both answers, in both orders.
 
         Raises:
             UpstreamError, RequestError: the judge failed.

@@ -197,7 +197,7 @@ class Shadow:
 
     @contextmanager
     def _held(self, usd: float, config: ShadowConfig) -> Iterator[bool]:
-        """Sets dollars aside, where so many are left."""
+        """Reserves dollars, if that many are left."""
         spent_usd = self._ledger.spent_usd("day", key=SHADOW_KEY)
         is_left = not self._exhausted() and spent_usd + self._held_usd + usd <= config.max_usd_per_day
         held_usd = usd if is_left else 0.0

@@ -62,7 +62,7 @@ def judging_usd(sample: Sample, config: ShadowConfig, billing: Billing, *, score
 
 
 def _limits(document: Mapping[str, Any]) -> dict[str, int]:
-    """The limits of length that a request sets; what is no positive whole number is none."""
+    """The length limits that a request sets; only positive whole numbers count."""
     given = {name: document.get(name) for name in _LIMITS}
     whole = {name: int(value) for name, value in given.items() if isinstance(value, (int, float)) and value >= 1}
     return {name: value for name, value in whole.items() if value == given[name] and given[name] is not True}

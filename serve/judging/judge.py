@@ -246,5 +246,5 @@ async def _both(first: Coroutine[Any, Any, Reply], second: Coroutine[Any, Any, R
     tasks = asyncio.create_task(first), asyncio.create_task(second)
     await asyncio.wait(tasks)
     for task in tasks:
-        task.exception()  # marks it as seen, so that the second of two failures is no warning
+        task.exception()  # marks it as seen, so that the second of two failures is not a warning
     return tasks[0].result(), tasks[1].result()

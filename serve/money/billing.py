@@ -60,7 +60,7 @@ class Billing:
             record.weak_usd = self.cost_usd(self.pair.weak, record.usage)
 
     def cost_usd(self, model: str, usage: Usage) -> float | None:
-        """Dollars for so many tokens of a model; None where its price is not known."""
+        """Dollars for this many tokens of a model; None where its price is not known."""
         price = self.prices.get(model)
         if price is None:
             return None

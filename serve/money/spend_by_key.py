@@ -33,7 +33,7 @@ class Spent:
         keys[key] = keys.get(key, 0.0) + usd
 
     def put(self, at: float, key: str, usd: float) -> float:
-        """Has the dollars be so many; gives what they are more than before."""
+        """Sets the total and returns the increase."""
         keys = self._usd.setdefault(at, {})
         before, keys[key] = keys.get(key, 0.0), usd
         return usd - before

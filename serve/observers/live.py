@@ -38,7 +38,7 @@ class LiveHub:
     """An observer of records, and a component."""
 
     def __init__(self, *, max_watchers: int, prompts: bool = True) -> None:
-        """Has seen nothing yet.
+        """Starts empty.
 
         Args:
             max_watchers: pages at a time.

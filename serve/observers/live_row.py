@@ -72,7 +72,7 @@ def live_row(record: Record, *, number: int, prompts: bool) -> LiveRow:
 
 
 def as_json(value: object) -> bytes:
-    """JSON of what holds such rows; text that is no proper Unicode is escaped as it came."""
+    """JSON of such rows; text that is not valid Unicode is escaped as it came."""
     try:
         return orjson.dumps(value)
     except orjson.JSONEncodeError:

@@ -19,7 +19,7 @@ class TerminalFormatter(logging.Formatter):
     """Requests as columns, everything else as time, level and message."""
 
     def __init__(self, *, colours: bool, descriptor: int = -1) -> None:
-        """Makes lines as wide as the terminal at `descriptor`, of 120 characters where there is none."""
+        """Makes lines as wide as the terminal at `descriptor`, or of 120 characters without one."""
         super().__init__()
         self._colours, self._descriptor = colours, descriptor
 
@@ -70,7 +70,7 @@ def request_line(fields: Mapping[str, Any], width: int = _WIDEST) -> str:
 
 
 def _cut(text: str, width: int) -> str:
-    """At most so many characters, none of which moves the cursor."""
+    """At most this many characters, none of which moves the cursor."""
     shown = text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
     return shown if len(shown) <= width else f"{shown[: width - 1]}…"
 

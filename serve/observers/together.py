@@ -18,7 +18,7 @@ class Together:
     """
 
     def __init__(self, *observers: Observer) -> None:
-        """Has seen nothing yet; `observers` may be changed at any time."""
+        """Starts empty; `observers` may be changed at any time."""
         self.observers = observers
         self._waiting: list[Record] = []
 

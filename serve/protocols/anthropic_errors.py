@@ -50,7 +50,7 @@ def messages_error(status: int, message: str, *, code: object = None) -> dict[st
     """One error, its type by the HTTP status.
 
     Args:
-        code: by which clients tell it from others of its type; None if there is none.
+        code: tells clients which error of its type it is; may be None.
     """
     kind = _TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")
     details = {"details": {"error_code": code}} if isinstance(code, str) else {}

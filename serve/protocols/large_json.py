@@ -52,7 +52,7 @@ class Structure:
 
 
 def find_structure(body: bytes) -> Structure:
-    """Where a JSON text can be cut; of a text that is no JSON, cuts after which a piece is none either.
+    """Where a JSON text can be cut; if a text is not JSON, one of the pieces is not JSON either.
 
     Raises:
         RequestError: it holds too many values, or is nested too deeply.
@@ -83,10 +83,10 @@ def read_large(body: bytes, loads: Callable[[bytes], Any]) -> Any:
     """What `loads` gives for the whole of a JSON text, from pieces that it reads one after the other.
 
     Args:
-        loads: raises `RequestError` for what is no JSON.
+        loads: raises `RequestError` for what is not JSON.
 
     Raises:
-        RequestError: it is no JSON, holds too many values, or is nested too deeply.
+        RequestError: it is not JSON, holds too many values, or is nested too deeply.
     """
     structure = find_structure(body)
     return _Reader(body, structure, loads).read(0, len(body), 0, structure.at.size)

@@ -87,7 +87,7 @@ def parse_model_field(
 
 
 def resolve_alias(field: str, aliases: Mapping[str, str]) -> str:
-    """What an alias means; the first pattern that fits, where no name is equal; `field` itself where it is no alias."""
+    """The target of an alias, by name or else by the first matching pattern; any other field unchanged."""
     if field in aliases:
         return aliases[field]
     return next((means for alias, means in aliases.items() if "*" in alias and fnmatchcase(field, alias)), field)

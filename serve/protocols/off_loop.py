@@ -13,7 +13,7 @@ _T = TypeVar("_T")
 
 
 async def off_loop(n_bytes: int, work: Callable[_P, _T], *args: _P.args, **options: _P.kwargs) -> _T:
-    """What `work` gives for a body of so many bytes."""
+    """What `work` gives for a body of this many bytes."""
     if n_bytes <= LARGE_BYTES:
         return work(*args, **options)
     return await asyncio.to_thread(work, *args, **options)

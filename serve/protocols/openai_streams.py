@@ -25,7 +25,7 @@ class EventStream(ABC):
     Attributes:
         finished: the answer is complete, though more may follow, such as its usage.
         done: nothing more follows.
-        begun: some of the answer has come; pings and comments are none of it.
+        begun: some of the answer has arrived; pings and comments do not count.
         failed: the stream broke, or the upstream reported an error in its midst.
         failure: how it broke; None where it did not, or the upstream told so itself.
         usage: tokens as the upstream reports them; None until it does.
@@ -177,7 +177,7 @@ def _read(data: bytes) -> dict[str, Any]:
 
 
 def _read_leniently(data: bytes) -> Any:
-    """What some upstreams send and clients read, though it is no JSON: NaN, infinities, lone surrogates."""
+    """Accepts what some upstreams send and clients read, though it is not JSON: NaN, infinities, lone surrogates."""
     try:
         return json.loads(data)
     except (ValueError, RecursionError):

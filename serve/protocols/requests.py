@@ -128,7 +128,7 @@ def read_object(body: bytes) -> dict[str, Any]:
     """The JSON object in a body.
 
     Raises:
-        RequestError: 400 where it is no JSON, not UTF-8, nested too deeply, or another type than an object; 413 where
+        RequestError: 400 where it is not JSON, not UTF-8, nested too deeply, or another type than an object; 413 where
             it holds too many values.
     """
     document = _loads(body) if len(body) <= LARGE_BYTES else read_large(body, _loads)

@@ -124,7 +124,7 @@ class StreamReader:
         return self._heard.n_tokens()
 
     def see(self, data: bytes) -> None:
-        """Takes note of one event's data; what is no JSON object is passed over."""
+        """Reads the data of one event; anything but a JSON object is ignored."""
         try:
             event = orjson.loads(data)
         except orjson.JSONDecodeError:

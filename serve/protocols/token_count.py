@@ -37,7 +37,7 @@ class TextSample:
         self._head: list[str] = []
 
     def add(self, piece: object) -> None:
-        """Takes note of a further piece; what is no string is none."""
+        """Counts a further piece; anything but a string is ignored."""
         if isinstance(piece, str):
             if self.n_chars < _COUNTED_CHARS:
                 self._head.append(piece)

@@ -99,7 +99,7 @@ def _name(context: RequestContext) -> list[Any] | None:
 
 
 def _session_in(document: Mapping[str, Any]) -> str | None:
-    """The id of a session in the body; an id of an application or of its user, which all may share, is none."""
+    """The id of a session in the body; ids of an application or its user, which many sessions share, do not count."""
     cache_key = document.get("prompt_cache_key")
     if isinstance(cache_key, str) and _UNIQUE.search(cache_key):
         return cache_key

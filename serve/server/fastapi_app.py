@@ -75,7 +75,7 @@ async def _answer_http_error(request: Request, error: Exception) -> Response:
     phrase = HTTPStatus(error.status_code).phrase
     message = f"{request.method} {request.url.path}: {phrase}"
     if error.status_code == HTTPStatus.NOT_FOUND:
-        message += f"; there are {_PATHS}"
+        message += f"; the paths are {_PATHS}"
     if allowed := (error.headers or {}).get("Allow"):
         message += f"; wanted {allowed}"
     body = error_body(message, "invalid_request_error", code=phrase.lower().replace(" ", "_"))

@@ -53,7 +53,7 @@ class Source:
     Attributes:
         read: the configuration as it is now; raises `ConfigError`.
         build: an engine with it, which takes over from another.
-        path: the configuration file; None where there is none.
+        path: the configuration file, or None.
     """
 
     read: Callable[[], Config]
@@ -62,7 +62,7 @@ class Source:
 
 
 class Reloader:
-    """Has a new engine take over when there is reason to."""
+    """Replaces the engine when something has changed."""
 
     def __init__(self, source: Source) -> None:
         self._source = source

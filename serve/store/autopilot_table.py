@@ -27,7 +27,7 @@ class AutopilotTable(StatusTable):
         Args:
             generations: of these alone.
             since: made since then alone.
-            newest: at most so many, the newest.
+            newest: return at most this many, the newest.
         """
         query = select(autopilot).where(*within(autopilot, since, None)).order_by(autopilot.c.id.desc()).limit(newest)
         if generations is not None:
@@ -64,7 +64,7 @@ class AutopilotTable(StatusTable):
         Args:
             name: of the fact.
             change: from its value, None at first, and the oldest of these comparisons, its new value.
-            limit: at most so many comparisons.
+            limit: at most this many comparisons.
             waits: whether a comparison cannot be counted yet, from the fact's value and the comparison.
 
         Returns:

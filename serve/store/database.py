@@ -163,7 +163,7 @@ def _postgresql(url: URL, *, searches: bool) -> AsyncEngine:
 
 
 def _limit(connection: Any, record: Any) -> None:
-    """Has a search end when its time is over."""
+    """Ends a search when its time is up."""
     record.info[_UNTIL] = time.monotonic() + _SEARCH_S
 
     def is_late() -> bool:

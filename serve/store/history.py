@@ -49,7 +49,7 @@ class History:
             after = rows[-1]["id"]
 
     async def decision(self, request_id: str, *, key_id: str | None = None) -> DecisionRow | None:
-        """The newest decision on a request of that id; None if there is none.
+        """The newest decision on a request with that id, or None.
 
         Args:
             key_id: whose request it must be; anyone's if None.

@@ -19,7 +19,7 @@ _AT_ONCE = 20  # rows in one statement; SQLite before 3.32 takes 999 values
 
 
 class RowInsert:
-    """An INSERT into one table that leaves rows as they are that are there already.
+    """An INSERT into one table that leaves existing rows unchanged.
 
     Statements are compiled once, and rows go to the driver as tuples: SQLAlchemy's own way takes ten times as long.
     SQLite gets several rows with each execution: its driver gives up the interpreter's lock and asks for it again every

@@ -43,7 +43,7 @@ class StoreKeyRing:
             self._task = None
 
     def find(self, text: str) -> AccessKey | None:
-        """The key that `text` is; None if it is none. Takes the same time for every wrong secret."""
+        """The key matching `text`, or None. Takes the same time for every wrong secret."""
         return match_key(text, self._keys)
 
     async def refresh(self) -> None:

@@ -32,7 +32,7 @@ class SharedSessions:
         self._cleaned_at = time.monotonic()
 
     async def find(self, session: str) -> str | None:
-        """The model of a conversation; None where it is no exception, or the store does not answer at once."""
+        """The model of a conversation; None if it is not stored, or the store does not answer at once."""
         if session in self._waiting:
             return self._waiting[session]
         try:
@@ -43,7 +43,7 @@ class SharedSessions:
             return None
 
     def put(self, session: str, model: str, *, is_told: bool = False) -> None:
-        """Has the model of a conversation written at once, sooner than an answer that a next turn could follow.
+        """Starts writing the model of a conversation at once, before an answer that a next turn could follow.
 
         Args:
             is_told: others can tell it from the request: then it needs no row.

@@ -112,7 +112,7 @@ class Store(History, SpendTables, SessionsTable, KeysTable, AutopilotTable):
         await self.close()
 
     async def add(self, rows: Sequence[Row], spent: Sequence[SpendRow] = ()) -> None:
-        """Writes rows in one transaction; a row that is there already, by its id, is left as it is.
+        """Writes rows in one transaction; a row whose id already exists is left unchanged.
 
         Args:
             spent: totals to replace in the same transaction; see `put_spend`.

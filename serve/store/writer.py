@@ -90,7 +90,7 @@ class Writer:
             self._ready.set()
 
     def decision(self, request_id: str, *, key_id: str | None = None) -> DecisionRow | None:
-        """The newest decision on a request of that id among the rows that wait; None if there is none.
+        """The newest decision on a request with that id among the rows still to be written, or None.
 
         Args:
             key_id: whose request it must be; anyone's if None.

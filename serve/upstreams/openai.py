@@ -237,7 +237,7 @@ def _as_type(headers: Headers, content_type: bytes) -> Headers:
 
 
 def _read_object(body: bytes) -> dict[str, Any] | None:
-    """The JSON object in a body; None where there is none. NaN and infinities, which some upstreams send, pass."""
+    """The JSON object in a body, or None. NaN and infinities, which some upstreams send, are accepted."""
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -249,7 +249,7 @@ def _read_object(body: bytes) -> dict[str, Any] | None:
 
 
 def _brief(error: OSError) -> str:
-    """What went wrong, without the address, which is none of the client's business."""
+    """What went wrong, without the address, which clients need not know."""
     if isinstance(error, ssl.SSLError):
         return error.reason or type(error).__name__
     if error.errno is not None and error.errno > 0:

@@ -43,7 +43,7 @@ def is_upstreams_fault(status: int) -> bool:
 
 
 def retry_delay_s(config: RetryConfig, attempt: int, reply: Reply | None, rng: random.Random) -> float | None:
-    """Seconds to wait before asking again; None if it is not worth it.
+    """Seconds to wait before the next attempt; None if there should be none.
 
     What the upstream asks for with Retry-After, and up to a tenth more; else base_s * 2^attempt, at most max_s, times a
     random factor from 0.5 to 1.

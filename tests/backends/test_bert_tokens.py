@@ -80,5 +80,5 @@ def test_a_missing_or_foreign_tokenizer_file_is_named(tmp_path):
     with pytest.raises(CheckpointError, match=r"tokenizer\.json is missing"):
         read_tokenizer(tmp_path / "tokenizer.json")
     (tmp_path / "tokenizer.json").write_text("{}")
-    with pytest.raises(CheckpointError, match="is no tokenizer file"):
+    with pytest.raises(CheckpointError, match="is not a tokenizer file"):
         read_tokenizer(tmp_path / "tokenizer.json")

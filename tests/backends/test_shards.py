@@ -117,7 +117,7 @@ def test_bad_input_is_named(tmp_path):
         job(tmp_path / "empty", tmp_path / "out")
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "x.parquet").write_bytes(b"PAR1 and no more")
-    with pytest.raises(DataError, match=r"x\.parquet is no readable parquet file"):
+    with pytest.raises(DataError, match=r"x\.parquet is not a readable parquet file"):
         job(tmp_path / "bad", tmp_path / "out")
     with pytest.raises(DataError, match="holds no rows"):
         job(write_folder(tmp_path / "none", [0]), tmp_path / "out")

@@ -107,7 +107,9 @@ def test_a_missing_file_or_column_is_named(tmp_path):
 def test_what_is_no_file_is_said_to_be_none_where_data_sets_cannot_be_read(monkeypatch):
     """A misspelt path is not answered by a missing package alone."""
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(DataError, match=r'outcome.cvs is no file; to read it as a data set: .*pip install "pointsman'):
+    with pytest.raises(
+        DataError, match=r'outcome.cvs is not a file; to read it as a data set: .*pip install "pointsman'
+    ):
         read_table("outcome.cvs")
 
 

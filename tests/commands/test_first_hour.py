@@ -65,7 +65,7 @@ def test_commands_on_a_store_or_a_folder_need_no_option_where_it_is_found(here, 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["serv"], "pointsman: 'serv' is no command; did you mean serve?; see `pointsman --help`\n"),
+        (["serv"], "pointsman: 'serv' is not a command; did you mean serve?; see `pointsman --help`\n"),
         (["route", "hi", "--strong-shar=.5"], "did you mean --strong-share?"),
         (["route", "hi", "--expl"], "did you mean --explain?"),
         (["route", "hi", "--strong-share", "30"], "did you mean 30%?"),
@@ -241,12 +241,12 @@ def test_problems_of_a_file_name_their_line_in_plain_words(here):
     for line in (
         "models.a.base_url: wanted http(s) URL up to and with /v1 (line 6)",
         "models.a.price.input_usd_per_million: is missing (line 5)",
-        "models.a.price.input: is no known key; did you mean input_usd_per_million? (line 5)",
-        "models.a.timouts: is no known key; did you mean timeouts? (line 7)",
+        "models.a.price.input: is not a known key; did you mean input_usd_per_million? (line 5)",
+        "models.a.timouts: is not a known key; did you mean timeouts? (line 7)",
         "models.b.price: is 7, wanted a mapping of its settings "
         "(input_usd_per_million, output_usd_per_million, ...) or text (line 8)",
         "routers.mf.strong_share: is 30, wanted at most 1; did you mean 0.3? (line 9)",
-        "sevrer: is no known key; did you mean server? (line 10)",
+        "sevrer: is not a known key; did you mean server? (line 10)",
     ):
         assert f"\n  {line}" in said
     assert "7 problem(s)" in said

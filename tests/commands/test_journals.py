@@ -113,5 +113,5 @@ def test_what_keeps_nothing_is_no_journal(command, kind, scorer, capsys):
     if kind == "pipe":
         os.mkfifo(path)
     assert main([command, "table.jsonl", *_COMMANDS[command], "--journal", path]) == 1
-    assert f"{path} is no regular file" in capsys.readouterr().err
+    assert f"{path} is not a regular file" in capsys.readouterr().err
     assert not scorer.asked

@@ -159,7 +159,7 @@ def test_the_estimate_asks_nobody(key, tmp_path, capsys):
     [
         (["--price", "big"], "wanted MODEL=IN,OUT"),
         (["--parameters", "[1]"], "wanted a JSON object"),
-        (["--parameters", "{"], "--parameters is no JSON"),
+        (["--parameters", "{"], "--parameters is not JSON"),
         (["--model-b", "big"], "two different models"),
         (["--judge", "hal", "--max-cost-usd", "1"], "needs the price of hal: --price MODEL=IN,OUT"),
         (["-o", "battles.xlsx"], "has suffix '.xlsx', wanted one of .parquet"),

@@ -143,7 +143,7 @@ def test_listed_prompts_can_be_embedded_elsewhere(tmp_path, capsys):
     ("spoil", "message"),
     [
         (lambda folder: np.save(folder / "e.npy", np.zeros((3, 256), np.float32)), "shape"),
-        (lambda folder: (folder / "e.json").unlink(), "is no record of embeddings"),
+        (lambda folder: (folder / "e.json").unlink(), "is not a record of embeddings"),
         (
             lambda folder: (folder / "outcomes.csv").write_text("prompt,model,score\nx,big,1\n"),
             "360 embeddings for 1 row",

@@ -22,8 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the trainer; settings that are not given are the recipe's."""
     add_language_arguments(parser, base="encoder, folder or Hub id (default: all-MiniLM-L6-v2)", many=True)
     parser.add_argument("--pooling", choices=("mean", "model"), help="mean of all tokens, or the base's own head")
-    parser.add_argument("--layers", type=int, help="keep so many of the base's first layers (default: all)")
-    parser.add_argument("--freeze-layers", type=int, help="leave the embeddings and so many first layers as they are")
+    parser.add_argument("--layers", type=int, help="keep only the first LAYERS layers of the base (default: all)")
+    parser.add_argument(
+        "--freeze-layers", type=int, help="do not train the embeddings and the first FREEZE_LAYERS layers"
+    )
     parser.add_argument("--margin", type=float, help="score differences up to this are ties (default: 0)")
     parser.add_argument("--balance", type=float, help="weigh rare classes: 0 not at all, 1 all classes alike")
     parser.add_argument("--tie-share", type=float, help="share of a tie that is a win of strong (default: 0.5)")

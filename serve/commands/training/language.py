@@ -34,7 +34,7 @@ def add_language_arguments(parser: argparse.ArgumentParser, *, base: str, many: 
         add_candidates_argument(parser)
     parser.add_argument("--base", help=base)
     parser.add_argument("--folds", nargs="+", metavar="FOLD", help="learn from these values of column fold alone")
-    parser.add_argument("--max-examples", type=int, help="learn from so many rows, chosen at random")
+    parser.add_argument("--max-examples", type=int, help="train on at most MAX_ROWS rows, chosen at random")
     parser.add_argument("--state", type=Path, help="file to go on from after a kill; written after every epoch")
     parser.add_argument("--validation", type=float, default=0.1, help="share of prompts that decide when to stop")
     parser.add_argument("--max-length", type=int, help="tokens read of a prompt (default: what the base can)")

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_candidates_argument(parser)
     add_battle_arguments(parser, min_chars=_MIN_CHARS)
     parser.add_argument("--tiers", type=int, default=10, help="groups of models of similar strength (default: 10)")
-    parser.add_argument("--reduce", type=int, metavar="DIM", help="reduce embeddings to so many dimensions")
+    parser.add_argument("--reduce", type=int, metavar="DIM", help="reduce embeddings to DIM dimensions")
 
 
 def run(args: argparse.Namespace) -> int:

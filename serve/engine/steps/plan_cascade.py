@@ -78,7 +78,7 @@ class PlanCascade:
             return "a rule skips it"
         if len(models) < 2:
             return "fewer than two of its models may answer"
-        return "" if decision.model in models else f"{decision.model} was chosen, which is none of its models"
+        return "" if decision.model in models else f"{decision.model} was chosen, which is not one of its models"
 
     def _takes_too_long(self, run: CascadeRun, seconds: tuple[float, float] | None) -> bool:
         if self._max_wait_s is None or seconds is None or run.look != "cascade":

@@ -130,7 +130,7 @@ def most_input_tokens(document: Mapping[str, Any], body: bytes) -> int:
 
 
 def _count(document: Mapping[str, Any], name: str) -> int:
-    """A number in a request, as the most lenient service reads it; 0 where it is none."""
+    """A number in a request, as the most lenient service reads it; 0 if it is not a number."""
     value = document.get(name)
     if isinstance(value, str) and len(value) < _MAX_DIGITS:
         with suppress(ValueError):

@@ -34,7 +34,7 @@ class ResolveModel:
         self.parse = lru_cache(maxsize=1024)(parse)
 
     def means(self, field: str) -> str:
-        """The model field that an alias means; itself where it is none."""
+        """The model field that an alias stands for; any other field unchanged."""
         return resolve_alias(field, self._aliases)
 
     def __call__(self, context: RequestContext) -> None:

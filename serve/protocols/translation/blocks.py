@@ -29,7 +29,7 @@ def answer_blocks(message: Document) -> list[Document]:
     """The content blocks of a service's whole answer.
 
     Raises:
-        UpstreamFailure: it is no message.
+        UpstreamFailure: it is not a message.
     """
     content = message.get("content")
     if not isinstance(content, list):
@@ -96,7 +96,7 @@ def file_block(file: Document, where: str) -> dict[str, Any]:
 
 
 def signed_thought(block: object) -> dict[str, Any] | None:
-    """A block of thinking that a service of Anthropic's protocol signed; None where it is none."""
+    """A thinking block signed by a service of Anthropic's protocol, or None."""
     if not isinstance(block, dict):
         return None
     keys = {"thinking": ("thinking", "signature"), "redacted_thinking": ("data",)}.get(str(block.get("type")))

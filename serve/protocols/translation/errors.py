@@ -18,7 +18,7 @@ _OPENAI_TOO_LONG = re.compile(
 
 
 def chat_error(body: bytes) -> bytes:
-    """An error of Anthropic's API in OpenAI's words; as it is where it is none."""
+    """An error of Anthropic's API in OpenAI's form; anything else unchanged."""
     error = _error(body)
     if error is None:
         return body

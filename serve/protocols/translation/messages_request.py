@@ -88,7 +88,7 @@ def capped(temperature: object) -> float | int:
     """At most 1, as Anthropic's own translation has it: OpenAI's range ends at 2.
 
     Raises:
-        RequestError: it is no number, or negative.
+        RequestError: it is not a number, or negative.
     """
     if not isinstance(temperature, (int, float)) or isinstance(temperature, bool) or temperature < 0:
         raise RequestError(f"temperature is {temperature!r}, wanted a number in [0, 2]", param="temperature")

@@ -20,7 +20,7 @@ def claude_schema(schema: object, where: str) -> dict[str, Any]:
     description, as Anthropic's own clients do.
 
     Raises:
-        RequestError: it is no object, or nested too deeply.
+        RequestError: it is not an object, or nested too deeply.
     """
     if not isinstance(schema, dict):
         raise RequestError(f"{where} is not an object, wanted a JSON schema", param=where)

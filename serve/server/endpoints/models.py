@@ -44,7 +44,7 @@ class Models:
         if self._allows(key, name) and self._means_something(name):
             await send_body(send, 200, orjson.dumps(self._card(name)), (JSON,))
         else:
-            message = f"there is no model {name!r} here; there are {', '.join(listed) or 'none for this key'}"
+            message = f"model {name!r} does not exist; available: {', '.join(listed) or 'none for this key'}"
             await refuse(send, RequestError(message, status=404, param="model", code="model_not_found"))
 
     def _means_something(self, name: str) -> bool:

@@ -23,7 +23,7 @@ _UNREADABLE = (b"br", b"zstd", b"compress")
 
 
 class BrokenAnswerError(ConnectionError):
-    """What came is no HTTP answer, or none that is complete."""
+    """The response is not HTTP, or is incomplete."""
 
 
 class Connection(asyncio.Protocol):
@@ -122,7 +122,7 @@ class Connection(asyncio.Protocol):
 
         Raises:
             TimeoutError: nothing came until the deadline.
-            OSError: the connection broke, or what came is no HTTP.
+            OSError: the connection broke, or the response is not HTTP.
         """
         while not self._pieces:
             if self._complete:

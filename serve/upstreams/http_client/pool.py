@@ -22,7 +22,7 @@ _HAPPY_EYEBALLS_S = 0.25
 
 
 class ConnectTimeoutError(TimeoutError):
-    """There was no connection in time."""
+    """No connection was available in time."""
 
 
 class Answer(Protocol):
@@ -93,7 +93,7 @@ class ConnectionPool:
             deadline: for the head, on the loop's clock.
 
         Raises:
-            ConnectTimeoutError: there was no connection within `connect_s`.
+            ConnectTimeoutError: no connection was available within `connect_s`.
             TimeoutError: nothing came until the deadline.
             OSError: it could not be reached, or the connection broke.
         """

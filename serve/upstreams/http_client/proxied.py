@@ -38,7 +38,7 @@ class ProxiedAnswer:
 
         Raises:
             TimeoutError: nothing came until the deadline.
-            OSError: the connection broke, or what came is no HTTP.
+            OSError: the connection broke, or the response is not HTTP.
         """
         try:
             async with asyncio.timeout_at(deadline):

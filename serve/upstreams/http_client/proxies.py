@@ -23,7 +23,7 @@ def environment_proxy(url: str) -> str | None:
     """The proxy for an upstream's URL; None where it is asked directly.
 
     Raises:
-        ConfigError: the environment names a proxy that does not speak HTTP, or a URL that is none.
+        ConfigError: the environment names a proxy that does not speak HTTP, or its URL is malformed.
     """
     proxies = getproxies()
     to = URL(url)

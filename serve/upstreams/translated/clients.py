@@ -20,7 +20,7 @@ class SharedClients:
         self._loop = loop
 
     def bind(self) -> None:
-        """Has the next stream take this loop's client: LiteLLM keeps the first that it made for all loops otherwise."""
+        """Makes the next stream use this loop's client: otherwise LiteLLM uses its first client on every loop."""
         vars(self._litellm).pop("module_level_aclient", None)
 
     async def release(self) -> None:

@@ -205,7 +205,7 @@ def _headers(given: Headers, content_type: bytes) -> Headers:
 
 
 def _parsed(data: bytes) -> dict[str, Any]:
-    """The object in an answer or an event; what is no JSON, but for NaN and the like, was found before."""
+    """The JSON object in an answer or an event, which was checked before; NaN and the like are accepted."""
     try:
         document = orjson.loads(data)
     except orjson.JSONDecodeError:

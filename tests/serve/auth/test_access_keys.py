@@ -92,7 +92,7 @@ def test_a_key_is_shown_the_models_that_it_may_ask_for(front, keys_file):
         assert httpx.get(f"{url}/v1/models/{name}", headers=bearer(text)).status_code == status
     assert httpx.get(f"{url}/v1/models", headers=bearer(other)).json()["data"] == []
     refused = httpx.get(f"{url}/v1/models/auto", headers=bearer(other)).json()["error"]["message"]
-    assert refused == "there is no model 'auto' here; there are none for this key"
+    assert refused == "model 'auto' does not exist; available: none for this key"
 
 
 def test_a_key_may_be_bound_to_models(front, keys_file):

@@ -149,8 +149,8 @@ def test_both_ends_of_a_long_prompt_are_searched():
     ("entry", "said"),
     [
         ({"then": {"threshold": 0.5}}, "has no condition, wanted one of similar_to, matches"),
-        ({"matches": "(?=x)", "then": {"threshold": 0.5}}, "is no regular expression of RE2"),
-        ({"matches": "(", "then": {"threshold": 0.5}}, "is no regular expression of RE2"),
+        ({"matches": "(?=x)", "then": {"threshold": 0.5}}, "is not a regular expression of RE2"),
+        ({"matches": "(", "then": {"threshold": 0.5}}, "is not a regular expression of RE2"),
         ({"matches": "x", "then": {}}, "says nothing, wanted one of model, candidates, threshold, cascade: false"),
         ({"matches": "x", "then": {"model": "a", "candidates": ["b"]}}, "both given, wanted one of them"),
         ({"matches": "x", "then": {"model": "middle"}}, "rule 'r' names 'middle', wanted models that are routed"),

@@ -265,5 +265,5 @@ def test_a_journal_on_a_full_disk_keeps_what_it_holds(tmp_path):
         assert journal.get("two") is None
     with Journal(path) as journal:
         assert (len(journal), journal.get("one"), journal.get("three")) == (2, reply, reply)
-    with pytest.raises(DataError, match="/dev/full is no regular file"), Journal("/dev/full"):
+    with pytest.raises(DataError, match="/dev/full is not a regular file"), Journal("/dev/full"):
         pass

@@ -142,7 +142,7 @@ def test_a_bad_configuration_is_refused_with_every_problem(file):
         file.write(strong="big", nonsense=1, fallback="maybe", models={"big": {"api_key": "env:NOT_SET_AT_ALL"}})
         wait_until(lambda: reloads(server, "refused") == 1)
         (line,) = wait_until(lambda: logged(server, "reload rejected"))
-        for problem in ("nonsense: is no known key", "fallback: ", "NOT_SET_AT_ALL is not set"):
+        for problem in ("nonsense: is not a known key", "fallback: ", "NOT_SET_AT_ALL is not set"):
             assert problem in line
         file.write_text("strong: [")
         wait_until(lambda: reloads(server, "refused") == 2)

@@ -152,7 +152,7 @@ class Reloads(RuleBasedStateMachine):
             promote(self.checkpoints, name)
             self.stack.append(name)
         else:
-            with pytest.raises(CheckpointError, match="promoted already"):
+            with pytest.raises(CheckpointError, match="already promoted"):
                 promote(self.checkpoints, name)
 
     @rule()

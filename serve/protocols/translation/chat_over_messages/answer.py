@@ -30,7 +30,7 @@ def completion(message: Document, asked: Document, *, created: int) -> dict[str,
         created: Unix time in seconds.
 
     Raises:
-        UpstreamFailure: it is no message.
+        UpstreamFailure: it is not a message.
     """
     blocks = answer_blocks(message)
     texts = [str(block.get("text") or "") for block in blocks if block.get("type") == "text"]

@@ -29,7 +29,7 @@ def message(completion: Document, asked: Document) -> dict[str, Any]:
         asked: the client's request.
 
     Raises:
-        UpstreamFailure: it is no chat completion.
+        UpstreamFailure: it is not a chat completion.
     """
     choices = completion.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None

@@ -31,7 +31,7 @@ def client_tool(tool: Document, where: str) -> dict[str, Any]:
     """The function that such a tool is.
 
     Raises:
-        Untranslatable: it is none of them; Anthropic runs it, or it is not known.
+        Untranslatable: it is another tool, which Anthropic runs or which is unknown.
     """
     kind = str(tool.get("type"))
     for prefix, (description, properties, required) in _TOOLS.items():

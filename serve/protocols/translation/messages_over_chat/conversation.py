@@ -64,7 +64,7 @@ def _user(content: object, where: str) -> list[dict[str, Any]]:
 
 
 def _result(block: Document, where: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """A tool's result, and the parts of it that are no text."""
+    """A tool's result, and its parts that are not text."""
     call = fit_id(string(block.get("tool_use_id"), f"{where}.tool_use_id"))
     content = block.get("content")
     parts = [text_part(content)] if isinstance(content, str) else []

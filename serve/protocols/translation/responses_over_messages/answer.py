@@ -33,7 +33,7 @@ def response(message: Document, asked: Document, *, created: int) -> dict[str, A
         created: Unix time in seconds.
 
     Raises:
-        UpstreamFailure: it is no message.
+        UpstreamFailure: it is not a message.
     """
     named = named_tools_of(asked)
     made = [output_item(block, named) for block in answer_blocks(message)]

@@ -1,4 +1,4 @@
-"""`pointsman autopilot`: what it would have saved on a labelled table, and what it does on a server."""
+"""`pointsman autopilot`: simulates it on a labelled table, or shows and controls it on a server."""
 
 import argparse
 import json
@@ -15,23 +15,23 @@ __all__ = ["add_arguments", "run"]
 
 _SERVER = "http://127.0.0.1:6060"
 _ACTIONS = {
-    "status": "what is certified, saved, and next",
+    "status": "show what is certified and saved, and what comes next",
     "pause": "pause comparisons until resumed; the certified threshold stays in use",
     "resume": "compare again",
-    "rollback": "void the learned generation that serves, and serve the one before it",
+    "rollback": "discard the learned generation being served, and serve the one before it",
     "reset": "void the certificate and start over",
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the subcommand and of its actions."""
+    """Arguments of the subcommand and its actions."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     simulate = actions.add_parser("simulate", help="replay a labelled table as traffic, before turning it on")
     autopilot_simulate.add_arguments(simulate)
     for name, text in _ACTIONS.items():
         action = actions.add_parser(name, help=text)
         action.add_argument("--server", default=_SERVER, metavar="URL", help=f"running server (default: {_SERVER})")
-        action.add_argument("--api-key", metavar="KEY", help="an admin's key, or env:NAME (default: POINTSMAN_API_KEY)")
+        action.add_argument("--api-key", metavar="KEY", help="an admin key, or env:NAME (default: POINTSMAN_API_KEY)")
         action.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -78,6 +78,6 @@ def _lines(facts: dict[str, Any]) -> list[str]:
 
 def _needed(after: dict[str, Any]) -> str:
     if after["comparisons"] is None:
-        return "not at these losses: no number of comparisons would open it"
+        return "never at these losses, whatever the number of comparisons"
     cost = f" ({dollars(after['usd'])})" if "usd" in after else ""
     return f"after about {after['comparisons']:,} more comparisons{cost}"

@@ -28,7 +28,7 @@ _FIGURES = ("weak_share", "loss", "policy_loss", "compared", "saved_usd", "compa
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Replayed:
-    """A table as traffic.
+    """A table replayed as traffic.
 
     Attributes:
         look: column of the second look; None where prompts alone decide.
@@ -50,32 +50,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("table", help="table of outcomes (prompt and a column per model, or prompt, model, score)")
     add("--max-loss", type=float, required=True, help="mean loss of quality against always asking the strong model")
-    add("--compare", type=float, required=True, help="share of requests whose other answer is asked for and judged")
+    add(
+        "--compare",
+        type=float,
+        required=True,
+        help="share of requests for which the other model is asked, too, and both answers are judged",
+    )
     add("--confidence", type=float, default=0.95, help="that the bound holds at every moment (default: 0.95)")
     add("--strong", help="strong model: a column, or a name in column `model` (default: column strong)")
-    add("--weak", help="weak model, likewise (default: column weak)")
+    add("--weak", help="weak model: a column, or a name in column `model` (default: column weak)")
     look = parser.add_mutually_exclusive_group()
     look.add_argument("--second-look", metavar="COLUMN",
         help="the weak model is asked first, and kept while its confidence is high enough (default: column confidence "
         "where there is one)")  # fmt: skip
     look.add_argument("--score", metavar="COLUMN",
-        help="likewise by a score, the higher the more strong is needed (pointsman score --verifier)")  # fmt: skip
-    look.add_argument("--prompts-only", action="store_true", help="look at prompts alone")
-    add("--router", default="mf", metavar="CHECKPOINT", help="of the first generation (default: mf)")
+        help="likewise by a score: the higher, the more strong is needed (pointsman score --verifier)")  # fmt: skip
+    look.add_argument("--prompts-only", action="store_true", help="decide by the prompts alone")
+    add("--router", default="mf", metavar="CHECKPOINT", help="router of the first generation (default: mf)")
     add("--scale", nargs=2, type=float, default=[0.0, 1.0], metavar=("LOW", "HIGH"), help="range of the scores (0 1)")
     add("--candidates", type=name_list, default=[], metavar="A,B,C",
         help="replay the choice among these models, the reference first, by the prompts alone (with a --router that "
         "was trained on them)")  # fmt: skip
-    add("--judge-usd", type=amount, default=0.0, help="dollars of one judgement (default: 0)")
-    add("--requests", type=int, help="how much traffic (default: as many as the table has prompts); "
-        "more than that are the same prompts again in another order")  # fmt: skip
-    add("--seed", type=int, help="of one order (default: orders of the seeds 0, 1, ...)")
-    add("--orders", type=int, default=_ORDERS, help=f"how many orders without --seed (default: {_ORDERS})")
+    add("--judge-usd", type=amount, default=0.0, help="dollars per judgement (default: 0)")
+    add("--requests", type=int, help="number of requests (default: one per prompt of the table); "
+        "beyond that the prompts repeat in another order")  # fmt: skip
+    add("--seed", type=int, help="seed of a single order (default: orders of the seeds 0, 1, ...)")
+    add("--orders", type=int, default=_ORDERS, help=f"number of orders without --seed (default: {_ORDERS})")
     add("--json", action="store_true", help="print JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Replays, and prints what would have been certified when."""
+    """Replays the table, and prints what would have been certified when."""
     from pointsman.core.autopilot_simulation import simulate
 
     _check(args)
@@ -154,7 +159,7 @@ def _moments(n_requests: int) -> np.ndarray:
 def _facts(
     args: argparse.Namespace, replayed: _Replayed, requests: np.ndarray, found: "list[Simulation]"
 ) -> dict[str, Any]:
-    """Means over the orders; where there are several, with the tenth and ninetieth percentile beside them."""
+    """Means over the orders; with several orders also the tenth and ninetieth percentile."""
     facts: dict[str, Any] = {"requests": requests.tolist()}
     for name in _FIGURES:
         values = np.array([[getattr(moment, name) for moment in one.moments] for one in found], dtype=np.float64)
@@ -168,7 +173,7 @@ def _facts(
     if requests[-1] > replayed.n_prompts:
         notes.append(
             f"{counted(replayed.n_prompts, 'prompt')}, {counted(requests[-1], 'request')}: "
-            "prompts come again in another order"
+            "prompts repeat in another order"
         )
     if not replayed.priced:
         notes.append("the table gives no dollars: only --judge-usd is counted")

@@ -53,12 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     rule.add_argument("--max-cost-usd", type=float, metavar="USD", help="spend at most this on a thousand prompts")
     rule.add_argument("--max-loss", type=float, metavar="LOSS",
                       help="lose at most this mean score against always asking strong, with --confidence")  # fmt: skip
-    add("--confidence", type=float, default=0.95, help="of --max-loss (default: 0.95)")
+    add("--confidence", type=float, default=0.95, help="confidence of --max-loss (default: 0.95)")
     add("--verifier", metavar="DIR", help="certify the whole cascade of this verifier, on a table with answers, "
         "and store it there; with --max-loss")  # fmt: skip
     add("--candidates", type=name_list, default=[], metavar="A,B,C",
         help="calibrate the choice among any number of models, the reference first, on their outcomes")  # fmt: skip
-    add("--router", help="compute the win rates with this router kind or checkpoint directory")
+    add("--router", help="compute the win rates with this kind of router or checkpoint directory")
     for side in ("strong", "weak"):
         add(f"--{side}", default=side, metavar="MODEL",
             help=f"{side} model: a column of scores, or a name in column `model` (default: column {side})")  # fmt: skip
@@ -71,9 +71,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--probability", choices=sorted(METHODS), help="also fit a map from win rates to probabilities, with its ECE")
     add("--checkpoint", metavar="DIR", type=checkpoint_output,
         help="write the result into this checkpoint (made from --router if it is new)")  # fmt: skip
-    add("--keep-prompts", action="store_true", help="write some short prompts into the checkpoint, to explain by")
-    add("--journal", metavar="FILE", help="keep computed win rates here, so that a run that was cut short can go on")
-    add("--seed", type=int, default=0, help="of folds and of the order of graded labels (default: 0)")
+    add("--keep-prompts", action="store_true", help="store some short prompts in the checkpoint, for explanations")
+    add(
+        "--journal",
+        metavar="FILE",
+        help="keep computed win rates in this file, so that an interrupted run can continue",
+    )
+    add("--seed", type=int, default=0, help="seed of folds and of the order of graded labels (default: 0)")
     add("--json", action="store_true", help="print the result as JSON")
 
 

@@ -35,12 +35,14 @@ class _Finding:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the subcommand."""
     add_config_argument(parser, "configuration to check")
-    parser.add_argument("--ask", action="store_true", help="also ask each model for one word; costs next to nothing")
+    parser.add_argument(
+        "--ask", action="store_true", help="also ask each model for one word, which costs next to nothing"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Checks all, prints a line each; 1 where something is a problem."""
+    """Runs all checks and prints a line for each; returns 1 if there is a problem."""
     findings = list(_checks(args))
     if args.json:
         print(json.dumps([asdict(finding) for finding in findings]))
@@ -83,7 +85,9 @@ def _checks(args: argparse.Namespace) -> Iterator[_Finding]:
 
 def _models(config: "Config", engine: "Engine", *, ask: bool) -> Iterator[_Finding]:
     if config.strong is None or config.weak is None:
-        yield _Finding("models", "note", "none: stand-ins answer; name strong and weak, as `pointsman init` does")
+        yield _Finding(
+            "models", "note", "none configured, so stand-ins answer; name strong and weak, as `pointsman init` does"
+        )
         return
     from pointsman.serve.money.price_list import read_price_list
 
@@ -92,7 +96,7 @@ def _models(config: "Config", engine: "Engine", *, ask: bool) -> Iterator[_Findi
         if name not in prices:
             yield _Finding(
                 name, "note",
-                f"no price is known, so no dollars are: give models.{name}.price (or `pointsman init` "
+                f"no price is known, so dollars are not shown: give models.{name}.price (or `pointsman init` "
                 "--strong-price and --weak-price), or install pointsman[litellm]",
             )  # fmt: skip
         if ask:
@@ -116,7 +120,11 @@ def _answers(name: str, config: "Config") -> _Finding:
 
 def _store(config: "Config") -> Iterator[_Finding]:
     if config.store is None:
-        yield _Finding("store", "note", "none: no spending, feedback or replay; `store: {}` keeps them in pointsman.db")
+        yield _Finding(
+            "store",
+            "note",
+            "none configured, so no spending, feedback or replay; `store: {}` keeps them in pointsman.db",
+        )
         return
     from pointsman.serve.store.opening import check_store
 
@@ -126,7 +134,7 @@ def _store(config: "Config") -> Iterator[_Finding]:
 
 
 def _port(config: "Config") -> _Finding:
-    """Whether a server could listen; a Pointsman that does is no problem."""
+    """Whether a server could listen; a Pointsman already listening is fine."""
     found = _tried("port", f"{config.server.host}:{config.server.port} is free", lambda: _bind(config))
     if found.state == "problem" and _is_pointsman(config):
         return _Finding("port", "ok", f"a Pointsman serves at {config.server.host}:{config.server.port}")
@@ -151,7 +159,7 @@ def _clock() -> _Finding:
     said = f"{now:%Y-%m-%d %H:%M} UTC"
     if now.year < _RELEASED:
         return _Finding(
-            "clock", "problem", f"{said} is before this version was made: budgets and schedules need the time"
+            "clock", "problem", f"{said} is before this version was released: budgets and schedules need the right time"
         )
     return _Finding("clock", "ok", said)
 

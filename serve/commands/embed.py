@@ -33,15 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dim", type=int, help="shorten embeddings to this length, for openai/<model>")
     parser.add_argument("--max-tokens", type=int, help="longest text the model takes, for openai/<model>")
     parser.add_argument("--batch-size", type=int, help="texts in one call (default: 100; fewer where refused)")
-    parser.add_argument("--concurrency", type=int, help="calls under way at once, for openai/<model>")
+    parser.add_argument("--concurrency", type=int, help="concurrent calls, for openai/<model>")
     parser.add_argument("--cache", help="SQLite file of embeddings already paid for, for openai/<model>")
-    parser.add_argument("--device", help="where torch computes, for sentence-transformers")
+    parser.add_argument("--device", help="torch device, for sentence-transformers")
     parser.add_argument("--json", action="store_true", help="print the record and times as JSON")
     add_engine_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Embeds the file batch by batch, going on where a killed run stopped."""
+    """Embeds the file batch by batch; continues where a killed run stopped."""
     from pointsman.backends.embedders import resolve_embedder
     from pointsman.backends.embedders.files import embed_table
 
@@ -59,9 +59,7 @@ def run(args: argparse.Namespace) -> int:
                 progress=lambda done, total: bar.update(task, completed=done, total=total),
             )
         except OSError as error:
-            raise DataError(
-                f"embedding into {args.output} failed: {error}; run again to go on from what is done"
-            ) from error
+            raise DataError(f"embedding into {args.output} failed: {error}; run again to continue") from error
     wall_s = perf_counter() - started
     identity = record.identity
     if args.json:
@@ -76,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
-    """The embedder's options that were given; a service's embeddings are kept, since they cost money."""
+    """The embedder's options; embeddings from a service are cached, since they cost money."""
     names = ("base_url", "api_key", "dim", "max_tokens", "batch_size", "concurrency", "cache", "device")
     options = {name: value for name in names if (value := getattr(args, name)) is not None}
     if not str(options.get("api_key", "env:")).startswith("env:"):

@@ -42,10 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "with --benchmark: folder or data set with RouteLLM's files")  # fmt: skip
     add("--routers", nargs="+", default=["mf"], metavar="ROUTER",
         help="router kinds, checkpoint directories, or column:NAME for win rates of the table (mf)")  # fmt: skip
-    add("--verifier", metavar="DIR", help="also set the cascade that this verifier makes beside the routers")
+    add("--verifier", metavar="DIR", help="also compare the cascade of this verifier with the routers")
     add("--benchmark", choices=("mmlu", "gsm8k", "mt-bench"), help="read this benchmark in RouteLLM's format")
     add("--strong", help="strong model: a column, or a name in column `model` (default: column strong)")
-    add("--weak", help="weak model, likewise (default: column weak)")
+    add("--weak", help="weak model: a column, or a name in column `model` (default: column weak)")
     add("--candidates", type=name_list, default=[], metavar="A,B,C",
         help="quality against dollars of any number of models, the reference first")  # fmt: skip
     add("--fail-if", type=check_condition, metavar="CONDITION",
@@ -61,9 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--deciles", action="store_true", help="also report APGR from the 11 points of the RouteLLM paper")
     add("--holdout", action="store_true",
         help="add nearest neighbours trained on this very table: on other prompts, and on other groups")  # fmt: skip
-    add("--replicates", type=int, default=1000, help="bootstrap replicates (default: 1000)")
-    add("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
-    add("--journal", metavar="FILE", help="keep win rates here, so that a run that was cut short can go on")
+    add("--replicates", type=int, default=1000, help="number of bootstrap replicates (default: 1000)")
+    add("--seed", type=int, default=0, help="seed of the bootstrap (default: 0)")
+    add("--journal", metavar="FILE", help="keep win rates in this file, so that an interrupted run can continue")
     add("--figure", metavar="FILE", help=f"draw the curves; format by suffix ({', '.join(_FIGURES)})")
     add("--html", metavar="FILE", help="write a report in one file")
     add("--json", action="store_true", help="print everything as JSON")
@@ -103,10 +103,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _doubts(outcomes: "PairOutcomes") -> tuple[str, ...]:
-    """What makes the figures say little: few prompts, or outcomes the wrong way round."""
+    """Warnings where the figures say little: few prompts, or outcomes the wrong way round."""
     n, pair, found = len(outcomes), outcomes.pair, []
     if n < _FEW:
-        found.append(f"{n:,} prompt{'s' * (n > 1)}: too few for the intervals to mean anything, wanted at least {_FEW}")
+        found.append(f"{n:,} prompt{'s' * (n > 1)}: too few for meaningful intervals, wanted at least {_FEW}")
     if outcomes.strong.mean() <= outcomes.weak.mean():
         found.append(f"{pair.strong} does no better than {pair.weak} here: is the pair the right way round?")
     return tuple(found)
@@ -155,7 +155,7 @@ def _read(args: argparse.Namespace) -> "PairOutcomes":
 
 
 def _priced(args: argparse.Namespace, outcomes: "PairOutcomes") -> "PairOutcomes":
-    """With dollars of every prompt, where they can be told."""
+    """The outcomes with the dollars of every prompt, where they are known."""
     if args.cost_usd:
         strong, weak = (np.full(len(outcomes), cost / 1000.0) for cost in args.cost_usd)
         return replace(outcomes, strong_usd=strong, weak_usd=weak)
@@ -195,7 +195,7 @@ def _win_rates(
 
 
 def _pair_for(checkpoint: Checkpoint, pair: ModelPair) -> ModelPair:
-    """The models of the outcomes if the checkpoint knows both, else the pair that it was made for."""
+    """The models of the outcomes if the checkpoint knows both, else the pair it was trained for."""
     return pair if {pair.strong, pair.weak} <= set(checkpoint.models) else checkpoint.pair
 
 

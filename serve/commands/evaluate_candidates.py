@@ -43,7 +43,7 @@ def check_condition(text: str) -> tuple[str, str, float]:
     """A condition such as "gain_over_hull < 0.01".
 
     Raises:
-        ArgumentTypeError: it is none, or of another figure.
+        ArgumentTypeError: it is malformed, or names another figure.
     """
     found = _CONDITION.fullmatch(text)
     if found is None or found[1] not in _FIGURES:
@@ -52,7 +52,7 @@ def check_condition(text: str) -> tuple[str, str, float]:
 
 
 def evaluate_candidates(args: argparse.Namespace) -> int:
-    """Scores the prompts with every router and sets what it reaches beside single models; 1 where --fail-if holds."""
+    """Scores the prompts with every router and compares it with single models; returns 1 where --fail-if holds."""
     from pointsman.backends.data.score_tables import check_candidates, read_score_table
 
     table = read_score_table([mapped(args.outcomes, args)], args.candidates, scale=args.scale)
@@ -71,7 +71,7 @@ def evaluate_candidates(args: argparse.Namespace) -> int:
 
 
 def _draw(reports: dict[str, Any], table: "ScoreTable", args: argparse.Namespace) -> None:
-    """The figure and the page, where they are asked for."""
+    """Writes the figure and the page, if requested."""
     if not (args.figure or args.html):
         return
     from pointsman.backends.plotting.dollars import draw_dollars
@@ -129,7 +129,7 @@ def _report(name: str, table: "ScoreTable", args: argparse.Namespace) -> dict[st
 
 
 def _limits(table: "ScoreTable", curve: "DollarCurve") -> dict[str, Any]:
-    """What knowing the data set, and knowing the outcome, would reach."""
+    """What knowing the data set, or knowing the outcome, would achieve."""
     import numpy as np
 
     from pointsman.core.score_models import column_means
@@ -178,7 +178,7 @@ def _text(name: str, report: dict[str, Any]) -> str:
             f"    {each['model']:32s} {each['quality']:.4f}  ${usd}"
             for each, usd in zip(report["singles"], dollar_column([s["usd"] for s in report["singles"]]), strict=True)
         ),
-        f"  mixtures worth their money: {', '.join(report['hull'])}",
+        f"  models on the cost-quality hull: {', '.join(report['hull'])}",
         f"  cheapest correct model, known beforehand: {report['cheapest_correct']['quality']:.4f}  "
         f"{dollars(report['cheapest_correct']['usd'])}",
     ]

@@ -20,15 +20,15 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the subcommand."""
     source = parser.add_mutually_exclusive_group(required=found_config() is None)
-    add_config_argument(source, "configuration file that names the store and the pair")
-    source.add_argument("--store", metavar="URL", help="the store alone, e.g. sqlite:///pointsman.db")
+    add_config_argument(source, "configuration file, for the store and the pair")
+    source.add_argument("--store", metavar="URL", help="URL of the store instead, e.g. sqlite:///pointsman.db")
     parser.add_argument("-o", "--output", required=True, help="file to write, format by its suffix")
     parser.add_argument(
         "--as", dest="form", choices=["battles", "outcomes", "answers"], default="battles",
         help="battles for mf and sw-ranking, outcomes (with ratings) for knn, answers for a verifier; default battles",
     )  # fmt: skip
-    parser.add_argument("--strong", help="the strong model that preferences speak of (default: the configuration's)")
-    parser.add_argument("--weak", help="the weak one")
+    parser.add_argument("--strong", help="strong model that the preferences are about (default: the configuration's)")
+    parser.add_argument("--weak", help="weak model, likewise")
     parser.add_argument("--days", type=float, help="only the feedback of the last DAYS days")
     parser.add_argument("--json", action="store_true", help="print what was written as JSON")
 
@@ -72,7 +72,7 @@ async def _read(args: argparse.Namespace, pair: "ModelPair | None") -> "Export":
 
 
 def _pair(args: argparse.Namespace) -> "ModelPair | None":
-    """The pair by the command line, else by the configuration; None where neither names one."""
+    """The pair named on the command line, else in the configuration; None if in neither."""
     from pointsman.core.pair import ModelPair
     from pointsman.serve.config.load import make_config, read_values
 

@@ -30,15 +30,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="MODEL",
-        help="requests for this model are routed like `auto`, and still name a model where nobody decides; repeatable",
+        help="route requests for this model like `auto`; without a decision, they still name a model; repeatable",
     )
     parser.add_argument("--keep-body", action="store_true", help="only set the headers; do not write the model into it")
-    parser.add_argument("--deadline-s", type=float, default=0.15, help="then a request goes on as it came (0.15)")
+    parser.add_argument(
+        "--deadline-s",
+        type=float,
+        default=0.15,
+        help="deadline of a decision; after it a request passes unchanged (0.15)",
+    )
     parser.add_argument("--trusted-network", action="store_true", help="let --listen be an address beyond loopback")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Loads everything, and decides until it is told to stop."""
+    """Loads everything, and decides until it is stopped."""
     from pointsman.serve.scale.extproc import ProcessorOptions
     from pointsman.serve.scale.extproc_server import ExternalProcessorServer
     from pointsman.serve.server.launch import LaunchOptions, build_engine, run_server

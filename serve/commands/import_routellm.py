@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--embedder",
         default="openai/text-embedding-3-small",
-        help="what it was trained with; embeds three sentences now (default: openai/text-embedding-3-small)",
+        help="its embedder, which is called now for three sentences (default: openai/text-embedding-3-small)",
     )
     parser.add_argument("--base-url", help="address of an OpenAI-compatible service, for openai/<model>")
     parser.add_argument("--api-key", help="env:NAME of the variable with the key (default: env:OPENAI_API_KEY)")
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Reads, compares with RouteLLM's own formula, and writes."""
+    """Converts the checkpoint and checks it against RouteLLM's own formula."""
     from pointsman.backends.embedders import resolve_embedder
     from pointsman.backends.import_routellm import ROUTELLM_PAIR, import_routellm
 

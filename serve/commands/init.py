@@ -28,16 +28,18 @@ _PROPOSED = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the subcommand."""
     parser.add_argument("-o", "--output", default=FOUND_CONFIG, metavar="FILE", help=f"to write ({FOUND_CONFIG})")
-    parser.add_argument("--strong", metavar="MODEL", help="strong model (default: asked for, by the keys that are set)")
+    parser.add_argument(
+        "--strong", metavar="MODEL", help="strong model (default: asks, and proposes one by the keys that are set)"
+    )
     parser.add_argument("--weak", metavar="MODEL", help="weak model, likewise")
     for side in ("strong", "weak"):
         parser.add_argument(f"--{side}-price", nargs=2, type=amount, metavar=("IN", "OUT"),
             help=f"dollars per million tokens of the {side} model, where LiteLLM's table is not installed")  # fmt: skip
-    parser.add_argument("--no-store", action="store_true", help="keep nothing on disk: no spending, no feedback")
+    parser.add_argument("--no-store", action="store_true", help="keep nothing on disk: no spending and no feedback")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Asks for what the flags do not say, and writes the file."""
+    """Asks for what the options do not say, and writes the file."""
     from pointsman.serve.config.load import make_config
     from pointsman.serve.money.price_list import read_price_list
 
@@ -68,13 +70,13 @@ def run(args: argparse.Namespace) -> int:
     print(f"wrote {path}" + ("" if strong else ", without models: no key is set, the built-in stand-ins answer"))
     if unpriced := [model for model in config.routed if model not in read_price_list(config)]:
         remedy = "give --strong-price IN OUT and --weak-price IN OUT, or install pointsman[litellm]"
-        print(f"no price of {', '.join(unpriced)} is known, so no dollars are: {remedy}")
+        print(f"the price of {', '.join(unpriced)} is not known, so dollars are not shown: {remedy}")
     print(f"next: {_first(config)}pointsman doctor, then pointsman serve")
     return 0
 
 
 def _first(config: "Config") -> str:
-    """What has to be done before the first model can be asked."""
+    """What must be done before a model can be called."""
     from pointsman.serve.upstreams.providers import resolve_target
 
     try:
@@ -97,7 +99,7 @@ def _prices(args: argparse.Namespace, strong: str, weak: str) -> list[str]:
 
 
 def _asked(question: str, proposed: str | None) -> str | None:
-    """An answer from the terminal; what is proposed where there is none, or where nobody can be asked."""
+    """An answer from the terminal; the proposal if it is empty, or if there is no terminal."""
     if not sys.stdin.isatty():
         return proposed
     print(f"{question} [{proposed or 'none: a stand-in'}]: ", end="", file=sys.stderr, flush=True)

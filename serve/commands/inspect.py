@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _readable(facts: Any) -> Any:
-    """The drift status with one figure of how near an alarm is, in percent, in the place of evidence and its level."""
+    """The drift status, with evidence and alarm level as one figure: how near an alarm is, in percent."""
     if not isinstance(facts, dict):
         return facts
     kept = {name: _readable(value) for name, value in facts.items() if name not in ("evidence", "level")}

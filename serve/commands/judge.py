@@ -34,24 +34,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--price", action="append", default=[], metavar="MODEL=IN,OUT", help="dollars per million tokens, repeatable"
     )
-    parser.add_argument("--max-cost-usd", type=float, help="dollars that must not be exceeded; needs prices")
-    parser.add_argument("--max-tokens", type=int, default=1024, help="most tokens of one reply (default: 1024)")
+    parser.add_argument("--max-cost-usd", type=float, help="most dollars to spend; needs prices")
+    parser.add_argument("--max-tokens", type=int, default=1024, help="most tokens of a reply (default: 1024)")
     parser.add_argument(
         "--parameters", default="{}", help="further request parameters as JSON, e.g. '{\"temperature\": 0}'"
     )
     parser.add_argument(
         "--keep-answers", action="store_true", help="write the texts of both answers beside the verdict"
     )
-    parser.add_argument("--concurrency", type=int, default=8, help="calls at once (default: 8)")
-    parser.add_argument("--requests-per-minute", type=float, help="calls started per minute at most")
-    parser.add_argument("--journal", help="file of paid calls, to go on after a stop (default: OUTPUT.journal)")
+    parser.add_argument("--concurrency", type=int, default=8, help="concurrent calls (default: 8)")
+    parser.add_argument("--requests-per-minute", type=float, help="most calls started per minute")
+    parser.add_argument(
+        "--journal", help="file that keeps paid calls, to continue after a stop (default: OUTPUT.journal)"
+    )
     parser.add_argument("--estimate", action="store_true", help="print the estimated cost and stop")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     add_engine_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Judges, or only estimates; exits 1 where the ceiling or a failure left prompts without battles."""
+    """Judges, or only estimates; returns 1 if the ceiling or a failure left prompts without battles."""
     from pointsman.backends.data.labels import read_prompts
     from pointsman.backends.data.table_writer import TableWriter
     from pointsman.backends.data.tables import Table
@@ -84,10 +86,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def complete_models(args: argparse.Namespace) -> None:
-    """Takes the models that the command line does not name from the configuration.
+    """Fills in the models that the command line does not name from the configuration.
 
     Raises:
-        ConfigError: neither names one.
+        ConfigError: a model is named in neither.
     """
     from pointsman.serve.config.load import read_values
 
@@ -98,8 +100,8 @@ def complete_models(args: argparse.Namespace) -> None:
         if getattr(args, name) is None:
             if found is None:
                 raise ConfigError(
-                    f"no model is named by --{name.replace('_', '-')}, and the configuration has none: wanted a model "
-                    "string such as gpt-4o, or strong, weak and shadow.judge in the configuration"
+                    f"--{name.replace('_', '-')} is not given, and the configuration names no such "
+                    "model: give a model string such as gpt-4o, or strong, weak and shadow.judge in the configuration"
                 )
             setattr(args, name, found)
 
@@ -109,7 +111,7 @@ def judge_with_journal(
 ) -> JudgingReport:
     """Judges prompts with the configured models; every paid call goes into the journal at `path`, and survives Ctrl-C.
 
-    Says on stderr where the journal is when it is interrupted.
+    Prints to stderr where the journal is if the block is interrupted.
     """
     try:
         return asyncio.run(_judge(prompts, judging, parameters, path, args))
@@ -119,7 +121,7 @@ def judge_with_journal(
 
 
 def print_failures(report: JudgingReport) -> None:
-    """Lists on stderr why prompts have no verdict."""
+    """Prints to stderr why prompts have no verdict."""
     for failure in report.failures:
         print(f"  {failure}", file=sys.stderr)
 
@@ -148,7 +150,7 @@ async def _judge(
 
 
 def read_judging(args: argparse.Namespace) -> tuple[Judging, dict[str, Any]]:
-    """What to judge within which limits, and the parameters of every request, from the command line.
+    """Settings, limits and request parameters from the command line.
 
     Raises:
         ValueError, ConfigError: an option or the configuration is malformed.
@@ -175,7 +177,7 @@ def read_judging(args: argparse.Namespace) -> tuple[Judging, dict[str, Any]]:
 
 
 def _configured_prices(args: argparse.Namespace) -> dict[str, Price]:
-    """Prices of the three models by the configuration, where it tells them; --price takes precedence."""
+    """Prices of the three models from the configuration, if it has them; --price takes precedence."""
     if not args.config:
         return {}
     from pointsman.serve.config.load import make_config, read_values
@@ -213,6 +215,6 @@ def _print_report(report: JudgingReport, n_prompts: int, args: argparse.Namespac
     )
     print_failures(report)
     if report.stopped:
-        print("Stopped at the ceiling of --max-cost-usd; raise it to go on from the journal.", file=sys.stderr)
+        print("Stopped at the ceiling of --max-cost-usd; raise it to continue from the journal.", file=sys.stderr)
     if report.battles:
         print(args.output)

@@ -29,7 +29,7 @@ _SUMS = ("n_prompts", "n_calls", "n_from_journal", "n_refused", "n_unparsable", 
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """What an actor needs to know."""
+    """The settings of an actor."""
 
     judging: Judging
     parameters: dict[str, Any]
@@ -40,10 +40,10 @@ class _Work:
 
 
 def judge_on_ray(args: argparse.Namespace, judging: Judging, parameters: dict[str, Any]) -> int:
-    """Judges shard by shard. A shard is written once all of its prompts are judged; paid calls are kept before that.
+    """Judges shard by shard. A shard is written once all its prompts are judged; paid calls are kept at once.
 
-    Each actor draws what its next prompts can cost at most and gives back what they did not cost, so that the ceiling
-    holds however many there are; what a killed actor had drawn is lost to this run, not to the next.
+    Each actor reserves the most that its next prompts can cost and returns what they did not, so that the ceiling
+    holds for any number of actors; what a killed actor had reserved is lost to this run, not to the next.
     """
     from pointsman.backends.ray.cluster import connected
     from pointsman.backends.ray.purse import SharedPurse
@@ -122,7 +122,7 @@ def _add(total: JudgingReport, part: JudgingReport) -> None:
 
 
 def _cost_usd(judging: Judging, journal: Journal) -> float:
-    """What the calls of a journal cost."""
+    """Dollars of the calls in a journal."""
     budget = Budget(judging.prices, max_cost_usd=None, max_tokens=judging.max_tokens)
     for model, reply in journal.replies():
         budget.spend(model, reply)
@@ -130,7 +130,7 @@ def _cost_usd(judging: Judging, journal: Journal) -> float:
 
 
 def _spent_usd(output: str, judging: Judging) -> float:
-    """What all calls so far cost, those of shards that are not done among them."""
+    """Dollars of all calls so far, also in unfinished shards."""
     total = 0.0
     for path in sorted(Path(output, _JOURNALS).glob("*.journal")):
         with Journal(path) as journal:

@@ -20,15 +20,17 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the subcommand."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    create = actions.add_parser("create", help="make a key and print it, this one time")
+    create = actions.add_parser("create", help="create a key and print it, this once")
     create.add_argument("name", help="whose it is; no other valid key may have it")
     create.add_argument("--replace", action="store_true", help="revoke the keys that have this name")
     create.add_argument("--models", nargs="+", metavar="PATTERN", help="model fields it may ask for, e.g. 'router-mf*'")
-    create.add_argument("--requests-per-minute", type=int, help="limit (default: none)")
+    create.add_argument("--requests-per-minute", type=int, help="most requests per minute (default: no limit)")
     create.add_argument("--tier", help="label for policies")
-    create.add_argument("--admin", action="store_true", help="it may read decisions and prompts, and change policies")
-    listing = actions.add_parser("list", help="all keys, without their secrets")
-    revoke = actions.add_parser("revoke", help="make a key invalid; running servers follow within a second")
+    create.add_argument(
+        "--admin", action="store_true", help="allow it to read decisions and prompts, and to change policies"
+    )
+    listing = actions.add_parser("list", help="list all keys, without their secrets")
+    revoke = actions.add_parser("revoke", help="revoke a key; running servers reject it within a second")
     revoke.add_argument("id", help="the key's id, as `list` shows it")
     for action in (create, listing, revoke):
         place = action.add_mutually_exclusive_group()
@@ -38,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Does the action and prints its result."""
+    """Runs the action and prints its result."""
     keys = _FileKeys(args.file) if args.store is None else _StoreKeys(args.store)
     if args.action == "create":
         models = tuple(args.models) if args.models else None

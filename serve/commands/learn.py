@@ -51,24 +51,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--scale", nargs=2, type=float, default=[0.0, 1.0], metavar=("LOW", "HIGH"), help="range of the scores (0 1)")
     add("--max-loss", type=fraction, default=0.05, metavar="SHARE",
         help="lose at most this share of the scores' range against always asking strong (default: 5%%)")  # fmt: skip
-    add("--confidence", type=fraction, default=0.95, help="with which that holds (default: 95%%)")
+    add("--confidence", type=fraction, default=0.95, help="confidence that the bound holds (default: 95%%)")
     add("--kinds", nargs="+", choices=KINDS, default=list(KINDS), metavar="KIND",
         help=f"kinds of routers to try (default: {' '.join(KINDS)})")  # fmt: skip
     add("--held-out", type=fraction, default=0.4, metavar="SHARE",
-        help="prompts that compare and calibrate, and train nothing (default: 40%%)")  # fmt: skip
+        help="share of the prompts kept for comparison and calibration, not for training (default: 40%%)")  # fmt: skip
     add_price_arguments(parser)
     add("--price", nargs=3, action="append", default=[], metavar=("MODEL", "IN", "OUT"),
-        help="the same of one of the candidates; repeat it for each")  # fmt: skip
-    add("--checkpoints", default="checkpoints", metavar="DIR", help="folder of checkpoints (default: checkpoints)")
-    add("--name", type=checkpoint_output, help="of the new checkpoint (default: learned-1, learned-2, ...)")
-    add("--config", default="pointsman.yaml", metavar="FILE", help="configuration to write or to complete")
+        help="dollars per million tokens of a candidate; repeatable")  # fmt: skip
+    add("--checkpoints", default="checkpoints", metavar="DIR", help="folder for checkpoints (default: checkpoints)")
+    add("--name", type=checkpoint_output, help="name of the new checkpoint (default: learned-1, learned-2, ...)")
+    add("--config", default="pointsman.yaml", metavar="FILE", help="configuration to create or extend")
     add("--apply", action="store_true", help="promote it at once: a running server serves it within seconds")
-    add("--seed", type=int, default=0, help="of the split and of training (default: 0)")
+    add("--seed", type=int, default=0, help="seed of the split and of training (default: 0)")
     add("--json", action="store_true", help="print the figures as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Trains the kinds, compares and certifies them on held-out prompts, and writes the best one."""
+    """Trains several kinds of router, certifies them on held-out prompts, and writes the best one."""
     folder = Path(args.checkpoints)
     name = new_name(folder, args.name)
     if not 0.0 < args.max_loss < 1.0 or not 0.0 < args.confidence < 1.0:
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     rows = np.arange(len(outcomes))
     drawn = draw_held_out(rows, args.held_out, seed=args.seed)
     train, held = (replace(outcomes.take(part), notes=()) for part in (np.setdiff1d(rows, drawn), drawn))
-    print(f"{len(train):,} prompts train; {len(held):,} others compare and calibrate", file=sys.stderr)
+    print(f"{len(train):,} prompts for training; {len(held):,} others for comparison and calibration", file=sys.stderr)
     verifier = fit_pair(args, train, held)
     with tempfile.TemporaryDirectory(prefix="pointsman-learn-") as scratch:
         tried = [*train_kinds(args, train, held, Path(scratch)), *baselines(held)]
@@ -113,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _read(args: argparse.Namespace) -> "PairOutcomes":
-    """The tables as one, a row per prompt."""
+    """The tables joined, a row per prompt."""
     from pointsman.backends.evaluation.outcome_pairs import read_pair_outcomes
 
     scale = (args.scale[0], args.scale[1])
@@ -146,7 +146,7 @@ def _read(args: argparse.Namespace) -> "PairOutcomes":
 
 
 def _certified(tried: list[Tried], held: "PairOutcomes", args: argparse.Namespace, confidence: float) -> list[Tried]:
-    """All with what holds for them, each with this confidence."""
+    """All routers with the bound certified for each, at this confidence."""
     low, high = args.scale
     strong, weak = ((scores - low) / (high - low) for scores in (held.strong, held.weak))
     return [

@@ -57,7 +57,7 @@ class _Tried:
 
 
 def learn_candidates(args: argparse.Namespace, folder: Path, name: str) -> int:
-    """Trains, certifies and compares, writes the cheapest within the bound, and says what it saves."""
+    """Trains, certifies and compares routers; writes the cheapest within the bound and prints its savings."""
     kinds = [kind for kind in args.kinds if kind in MANY_KINDS]
     if not kinds:
         raise ConfigError(
@@ -68,7 +68,7 @@ def learn_candidates(args: argparse.Namespace, folder: Path, name: str) -> int:
     what = f"prompts on which all of {', '.join(table.models)} were scored"
     drawn = draw_held_out(whole, args.held_out, seed=args.seed, what=what)
     train, held = table.take(np.setdiff1d(np.arange(len(table)), drawn)), table.take(drawn)
-    print(f"{len(train):,} prompts train; {len(held):,} others compare and calibrate", file=sys.stderr)
+    print(f"{len(train):,} prompts for training; {len(held):,} others for comparison and calibration", file=sys.stderr)
     chain = learn_chain(args, train, held)
     confidence = 1.0 - (1.0 - args.confidence) / (len(kinds) + (chain is not None))
     with tempfile.TemporaryDirectory(prefix="pointsman-learn-") as scratch:
@@ -103,13 +103,13 @@ def _read(args: argparse.Namespace) -> "ScoreTable":
 
 
 def _priced(table: "ScoreTable", args: argparse.Namespace) -> "ScoreTable":
-    """With dollars of every answer where the table has none and all prices are known."""
+    """The table with dollars of every answer, if it has none and all prices are known."""
     if np.isfinite(table.usd).any(axis=0).all() and not args.price:
         return table
     prices = _prices(args)
     if missing := [model for model in table.models if model not in prices]:
         known = "no price of " + ", ".join(missing)
-        print(f"dollars are not known ({known}): name prices with --price MODEL IN OUT", file=sys.stderr)
+        print(f"dollars are not known ({known}): give prices with --price MODEL IN OUT", file=sys.stderr)
         return table
     from pointsman.serve.protocols.token_count import count_tokens
 
@@ -123,7 +123,7 @@ def _priced(table: "ScoreTable", args: argparse.Namespace) -> "ScoreTable":
 
 
 def _prices(args: argparse.Namespace) -> dict[str, Price]:
-    """Those of the configuration, and then those of the command line."""
+    """Prices from the configuration, then those from the command line."""
     found: dict[str, Price] = {}
     if Path(args.config).is_file():
         from pointsman.serve.config.load import make_config, read_values
@@ -160,7 +160,7 @@ def _train(
         print(f"trained{doubt(scratch / kind)}", file=sys.stderr)
         tried.append(_certified(kind, scratch / kind, held, args, confidence))
     if not tried:
-        raise DataError(f"no router could be trained from {train.source}: the reasons are above")
+        raise DataError(f"no router could be trained on {train.source}: see the reasons above")
     return tried
 
 
@@ -195,7 +195,7 @@ def _certified(kind: str, path: Path, held: "ScoreTable", args: argparse.Namespa
 
 
 def _spent(chosen: IntArray, held: "ScoreTable") -> float:
-    """Mean dollars of what is chosen; the mean place in the order of candidates, the reference last, without bills."""
+    """Mean dollars of the chosen models; without bills, their mean place among the candidates, the reference last."""
     rows = np.arange(len(chosen))
     if not np.isfinite(held.usd).any(axis=0).all():
         return float((len(held.models) - 1 - chosen).mean())
@@ -259,7 +259,7 @@ def _said(found: dict[str, Any], held: "ScoreTable") -> list[str]:
     reference, points = held.models[0], 100.0 * found["max_loss"]
     if not found["certified"]:
         return [
-            f"Nothing cheaper than always asking {reference} is certain to lose at most {points:g} points with "
+            f"Nothing cheaper than always asking {reference} is certified to lose at most {points:g} points with "
             f"{found['confidence']:.0%} confidence on {counted(found['n_held_out'], 'label')}.",
             "So everything goes to it. Allow more loss (--max-loss 10%), or bring more outcomes.",
         ]

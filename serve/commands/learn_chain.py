@@ -1,6 +1,6 @@
-"""The cascade of many models that `pointsman learn --candidates` makes of a table with answers.
+"""The cascade of many models that `pointsman learn --candidates` learns from a table with answers.
 
-It is chosen on the training prompts for half of the bound, and tested once on prompts that chose nothing: so the bound
+It is chosen on the training prompts for half of the bound, and tested once on prompts not used to choose it: the bound
 holds for it with the stated confidence.
 """
 
@@ -36,7 +36,7 @@ __all__ = ["LearnedChain", "learn_chain"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LearnedChain:
-    """A cascade, and what it did with the held-out answers.
+    """A cascade, and its results on the held-out answers.
 
     Attributes:
         chain: its models, verifiers and thresholds.
@@ -78,11 +78,11 @@ class LearnedChain:
         return betting_p_value(self.losses[order], max_loss, error=error) <= error
 
     def serves(self, candidates: Sequence[str]) -> bool:
-        """Whether a router of these candidates can lead into it: what it chooses has to be one of the cascade's."""
+        """Whether a router of these candidates can precede it: every model it may choose must be in the cascade."""
         return set(candidates) <= set(self.chain.models)
 
     def write(self, path: Path) -> None:
-        """Its verifiers, in numbered folders, and the configuration that serves it alone."""
+        """Writes its verifiers, in numbered folders, and a configuration that serves it alone."""
         from pointsman.backends.export import export_verifier
 
         for place, verifier in enumerate(self.chain.verifiers, start=1):
@@ -95,7 +95,7 @@ class LearnedChain:
         return chain_configuration(self.chain, folder).partition("\n")[2]
 
     def lines(self, path: Path, max_loss: float, confidence: float, *, seed: int, better: bool) -> list[str]:
-        """What it promises, in words."""
+        """Its guarantee, in words."""
         facts = self.facts
         low, high = (100.0 * end for end in facts["loss_interval"])
         answers = ", ".join(f"{share:.0%} by {name}" for name, share in facts["answered"].items())
@@ -116,7 +116,7 @@ class LearnedChain:
 
 
 def learn_chain(args: argparse.Namespace, train: "ScoreTable", held: "ScoreTable") -> LearnedChain | None:
-    """The cheapest cascade of the training prompts, on the held-out ones; None without answers or bills."""
+    """The cheapest cascade on the training prompts, played on the held-out ones; None without answers or bills."""
     table = read_own_answers(args, strong=train.models[0], weak=train.models[-1])
     if table is None:
         return None
@@ -132,7 +132,7 @@ def learn_chain(args: argparse.Namespace, train: "ScoreTable", held: "ScoreTable
         test = _complete(table.rows([i for i, prompt in enumerate(table.prompts) if prompt in others]), held.models)
         played = _played(chain, test)
     except PointsmanError as error:
-        print(f"cascade: none: {error}", file=sys.stderr)
+        print(f"no cascade: {error}", file=sys.stderr)
         return None
     print(f"cascade: {' before '.join(chain.models)}, from {counted(len(part), 'prompt')}", file=sys.stderr)
     reference = test.models.index(held.models[0])

@@ -34,14 +34,14 @@ _N_TIMED = 20
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """A router that was compared.
+    """A router in the comparison.
 
     Attributes:
-        name: its kind, or what else it is called.
-        path: its checkpoint; None for what cannot be served.
+        name: its kind, or another name.
+        path: its checkpoint; None if it cannot be served.
         rates: win rates of the held-out prompts, shape (n_held,).
         decision_ms: one decision, median over some prompts.
-        bound: what holds for it; None for what cannot be served.
+        bound: the certified bound; None if it cannot be served.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Tried:
 def train_kinds(
     args: argparse.Namespace, train: "PairOutcomes", held: "PairOutcomes", scratch: Path
 ) -> Iterator[Tried]:
-    """Every kind that can be trained here; why the others cannot is said."""
+    """Trains every kind that can be trained here, and prints why the others cannot."""
     from pointsman.backends.data.table_writer import write_table
     from pointsman.backends.data.tables import Table
 
@@ -96,7 +96,7 @@ def baselines(held: "PairOutcomes") -> list[Tried]:
 
 
 def train_kind(kind: str, table: Path, output: Path, models: tuple[str, ...], *, seed: int) -> None:
-    """Trains as `pointsman train KIND` does with these options that name the models."""
+    """Trains as `pointsman train KIND` does, with these options."""
     module = import_module(f"pointsman.serve.commands.training.{kind.replace('-', '_')}")
     parser = argparse.ArgumentParser(prog=f"pointsman train {kind}")
     module.add_arguments(parser)
@@ -115,7 +115,7 @@ def train_kind(kind: str, table: Path, output: Path, models: tuple[str, ...], *,
 
 
 def doubt(path: Path) -> str:
-    """What training found against its own router; one that is no better than a fixed choice has a single win rate."""
+    """A warning if the trained router is no better than a fixed choice: it gives one win rate to every prompt."""
     note = read_checkpoint(path).metrics.get("evidence", {}).get("note")
     return f"; {note}" if note else ""
 

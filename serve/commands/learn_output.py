@@ -1,4 +1,4 @@
-"""What both ways of `pointsman learn` share: the held-out prompts, and what is done with the chosen checkpoint."""
+"""Shared by `pointsman learn` with and without --candidates: held-out prompts, and what to do with the checkpoint."""
 
 import argparse
 import json
@@ -21,7 +21,7 @@ def new_name(folder: Path, name: str | None) -> str:
     """The name of a new checkpoint in a folder: this one, or `learned-1`, `learned-2` and so on if None.
 
     Raises:
-        ConfigError: it is taken.
+        ConfigError: the name is taken.
     """
     taken = set(checkpoint_names(folder))
     name = name or next(free for k in range(1, len(taken) + 2) if (free := f"learned-{k}") not in taken)
@@ -34,12 +34,12 @@ def draw_held_out(rows: IntArray, share: float, *, seed: int, what: str = "promp
     """Rows drawn at random to compare and calibrate on, sorted.
 
     Args:
-        rows: those that may be drawn.
+        rows: the rows to draw from.
         share: of them.
-        what: they are, for the error.
+        what: the rows are, for the error message.
 
     Raises:
-        ConfigError: too few would compare, or train.
+        ConfigError: too few rows for comparison, or for training.
     """
     n_held = round(share * len(rows))
     if not _LEAST <= n_held <= len(rows) - _LEAST:
@@ -53,11 +53,11 @@ def draw_held_out(rows: IntArray, share: float, *, seed: int, what: str = "promp
 def promote_and_configure(
     args: argparse.Namespace, folder: Path, name: str, found: dict[str, Any], sections: dict[str, str]
 ) -> None:
-    """Promotes a new checkpoint, where it is the first or `--apply` says so, configures it, and prints the figures.
+    """Promotes a new checkpoint if it is the first or `--apply` is given, configures it, and prints the results.
 
     Args:
-        found: the figures, and under "lines" what to print.
-        sections: of the configuration beside the router's own, by name.
+        found: the results, with the text to print under "lines".
+        sections: further sections of the configuration, by name.
     """
     from pointsman.serve.config.add_router import add_router
 

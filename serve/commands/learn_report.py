@@ -1,4 +1,4 @@
-"""What `pointsman learn` found, in words and figures."""
+"""The results of `pointsman learn`, in words and figures."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ _N_REPLICATES = 1000
 
 
 def compared(tried: Sequence[Tried], held: "PairOutcomes", *, seed: int) -> Mapping[str, FloatArray]:
-    """APGR of every router on the held-out prompts, then that of bootstrap replicates, paired between the routers."""
+    """APGR of every router on the held-out prompts, then of bootstrap replicates, paired across the routers."""
     found = bootstrap_curves(
         [one.rates for one in tried], held.strong, held.weak,
         shares=np.array([0.0, 1.0]), n_replicates=_N_REPLICATES, rng=np.random.default_rng(seed),
@@ -42,7 +42,7 @@ def report(
     money: tuple[FloatArray, FloatArray] | None,
     args: argparse.Namespace,
 ) -> dict[str, Any]:
-    """Everything that was found, and `lines` that say it."""
+    """All results, and `lines` of text that present them."""
     bound = best.bound
     assert bound is not None
     losses = _losses(best, held) / (args.scale[1] - args.scale[0])
@@ -70,7 +70,7 @@ def report(
 
 
 def _losses(best: Tried, held: "PairOutcomes") -> FloatArray:
-    """Of the held-out prompts at the certified threshold, in the unit of the scores."""
+    """Mean loss on the held-out prompts at the certified threshold, in the unit of the scores."""
     assert best.bound is not None
     return np.where(best.rates < best.bound.threshold, held.strong - held.weak, 0.0)
 
@@ -115,10 +115,10 @@ def _said(best: Tried, found: Mapping[str, Any], held: "PairOutcomes") -> list[s
     points, measured = 100.0 * found["max_loss"], 100.0 * found["loss"]
     if not found["certified"]:
         needed = found["labels_needed"]
-        more = f"; about {needed:,} held-out labels would certify something" if needed else ""
+        more = f"; about {needed:,} held-out labels would be needed to certify a saving" if needed else ""
         return [
-            f"Nothing cheaper than always asking {held.pair.strong} is certain to lose at most {points:g} points with "
-            f"{found['confidence']:.0%} confidence on {found['n_held_out']:,} labels{more}.",
+            f"Nothing cheaper than always asking {held.pair.strong} is certified to lose at most {points:g} points "
+            f"with {found['confidence']:.0%} confidence on {found['n_held_out']:,} labels{more}.",
             "So everything goes to it. Allow more loss (--max-loss 10%), or bring more outcomes.",
         ]
     saved = (
@@ -140,7 +140,7 @@ def _warnings(best: Tried, found: Mapping[str, Any]) -> list[str]:
         return ["None of the trained routers is cheaper than the bundled one here: more outcomes may change that."]
     behind = found["routers"][LENGTH]["behind_best"]
     if behind is not None and behind[2] > 0.0:
-        return ["It is not surely better than sending long prompts to the strong model: more outcomes would tell."]
+        return ["It may be no better than sending long prompts to the strong model: more outcomes would tell."]
     return []
 
 
@@ -151,7 +151,7 @@ def loss_interval(losses: FloatArray) -> tuple[float, float]:
 
 
 def next_steps(found: Mapping[str, Any]) -> list[str]:
-    """What was written, and what to do with it."""
+    """What was written, and the next steps."""
     name = Path(found["checkpoint"]).name
     wrote = f"Wrote {found['checkpoint']}; {found['config']}."
     if found["promoted"]:

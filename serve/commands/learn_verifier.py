@@ -1,4 +1,4 @@
-"""What `pointsman learn` makes of answers: a verifier, and the bound that holds for the cascade that reads them."""
+"""What `pointsman learn` learns from answers: a verifier, and the bound certified for a cascade with it."""
 
 import argparse
 import json
@@ -34,7 +34,7 @@ _LEAST_ANSWERS = 20
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FittedPair:
-    """A verifier of the pair, and the answers that it did not learn from."""
+    """A verifier of the pair, and the answers not used to train it."""
 
     checkpoint: Checkpoint
     held: "AnswerTable"
@@ -76,7 +76,7 @@ class PairCascade:
         write_checkpoint(replace(self.checkpoint, thresholds={rule: facts}), path)
 
     def lines(self, path: Path, *, better: bool) -> list[str]:
-        """What it promises, in words."""
+        """Its guarantee, in words."""
         head = f"A cascade that reads the answer of {self.checkpoint.pair.weak} first ({path}): "
         if not self.point.guarantee.certified:
             return ["", f"{head}nothing is certified for it on {self.point.guarantee.n_labels:,} held-out answers."]
@@ -94,7 +94,7 @@ class PairCascade:
         ]
 
     def sections(self, config: Path, path: Path, args: argparse.Namespace) -> dict[str, str]:
-        """What a configuration needs to serve it."""
+        """The configuration that serves it."""
         folder = json.dumps(os.path.relpath(path.resolve(), config.resolve().parent))
         pair = self.checkpoint.pair
         names = f"strong: {json.dumps(pair.strong)}, weak: {json.dumps(pair.weak)}"

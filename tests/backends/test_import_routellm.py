@@ -87,7 +87,7 @@ def test_a_file_that_is_none_is_refused(tmp_path):
     """A truncated file, and a name that is neither a folder nor a Hub id, are errors."""
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / "model.safetensors").write_bytes(b"\x10\x00")
-    with pytest.raises(CheckpointError, match="no readable safetensors file"):
+    with pytest.raises(CheckpointError, match="not a readable safetensors file"):
         import_routellm(str(tmp_path / "theirs"), tmp_path / "ours", _Embedder())
     with pytest.raises(CheckpointError, match="neither a folder nor a Hub id"):
         import_routellm(str(tmp_path / "nothing"), tmp_path / "ours", _Embedder())

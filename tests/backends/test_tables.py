@@ -82,7 +82,7 @@ def test_columns_and_their_types_are_kept(tmp_path):
         ("a.csv", b"", "is empty, wanted a header"),
         ("a.csv.gz", b"\x1f\x8b no gzip", "damaged gzip file"),
         ("a.csv", b"prompt\nfine\nM\xfcnchen\n", "line 3: byte 0xfc is not UTF-8"),
-        ("a.parquet", b"PAR1 this is none PAR1", "no readable parquet"),
+        ("a.parquet", b"PAR1 this is none PAR1", "not a readable parquet"),
         ("a.txt", b"prompt", "wanted one of .parquet, .jsonl, .ndjson, .json, .csv"),
     ],
 )

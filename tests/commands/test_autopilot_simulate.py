@@ -67,7 +67,7 @@ def test_the_weak_models_own_confidence_is_the_second_look(long, capsys):
     alone = _simulate(capsys, long, *words, "--prompts-only")
     assert looked["second_look"] == "confidence"
     assert looked["requests"] == [500, 1000, 1400]
-    assert "come again" in " ".join(looked["notes"])
+    assert "prompts repeat" in " ".join(looked["notes"])
     assert looked["weak_share"][-1] > 1.5 * alone["weak_share"][-1]
 
 

@@ -150,7 +150,7 @@ def test_init_takes_prices_and_says_where_none_is_known(here, monkeypatch, capsy
     words = ["init", "--strong", "gpt-4o", "--weak", "ollama/llama3.1", "--no-store"]
     assert main([*words, "--strong-price", "2.5", "10"]) == 0
     said = capsys.readouterr().out
-    assert "no price of ollama/llama3.1 is known" in said
+    assert "the price of ollama/llama3.1 is not known" in said
     assert "next: model 'gpt-4o' needs an API key: set OPENAI_API_KEY" in said
     config = make_config(read_values("pointsman.yaml"))
     assert config.models["gpt-4o"].price.price() == Price(2.5, 10.0)

@@ -100,7 +100,7 @@ def test_without_a_certificate_everything_goes_to_strong(tmp_path, monkeypatch, 
     monkeypatch.chdir(tmp_path)
     _write_few()
     assert _learn("few.csv", "--max-loss", "1%") == 0
-    assert "Nothing cheaper than always asking big_ok is certain to lose at most 1 points" in capsys.readouterr().out
+    assert "Nothing cheaper than always asking big_ok is certified to lose at most 1 points" in capsys.readouterr().out
 
 
 def test_a_router_with_one_win_rate_for_all_says_why(tmp_path, monkeypatch, capsys):

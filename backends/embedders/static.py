@@ -5,7 +5,8 @@ import json
 import math
 import os
 from collections.abc import Sequence
-from functools import lru_cache
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,11 +51,8 @@ class StaticEmbedder(TextEmbedder):
         Raises:
             CheckpointError: a file is missing, damaged or does not fit the others.
         """
-        path = asset_path("static") if folder is None else Path(folder)
-        meta = _read_meta(path)
-        self._rows, self._scales = _read_table(path, meta)
-        self._pieces = _word_pieces(path, meta["revision"], len(self._rows))
-        self.identity = EmbedderIdentity("static", meta["revision"], self._rows.shape[1], normalized=True)
+        self._rows, self._scales, self._pieces, revision = _bundled() if folder is None else _load(Path(folder))
+        self.identity = EmbedderIdentity("static", revision, self._rows.shape[1], normalized=True)
 
     def embed_into(self, texts: Sequence[str], out: Float32Array) -> None:
         """Writes the embeddings of a few texts into `out`, shape (n_texts, dim).
@@ -101,9 +99,7 @@ def bundled_word_pieces() -> WordPieces:
     Raises:
         CheckpointError: its files are missing or damaged.
     """
-    path = asset_path("static")
-    meta = _read_meta(path)
-    return _word_pieces(path, meta["revision"], meta["n_tokens"])
+    return _bundled()[2]
 
 
 def content_hash(folder: Path) -> str:
@@ -115,15 +111,40 @@ def content_hash(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
+@cache
+def _bundled() -> tuple[np.ndarray, Float32Array, WordPieces, str]:
+    """A process embeds and counts with the same table and tokenizer, before and after a reload."""
+    return _load(asset_path("static"))
+
+
+def _load(folder: Path) -> tuple[np.ndarray, Float32Array, WordPieces, str]:
+    """Rows, scales, tokenizer and revision of a table; its hash is taken in a thread beside the rest."""
+    meta = _read_meta(folder)
+    with ThreadPoolExecutor(1) as thread:
+        hashed = thread.submit(content_hash, folder)
+        try:
+            rows, scales = _read_table(folder, meta)
+            pieces = WordPieces(_build_tokenizer(folder, len(rows)))
+        finally:
+            _check_hash(folder, meta, hashed)
+    return rows, scales, pieces, meta["revision"]
+
+
+def _check_hash(folder: Path, meta: dict[str, Any], hashed: Future[str]) -> None:
+    try:
+        found = hashed.result()
+    except OSError as error:
+        raise CheckpointError(f"no static embedder in {folder}: {error}; install Pointsman again") from error
+    if meta.get("revision") != found:
+        raise CheckpointError(f"{folder}: the content hash is {found}, {META} wants another; install Pointsman again")
+
+
 def _read_meta(folder: Path) -> dict[str, Any]:
     try:
         meta = json.loads((folder / META).read_text(encoding="utf-8"))
-        found = content_hash(folder)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"no static embedder in {folder}: {error}; install Pointsman again") from error
-    if not isinstance(meta, dict) or meta.get("revision") != found:
-        raise CheckpointError(f"{folder}: the content hash is {found}, {META} wants another; install Pointsman again")
-    return meta
+    return meta if isinstance(meta, dict) else {}
 
 
 def _read_table(folder: Path, meta: dict[str, Any]) -> tuple[np.ndarray, Float32Array]:
@@ -138,11 +159,6 @@ def _read_table(folder: Path, meta: dict[str, Any]) -> tuple[np.ndarray, Float32
     if not np.isfinite(scales).all():
         raise CheckpointError(f"{folder / TABLE}: the scales contain NaN or infinity")
     return rows, scales
-
-
-@lru_cache(maxsize=2)  # a process embeds and counts with the same one, before and after a reload
-def _word_pieces(folder: Path, _revision: str, n_tokens: int) -> WordPieces:
-    return WordPieces(_build_tokenizer(folder, n_tokens))
 
 
 def _build_tokenizer(folder: Path, n_tokens: int) -> "Tokenizer":

@@ -7,8 +7,8 @@ settings: Pointsman (default router `mf`; `store`, the same with a store and a p
 and embeddings in the store, a budget, prices, drift watching and keys as well; and `random`), RouteLLM's server,
 LiteLLM's proxy, Portkey, and as the limits nginx and Envoy as bare proxies. All get the same 512 prompts. "Added" is
 over asking the mock upstream directly. Every answer is checked, every stream read to its end. The start, until the
-first answer, is the median of five. A peer that is not installed is left out. --soak sends 200,000 more requests
-through each Pointsman measured, and follows its memory.
+first answer, is the median of five; Pointsman's byte code is there, as in every installed package. A peer that is not
+installed is left out. --soak sends 200,000 more requests through each Pointsman measured, and follows its memory.
 
 What a store and all the rest add to `mf` is less than one run differs from the next, so these three are then asked in
 turns, 20 times each, and compared round by round (`--turns-only` for this alone).
@@ -30,7 +30,7 @@ from typing import Any
 
 import uvloop
 
-from benchmarks.gateways import Gateway, Running, gateways, mock_upstream, running
+from benchmarks.gateways import Gateway, Running, compile_pointsman, gateways, mock_upstream, running
 from benchmarks.load import Load, Target, run_load, run_streams
 from benchmarks.pairs import compare
 from benchmarks.peers.mock_upstream import N_CHUNKS
@@ -67,6 +67,7 @@ def main() -> int:
     parser.add_argument("--turns-only", action="store_true", help="that comparison alone")
     args = parser.parse_args()
     rows, turns = [], []
+    compile_pointsman()
     with tempfile.TemporaryDirectory() as folder, mock_upstream() as upstream:
         direct = Target(upstream, "bench")
         if not args.turns_only:

@@ -2,7 +2,8 @@
 
     python -m benchmarks.bench_server
 
-Start-up is from the start of the process to the first 200 of GET /health, best and worst of several. Memory is the
+Start-up is from the start of the process to the first 200 of GET /health, best and worst of several, with the byte code
+that an installed package has. Memory is the
 resident set after 1,000 requests. A decision is embedding and scoring of a prompt of 15 words, each different, and
 the whole line from the body of a chat request to a Decision.
 """
@@ -21,6 +22,7 @@ from typing import Any
 import httpx
 import numpy as np
 
+from benchmarks.gateways import compile_pointsman
 from pointsman.serve.checkpoints.load import load_checkpoint, load_router
 from pointsman.serve.config.load import make_config
 from pointsman.serve.engine.engine import Engine
@@ -48,6 +50,7 @@ print(" ".join(sorted({name.partition(".")[0] for name in sys.modules} - sys.std
 
 def main() -> int:
     """Checks, measures, prints."""
+    compile_pointsman()
     starts = [_start_up_s() for _ in range(_N_STARTS)]
     models = ["--strong-model", "a", "--weak-model", "b", "--base-url", "http://127.0.0.1:9/v1"]
     with_models = [_start_up_s(*models) for _ in range(_N_STARTS)]

@@ -1,6 +1,7 @@
 """The gateways that are compared: how each is started, told of the upstream, asked, and ended."""
 
 import asyncio
+import compileall
 import json
 import os
 import shutil
@@ -24,7 +25,7 @@ from benchmarks.load import Target, run_load
 from benchmarks.peers.mock_upstream import PAUSE_S
 from pointsman.serve.auth.keys import new_key, write_keys
 
-__all__ = ["Gateway", "Running", "gateways", "mock_upstream", "running"]
+__all__ = ["Gateway", "Running", "compile_pointsman", "gateways", "mock_upstream", "running"]
 
 _START_S = 120.0
 _SERVE = "from pointsman.serve.cli import main; raise SystemExit(main())"
@@ -112,6 +113,12 @@ class Running:
 
     def _family(self) -> list[psutil.Process]:
         return [self.process, *self.process.children(recursive=True)]
+
+
+def compile_pointsman() -> None:
+    """Writes the byte code of Pointsman, as pip does where it installs a package: a checkout need not have any."""
+    for name in ("core", "serve", "backends"):
+        compileall.compile_dir(Path(__file__).parents[1] / name, quiet=1)
 
 
 def gateways(folder: Path, upstream: int) -> Iterator[Gateway]:

@@ -56,6 +56,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _serve(args: argparse.Namespace) -> int:
+    from pointsman.serve.server.lean_uvicorn import leave_out_command_line
+
+    leave_out_command_line()
     from pointsman.serve.server.launch import LaunchOptions, build_engine, hand_over_key, run_server
 
     hand_over_key(args.api_key)

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-import uvicorn
+from uvicorn.server import Server
 
 __all__ = ["DrainingServer"]
 
 _SETTLE_S = 0.05  # for connections that the loop has accepted meanwhile
 
 
-class DrainingServer(uvicorn.Server):
+class DrainingServer(Server):
     """uvicorn's, which would close its port over connections that are established and not accepted yet."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import uvicorn
+from uvicorn.config import Config as UvicornConfig
 
 from pointsman.core.errors import PointsmanError
 from pointsman.serve.checkpoints.shared_arrays import SHARED_VARIABLE
@@ -37,7 +37,6 @@ from pointsman.serve.server.connection_limits import limit_heads
 from pointsman.serve.server.draining import DrainingServer
 from pointsman.serve.server.hot_swap import Application, Companion
 from pointsman.serve.server.reload import Reloader, Source
-from pointsman.serve.server.supervisor import STARTUP_FAILURE, Supervisor
 
 __all__ = ["LaunchOptions", "build_engine", "create_worker_app", "hand_over_key", "run_server"]
 
@@ -115,6 +114,8 @@ def create_worker_app() -> Application:
     try:
         engine = build_engine(options)
     except (PointsmanError, OSError, ValueError) as error:
+        from pointsman.serve.server.supervisor import STARTUP_FAILURE
+
         set_up_logging(options.log or "auto")
         _LOG.error("this worker cannot start: %s", error)
         raise SystemExit(STARTUP_FAILURE) from error
@@ -157,8 +158,10 @@ def run_server(
     if engine is not None:
         signal.signal(signal.SIGTERM, _end)
         application = _application(engine, options, companions)
-        DrainingServer(uvicorn.Config(application, **settings)).run(sockets=doors)
+        DrainingServer(UvicornConfig(application, **settings)).run(sockets=doors)
         return
+    from pointsman.serve.server.supervisor import Supervisor
+
     gc.enable()
     gc.collect()  # the engine that was built to see whether it can be: its weights are nobody's here
     os.environ[_OPTIONS_VARIABLE] = json.dumps(asdict(options))
@@ -169,7 +172,7 @@ def run_server(
             os.environ[variable] = str(Path(folder, name))
             Path(folder, name).mkdir()
         try:
-            Supervisor(uvicorn.Config(_FACTORY, factory=True, workers=options.workers, **settings), doors).run()
+            Supervisor(UvicornConfig(_FACTORY, factory=True, workers=options.workers, **settings), doors).run()
         finally:
             for variable in folders:  # or what this process does next looks for folders that are gone
                 del os.environ[variable]

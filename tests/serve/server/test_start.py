@@ -28,7 +28,7 @@ from support.autopilot_server import lifespan
 
 HELLO = [{"role": "user", "content": "What is the capital of France?"}]
 LATE = ["fastapi", "starlette.routing", "yaml", "sqlalchemy", "aiohttp", "rich", "numpy.random"]
-LATE += ["sqlite3", "asyncpg", "httpx", "requests", "pyarrow"]
+LATE += ["click", "uvicorn.main", "watchfiles", "sqlite3", "asyncpg", "httpx", "requests", "pyarrow"]
 LATE += [
     f"pointsman.serve.{name}"
     for name in (
@@ -190,6 +190,8 @@ from pointsman.serve.protocols.token_count import _pieces
 models = ["--strong-model", "a", "--weak-model", "claude-sonnet-4", "--base-url", "http://127.0.0.1:9/v1"]
 assert main(["serve", "--check", *models]) == 0
 app = create_app()
+from pointsman.serve.server.launch import _SETTINGS, UvicornConfig, limit_heads
+UvicornConfig(app, http=limit_heads(app.engine.config.server), **_SETTINGS).load()
 async def ask(method, path, body=None):
     scope = {{"type": "http", "method": method, "path": path, "headers": [], "query_string": b""}}
     async def receive():
@@ -205,9 +207,11 @@ async def use():
     await ask("GET", "/v1/models")
     print("fastapi" in sys.modules)
 asyncio.run(use())
+import uvicorn
+print(uvicorn.run.__name__)  # whoever asks for the whole of it has it
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.splitlines()[1:] == ["[]", "True"]
+    assert done.stdout.splitlines()[1:] == ["[]", "True", "run"]
 
 
 def test_who_watches_workers_holds_no_weights_and_collects_its_garbage(monkeypatch):
@@ -228,7 +232,7 @@ def test_who_watches_workers_holds_no_weights_and_collects_its_garbage(monkeypat
         monkeypatch.setenv(variable, "")
     monkeypatch.setattr("pointsman.serve.server.launch.build_engine", build)
     monkeypatch.setattr("pointsman.serve.server.launch.set_up_logging", lambda _: None)
-    monkeypatch.setattr("pointsman.serve.server.launch.Supervisor", watch)
+    monkeypatch.setattr("pointsman.serve.server.supervisor.Supervisor", watch)
     assert main(["serve", "--routers", "random", "--workers", "2", "--port", "0"]) == 0
     assert seen == [(True, None)]
     assert "POINTSMAN_SHARED_SESSIONS" not in os.environ  # its folder is gone

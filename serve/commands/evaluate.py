@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
         win_rates |= held_out_win_rates(outcomes, seed=args.seed)
     options = Options(tuple(args.share), tuple(args.quality), args.replicates, args.seed)
     learnt = [name for name, checkpoint in checkpoints.items() if learnt_from(checkpoint, args.outcomes)]
-    told = tuple(f"{name} learnt from a file of this name: prompts that it has seen flatter it" for name in learnt)
+    told = tuple(f"{name} was trained on a file of this name, so its figures may be too good" for name in learnt)
     notes = (*outcomes.notes, *told, *_doubts(outcomes))
     evaluation = evaluate_routers(replace(outcomes, notes=notes), win_rates, options)
     _write(args, evaluation)

@@ -102,12 +102,12 @@ class PairCascade:
 
 
 def verifier_folder(checkpoints: Path, name: str) -> Path:
-    """Where the verifier goes that belongs to a checkpoint: beside the folder of routers, which only holds routers."""
+    """Folder of the verifier of a checkpoint: beside the folder of routers, which holds only routers."""
     return checkpoints.parent / "verifiers" / name
 
 
 def read_own_answers(args: argparse.Namespace, *, strong: str, weak: str) -> "AnswerTable | None":
-    """The answers of the one table that is learned from; None where it holds none, or there are several tables."""
+    """The answers of the training table; None if it has none, or there are several tables."""
     from pointsman.backends.data.answers import read_answers
     from pointsman.backends.data.labels import label_columns
 
@@ -115,7 +115,7 @@ def read_own_answers(args: argparse.Namespace, *, strong: str, weak: str) -> "An
     if not _answer_columns(weak) & set(label_columns(source)):
         return None
     if len(args.data) > 1 or tuple(args.scale) != (0.0, 1.0):
-        print("verifier: skipped: it takes a single table of scores in [0, 1]", file=sys.stderr)
+        print("verifier: skipped; it needs a single table of scores in [0, 1]", file=sys.stderr)
         return None
     try:
         return read_answers(source, strong=strong, weak=weak)
@@ -129,7 +129,7 @@ def _answer_columns(weak: str) -> set[str]:
 
 
 def fit_pair(args: argparse.Namespace, train: "PairOutcomes", held: "PairOutcomes") -> FittedPair | None:
-    """A verifier from the training prompts; None without answers."""
+    """A verifier trained on the training prompts; None without answers."""
     table = read_own_answers(args, strong=train.pair.strong, weak=train.pair.weak)
     if table is None:
         return None
@@ -140,7 +140,10 @@ def fit_pair(args: argparse.Namespace, train: "PairOutcomes", held: "PairOutcome
     parts = [_of(table, part.prompts) for part in (train, held)]
     if min(map(len, parts)) < _LEAST_ANSWERS:
         told = counted(len(table), "prompt has", "prompts have")
-        print(f"verifier: not trained: {told} answers, wanted {_LEAST_ANSWERS} of both parts", file=sys.stderr)
+        print(
+            f"verifier: not trained: {told} answers, wanted at least {_LEAST_ANSWERS} to train on and as many held out",
+            file=sys.stderr,
+        )
         return None
     try:
         checkpoint = fit_verifier(parts[0], embed_prompts(parts[0].prompts, resolve_embedder("static")))
@@ -164,7 +167,7 @@ def certify_pair(
     args: argparse.Namespace,
     confidence: float,
 ) -> PairCascade:
-    """What holds for the cascade on the held-out answers."""
+    """The bound certified for the cascade on the held-out answers."""
     verifier, table = read_verifier(fitted.checkpoint, load_embedder(fitted.checkpoint)), fitted.held
     values = verifier.embed(table.prompts)
     answers = [answer for answer in table.answers[1] if answer is not None]

@@ -36,18 +36,22 @@ _ROWS = 131_072
 
 
 def add_engine_arguments(parser: argparse.ArgumentParser, *, folders: bool = True) -> None:
-    """`--engine` and what belongs to it.
+    """`--engine` and its options.
 
     Args:
-        folders: whether the command reads and writes folders of shards then.
+        folders: whether the command then reads and writes folders of shards.
     """
     add = parser.add_argument_group("Ray").add_argument
-    what = ": input and output are folders of parquet then" if folders else ""
+    what = "; input and output are then folders of parquet" if folders else ""
     add("--engine", choices=("local", "ray"), default="local", help=f"where to compute (default: local){what}")
-    add("--address", help="Ray cluster, auto for the one on this machine (default: one of this machine's cores)")
-    add("--actors", type=int, default=os.cpu_count() or 1, help="actors at most (default: this machine's cores)")
+    add("--address", help="Ray cluster, auto for the one on this machine (default: a new one on this machine's cores)")
+    add("--actors", type=int, default=os.cpu_count() or 1, help="most actors (default: one per core of this machine)")
     if folders:
-        add("--rows-per-shard", type=int, help="rows that are done or not done as a whole (131,072; judge: 8,192)")
+        add(
+            "--rows-per-shard",
+            type=int,
+            help="rows per unit of work, done or redone as a whole (131,072; judge: 8,192)",
+        )
 
 
 def score_on_ray(args: argparse.Namespace, pair: ModelPair) -> int:
@@ -94,7 +98,7 @@ def win_rates_on_ray(
 
 
 def prompt_column(args: argparse.Namespace) -> str | None:
-    """The column that the options name; None where they name none."""
+    """The column that the options name, or None."""
     named: str | None = args.prompt_column or args.columns.get("prompt")
     return named
 
@@ -102,7 +106,7 @@ def prompt_column(args: argparse.Namespace) -> str | None:
 def shard_job(
     args: argparse.Namespace, key: dict[str, Any], *, output: str | None = None, rows: int = _ROWS
 ) -> "ShardJob":
-    """The shards that the options ask for; `key` is what the output depends on beside the input."""
+    """The shards that the options describe; `key` is what the output depends on besides the input."""
     from pointsman.backends.data.shards import ShardJob
 
     return ShardJob(args.input, output or args.output, rows_per_shard=args.rows_per_shard or rows, key=key)
@@ -115,7 +119,7 @@ def run_job(
     what: str,
     on_done: Callable[["Shard", Any], None] = lambda shard, result: None,
 ) -> int:
-    """Does the shards that are not done yet; how many rows they have."""
+    """Runs the unfinished shards; returns their number of rows."""
     from pointsman.backends.ray.map_shards import map_shards
 
     pending = job.pending()
@@ -134,7 +138,7 @@ def run_job(
 
 
 def report(args: argparse.Namespace, facts: dict[str, Any]) -> None:
-    """Prints what came of a command."""
+    """Prints the result of a command."""
     if args.json:
         print(json.dumps({"output": args.output, **facts}))
         return

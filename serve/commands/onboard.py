@@ -34,41 +34,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the subcommand."""
     add = parser.add_argument
     add("model", help="the model to add: a model string, or a name under models of the config")
-    add("--checkpoint", required=True, metavar="DIR", help="checkpoint of linear, knn or blend; changed in place")
+    add("--checkpoint", required=True, metavar="DIR", help="checkpoint of kind linear, knn or blend; changed in place")
     add("-o", "--output", metavar="DIR", help="write the changed checkpoint here instead")
-    add("--remove", action="store_true", help="take the model out again")
-    add("-n", "--landmarks", type=int, default=_N_LANDMARKS, help=f"prompts to ask (default: {_N_LANDMARKS})")
+    add("--remove", action="store_true", help="remove the model again")
+    add("-n", "--landmarks", type=int, default=_N_LANDMARKS, help=f"number of prompts to ask (default: {_N_LANDMARKS})")
     add("--prompts", metavar="TABLE", help="the table it was trained on, for a checkpoint that keeps no prompts")
     like = parser.add_mutually_exclusive_group()
-    like.add_argument("--traffic", metavar="TABLE", help="prompts like which the landmarks are to be")
-    like.add_argument("--store", metavar="URL", help="the server's store, like whose prompts they are to be")
+    like.add_argument("--traffic", metavar="TABLE", help="file of prompts that the landmarks should resemble")
+    like.add_argument("--store", metavar="URL", help="server's store whose prompts the landmarks should resemble")
     add("--scores", metavar="TABLE", help="landmarks scored elsewhere: prompt, score, and cost_usd and tokens if known")
     add("--list-prompts", metavar="FILE", help="write the landmark prompts and stop")
-    add("--reference", metavar="MODEL", help="what the config calls the checkpoint's reference, if not the same")
+    add("--reference", metavar="MODEL", help="the config's name for the checkpoint's reference, if it differs")
     add("--judge", help="the model that compares the answers with the reference's (default: the config's shadow.judge)")
-    add("--max-usd", type=amount, help="dollars that must not be exceeded; needs prices")
+    add("--max-usd", type=amount, help="most dollars to spend; needs prices")
     add("--price", action="append", default=[], metavar="MODEL=IN,OUT", help="dollars per million tokens, repeatable")
-    add("--max-tokens", type=int, default=1024, help="most tokens of one reply (default: 1024)")
+    add("--max-tokens", type=int, default=1024, help="most tokens of a reply (default: 1024)")
     add("--parameters", default="{}", help="further request parameters as JSON, e.g. '{\"temperature\": 0}'")
-    add("--concurrency", type=int, default=8, help="calls at once (default: 8)")
-    add("--requests-per-minute", type=float, help="calls started per minute at most")
+    add("--concurrency", type=int, default=8, help="concurrent calls (default: 8)")
+    add("--requests-per-minute", type=float, help="most calls started per minute")
     add("--base-url", help="OpenAI-protocol URL for models that the config gives none")
-    add("--journal", help="file of paid calls, to go on after a stop (default: DIR.MODEL.journal)")
+    add("--journal", help="file that keeps paid calls, to continue after a stop (default: DIR.MODEL.journal)")
     add("--estimate", action="store_true", help="print the estimated cost and stop")
-    add("--seed", type=int, default=0, help="of the choice of landmarks (default: 0)")
+    add("--seed", type=int, default=0, help="seed of the choice of landmarks (default: 0)")
     add("--json", action="store_true", help="print JSON")
     add_config_argument(parser, "YAML file that says where the models are")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Adds or removes a model, and says what it is worth; exits 1 where the ceiling left landmarks without a score."""
+    """Adds or removes a model, and prints how much it helps; 1 if the ceiling left landmarks without a score."""
     checkpoint = read_checkpoint(args.checkpoint)
     if args.remove:
         from pointsman.backends.training.onboarding import remove_model
 
         return _write(args, checkpoint, remove_model(checkpoint, args.model), {"removed": args.model})
     if args.model in checkpoint.models:
-        raise CheckpointError(f"{args.checkpoint} knows {args.model!r} already: --remove takes it out")
+        raise CheckpointError(f"{args.checkpoint} already contains {args.model!r}: --remove removes it")
     texts = _texts(args, checkpoint)
     if args.scores is not None:
         return _add(args, checkpoint, _read_scores(args, texts))
@@ -107,7 +107,7 @@ def _ask_and_add(args: argparse.Namespace, checkpoint: Checkpoint, rows: np.ndar
     )
     print_failures(report)
     if report.stopped:
-        print(f"Stopped at the ceiling of --max-usd; raise it to go on from {path}.", file=sys.stderr)
+        print(f"Stopped at the ceiling of --max-usd; raise it to continue from {path}.", file=sys.stderr)
         return 1
     with Journal(path) as journal:
         replies = [journal.get(call_key(args.model, prompt, judging.settings)) for prompt in prompts]
@@ -144,7 +144,7 @@ def _texts(args: argparse.Namespace, checkpoint: Checkpoint) -> list[str | None]
     """Text of each row of the checkpoint, from itself or from the table it was trained on.
 
     Raises:
-        CheckpointError: neither tells.
+        CheckpointError: neither has them.
     """
     from pointsman.backends.data.labels import read_prompts
     from pointsman.backends.training.kept_prompts import KEPT, kept_prompts, match_prompts
@@ -157,7 +157,7 @@ def _texts(args: argparse.Namespace, checkpoint: Checkpoint) -> list[str | None]
     found = kept_prompts(checkpoint)
     if all(text is None for text in found):
         raise CheckpointError(
-            f"checkpoint {args.checkpoint} keeps no prompts ({KEPT}), so that none can be asked: name the table that "
+            f"checkpoint {args.checkpoint} keeps no prompts ({KEPT}) that could be asked: name the table that "
             "it was trained on with --prompts, or train it again"
         )
     return found
@@ -182,7 +182,7 @@ def _landmarks(args: argparse.Namespace, checkpoint: Checkpoint, texts: list[str
 
 
 def _traffic(args: argparse.Namespace, checkpoint: Checkpoint) -> np.ndarray | None:
-    """Embeddings of the prompts that the landmarks are to be like; None for those of the checkpoint itself."""
+    """Embeddings of the prompts that the landmarks should resemble; None for the checkpoint's own."""
     if args.store is not None:
         prompts = asyncio.run(_stored_prompts(args.store, args.config))
     elif args.traffic is not None:
@@ -200,7 +200,7 @@ def _traffic(args: argparse.Namespace, checkpoint: Checkpoint) -> np.ndarray | N
 
 
 async def _stored_prompts(url: str, config: str | None) -> list[str]:
-    """Different prompts of the newest 20,000 answered requests that a router decided."""
+    """Distinct prompts of the newest 20,000 answered requests that a router decided."""
     from pointsman.serve.store.opening import open_store
     from pointsman.serve.store.queries import DecisionFilter
 
@@ -210,10 +210,10 @@ async def _stored_prompts(url: str, config: str | None) -> list[str]:
 
 
 def _read_scores(args: argparse.Namespace, texts: list[str | None]) -> "Measured":
-    """What was measured elsewhere, on those prompts of the table that the checkpoint knows.
+    """Scores from elsewhere, on the prompts of the table that are in the checkpoint.
 
     Raises:
-        DataError: it scores other models alone, or none of the checkpoint's prompts.
+        DataError: it scores only other models, or none of the checkpoint's prompts.
     """
     from pointsman.backends.data.score_tables import read_score_table
     from pointsman.backends.training.onboarding import Measured

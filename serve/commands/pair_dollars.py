@@ -1,4 +1,4 @@
-"""Dollars of every prompt with either model of a pair: from the table, or from prices and the length of answers."""
+"""Dollars per prompt with each model of a pair: from the table, or from prices and the length of answers."""
 
 import argparse
 from pathlib import Path
@@ -17,7 +17,7 @@ __all__ = ["add_price_arguments", "pair_dollars"]
 
 
 def add_price_arguments(parser: argparse.ArgumentParser) -> None:
-    """Prices of the two models, and how long an answer is."""
+    """Options for the prices of the two models and the length of an answer."""
     for side in ("strong", "weak"):
         parser.add_argument(f"--{side}-price", nargs=2, type=amount, metavar=("IN", "OUT"),
             help=f"dollars per million tokens of the {side} model (default: those of the configuration)")  # fmt: skip
@@ -25,9 +25,9 @@ def add_price_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def pair_dollars(args: argparse.Namespace, outcomes: "PairOutcomes") -> tuple[FloatArray, FloatArray] | None:
-    """What each prompt costs with the strong and with the weak model; None where no price is known.
+    """Dollars of each prompt with the strong and the weak model; None if no price is known.
 
-    Prices on the command line count before bills of the table, and these before prices of the configuration's pair.
+    Prices on the command line take precedence over costs in the table, and these over prices in the configuration.
     """
     prices = (Price(*args.strong_price), Price(*args.weak_price)) if args.strong_price and args.weak_price else None
     if prices is None and outcomes.strong_usd is not None and outcomes.weak_usd is not None:

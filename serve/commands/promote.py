@@ -16,21 +16,21 @@ __all__ = ["add_arguments", "add_folder_arguments", "folder_of", "run"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the subcommand."""
-    parser.add_argument("name", help="the checkpoint, a folder below that of the checkpoints")
+    parser.add_argument("name", help="the checkpoint: the name of a folder within --checkpoints")
     add_folder_arguments(parser)
 
 
 def add_folder_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments that tell which folder of checkpoints is meant."""
+    """Arguments that name the folder of checkpoints."""
     where = parser.add_mutually_exclusive_group(required=found_config() is None)
     where.add_argument("--checkpoints", metavar="DIR", help="folder of the named checkpoints")
     add_config_argument(where, "configuration file whose router has that folder as its checkpoint")
-    parser.add_argument("--router", help="of the configuration (default: its first)")
+    parser.add_argument("--router", help="router of the configuration (default: its first)")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Loads the checkpoint to see that it can be served, and promotes it."""
+    """Loads the checkpoint to check that it can be served, and promotes it."""
     folder = folder_of(args)
     checkpoint = load_checkpoint(args.name, folder / args.name) if (folder / args.name).is_dir() else None
     if checkpoint is not None:
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_configuration(args: argparse.Namespace, checkpoint: Path) -> None:
-    """Builds what the server would build with this checkpoint in its place: a default that it lacks is said now.
+    """Builds the server's engine with this checkpoint, to find now what would fail later, such as a missing default.
 
     Raises:
         ConfigError: the configuration cannot serve it.
@@ -62,15 +62,15 @@ def _check_configuration(args: argparse.Namespace, checkpoint: Path) -> None:
     except (ConfigError, CheckpointError) as error:
         raise ConfigError(
             f"{args.name} is not promoted: {args.config} cannot serve it: {error}; calibrate it first, or change "
-            f"routers.{name} or the policy that asks for what it does not have"
+            f"routers.{name} or the policy that needs what it lacks"
         ) from error
 
 
 def folder_of(args: argparse.Namespace) -> Path:
-    """The folder of named checkpoints that the command line means.
+    """The folder of named checkpoints given on the command line.
 
     Raises:
-        ConfigError: it is not there, is a checkpoint itself, or the configuration names none.
+        ConfigError: it does not exist, is a checkpoint itself, or the configuration names none.
     """
     if args.checkpoints is not None:
         folder = Path(args.checkpoints)
@@ -81,11 +81,11 @@ def folder_of(args: argparse.Namespace) -> Path:
             wanted = f"wanted routers.{name}.checkpoint, a folder of named checkpoints"
             raise ConfigError(f"{args.config} gives router {name!r} no checkpoint, {wanted}")
         if config.routers[name].threshold is not None:
-            print(f"routers.{name}.threshold stays as it is: was it meant for the new win rates?", file=sys.stderr)
+            print(f"routers.{name}.threshold is unchanged: does it suit the new win rates?", file=sys.stderr)
         folder = Path(checkpoint)
     if not folder.is_dir() or (folder / "pointsman.json").exists():
         found = "a checkpoint itself" if folder.is_dir() else "not there"
         raise ConfigError(
-            f"{folder} is {found}, wanted a folder with checkpoints in it, by name; {POINTER} then says which is served"
+            f"{folder} is {found}, wanted a folder of named checkpoints; {POINTER} then says which is served"
         )
     return folder

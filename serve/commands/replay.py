@@ -49,22 +49,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="name that `promote` takes, checkpoint directory, or bundled router",
     )
     setting = parser.add_mutually_exclusive_group()
-    setting.add_argument("--threshold", type=fraction, help="of the candidate")
+    setting.add_argument("--threshold", type=fraction, help="threshold of the candidate")
     setting.add_argument("--strong-share", type=fraction, metavar="SHARE",
-                         help="by its calibration (default: as it would be served, or the log's share)")  # fmt: skip
+                         help="strong share (default: as it would be served, or the log's share)")  # fmt: skip
     source = parser.add_mutually_exclusive_group(required=found_config() is None)
     source.add_argument("--store", metavar="URL", help="store of the server, e.g. sqlite:///pointsman.db")
-    add_config_argument(source, "configuration file that names the store")
-    source.add_argument("--file", help=f"chat logs or a table of prompts, with went_strong or win_rate and threshold "
-        f"if it says who answered: {FORMATS_HELP}")  # fmt: skip
+    add_config_argument(source, "configuration file with the store")
+    source.add_argument("--file", help=f"chat logs or a table of prompts; columns went_strong, or win_rate and "
+        f"threshold, say who answered: {FORMATS_HELP}")  # fmt: skip
     add_column_arguments(parser)
-    add("--router", help="only what this router decided")
-    add("--rule", metavar="NAME", help="only what met this configured rule")
-    add("--strong", metavar="MODEL", help="name of the strong model in the log (default: told from the decisions)")
+    add("--router", help="only requests that this router decided")
+    add("--rule", metavar="NAME", help="only requests that matched this configured rule")
+    add("--strong", metavar="MODEL", help="name of the strong model in the log (default: inferred from the decisions)")
     add("--days", type=float, help="only the last DAYS days of the store")
     add("--current", metavar="CHECKPOINT",
-        help="what decided so far: kept embeddings are used if the candidate has the same embedder")  # fmt: skip
-    add("--confidence", type=float, default=0.95, help="of the intervals (default: 0.95)")
+        help="checkpoint that decided so far; stored embeddings are used if the embedders are equal")  # fmt: skip
+    add("--confidence", type=float, default=0.95, help="confidence of the intervals (default: 0.95)")
     add("--json", action="store_true", help="print JSON")
 
 
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _many(args: argparse.Namespace, checkpoint: Checkpoint) -> int:
-    """The same of any number of candidates."""
+    """Runs the command for any number of candidates."""
     found, threshold, shares = replay_store(args, checkpoint)
     if args.json:
         asked = {name: {"now": now, "candidate": then} for name, (now, then) in shares.items()}
@@ -130,7 +130,7 @@ def _score(checkpoint: Checkpoint, traffic: Traffic, current: str | None) -> Flo
         )
     known = load_checkpoint(current).embedder if current is not None else None
     if known is None or checkpoint.embedder is None:
-        raise ConfigError("the log holds embeddings alone: name the checkpoint that decided so far with --current")
+        raise ConfigError("the log holds only embeddings: name the checkpoint that decided so far with --current")
     check_identity(known, checkpoint.embedder)
     return router.score(np.stack(kept))
 
@@ -154,7 +154,7 @@ def _lines(
 ) -> list[str]:
     lines = [
         f"{counted(found.n_prompts, 'prompt')}; candidate at threshold {threshold:.6g}; "
-        f"both choose alike on {_percent(found.agreement)}",
+        f"both choose the same model on {_percent(found.agreement)}",
         f"{'':16}{'now':>12}{'candidate':>12}   difference [{confidence:.0%} interval]",
         _row(share, found.strong_share, ".2%"),
     ]
@@ -164,15 +164,17 @@ def _lines(
         least = found.quality.difference
         return [
             *lines,
-            "quality: not known, for no answer in the log was compared with the other model's (`shadow:`, or columns "
-            f"{strong} and weak of scores); it changes by {least.low:+.2f} to {least.high:+.2f}, whatever they are",
+            "quality: not known, since no answer in the log was compared with the other model's (`shadow:`, or columns "
+            f"{strong} and weak of scores); it changes by {least.low:+.2f} to {least.high:+.2f}at most",
         ]
     lines.append(_row("quality", found.quality, "+.4f"))
-    lines.append(f"quality: mean score less that of always asking {strong}, from {found.n_observed:,} compared prompts")
+    lines.append(
+        f"quality: mean score minus that of always asking {strong}, from {found.n_observed:,} compared prompts"
+    )
     if found.unseen_share:
         lines.append(
             f"{found.unseen_share:.2%} of the prompts change from a model whose answers were never compared: "
-            "the interval allows for whatever they would gain or lose"
+            "the interval allows for any gain or loss"
         )
     for name, rated in zip(("stays", "changes"), found.rating or (None, None), strict=True):
         if rated is not None:

@@ -30,7 +30,7 @@ __all__ = ["replay_store", "with_rules"]
 def replay_store(
     args: argparse.Namespace, checkpoint: Checkpoint
 ) -> tuple[Replay, float, dict[str, tuple[float, float]]]:
-    """What the candidate would have done with a store's requests, its threshold, and each model's share now and then.
+    """What the candidate would have done with a store's requests: its threshold, and each model's share now and then.
 
     Raises:
         ConfigError: a table was given instead of a store, or a share without a calibration.
@@ -58,7 +58,7 @@ def replay_store(
 def with_rules(
     rows: "Sequence[DecisionRow]", logged: LoggedCandidates, weighing: Weighing, threshold: float
 ) -> IntArray:
-    """Columns that another router would choose: what configured rules named or bounded stays, and so do thresholds."""
+    """Columns that another router would choose; choices and limits by configured rules are kept, as are thresholds."""
     then = weighing.chosen(threshold)
     by_rule = np.array(["rule: " in (row.reason or "") for row in rows])
     set_by_rule = [row.threshold if (row.policy or "").startswith("rule:") else None for row in rows]
@@ -77,7 +77,7 @@ async def _read(args: argparse.Namespace, models: Sequence[str]) -> "tuple[list[
 
 
 def _weighed(router: Router, rates: FloatArray, logged: LoggedCandidates) -> Weighing:
-    """By the bills that were expected then; by order alone where one is not known."""
+    """By the bills expected then; by order where one is not known."""
     if not np.isfinite(logged.usd).all():
         return weigh_rows(rates, None)
     worth = None

@@ -1,4 +1,4 @@
-"""What a configuration's router does, for `pointsman replay`: what it decides, and how a candidate would be served."""
+"""How a configuration's router decides, and how it would serve a candidate, for `pointsman replay`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ def load_candidate(name: str, config_file: str | None) -> tuple[Checkpoint, floa
     """The candidate, and the threshold at which the server would serve it once it is promoted.
 
     A name is looked up in the configuration's folders of checkpoints, as `pointsman promote` does. The threshold is
-    None for every other checkpoint, and where the configuration gives the router none of its own.
+    None for any other checkpoint, and if the configuration gives the router none.
 
     Raises:
         ConfigError: the configuration asks for a threshold that the candidate does not have.
@@ -42,7 +42,7 @@ def configured_decisions(
     """Win rates and threshold of the configuration's router, its first if none is named; None without a configuration.
 
     Raises:
-        ConfigError: it has no such router, or that router no threshold.
+        ConfigError: it has no such router, or the router has no threshold.
     """
     routers = _routers(config_file)
     if not routers:

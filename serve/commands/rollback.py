@@ -15,12 +15,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Goes back by one promotion."""
+    """Undoes the last promotion."""
     folder = folder_of(args)
     before = promoted_name(folder)
     name = rollback(folder)
     if args.json:
         print(json.dumps({"promoted": name, "before": before, "checkpoints": str(folder)}))
         return 0
-    print(f"{name} is promoted again in place of {before}")
+    print(f"{name} is promoted again, replacing {before}")
     return 0

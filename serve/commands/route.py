@@ -19,7 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     setting.add_argument("--threshold", type=fraction, help="strong iff win rate >= this (default: the router's)")
     setting.add_argument("--strong-share", type=fraction, help="share of prompts for the strong model")
     add_config_argument(parser, "YAML file with routers and models")
-    parser.add_argument("--explain", action="store_true", help="say what the decision rests on, costs and saves")
+    parser.add_argument(
+        "--explain", action="store_true", help="explain the decision: why, what it costs, what it saves"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -42,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _decide(args: argparse.Namespace) -> tuple[Decision, dict[str, Any] | None]:
-    """The decision of a server with this configuration, and the explanation if one is asked for."""
+    """The decision of a server with this configuration, and an explanation if requested."""
     import asyncio
 
     from pointsman.serve.config.load import make_config, read_values

@@ -27,10 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     summary = "match prompts against the rules; with a column of rules: accuracy and thresholds"
     test = actions.add_parser("test", help=summary, description=summary[0].upper() + summary[1:] + ".")
-    test.add_argument("input", help=f"prompts, and the rule that each is to meet in column `rule`: {FORMATS_HELP}")
-    test.add_argument("--rule-column", default="rule", help="column of the rules' names; empty or none for no rule")
-    test.add_argument("--router", help="the router whose embedder counts (default: the configuration's first)")
-    test.add_argument("--min-accuracy", type=fraction, help="exit 1 where less of the labelled prompts is right")
+    test.add_argument("input", help=f"prompts, and the rule that each should match in column `rule`: {FORMATS_HELP}")
+    test.add_argument("--rule-column", default="rule", help="column with the rules' names; empty or none for no rule")
+    test.add_argument("--router", help="the router whose embedder to use (default: the configuration's first)")
+    test.add_argument(
+        "--min-accuracy", type=fraction, help="exit with 1 if a smaller share of the labelled prompts is right"
+    )
     test.add_argument("--json", action="store_true", help="print JSON")
     add_column_arguments(test)
     add_config_argument(test, "YAML file with the rules")
@@ -61,7 +63,7 @@ def _load(args: argparse.Namespace) -> tuple["Rules", str]:
 
     config = make_config(read_values(args.config) if args.config else {}, source=f"config file {args.config}")
     if not config.rules:
-        raise ConfigError(f"{args.config or 'the configuration'} has no rules: give some under `rules`")
+        raise ConfigError(f"{args.config or 'the configuration'} has no rules: add some under `rules`")
     name = args.router or next(iter(config.routers))
     if name not in config.routers:
         raise ConfigError(f"router {name!r} is not configured, wanted one of {', '.join(config.routers)}")
@@ -70,7 +72,7 @@ def _load(args: argparse.Namespace) -> tuple["Rules", str]:
 
 
 def _read(args: argparse.Namespace, names: list[str]) -> _Labelled:
-    """Prompts with the rules that they are to meet, where the file says.
+    """Prompts, with the rules that they should match if the file names them.
 
     Raises:
         DataError: it holds no prompts, or names an unknown rule.
@@ -91,7 +93,7 @@ def _read(args: argparse.Namespace, names: list[str]) -> _Labelled:
     if unknown := sorted({name for name in wanted if name is not None and name not in names}):
         raise DataError(
             f"{args.input}: column {args.rule_column} names {', '.join(map(repr, unknown[:5]))}, wanted names of rules "
-            f"({', '.join(names)}), or nothing for prompts that meet none"
+            f"({', '.join(names)}), or nothing for prompts that match none"
         )
     return _Labelled(prompts, wanted if has_labels else None)
 
@@ -118,7 +120,7 @@ def _facts(
     embeddings: list[Float32Array | None],
     met: list[str | None],
 ) -> dict[str, Any]:
-    """Counts of each rule, and the threshold that separates what is labelled with it best."""
+    """Counts of each rule, and the threshold that best separates the prompts labelled with it."""
     counts, wanted = Counter(met), labelled.wanted
     facts: dict[str, Any] = {"n_prompts": len(met), "n_met": len(met) - counts[None]}
     rows = {name: {"rule": name, "met": counts[name]} for name in [rule.name for rule in rules.rules]}
@@ -164,11 +166,11 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     for row in facts["rules"]:
         cells = [_cell(row.get(name)) for name in shown]
         lines.append("  ".join([cells[0].ljust(width), *(f"{cell:>10}" for cell in cells[1:])]))
-    told = f"{facts['n_met']:,} of {facts['n_prompts']:,} prompts meet a rule"
+    told = f"{facts['n_met']:,} of {facts['n_prompts']:,} prompts match a rule"
     if "accuracy" in facts:
         told += f"; {facts['accuracy']:.1%} are right"
     if any("calibrated" in row for row in facts["rules"]):
-        told += "; `calibrated` separates the labelled prompts best: put it into the rule as `similarity`"
+        told += "; `calibrated` separates the labelled prompts best: set it as the rule's `similarity`"
     return [*lines, told]
 
 

@@ -44,9 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--verifier", metavar="DIR", help="read the table's answers: writes escalation, the strong "
         "model's win rate given the cheap answer; with --router also win_rate")  # fmt: skip
     add_column_arguments(parser)
-    parser.add_argument("--strong", help="score for this model of the checkpoint as the strong one")
-    parser.add_argument("--weak", help="score for this model of the checkpoint as the weak one")
-    parser.add_argument("--journal", metavar="FILE", help="keep win rates here, so that a run cut short can go on")
+    parser.add_argument("--strong", help="model of the checkpoint to take as the strong one")
+    parser.add_argument("--weak", help="model of the checkpoint to take as the weak one")
+    parser.add_argument(
+        "--journal", metavar="FILE", help="keep win rates in this file, so that an interrupted run can continue"
+    )
     parser.add_argument("--json", action="store_true", help="print counts and times as JSON")
     add_engine_arguments(parser)
 
@@ -90,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def timed_win_rates(router: Router, prompts: Sequence[str], timing: Timing) -> FloatArray:
-    """Win rates of one batch, its times added to `timing`; embedding counts as scoring where a kind does not embed."""
+    """Win rates of one batch; adds its times to `timing`. Everything counts as scoring if the kind does not embed."""
     started = perf_counter()
     if isinstance(router, EmbeddingRouter):
         embeddings = router.embed(prompts)

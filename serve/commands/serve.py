@@ -16,30 +16,30 @@ __all__ = ["add_arguments", "bind", "exposure", "run", "server_url"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the subcommand; those that RouteLLM's server has are spelled and meant as there."""
+    """Arguments of the subcommand; those of RouteLLM's server have the same names and meanings."""
     parser.add_argument("--routers", nargs="+", metavar="ROUTER", help="routers, the default one first (default: mf)")
     parser.add_argument("--strong-model", help="model for prompts that need it, e.g. gpt-4o or groq/<model>")
     parser.add_argument("--weak-model", help="model for the others, e.g. ollama/llama3.1")
-    add_config_argument(parser, "YAML file; the flags take precedence")
+    add_config_argument(parser, "YAML file; options take precedence")
     parser.add_argument("--base-url", help="OpenAI-protocol URL for the models that the config file gives none")
     parser.add_argument("--api-key", help="key for the models that the config file gives none, or env:NAME")
     parser.add_argument("--host", help="address to bind (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, help="port to bind, 0 for a free one (default: 6060)")
-    parser.add_argument("--workers", type=int, default=1, help="processes (default: 1)")
+    parser.add_argument("--workers", type=int, default=1, help="number of worker processes (default: 1)")
     parser.add_argument(
         "--log",
         choices=("auto", "json", "pretty"),
         help="log lines for machines or for people (default: auto, pretty on a terminal and else json)",
     )
     parser.add_argument(
-        "--no-keys", action="store_true", help="let everyone ask who reaches an address beyond loopback"
+        "--no-keys", action="store_true", help="require no keys even at an address that other machines reach"
     )
     parser.add_argument("--check", action="store_true", help="check configuration, keys and checkpoints, and exit")
     parser.add_argument("--schema", action="store_true", help="print the JSON schema of the config file, and exit")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Loads everything, says what is served, and serves until it is told to stop."""
+    """Loads everything, prints what is served, and serves until it is stopped."""
     if args.schema:
         from pointsman.serve.config import json_schema
 
@@ -97,13 +97,13 @@ def _serve(args: argparse.Namespace) -> int:
 
 
 def exposure(config: "Config", *, allowed: bool) -> str | None:
-    """What is wrong with serving at this address without keys; None if nothing is."""
+    """The problem with serving at this address without keys, or None."""
     host = config.server.host
     if allowed or config.server.asks_for_keys or host in ("127.0.0.1", "::1", "localhost"):
         return None
     return (
-        f"at {host} everyone who reaches it could spend your keys: make access keys with `pointsman keys create NAME` "
-        "and name their file as server.keys_file in the config file, or say --no-keys"
+        f"at {host} everyone who can reach it could spend your money: create access keys with "
+        "`pointsman keys create NAME` and name their file as server.keys_file in the config file, or say --no-keys"
     )
 
 

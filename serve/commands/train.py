@@ -1,4 +1,4 @@
-"""`pointsman train KIND`: from battles or outcomes to a checkpoint."""
+"""`pointsman train KIND`: trains a router on battles or outcomes."""
 
 import argparse
 from importlib import import_module
@@ -28,5 +28,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Trains the kind that was asked for."""
+    """Trains the given kind."""
     return int(args.train(args))

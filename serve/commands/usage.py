@@ -39,14 +39,18 @@ _HEADS = ("requests", "answered", "priced", "estimated", "input", "cached", "out
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the subcommand."""
     source = parser.add_mutually_exclusive_group(required=found_config() is None)
-    add_config_argument(source, "configuration file that names the store, the pair and the prices")
-    source.add_argument("--store", metavar="URL", help="the store alone, e.g. sqlite:///pointsman.db")
-    parser.add_argument("--by", nargs="+", choices=list(_GROUPS), default=["day"], help="groups (default: day)")
-    parser.add_argument("--since", metavar="WHEN", help="date or time, e.g. 2026-11-01 or 2026-11-01T08:00")
-    parser.add_argument("--until", metavar="WHEN", help="likewise, itself excluded")
-    parser.add_argument("--days", type=float, help="the last DAYS days")
-    parser.add_argument("--timezone", help="of days and dates (default: the policy's, else UTC)")
-    parser.add_argument("--confidence", type=float, default=0.95, help="of the saving's interval (default: 0.95)")
+    add_config_argument(source, "configuration file, for the store, the pair and the prices")
+    source.add_argument("--store", metavar="URL", help="URL of the store instead, e.g. sqlite:///pointsman.db")
+    parser.add_argument(
+        "--by", nargs="+", choices=list(_GROUPS), default=["day"], help="how to group requests (default: day)"
+    )
+    parser.add_argument("--since", metavar="WHEN", help="first date or time, e.g. 2026-11-01 or 2026-11-01T08:00")
+    parser.add_argument("--until", metavar="WHEN", help="date or time to stop before")
+    parser.add_argument("--days", type=float, help="only the last DAYS days")
+    parser.add_argument("--timezone", help="time zone of days and dates (default: the policy's, else UTC)")
+    parser.add_argument(
+        "--confidence", type=float, default=0.95, help="confidence of the interval of the savings (default: 0.95)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -80,7 +84,7 @@ class _Row:
 async def _read(
     args: argparse.Namespace, config: "Config | None", since: float | None, until: float | None
 ) -> "tuple[list[Total], Savings, dict[str, str]]":
-    """Sums, savings, and the names of keys by id as far as they are known."""
+    """Totals, savings, and the known names of keys by id."""
     from pointsman.serve.auth.keys import read_keys
     from pointsman.serve.money.price_list import read_price_list
     from pointsman.serve.money.savings import read_savings
@@ -107,7 +111,7 @@ async def _read(
 
 
 def _rows(totals: "Sequence[Total]", by: Sequence[str], zone: ZoneInfo) -> list[_Row]:
-    """The store's groups with its quarters of an hour joined to the hours, days or months of a zone."""
+    """The store's quarter-hour totals, grouped by hour, day or month of a time zone."""
     found: dict[tuple[str, ...], list[Total]] = {}
     for total in totals:
         group = tuple(_label(name, value, zone) for name, value in zip(by, total.group, strict=True))
@@ -116,7 +120,7 @@ def _rows(totals: "Sequence[Total]", by: Sequence[str], zone: ZoneInfo) -> list[
 
 
 def _named(rows: Sequence[_Row], by: Sequence[str], names: Mapping[str, str]) -> list[_Row]:
-    """The rows with the names of keys beside their ids."""
+    """The rows, with the names of keys added."""
 
     def shown(name: str, value: str) -> str:
         return f"{value} {names[value]}" if name == "key" and value in names else value
@@ -156,7 +160,7 @@ def _table(rows: Sequence[_Row], whole: "Total", by: Sequence[str]) -> list[str]
 
 def _savings_lines(savings: "Savings") -> list[str]:
     if not savings.n_requests:
-        return ["No routed request has known prices for both models: nothing can be said about savings."]
+        return ["Savings are unknown: no routed request has known prices for both models."]
     ends = ""
     if savings.low_usd is not None and savings.high_usd is not None:
         ends = f" [{dollars(savings.low_usd)}, {dollars(savings.high_usd)}] with {savings.confidence:.0%} confidence"
@@ -169,7 +173,7 @@ def _savings_lines(savings: "Savings") -> list[str]:
     ]
     if savings.shadow_usd:
         lines.append(f"  shadow comparisons cost another {dollars(savings.shadow_usd)}")
-    return [*lines, "The column saved $ takes answers to be equally long."]
+    return [*lines, "The column saved $ assumes that both models' answers are equally long."]
 
 
 def _zone(name: str) -> ZoneInfo:

@@ -35,7 +35,7 @@ def load_verifier(name: str) -> tuple[Checkpoint, Verifier]:
 
     Raises:
         ConfigError: there is no such directory.
-        CheckpointError: it is damaged, or a router's.
+        CheckpointError: it is damaged, or the checkpoint of a router.
     """
     if not Path(name).is_dir():
         raise ConfigError(f"there is no verifier at {name}: make one with `pointsman train verifier TABLE -o {name}`")
@@ -44,7 +44,7 @@ def load_verifier(name: str) -> tuple[Checkpoint, Verifier]:
 
 
 def score_answers(args: argparse.Namespace) -> int:
-    """Writes the input's columns and `escalation`: the strong model's win rate once the cheap answer was read."""
+    """Writes the input's columns and `escalation`: the strong model's win rate given the cheap answer."""
     from pointsman.backends.data.labels import read_prompts
     from pointsman.backends.data.table_writer import TableWriter
     from pointsman.backends.data.tables import count_rows
@@ -65,7 +65,7 @@ def score_answers(args: argparse.Namespace) -> int:
             bar.advance(task, len(table))
         if not n_read:
             raise DataError(
-                f"{args.input} holds no answer of {verifier.pair.weak!r}, which is the one that this verifier reads: "
+                f"{args.input} holds no answer of {verifier.pair.weak!r}, whose answers this verifier reads: "
                 "nothing was written"
             )
     print(json.dumps({"output": args.output, "n_answers": n_read}) if args.json else args.output)
@@ -73,7 +73,7 @@ def score_answers(args: argparse.Namespace) -> int:
 
 
 def report_cascade(args: argparse.Namespace) -> "CascadeReport":
-    """Figures of the cascade on the prompts of a table whose cheap answers are known."""
+    """The cascade's figures on the prompts of a table with cheap answers."""
     from pointsman.backends.evaluation.cascades import evaluate_cascade
 
     checkpoint, verifier = load_verifier(args.verifier)
@@ -90,7 +90,7 @@ def report_cascade(args: argparse.Namespace) -> "CascadeReport":
 def calibrate_cascade(args: argparse.Namespace) -> int:
     """Certifies the cheapest policy within --max-loss and stores it in the verifier's checkpoint."""
     if args.max_loss is None:
-        raise ConfigError("--verifier goes with --max-loss: a share or dollars need no labels and no verifier")
+        raise ConfigError("--verifier needs --max-loss: only a bound on the loss can be certified for a cascade")
     checkpoint, verifier = load_verifier(args.verifier)
     args.outcomes = args.input
     table = _answers(args, verifier)
@@ -123,7 +123,7 @@ def calibrate_cascade(args: argparse.Namespace) -> int:
 
 
 def _escalations(verifier: Verifier, table: "Table", prompts: list[str]) -> list[float | None]:
-    """Per row; None where a row holds no answer of the cheap model."""
+    """The cheap model's answer per row, or None."""
     from pointsman.backends.data.answer_rows import row_answers
     from pointsman.backends.data.answers import wide_answers
 
@@ -156,7 +156,7 @@ def _answers(args: argparse.Namespace, verifier: Verifier) -> "AnswerTable":
         if name not in (None, side, wanted[side]):
             raise ConfigError(
                 f"--{side} is {name!r}, and {args.verifier} is a verifier of {wanted['strong']!r} and "
-                f"{wanted['weak']!r}: train one for the pair that you want"
+                f"{wanted['weak']!r}: train one for the pair you want"
             )
     return read_answers(args.outcomes, **wanted)
 
@@ -165,7 +165,7 @@ def _win_rates(verifier: Verifier, routers: dict[str, FloatArray], source: str) 
     if not verifier.reads_win_rate:
         return None
     if len(routers) != 1:
-        raise ConfigError(f"this verifier reads a router's win rate: name that router, and it alone, for {source}")
+        raise ConfigError(f"this verifier reads a router's win rate: name that router as the only router, for {source}")
     return next(iter(routers.values()))
 
 
@@ -173,7 +173,7 @@ def _tell_if_learnt(checkpoint: Checkpoint, name: str, source: str) -> None:
     from pointsman.backends.evaluation.leakage import learnt_from
 
     if learnt_from(checkpoint, source):
-        print(f"{name} learnt from a file of this name: answers that it has seen flatter it", file=sys.stderr)
+        print(f"{name} was trained on a file of this name, so its figures may be too good", file=sys.stderr)
 
 
 def cascade_facts(point: CascadePoint, source: str) -> dict[str, Any]:

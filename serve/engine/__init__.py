@@ -1,1 +1,1 @@
-"""One request, from parsed to answered."""
+"""Decides which model answers a request, and gets the answer."""

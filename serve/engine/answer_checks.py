@@ -1,10 +1,10 @@
 """Free checks of an answer against its request.
 
     empty    no text and no tool call
-    refusal  marked as one by the upstream, or it begins as one
-    length   cut off, where the client set no limit
-    json     no JSON, or not by the schema, where the request wants JSON
-    tools    a call of an unknown tool, or with arguments that are not JSON or not by the tool's schema
+    refusal  marked as a refusal by the upstream, or beginning like one
+    length   cut off, although the client set no limit
+    json     not JSON, or not valid by the schema, although the request wants JSON
+    tools    a call of an unknown tool, or arguments that are not JSON or not valid by the tool's schema
 
 A schema that is invalid, refers to other documents or takes too long is not used: only JSON is then required.
 """
@@ -34,9 +34,9 @@ def check_answer(
     """Name of the first check that one of the answers fails; None where all pass.
 
     Args:
-        said: the answers, of n > 1 several.
+        said: the answers; several if n > 1.
         document: the request.
-        partial: only the beginning of the answer has come: how it ends is not known yet.
+        partial: only the beginning of the answer has arrived, so how it ends is not known yet.
     """
     failing = (name for one in said for name in _failing(one, document, partial=partial))
     found = next((name for name in failing if name in checks), None)
@@ -61,7 +61,7 @@ def _failing(said: Said, document: Mapping[str, Any], *, partial: bool) -> Itera
 
 
 def _wanted_json(document: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The schema of the JSON that a request wants, empty where any will do; None where it wants none."""
+    """The schema of the JSON that a request wants, empty if any JSON will do; None if it does not want JSON."""
     places = (
         document.get("response_format"),
         _member(document.get("text"), "format"),
@@ -79,7 +79,7 @@ def _wanted_json(document: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def _tools(document: Mapping[str, Any]) -> dict[str, Mapping[str, Any]] | None:
-    """Schemas of the request's tools by name; None where it names none, or some that are run by the upstream."""
+    """Schemas of the request's tools by name; None if it has none, or some that the upstream runs."""
     given = document.get("tools")
     if not isinstance(given, list) or not given:
         return None
@@ -116,9 +116,9 @@ def _is_json(text: str, schema: Mapping[str, Any]) -> bool:
 
 
 def meets_schema(value: Any, schema: Mapping[str, Any]) -> bool:
-    """Whether a value is by a JSON schema, as far as that can be said in bounded time and without the network.
+    """Whether a value is valid by a JSON schema, as far as bounded time without the network can tell.
 
-    Patterns are not matched: they can take exponentially long, and are the client's.
+    Patterns are not matched: they come from the client and can take exponential time.
     """
     try:
         written = orjson.dumps(schema, option=orjson.OPT_SORT_KEYS)

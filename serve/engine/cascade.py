@@ -23,7 +23,7 @@ __all__ = ["Cascade"]
 
 
 class Cascade:
-    """What `cascade` in the configuration asks for.
+    """The cascade that the configuration describes.
 
     Attributes:
         plan: the pipeline's step.
@@ -45,7 +45,7 @@ class Cascade:
         """Loads the verifiers and finds the checker.
 
         Args:
-            refused_logprobs: models that refused to tell log-probabilities; added to.
+            refused_logprobs: models that rejected requests for log-probabilities; this adds to it.
             unchecked: counts answers that the checker did not check.
 
         Raises:

@@ -1,4 +1,4 @@
-"""One request, from parsed to answered: the engine of the server and of the Python API."""
+"""The engine of the server and of the Python API: decides which model answers a request, and gets the answer."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -43,21 +43,21 @@ __all__ = ["Engine"]
 
 
 class Engine:
-    """Decides and answers. It lives in one event loop, between `start` and `close`.
+    """Decides and answers. Runs in one event loop, between `start` and `close`.
 
     Attributes:
-        routers: by name, the default one first.
+        routers: by name, the default first.
         upstreams: by model name, the candidates first.
         services: the same with their retries and circuit breakers.
-        candidates: the models between which prompts are routed, the reference first.
+        candidates: the models to route among, the reference first.
         pair: the strong and the weak model; of more candidates the reference and the cheapest.
-        resolve: knows what a model field means.
+        resolve: interprets model fields.
         pipeline: the steps to a decision, in order.
-        threads: where routers work that block the event loop.
-        failover: asks the models.
+        threads: for routers that would block the event loop.
+        failover: calls the models.
         policies: the rules that set the threshold.
-        rules: what is known of requests before they are scored; None where no rules are configured.
-        price_list: prices by model, as far as they are known, and their sources.
+        rules: checked before a prompt is scored; None if none are configured.
+        price_list: prices by model, where known, and their sources.
         billing: prices requests by them.
         digest: of the configuration and the checkpoints it was made from.
         in_step: keeps requests that are served at the same time in step.
@@ -141,7 +141,7 @@ class Engine:
         )
 
     async def start(self) -> None:
-        """Prepares the upstreams; those that were ready are closed again where one fails."""
+        """Prepares the upstreams; if one fails, closes those already prepared."""
         async with AsyncExitStack() as started:
             for upstream in self.upstreams.values():
                 await upstream.start()
@@ -164,11 +164,11 @@ class Engine:
             await self.state.autopilot.reconfigure(autopilot, now, alarm, reset_alarm, look)
 
     def _is_exhausted(self) -> bool:
-        """Whether a hard limit of everybody's is exhausted."""
+        """Whether a hard limit shared by all keys is exhausted."""
         return self.policies.exhausted_limit(None) is not None
 
     async def decide_alone(self, context: RequestContext) -> Decision:
-        """`decide` outside a server, in the light of what the configured store holds; nothing is written."""
+        """`decide` outside a server, with what is in the configured store; writes nothing."""
         self._reconfigure()
         try:
             await self.state.load()
@@ -179,7 +179,7 @@ class Engine:
                 await self.state.store.close()
 
     def _reconfigure(self) -> None:
-        """Tells the parts that outlive engines what this one is configured to do."""
+        """Reconfigures the parts that outlive engines for this one."""
         self.state.ledger.reconfigure(ZoneInfo(self.config.policy.timezone))
         if self.state.drift is not None:
             self.state.drift.reconfigure(self.routers)
@@ -228,7 +228,7 @@ class Engine:
         return answered
 
     async def answer(self, context: RequestContext, decision: Decision) -> Answered:
-        """Asks the chosen model, and the other one if it fails. A stream's first event has arrived by then.
+        """Calls the chosen model, then its fallbacks if it fails. Returns a stream once its first event has arrived.
 
         Raises:
             RequestError: the model is not served on this API.

@@ -1,8 +1,8 @@
-"""Between the upstream's answer and the client: reads the cheap answer, and asks the next model where it is not enough.
+"""Reads the cheap model's answer before the client gets it, and asks the next model if it is not good enough.
 
-An answer that exists is never lost: where the next model fails, the cheap answer is returned. Nothing of an answer has
-reached the client before it is decided on, and an escalated answer holds nothing of the one before it. A client that
-leaves cancels whatever is under way.
+An answer is never lost: if the next model fails, the cheap answer is returned. Nothing of an answer
+reaches the client before the decision, and an escalated answer contains nothing of the one before it. A client that
+disconnects cancels whatever is running.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Verdict:
-    """Whether an answer is enough, and why."""
+    """Whether an answer is good enough, and why."""
 
     accepted: bool
     reason: str
@@ -42,10 +42,10 @@ class _Verdict:
 
 
 class Escalation:
-    """Asks the models of a cascade in order, until an answer is enough.
+    """Asks the models of a cascade in order, until an answer is good enough.
 
     Attributes:
-        refused_logprobs: models that refused to tell log-probabilities: they are not asked for them again.
+        refused_logprobs: models that rejected requests for log-probabilities, and are not asked for them again.
     """
 
     def __init__(
@@ -67,10 +67,10 @@ class Escalation:
         self._prefix = config.stream.prefix if isinstance(config.stream, PrefixConfig) else None
 
     async def answer(self, context: RequestContext, run: CascadeRun, call: Call, candidates: Sequence[str]) -> Answered:
-        """The answer of the first model that is enough, or of the last one.
+        """The first answer that is good enough, or the last model's.
 
         Args:
-            candidates: the first model, and who answers in its place where it fails.
+            candidates: the first model and its fallbacks.
 
         Raises:
             RequestError: the model is not served on this API.
@@ -141,7 +141,7 @@ class Escalation:
     async def _ask(
         self, context: RequestContext, run: CascadeRun, call: Call, models: Sequence[str], *, reads: bool
     ) -> tuple[Answered, bool]:
-        """The answer, and whether log-probabilities were asked for that the client did not want."""
+        """The answer, and whether it has log-probabilities that the client did not ask for."""
         model, new_stream = models[0], context.surface.stream
         verifier = self._verifiers.get(model) if reads and run.look == "cascade" else None
         wanted = None
@@ -170,7 +170,7 @@ class Escalation:
     async def _read(
         self, context: RequestContext, run: CascadeRun, call: Call, answered: Answered, asked: bool
     ) -> tuple[_Verdict, Answered]:
-        """What is thought of an answer, and the answer as the client will see it."""
+        """The verdict on an answer, and the answer as the client will see it."""
         if answered.stream is None or answered.reply.chunks is None:
             said = read_said(answered.reply.parsed())
             verdict = await self._judge(context, run, call, answered.model, said)
@@ -259,7 +259,7 @@ class Escalation:
             return None
 
     def _shown(self, answered: Answered, asked: bool) -> Answered:
-        """The answer without the log-probabilities that were asked for here."""
+        """The answer without the log-probabilities that the client did not ask for."""
         reply = answered.reply
         if not asked:
             return answered
@@ -271,7 +271,7 @@ class Escalation:
 
 
 async def _discard(answered: Answered | None) -> None:
-    """Hangs up on an answer that nobody will see."""
+    """Closes an answer that nobody will see."""
     if answered is not None and answered.reply.chunks is not None:
         await answered.reply.chunks.aclose()
 

@@ -24,11 +24,11 @@ _TYPICAL_TOKENS = 300.0  # of a prompt, where the labels do not say
 
 
 class ExpectedBills:
-    """Expected bills of the candidates, and what a whole point of quality is worth at threshold 1.
+    """Expected bills of the candidates, and the dollars that one point of quality is worth at threshold 1.
 
     Attributes:
         typical: by router, each candidate's on a prompt like the labelled ones; None where it is not known.
-        cheapest: the candidate of the lowest bill on a typical prompt, the reference apart; the last one where a price
+        cheapest: the candidate with the lowest bill on a typical prompt, except the reference; the last one if a price
             is not known.
     """
 
@@ -39,7 +39,7 @@ class ExpectedBills:
         prices: Mapping[str, Price],
         answers: AnswerTokens,
     ) -> None:
-        """Takes the candidates, the reference first; prices of those whose price is known; and how long answers are."""
+        """Takes the candidates, the reference first, the known prices, and the lengths of answers."""
         self._names, self._prices, self._answers = tuple(candidates), prices, answers
         self.typical = {name: self._typical_usd(served.router) for name, served in routers.items()}
         self._worth = {name: _worth(usd, routers[name].router) for name, usd in self.typical.items()}
@@ -48,7 +48,7 @@ class ExpectedBills:
         self.cheapest = self._cheapest(next(iter(self.typical.values()), []))
 
     def candidates(self, context: RequestContext) -> list[Candidate]:
-        """Every candidate with its win rate and its expected bill, the reference first, able or not."""
+        """Every candidate with its win rate and expected bill, the reference first, whether or not it can answer."""
         rates: Sequence[float | None] = context.win_rates or [None] * len(self._names)
         labelled: Sequence[LabelledBill | None] = context.bills or [None] * len(self._names)
         turn = next_turn(context, output_tokens=0.0)
@@ -89,7 +89,7 @@ class ExpectedBills:
         ]
 
     def _warn_of_other_prices(self, router: str, read: Router) -> None:
-        """Says which labelled bills were paid at other prices than the configured ones."""
+        """Warns of labelled bills that were paid at other prices than the configured ones."""
         changed = []
         for name, mean in zip(self._names, read.means or (), strict=False):
             price = self._prices.get(name)

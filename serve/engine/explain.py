@@ -46,7 +46,7 @@ class Explainer:
 
     @staticmethod
     def wanted_by(document: Mapping[str, Any]) -> bool:
-        """Whether a question for a decision asks for the reasons as well.
+        """Whether a request for a decision asks for an explanation, too.
 
         Raises:
             RequestError: 400, `explain` is neither true nor false.
@@ -57,7 +57,7 @@ class Explainer:
         return explain
 
     def explain_context(self, decision: Decision, context: RequestContext) -> dict[str, Any]:
-        """`explain` for a request that was just decided on, with what was read as its prompt."""
+        """`explain` for a request that was just decided, with its prompt."""
         request = context.request
         found = self.explain(decision, prompt=request.prompt, embedding=context.embedding)
         if context.rule is not None:
@@ -78,12 +78,12 @@ class Explainer:
         input_tokens: int | None = None,
         output_tokens: int | None = None,
     ) -> dict[str, Any]:
-        """What is known of a decision beyond itself, as JSON types; None or absent where it is not known.
+        """What is known about a decision beyond the decision itself, as JSON types; unknown facts are None or absent.
 
         Args:
-            prompt: what was decided on.
+            prompt: the text that was scored.
             embedding: of the prompt, shape (dim,).
-            input_tokens, output_tokens: of the answer; estimated from the prompt, and 300, where they are None.
+            input_tokens, output_tokens: of the request; if None, estimated from the prompt, and 300.
         """
         served = self._routers.get(decision.router) if decision.router is not None else None
         found: dict[str, Any] = {"summary": _summary(decision)}
@@ -166,19 +166,19 @@ def explanation_lines(explanation: Mapping[str, Any]) -> list[str]:
     if (cascade := explanation.get("cascade")) is not None:
         lines += cascade_lines(cascade)
     if (drift := explanation.get("drift")) is not None and drift["alarm"] is not None:
-        lines.append("Drift: live prompts are not like those of the calibration; its guarantees are void.")
+        lines.append("Drift: live prompts differ from those of the calibration, so its guarantees are void.")
     return lines
 
 
 def _summary(decision: Decision) -> str:
     if decision.router is None:
-        return f"{decision.model} was named itself."
+        return f"The request named {decision.model} itself."
     rule = f"; threshold set by {decision.policy}" if decision.policy else ""
     return f"{decision.model}: {decision.why}{rule}."
 
 
 def _placed(served: ServedRouter, decision: Decision) -> dict[str, Any]:
-    """Where the win rate and the threshold lie among the calibration's win rates."""
+    """Ranks of the win rate and the threshold among the calibration's win rates."""
     if served.calibration is None or decision.win_rate is None:
         return {}
     quantiles = np.asarray(served.calibration.quantiles)

@@ -1,4 +1,4 @@
-"""Explains what a cascade would do with a request: whether it runs, why, and what that is expected to save."""
+"""Explains what a cascade would do with a request: whether it runs, why, and its expected savings."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,9 +10,9 @@ __all__ = ["cascade_lines", "explain_cascade"]
 
 _WHY = {
     "strong": "the prompt is surely hard: {last} is asked at once",
-    "weak": "the prompt is surely easy: the answer of {first} is returned unread, but for the free checks",
+    "weak": "the prompt is surely easy: the answer of {first} is returned after the free checks alone",
     "checks": "the answer of {first} is checked, without a verifier",
-    "cascade": "the answer of {first} is read; {then} is asked on at a win rate of {threshold:.4f} or more",
+    "cascade": "the answer of {first} is read; {then} is asked if the win rate is then {threshold:.4f} or more",
 }
 
 
@@ -36,7 +36,7 @@ def explain_cascade(context: RequestContext, usd: Callable[[str], float | None])
 
 
 def cascade_lines(found: Mapping[str, Any]) -> list[str]:
-    """The same as lines for a terminal."""
+    """The explanation as lines for a terminal."""
     if not found["runs"] and "look" not in found:
         return [f"No cascade: {found['why']}."]
     lines = [f"Cascade: {found['why']}."]

@@ -25,8 +25,8 @@ class Beginning:
     """The part of a stream received so far.
 
     Attributes:
-        events: its pieces, as they are to be passed on.
-        reader: what they say.
+        events: its chunks, to be relayed.
+        reader: has read them.
         whole: whether nothing more follows.
     """
 
@@ -36,9 +36,9 @@ class Beginning:
 
 
 async def collect(chunks: ByteStream, *, up_to: int | None) -> Beginning:
-    """A stream up to its end, or up to this many tokens of text. One that calls a tool is collected to its end.
+    """Collects a stream to its end, or up to this many tokens of text; to its end if it calls a tool.
 
-    What a piece holds beyond these tokens is passed on and not read: how the network cuts a stream decides nothing.
+    What a chunk holds beyond these tokens is relayed but not read, so that chunk boundaries make no difference.
     """
     found = Beginning()
     try:
@@ -73,7 +73,7 @@ class Replay:
         return await self._rest.__anext__()
 
     async def aclose(self) -> None:
-        """Hangs up on the rest."""
+        """Closes the rest."""
         if self._rest is not None:
             await self._rest.aclose()
 
@@ -89,12 +89,12 @@ class HeldStream:
         every_s: float,
         tell: Callable[[], str],
     ) -> None:
-        """Takes over a task that is finding the answer.
+        """Takes over a running task that gets the answer.
 
         Args:
-            stream: stands for the answer's own until it is known, and tells how it failed.
+            stream: stands in for the answer's own until it is known, and words failures.
             every_s: between comments.
-            tell: what to tell of the cascade in a last comment, as the headers are gone.
+            tell: text about the cascade for a last comment, since the headers have been sent.
         """
         self._climbing = climbing
         self._stream = stream
@@ -104,7 +104,7 @@ class HeldStream:
         self._passing = self._pass_on()
 
     def answered(self, model: str) -> Answered:
-        """The answer as far as it is known now: its head."""
+        """The answer so far: only its head."""
         return Answered(Reply(200, _EVENTS, chunks=self), model, self._stream)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -114,7 +114,7 @@ class HeldStream:
         return await self._passing.__anext__()
 
     async def aclose(self) -> None:
-        """Cancels what is under way."""
+        """Cancels what is running."""
         await self._passing.aclose()
         self._climbing.cancel()
         with suppress(asyncio.CancelledError, UpstreamFailure, RequestError):

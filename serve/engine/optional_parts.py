@@ -52,7 +52,7 @@ def make_cascade(
     failover: Failover,
     state: ServerState,
 ) -> "Cascade | None":
-    """The cascade, which asks the next model where an answer is not good enough."""
+    """The cascade, which asks the next model if an answer is not good enough."""
     if config.cascade is None:
         return None
     from pointsman.serve.engine.cascade import Cascade

@@ -1,6 +1,6 @@
 """Signals about an answer that cost money or time: further samples, P(true), a custom checker.
 
-Each is asked only where it is of use, is charged like any other call, and counts as unknown where it fails or is late.
+Each is requested only where it is used, is charged like any other call, and is unknown if it fails or is late.
 """
 
 import asyncio
@@ -39,17 +39,17 @@ _MAX_TEXT = 20_000
 
 
 class Checker:
-    """A service or function that says how good an answer is, within a deadline.
+    """A service or function that scores an answer, within a deadline.
 
     Attributes:
-        n_absent: answers that it did not check in time, or at all.
+        n_absent: answers that it did not check, or not in time.
     """
 
     def __init__(self, config: CheckerConfig, *, absent: Counter | None = None) -> None:
         """Finds the function, if it is one.
 
         Raises:
-            ConfigError: there is no such function, or its key is not in the environment.
+            ConfigError: the function does not exist, or its key is not in the environment.
         """
         self.n_absent = 0
         self._absent = absent
@@ -59,7 +59,7 @@ class Checker:
         self._session: aiohttp.ClientSession | None = None
 
     async def score(self, prompt: str, said: Sequence[Said], document: Mapping[str, Any]) -> float | None:
-        """Lowest score of the answers, in [0, 1]; None where it did not say in time."""
+        """Lowest score of the answers, in [0, 1]; None if there was none in time."""
         try:
             async with asyncio.timeout(self._config.timeout_s):
                 found = [await self._ask(prompt, one, document) for one in said]
@@ -72,7 +72,7 @@ class Checker:
         return min(found, default=None)
 
     async def score_text(self, prompt: str, text: str, document: Mapping[str, Any]) -> float | None:
-        """Score of one answer's text, in [0, 1]; None where it did not say in time."""
+        """Score of one answer's text, in [0, 1]; None if there was none in time."""
         return await self.score(prompt, [Said(text)], document)
 
     async def close(self) -> None:
@@ -110,7 +110,7 @@ class PaidSignals:
         self.checker = checker
 
     async def agreement(self, context: RequestContext, call: Call, model: str, said: Said) -> float | None:
-        """Share of further samples that say the same; None where there is none."""
+        """Share of further samples that give the same answer; None if there are none."""
         if not self._samples:
             return None
         document = {**call.document, "stream": False, "n": 1} if call.path == CHAT.path else {**call.document}
@@ -121,7 +121,7 @@ class PaidSignals:
         return sum(_result(one.text) == _result(said.text) for one in found) / len(found) if found else None
 
     async def p_true(self, context: RequestContext, call: Call, said: Said) -> float | None:
-        """Probability that the asked model gives to the answer being right; None where it does not say."""
+        """The asked model's probability that the answer is right, or None."""
         if self._p_true is None:
             return None
         text = _QUESTION.format(prompt=context.request.prompt[-_MAX_TEXT:], answer=said.text[-_MAX_TEXT:])
@@ -140,7 +140,7 @@ class PaidSignals:
         try:
             answered = await self._failover.ask(call, [model], CHAT.stream, context.attempts)
         except (UpstreamFailure, RequestError) as error:
-            _LOG.warning("a signal of a cascade is missing: %s", error)
+            _LOG.warning("a signal of the cascade is missing: %s", error)
             return []
         reply = answered.reply
         return read_said(reply.parsed()) if reply.status < 400 else []
@@ -156,7 +156,7 @@ def _says_true(said: Said) -> float | None:
 
 
 def _result(text: str) -> str:
-    """What two samples are compared by: the last number, or the text without case and spacing."""
+    """What samples are compared by: the last number, or the text regardless of case and spacing."""
     numbers = _NUMBER.findall(text[-_MAX_TEXT:])
     return numbers[-1].replace(",", "") if numbers else " ".join(text.casefold().split())
 
@@ -177,7 +177,7 @@ def _function(entry_point: str) -> Callable[..., Any]:
         for part in name.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
-        raise ConfigError(f"cascade.checker.entry_point: there is no {entry_point}: {error}") from error
+        raise ConfigError(f"cascade.checker.entry_point: {entry_point} cannot be imported: {error}") from error
     if not callable(found):
         raise ConfigError(f"cascade.checker.entry_point: {entry_point} is a {type(found).__name__}, wanted a function")
     return found  # type: ignore[no-any-return]

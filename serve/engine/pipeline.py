@@ -66,11 +66,11 @@ def build_pipeline(
     cascade: "Cascade | None" = None,
     shared_sessions: SharedModels | None,
 ) -> tuple[Step, ...]:
-    """The steps that a configuration asks for, in the order in which they run.
+    """The steps for a configuration, in the order in which they run.
 
     Args:
-        candidates: the models between which prompts are routed, the reference first.
-        pair: of them the reference and the cheapest.
+        candidates: the models to route among, the reference first.
+        pair: the reference and the cheapest of them.
         prices: of this pair.
     """
     capabilities = {name: model.capabilities for name, model in config.models.items() if model.capabilities is not None}

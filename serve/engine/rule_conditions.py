@@ -1,4 +1,4 @@
-"""What a rule asks of a request beside its examples: API, key, headers, images, tools, patterns, length, language."""
+"""Conditions of rules other than examples: API, key, headers, images, tools, patterns, length, language."""
 
 from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
@@ -20,10 +20,10 @@ _MAX_SHOWN = 60
 
 
 class Facts:
-    """What conditions ask of a request, found out when one first asks."""
+    """Facts about a request that conditions check, each computed on first use."""
 
     def __init__(self, context: RequestContext, any_pattern: Any) -> None:
-        """Takes the request, and one expression that finds what any pattern of any rule finds; None if unknown."""
+        """Takes the request, and one expression that matches what any pattern of any rule matches; None if unknown."""
         self.context = context
         self._any_pattern = any_pattern
 
@@ -49,11 +49,11 @@ class Facts:
         return prompt if len(prompt) <= 2 * _SEARCHED else f"{prompt[:_SEARCHED]}\n{prompt[-_SEARCHED:]}"
 
 
-Condition: TypeAlias = Callable[[Facts], str | None]  # what was met, in words; None where it is not
+Condition: TypeAlias = Callable[[Facts], str | None]  # what matched, in words; None if it does not match
 
 
 def conditions(rule: RuleConfig) -> Iterator[Condition]:
-    """A rule's conditions beside its examples, the cheapest first."""
+    """A rule's conditions other than its examples, the cheapest first."""
     if rule.api:
         yield _api(rule.api)
     if rule.key:

@@ -1,4 +1,4 @@
-"""Rules before the score: which configured rule a request meets, and why."""
+"""The rules checked before the score: which configured rule a request matches, and why."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,11 +23,11 @@ _TIE = 1e-6  # similarities so close are equal: of rules with the same examples
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExampleRules:
-    """The rules with examples, as one embedder sees them.
+    """The rules with examples, embedded by one embedder.
 
     Attributes:
         embed: the embedder.
-        n_subject: of the coordinates of an embedding the first, which tell the subject.
+        n_subject: number of leading coordinates of an embedding that describe the subject.
         rows: index of each among all rules.
         vectors: mean directions of their examples, shape (n, dim).
         thresholds: least similarities, shape (n,).
@@ -41,7 +41,7 @@ class ExampleRules:
 
     @classmethod
     def of(cls, rules: Sequence[RuleConfig], embed: Embedder) -> "ExampleRules":
-        """Embeds all examples and counter-examples once, and calibrates the thresholds that are not given."""
+        """Embeds all examples and counter-examples, and calibrates the thresholds that are not given."""
         rows = tuple(i for i, rule in enumerate(rules) if rule.similar_to)
         given = [rules[i] for i in rows]
         n_subject = _n_subject(embed.identity)
@@ -58,13 +58,13 @@ class ExampleRules:
 
 
 def _calibrated(examples: Float32Array, outside: Sequence[Float32Array], vector: Float32Array) -> float:
-    """The threshold between the examples, each left out of their mean, and all texts outside."""
+    """The threshold that separates the examples, each left out of their mean, from all other texts."""
     cosines = unit_rows(np.concatenate(outside)) @ vector if outside else np.zeros(0)
     return similarity_threshold(left_out_similarities(examples), cosines)
 
 
 def _n_subject(identity: EmbedderIdentity) -> int:
-    """Coordinates without those that the bundled embedders add: how long, and how hard, a text is."""
+    """Number of coordinates without those that the bundled embedders add for a text's length and difficulty."""
     added = identity.name.count("+") if identity.name.partition("+")[0] == "static" else 0
     return identity.dim - added
 
@@ -73,16 +73,16 @@ class Rules:
     """The rules of a configuration.
 
     Attributes:
-        headers: names of the headers that they ask for, in lower case.
+        headers: names of the headers that they check, in lower case.
     """
 
     def __init__(
         self, rules: Sequence[RuleConfig], routers: Mapping[str, Router], *, candidates: Sequence[str] = ()
     ) -> None:
-        """Embeds their examples with each router's embedder; with the bundled one for a router that has none.
+        """Embeds their examples with each router's embedder; with the bundled one for a router without one.
 
         Args:
-            candidates: the models that may be named; any if there are none.
+            candidates: the models that may be named; any if empty.
 
         Raises:
             ConfigError: a rule names a model that is not a candidate.
@@ -110,7 +110,7 @@ class Rules:
                 self.examples[name] = seen[identity]
 
     def read_headers(self, headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
-        """Of a request's headers those that rules ask for."""
+        """Those of a request's headers that rules check."""
         read = {}
         for name, value in headers:
             text = name.decode("latin-1").lower()
@@ -119,11 +119,11 @@ class Rules:
         return read
 
     def match(self, context: RequestContext, embedding: Float32Array | None) -> MatchedRule | None:
-        """The first rule that a request meets; None if it meets none.
+        """The first rule that a request matches, or None.
 
         Args:
-            embedding: of its prompt by its router's embedder, shape (dim,); None where there is none, so that no rule
-                with examples is met.
+            embedding: of its prompt by its router's embedder, shape (dim,); without one (None) no rule
+                with examples matches.
         """
         facts = Facts(context, self._any_pattern)
         similar = self._similar(context, embedding)
@@ -143,7 +143,7 @@ class Rules:
         return None
 
     def _similar(self, context: RequestContext, embedding: Float32Array | None) -> dict[int, tuple[float, float]]:
-        """Similarity and threshold of the rules whose examples a prompt is similar to, by their index."""
+        """Similarity and threshold of the rules whose examples are similar to the prompt, by index."""
         router = context.parsed.router if context.parsed is not None else None
         known = self.examples.get(router or "")
         if embedding is None or known is None:
@@ -155,7 +155,7 @@ class Rules:
         }
 
     def _because(self, i: int, facts: Facts) -> tuple[str, ...] | None:
-        """What is met of a rule's conditions beside its examples; None where one is not."""
+        """The conditions of a rule, without examples, in words; None if one does not match."""
         met = []
         for condition in self._conditions[i]:
             if (told := condition(facts)) is None:

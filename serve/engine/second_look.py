@@ -1,4 +1,4 @@
-"""The score of a weak model's answer, which the autopilot certifies thresholds on."""
+"""Scores a weak model's answer; the autopilot certifies thresholds on this score."""
 
 from pointsman.core.answer_signals import Answer
 from pointsman.core.cascade import doubt
@@ -16,7 +16,7 @@ LEAST_CHECKED = 0.5  # score of an external checker below which an answer is not
 
 
 class SecondLook:
-    """Reads whole answers, whoever asked for them: a request's own cascade, or a comparison in the background.
+    """Scores complete answers, for a request's own cascade or a comparison in the background.
 
     The score is the verifier's win rate of the strong model, or without a verifier the model's own doubt. An answer
     that fails a free check or the checker, or cannot be scored, has the score 1: it goes to the strong model whatever
@@ -27,7 +27,7 @@ class SecondLook:
         self._config, self._verifier, self._checker = config, verifier, checker
 
     async def score(self, context: RequestContext, said: list[Said]) -> tuple[float, str]:
-        """In [0, 1], and why: "certified" where it was read, else what the answer failed."""
+        """The score, in [0, 1], and why: "certified" if the answer was read, else the check that it failed."""
         document = context.request.document
         if not said:
             return 1.0, "unread"
@@ -44,7 +44,7 @@ class SecondLook:
         return 1.0, "unread"
 
     async def score_attempt(self, context: RequestContext, attempt: Attempt) -> float:
-        """Of an answer that came whole, to the request of `context`."""
+        """The score of a complete answer to the request of `context`."""
         return (await self.score(context, read_said(attempt.document())))[0]
 
 

@@ -1,4 +1,4 @@
-"""The verifier of a deployment: loaded, checked against the models, and with a threshold for every request."""
+"""A deployment's verifier: loaded, checked against the models, with a threshold for every request."""
 
 import asyncio
 from collections.abc import Mapping
@@ -29,10 +29,10 @@ _USUAL_TOKENS = (500, 300)  # of a prompt and its answer, where the verifier's t
 
 
 class ServedVerifier:
-    """Looks at prompts and answers, off the event loop.
+    """Scores prompts and answers, off the event loop.
 
     Attributes:
-        reads_probabilities: whether log-probabilities are worth asking for.
+        reads_probabilities: whether it uses log-probabilities.
     """
 
     def __init__(
@@ -58,11 +58,11 @@ class ServedVerifier:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def reads(self, signal: str) -> bool:
-        """Whether a signal is worth asking for."""
+        """Whether it uses a signal."""
         return self._verifier.reads(signal)
 
     async def look(self, context: RequestContext, models: tuple[str, ...]) -> CascadeRun:
-        """What the prompt alone says."""
+        """The score of the prompt alone."""
         win_rate = await self._run(self._prompt_win_rate, context)
         threshold = self.threshold(context)
         return CascadeRun(
@@ -89,7 +89,7 @@ class ServedVerifier:
         return float(self._verifier.win_rates(prompts, answers, **self._known(context, len(answers))).max())
 
     def _known(self, context: RequestContext, n: int) -> dict[str, Any]:
-        """What the router has computed of the prompt already, where it is what the verifier reads."""
+        """The router's embedding and win rate of the prompt, if the verifier can use them."""
         found: dict[str, Any] = {}
         router = self._routers.get(context.parsed.router) if context.parsed and context.parsed.router else None
         same = router is not None and _identity(router) == self._verifier.embed.identity
@@ -100,9 +100,9 @@ class ServedVerifier:
         return found
 
     def threshold(self, context: RequestContext) -> float:
-        """The configured or certified one for what asks for nothing else; else as many strong answers as by the router.
+        """The configured or certified threshold; for other requests one that gives the router's strong share.
 
-        Budgets, shares and a request's own threshold so steer the cascade as they steer the router.
+        So budgets, shares and a request's own threshold steer the cascade as they steer the router.
         """
         field, threshold = context.parsed, context.threshold
         if self._fixed is not None and context.policy in (None, "default"):
@@ -127,13 +127,13 @@ def serve_verifiers(
     """The verifiers that a configuration names, by the model whose answers they read.
 
     Args:
-        models: in the order in which they are asked.
-        prices: of the models, as far as they are known.
+        models: in the order of the cascade.
+        prices: of the models, where known.
 
     Raises:
-        ConfigError: there is no such directory, it is a verifier of other models, or nothing was certified for the
-            loss that the configuration names.
-        CheckpointError, EmbedderMismatchError: it is damaged, a router's, or does not fit its embedder.
+        ConfigError: the directory does not exist, its verifier is for other models, or nothing is certified for the
+            configured loss.
+        CheckpointError, EmbedderMismatchError: it is damaged, belongs to a router, or does not fit its embedder.
     """
     cascade = config.cascade
     if cascade is None or cascade.verifier is None:
@@ -182,9 +182,9 @@ def _served(
 
 
 def _window(cascade: CascadeConfig, verifier: Verifier, pair: tuple[str, str], prices: Mapping[str, Price]) -> Window:
-    """Of a model before the next one: by the prices that are served, and what the verifier asks for.
+    """Relative cost of a model before the next one: by the configured prices, and the signals that the verifier reads.
 
-    By training's dollars where a price is not known.
+    By the training data's dollars where a price is not known.
     """
     if not set(pair) <= set(prices):
         return verifier.window()
@@ -205,7 +205,7 @@ def _check_models(
     if given is not None:
         if (given.weak, given.strong) != own:
             raise ConfigError(
-                f"cascade.pair names {given.weak!r} and {given.strong!r}, and {folder} is a verifier of "
+                f"cascade.pair names {given.weak!r} and {given.strong!r}, but {folder} is a verifier of "
                 f"{own[0]!r} and {own[1]!r}"
             )
         return
@@ -213,7 +213,7 @@ def _check_models(
         served = config.models[name].model if name in config.models else None
         if wanted not in (name, served, (served or name).rpartition("/")[2]):
             raise ConfigError(
-                f"cascade.verifier: {folder} is a verifier of {own[0]!r} and {own[1]!r}, and the cascade "
+                f"cascade.verifier: {folder} is a verifier of {own[0]!r} and {own[1]!r}, but the cascade "
                 f"asks {pair[0]!r} and {pair[1]!r}: train one for them, or say that they are the same with "
                 f"cascade.pair: {{weak: {own[0]}, strong: {own[1]}}}"
             )

@@ -1,4 +1,4 @@
-"""What a server process keeps from one request to the next, and across reloads of its configuration."""
+"""The state of a server process that survives requests and reloads of the configuration."""
 
 import asyncio
 import logging
@@ -43,7 +43,7 @@ _STORE_S = 2.0  # for its connections to be closed
 
 
 class Component(Protocol):
-    """A part that is started before the first request and closed after the last."""
+    """Started before the first request and closed after the last."""
 
     async def start(self) -> None: ...
 
@@ -55,29 +55,29 @@ Observes = TypeVar("Observes", bound=Observer)
 
 
 class ServerState:
-    """The parts of a process that outlive its engines. A part is None where the configuration names none.
+    """The parts of a process that outlive its engines. A part that is not configured is None.
 
     Attributes:
         store: of decisions, feedback, keys and spending.
         writer: puts rows into the store, off the request path.
-        keys: the access keys in the store, where the configuration says that they are there.
+        keys: the access keys in the store, if configured.
         ledger: what was spent.
-        drift: watches whether prompts are still like those of the calibration.
+        drift: watches whether prompts still resemble those of the calibration.
         shadow: compares answers of the weak model with the strong one's.
-        autopilot: keeps the certificate, and draws what is compared for it.
-        comparer: has its comparisons made.
-        live: shows what happens now.
-        leases: what is drawn of hard budgets.
+        autopilot: keeps the certificate, and selects requests to compare for it.
+        comparer: makes its comparisons.
+        live: shows requests as they happen.
+        leases: the parts of hard budgets that this process may spend.
         answer_tokens: how long each model's answers are.
-        sessions: conversations that other processes could not tell.
+        sessions: models of conversations that other processes could not derive.
         policies: state of the policies.
-        makers: which model made what later requests bring back.
-        tracing: spans of what is served.
-        cascades: counts what cascades did, as metrics.
+        makers: which model made what later requests refer to.
+        tracing: spans of served requests.
+        cascades: metrics of cascades.
         cascade_tally: likewise, for the dashboard.
-        refused_logprobs: models that refused to tell log-probabilities.
+        refused_logprobs: models that rejected requests for log-probabilities.
         registry: the Prometheus metrics of these parts.
-        observers: shown the record of every finished request, in this order; they must return at once.
+        observers: get the record of every finished request, in this order; they must not block.
     """
 
     store: "Store | None" = None
@@ -92,7 +92,7 @@ class ServerState:
     tracing: "Tracing | None" = None
 
     def __init__(self, config: Config) -> None:
-        """Makes the parts that a configuration asks for; nothing is opened before `start`."""
+        """Makes the configured parts; opens nothing before `start`."""
         self.observers: tuple[Observer, ...] = ()
         self.registry = CollectorRegistry()
         self._components: list[Component] = []
@@ -151,7 +151,7 @@ class ServerState:
             self.tracing = self._observe(self._add(Tracing()))
 
     async def start(self) -> None:
-        """Starts the components, in their order; those that did start are closed again where one fails."""
+        """Starts the components in order; if one fails, closes those already started."""
         try:
             for component in self._components:
                 await component.start()
@@ -161,7 +161,7 @@ class ServerState:
             raise
 
     async def load(self) -> None:
-        """Reads what is stored, for decisions outside a server; no component runs, and only the store is open."""
+        """Reads the store, for decisions outside a server; no component runs, and only the store is open."""
         if self.store is not None:
             await self.store.start()
             await self.ledger.sync()
@@ -170,9 +170,9 @@ class ServerState:
                 await self.drift.load()
 
     async def close(self) -> None:
-        """Closes the components that were started side by side, within one deadline, and then the store.
+        """Closes the started components concurrently, within one deadline, and then the store.
 
-        The writer follows the others a moment later, or when they are done: what they still hand to it arrives.
+        The writer closes a moment after the others, or when they are done, so that it gets their last rows.
         """
         started, self._n_started = self._components[: self._n_started], 0
         parts = [each for each in reversed(started) if each not in (self.store, self.writer)]
@@ -186,7 +186,7 @@ class ServerState:
             await _finish([asyncio.create_task(self.store.close())], _STORE_S)
 
     def _share_sessions(self, ttl_s: float) -> SharedModels | None:
-        """Where processes tell each other of conversations: workers in a table, servers in the store."""
+        """Where processes share the models of conversations: workers in a table, servers in the store."""
         shared: SharedModels | None = None
         if self.store is not None:
             from pointsman.serve.store.shared_sessions import SharedSessions
@@ -220,7 +220,7 @@ class ServerState:
         self.autopilot = self._observe(self._add(autopilot))
 
     def _add_store(self, config: StoreConfig, *, keys: bool) -> None:
-        """Keeps a store: its rows are written, old ones deleted, its keys followed.
+        """Sets up a store: writes its rows, deletes old ones and follows its keys.
 
         Raises:
             ConfigError: its URL is malformed, or the variable that holds it is not set.
@@ -251,10 +251,10 @@ class ServerState:
 
 
 async def _finish(tasks: Sequence[asyncio.Task[None]], seconds: float) -> None:
-    """Waits for tasks, and ends those that take longer.
+    """Waits for tasks, and cancels those that take too long.
 
     Raises:
-        Exception: the first that one of them ended with.
+        Exception: the first one raised by a task.
     """
     if not tasks:
         return
@@ -262,7 +262,7 @@ async def _finish(tasks: Sequence[asyncio.Task[None]], seconds: float) -> None:
     for task in late:
         task.cancel()
     if late:
-        _LOG.error("%d parts did not close within %g s: a database hangs, for example", len(late), seconds)
+        _LOG.error("%d components did not close within %g s: a database may hang", len(late), seconds)
         await asyncio.wait(late, timeout=_MARGIN_S)
     for task in tasks:
         if task.done() and not task.cancelled() and (error := task.exception()) is not None:
@@ -270,5 +270,5 @@ async def _finish(tasks: Sequence[asyncio.Task[None]], seconds: float) -> None:
 
 
 def _kept_characters(store: StoreConfig | None) -> int:
-    """Of the texts of compared answers."""
+    """How many characters of compared answers to keep."""
     return store.prompt_characters if store is not None and store.prompts == "text" else 0

@@ -28,7 +28,7 @@ def steered(
     prices: Mapping[str, Price],
     typical_usd: Mapping[str, Sequence[float | None]],
 ) -> Serving:
-    """The default router, by what it scores with; and the models, the judge, the bound and the cascade, as a digest.
+    """The default router, and a digest each of what it scores with and of models, judge, bound and cascade.
 
     Args:
         typical_usd: by router, each candidate's bill of a typical prompt.

@@ -140,7 +140,7 @@ async def _put(url, rows):
 def test_what_is_missing_is_said(two, tmp_path, capsys):
     """A checkpoint without prompts, a known model, and a table without its scores end with the way out."""
     assert main(["onboard", "small", "--checkpoint", str(two)]) == 1
-    assert "knows 'small' already: --remove takes it out" in capsys.readouterr().err
+    assert "already contains 'small': --remove removes it" in capsys.readouterr().err
     (tmp_path / "scored.csv").write_text("prompt,model,score\nhello,middle,1\n")
     assert onboard(two, "--scores", tmp_path / "scored.csv") == 1
     assert "scores none of the checkpoint's prompts: --list-prompts" in capsys.readouterr().err

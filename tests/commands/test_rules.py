@@ -75,4 +75,4 @@ def test_what_is_wrong_is_said(files, capsys):
     assert "wanted names of rules (translate, cooking, tickets)" in outcome(files, capsys, "labelled.csv")[1].err
     assert "wanted one of mf" in outcome(files, capsys, "plain.csv", "--router", "x")[1].err
     (files / "config.yaml").write_text("weak: a\nstrong: b\n")
-    assert "has no rules: give some under `rules`" in outcome(files, capsys, "plain.csv")[1].err
+    assert "has no rules: add some under `rules`" in outcome(files, capsys, "plain.csv")[1].err

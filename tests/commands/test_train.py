@@ -176,7 +176,7 @@ def test_embeddings_that_do_not_belong_are_refused(outcomes, tmp_path, capsys, s
         (["knn", "BATTLES", "--strong", "big", "--weak", "small"], "battles are for `train mf` and `train sw-ranking`"),
         (
             ["sw-ranking", "BATTLES", "--strong", "big", "odd", "--weak", "small"],
-            "groups the models into tiers by itself",
+            "groups the models into tiers itself",
         ),
         (["sw-ranking", "BATTLES", "--strong", "big", "--weak", "small", "--reduce", "999"], "wanted at most 256"),
     ],

@@ -189,7 +189,7 @@ def test_an_empty_store_and_unknown_prices_are_told(store, capsys):
     """Nothing is made up where nothing is known."""
     store.put([])
     assert main(["usage", "--config", store.config]) == 0
-    assert "nothing can be said about savings" in capsys.readouterr().out
+    assert "Savings are unknown" in capsys.readouterr().out
     rows = [answered(i, strong=False, read=10, written=1) for i in range(3)]
     store.put([replace(row, cost_usd=None, strong_usd=None, input_tokens=None) for row in rows])
     found = report(capsys, "--config", store.config)

@@ -67,7 +67,7 @@ def test_two_battles_are_too_few(kind, tmp_path, capsys):
     pytest.importorskip("jax", reason="jax is not installed")
     source = _battles(tmp_path / "b.csv", 2)
     assert main(["train", kind, source, "-o", str(tmp_path / "x"), "--strong", "big", "--weak", "small"]) == 1
-    assert "2 battles are too few to learn from, wanted at least 20" in capsys.readouterr().err
+    assert "2 battles are too few to train on, wanted at least 20" in capsys.readouterr().err
 
 
 def test_a_model_called_as_a_group_is_refused(tmp_path, capsys):

@@ -19,7 +19,7 @@ __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the trainer; settings that are not given are the recipe's."""
+    """Arguments of the trainer; the recipe gives the defaults."""
     add_language_arguments(parser, base="encoder, folder or Hub id (default: all-MiniLM-L6-v2)", many=True)
     parser.add_argument("--pooling", choices=("mean", "model"), help="mean of all tokens, or the base's own head")
     parser.add_argument("--layers", type=int, help="keep only the first LAYERS layers of the base (default: all)")
@@ -27,16 +27,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--freeze-layers", type=int, help="do not train the embeddings and the first FREEZE_LAYERS layers"
     )
     parser.add_argument("--margin", type=float, help="score differences up to this are ties (default: 0)")
-    parser.add_argument("--balance", type=float, help="weigh rare classes: 0 not at all, 1 all classes alike")
+    parser.add_argument("--balance", type=float, help="weight of rare classes: 0 as they come, 1 all classes alike")
     parser.add_argument("--tie-share", type=float, help="share of a tie that is a win of strong (default: 0.5)")
-    parser.add_argument("--probe-penalty", type=float, help="of the head's first fit on frozen features")
+    parser.add_argument("--probe-penalty", type=float, help="penalty of the head's first fit, on frozen features")
     parser.add_argument("--head-lr", type=float, help="peak step size of the head")
     parser.add_argument("--int8", action=argparse.BooleanOptionalAction, default=True, help="quantise (default: yes)")
     parser.add_argument("--weights", action=argparse.BooleanOptionalAction, default=True, help="keep PyTorch weights")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Reads outcomes or battles of the models, fine-tunes, exports, compares and writes the checkpoint."""
+    """Fine-tunes on outcomes or battles of the models, exports, and writes the checkpoint."""
     from pointsman.backends.language.bert_export import export_bert, torch_win_rates
     from pointsman.backends.language.candidate_examples import CandidateExamples, worth_of
     from pointsman.backends.language.examples import held_out_rows
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         rates = np.hstack([np.full((len(held), 1), 0.5), torch_win_rates(trained, seen.prompts)])
         worth = worth_of(rates, seen, table.take(np.setdiff1d(np.arange(len(table)), held)))
         if worth.facts and not worth.facts["trusted"]:
-            say("no better than a fixed choice of models on the held-out prompts: the router chooses as one")
+            say("no better than a fixed choice on the held-out prompts, so the router always makes the same choice")
     checkpoint = export_bert(
         trained,
         args.output,

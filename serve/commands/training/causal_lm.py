@@ -17,17 +17,19 @@ __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the trainer; settings that are not given are the recipe's."""
+    """Arguments of the trainer; the recipe gives the defaults."""
     add_language_arguments(parser, base="causal language model, folder or Hub id (required)")
-    parser.add_argument("--judged", action="store_true", help="data hold prompt and a judge's score, 1 to 5")
-    parser.add_argument("--scale", type=float, default=1.0, help="gap at which weak is of no use (default: 1)")
+    parser.add_argument("--judged", action="store_true", help="the data hold prompts and a judge's score, 1 to 5")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="gap in scores at which weak gets the lowest score (default: 1)"
+    )
     parser.add_argument("--template", type=Path, metavar="FILE", help="text with {prompt} once; the score follows it")
     parser.add_argument("--score-threshold", type=int, help="lowest score at which weak suffices (default: 4)")
     parser.add_argument("--lora", type=int, metavar="RANK", help="learn low-rank updates only, and merge them")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Reads outcomes, battles or judged prompts, fine-tunes, exports, compares and writes the checkpoint."""
+    """Fine-tunes on outcomes, battles or judged prompts, exports, and writes the checkpoint."""
     if args.base is None:
         raise ValueError("--base is missing: name the folder or Hub id of a causal language model")
     from pointsman.backends.language.examples import held_out_rows

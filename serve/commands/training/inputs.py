@@ -1,4 +1,4 @@
-"""What all trainers on embeddings ask for: data, the pair of models, embeddings, an output."""
+"""Arguments shared by all trainers on embeddings: data, models, embeddings and output."""
 
 import argparse
 import json
@@ -47,15 +47,17 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         help="embeds the prompts now: static, static+length, static+surface, openai/<model>, "
         "sentence-transformers/<name> (default: static; static+surface for scores of candidates)",
     )
-    parser.add_argument("--embeddings", metavar="FILE", help="embeddings that `pointsman embed` made, instead")
-    parser.add_argument("--embedded", metavar="FILE", help="the table they were made from (default: the data itself)")
+    parser.add_argument("--embeddings", metavar="FILE", help="use embeddings that `pointsman embed` wrote")
+    parser.add_argument(
+        "--embedded", metavar="FILE", help="the table that `pointsman embed` read (default: the data itself)"
+    )
     parser.add_argument("--list-prompts", metavar="FILE", help="write the prompts that need embeddings, and stop")
-    parser.add_argument("--seed", type=int, default=0, help="of every random choice (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of every random choice (default: 0)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
 def add_candidates_argument(parser: argparse.ArgumentParser) -> None:
-    """The models to choose among, where they may be more than two."""
+    """The option for more than two models."""
     parser.add_argument(
         "--candidates",
         type=name_list,
@@ -66,7 +68,7 @@ def add_candidates_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def take_candidates(args: argparse.Namespace) -> None:
-    """Takes the first of the candidates for the strong model and the last for the weak one, if candidates are given.
+    """If candidates are given, takes the first as the strong model and the last as the weak one.
 
     Raises:
         ValueError: a pair is given as well, or there are fewer than two candidates.
@@ -88,15 +90,17 @@ def name_list(text: str) -> list[str]:
 
 
 def add_battle_arguments(parser: argparse.ArgumentParser, *, min_chars: int) -> None:
-    """How data become battles."""
+    """Options for how data become battles."""
     parser.add_argument("--min-chars", type=int, default=min_chars, help=f"drop shorter prompts (default: {min_chars})")
-    parser.add_argument("--margin", type=float, default=0.0, help="scores this close are a tie (default: 0)")
-    parser.add_argument("--max-per-prompt", type=int, help="battles kept of a prompt of an outcome table")
-    parser.add_argument("--max-per-pair", type=int, help="battles kept of a pair of models of an outcome table")
+    parser.add_argument(
+        "--margin", type=float, default=0.0, help="largest difference of scores that counts as a tie (default: 0)"
+    )
+    parser.add_argument("--max-per-prompt", type=int, help="most battles to keep per prompt of an outcome table")
+    parser.add_argument("--max-per-pair", type=int, help="most battles to keep per pair of models of an outcome table")
 
 
 def read_battle_sources(args: argparse.Namespace) -> "BattleSet":
-    """All sources as one battle set; what was left out is told on stderr by `tell`."""
+    """All sources as one battle set; `tell` prints to stderr what was left out."""
     from pointsman.backends.data.battle_files import read_battles
     from pointsman.backends.data.battle_sets import concatenate
 
@@ -111,12 +115,12 @@ def read_battle_sources(args: argparse.Namespace) -> "BattleSet":
     if len(found) < _MIN_BATTLES:
         reports = "\n".join(map(str, found.reports))
         given = counted(len(found), "battle is", "battles are")
-        raise DataError(f"{given} too few to learn from, wanted at least {_MIN_BATTLES}\n{reports}")
+        raise DataError(f"{given} too few to train on, wanted at least {_MIN_BATTLES}\n{reports}")
     return found
 
 
 def listed_prompts(args: argparse.Namespace, prompts: Sequence[str]) -> bool:
-    """Whether only the prompts were asked for; they are then written."""
+    """Writes the prompts if only they are wanted; returns whether it did."""
     if args.list_prompts is None:
         return False
     from pointsman.backends.data.table_writer import write_table
@@ -128,7 +132,7 @@ def listed_prompts(args: argparse.Namespace, prompts: Sequence[str]) -> bool:
 
 
 def load_embeddings(args: argparse.Namespace, prompts: Sequence[str]) -> "PromptEmbeddings":
-    """Embeddings of the prompts, in their order: made now, or from the file that was named."""
+    """Embeddings of the prompts, in order: computed now, or read from the given file."""
     from pointsman.backends.training.embeddings import embed_prompts, stored_embeddings
 
     if args.embeddings is not None:
@@ -142,13 +146,13 @@ def load_embeddings(args: argparse.Namespace, prompts: Sequence[str]) -> "Prompt
 
 
 def tell(reports: Sequence["BattleReport"], notes: Sequence[str]) -> None:
-    """What became of the rows, and what is odd about the models."""
+    """Prints what became of the rows, and warnings about the models."""
     for line in (*map(str, reports), *(f"note: {note}" for note in notes)):
         print(line, file=sys.stderr)
 
 
 def tell_result(args: argparse.Namespace, checkpoint: Checkpoint, facts: dict[str, Any]) -> int:
-    """The checkpoint's path, or the figures as JSON."""
+    """Prints the checkpoint's path, or the figures as JSON."""
     if args.json:
         pair: dict[str, Any] = {"strong": checkpoint.pair.strong, "weak": checkpoint.pair.weak}
         many = {"candidates": list(checkpoint.candidates)} if len(checkpoint.candidates) > 2 else {}

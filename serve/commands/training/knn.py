@@ -22,14 +22,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(embedder=None)  # depends on whether candidates are named
     add_candidates_argument(parser)
     add_scale_argument(parser)
-    parser.add_argument("-k", type=int, default=100, help="neighbours that count (default: 100)")
-    parser.add_argument("--temperature", type=float, default=0.1, help="of their weights (default: 0.1)")
-    parser.add_argument("--margin", type=float, default=0.0, help="scores this close are a tie (default: 0)")
-    parser.add_argument("--dtype", choices=("float16", "float32"), default="float16", help="of stored embeddings")
+    parser.add_argument("-k", type=int, default=100, help="number of neighbours (default: 100)")
+    parser.add_argument("--temperature", type=float, default=0.1, help="temperature of their weights (default: 0.1)")
+    parser.add_argument(
+        "--margin", type=float, default=0.0, help="largest difference of scores that counts as a tie (default: 0)"
+    )
+    parser.add_argument(
+        "--dtype", choices=("float16", "float32"), default="float16", help="number type of stored embeddings"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Reads outcome tables, embeds their prompts, calibrates on left-out prompts and writes the checkpoint."""
+    """Reads outcome tables, embeds their prompts, calibrates on held-out prompts and writes the checkpoint."""
     from pointsman.backends.data.outcomes import merge_outcomes, read_outcomes
     from pointsman.backends.export import calibrated, export_checkpoint
     from pointsman.backends.training.knn import KNNRecipe, fit_knn, referenced_knn

@@ -1,4 +1,4 @@
-"""What the trainers of language models ask for: data, the pair of models, the base model, the loop."""
+"""Arguments shared by the trainers of language models: data, models, base model and training loop."""
 
 import argparse
 import sys
@@ -33,26 +33,32 @@ def add_language_arguments(parser: argparse.ArgumentParser, *, base: str, many: 
     if many:
         add_candidates_argument(parser)
     parser.add_argument("--base", help=base)
-    parser.add_argument("--folds", nargs="+", metavar="FOLD", help="learn from these values of column fold alone")
+    parser.add_argument(
+        "--folds", nargs="+", metavar="FOLD", help="train only on rows with these values in column fold"
+    )
     parser.add_argument("--max-examples", type=int, help="train on at most MAX_ROWS rows, chosen at random")
-    parser.add_argument("--state", type=Path, help="file to go on from after a kill; written after every epoch")
-    parser.add_argument("--validation", type=float, default=0.1, help="share of prompts that decide when to stop")
-    parser.add_argument("--max-length", type=int, help="tokens read of a prompt (default: what the base can)")
-    parser.add_argument("--truncation", choices=("head_tail", "head"), help="what is kept of a longer prompt")
-    parser.add_argument("--epochs", type=int, help="passes over the examples, at most")
+    parser.add_argument("--state", type=Path, help="file to resume from after a kill; written after every epoch")
+    parser.add_argument(
+        "--validation", type=float, default=0.1, help="share of prompts held out to decide when to stop"
+    )
+    parser.add_argument("--max-length", type=int, help="most tokens of a prompt (default: as many as the base reads)")
+    parser.add_argument("--truncation", choices=("head_tail", "head"), help="which part of a longer prompt to keep")
+    parser.add_argument("--epochs", type=int, help="most passes over the examples")
     parser.add_argument("--lr", type=float, help="peak step size")
     parser.add_argument("--batch-size", type=int, help="examples per step and process")
-    parser.add_argument("--patience", type=int, help="epochs without progress before it stops")
-    parser.add_argument("--precision", choices=("auto", "no", "bf16", "fp16"), help="auto: what the device has")
-    parser.add_argument("--seed", type=int, default=0, help="of every random choice (default: 0)")
+    parser.add_argument("--patience", type=int, help="stop after this many epochs without progress")
+    parser.add_argument(
+        "--precision", choices=("auto", "no", "bf16", "fp16"), help="number type; auto chooses by device"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of every random choice (default: 0)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
 def read_examples(args: argparse.Namespace) -> "PairExamples":
-    """All sources as examples of the pair: of the folds that were named, no more than were asked for.
+    """All sources as examples of the pair: from the given folds, and at most as many as wanted.
 
     Raises:
-        DataError: the data does not tell folds, or has none of them.
+        DataError: the data has no folds, or none of those given.
     """
     import numpy as np
 
@@ -70,7 +76,7 @@ def read_examples(args: argparse.Namespace) -> "PairExamples":
     found = _at_most(found, args)
     if len(found) < _MIN_EXAMPLES:
         raise DataError(
-            f"{pair.strong} and {pair.weak} met on {counted(len(found), 'prompt')}: too few to learn from, "
+            f"{pair.strong} and {pair.weak} met on {counted(len(found), 'prompt')}: too few to train on, "
             f"wanted at least {_MIN_EXAMPLES}"
         )
     if np.ptp(found.difference) == 0:
@@ -82,10 +88,10 @@ def read_examples(args: argparse.Namespace) -> "PairExamples":
 
 
 def read_candidate_examples(args: argparse.Namespace) -> "CandidateExamples":
-    """All outcome tables as examples of the candidates, no more than were asked for.
+    """All outcome tables as examples of the candidates, at most as many as wanted.
 
     Raises:
-        DataError: a candidate is unknown or never scored, there are too few prompts, or folds are asked for.
+        DataError: a candidate is unknown or never scored, there are too few prompts, or folds are given.
     """
 
     from pointsman.backends.data.score_tables import check_candidates, read_score_table
@@ -101,7 +107,7 @@ def read_candidate_examples(args: argparse.Namespace) -> "CandidateExamples":
     found = _at_most(found, args)
     if len(found) < _MIN_EXAMPLES:
         raise DataError(
-            f"{len(found)} prompts on which {args.candidates[0]} met another candidate are too few to learn from, "
+            f"{len(found)} prompts on which {args.candidates[0]} met another candidate are too few to train on, "
             f"wanted at least {_MIN_EXAMPLES}"
         )
     say(f"{len(found):,} prompts of {args.candidates[0]} against {', '.join(args.candidates[1:])}")
@@ -109,7 +115,7 @@ def read_candidate_examples(args: argparse.Namespace) -> "CandidateExamples":
 
 
 def _at_most(found: _Found, args: argparse.Namespace) -> _Found:
-    """As many examples as were asked for, drawn at random and in their order."""
+    """As many examples as wanted, drawn at random and kept in order."""
     import numpy as np
 
     if args.max_examples is None or args.max_examples >= len(found):
@@ -118,12 +124,12 @@ def _at_most(found: _Found, args: argparse.Namespace) -> _Found:
 
 
 def given(defaults: _T, args: argparse.Namespace, **more: Any) -> _T:
-    """Settings (a dataclass) with the arguments that were given, and `more`, in place of the defaults."""
+    """Settings (a dataclass) whose defaults are replaced by the given arguments and `more`."""
     names = [field.name for field in fields(defaults)]  # type: ignore[arg-type]
     chosen = {name: value for name in names if (value := getattr(args, name, None)) is not None}
     return replace(defaults, **{**chosen, **more})  # type: ignore[type-var]
 
 
 def say(line: str) -> None:
-    """Progress, on stderr."""
+    """Prints progress to stderr."""
     print(line, file=sys.stderr, flush=True)

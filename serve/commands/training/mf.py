@@ -35,7 +35,7 @@ class _OnEpoch(Protocol):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the trainer; settings that are not given are the recipe's."""
+    """Arguments of the trainer; the recipe gives the defaults."""
     add_common_arguments(parser)
     add_candidates_argument(parser)
     add_battle_arguments(parser, min_chars=1)
@@ -43,22 +43,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--recipe",
         choices=("fast", "reference"),
         default="fast",
-        help="settings to start from: fast (large batches, stops early) or reference (RouteLLM's)",
+        help="defaults of the settings: fast (large batches, stops early) or reference (RouteLLM's)",
     )
     parser.add_argument("--dim", dest="latent_dim", type=int, help="length of a model's vector")
-    parser.add_argument("--alpha", type=float, help="noise on every coordinate of an embedding")
-    parser.add_argument("--noise", choices=("sampled", "expected"), help="draw the noise, or take its expectation")
+    parser.add_argument("--alpha", type=float, help="size of the noise on every coordinate of an embedding")
+    parser.add_argument("--noise", choices=("sampled", "expected"), help="draw the noise, or use its expectation")
     parser.add_argument("--lr", type=float, help="peak step size")
-    parser.add_argument("--schedule", choices=("constant", "cosine"), help="of the step size")
+    parser.add_argument("--schedule", choices=("constant", "cosine"), help="schedule of the step size")
     parser.add_argument("--weight-decay", type=float, help="L2 penalty")
     parser.add_argument("--batch-size", type=int, help="battles per step")
-    parser.add_argument("--epochs", type=int, help="passes over the battles, at most")
-    parser.add_argument("--patience", type=int, help="epochs without progress before it stops; 0 never stops early")
+    parser.add_argument("--epochs", type=int, help="most passes over the battles")
+    parser.add_argument(
+        "--patience", type=int, help="stop after this many epochs without progress; 0 never stops early"
+    )
     parser.add_argument("--ties", choices=("drop", "half"), help="leave ties out, or count half a win for each")
     parser.add_argument("--bias", action=argparse.BooleanOptionalAction, help="train a bias; the reference has none")
     parser.add_argument("--validation", type=float, default=0.05, help="share of prompts held out (default: 0.05)")
-    parser.add_argument("--state", type=Path, help="file to go on from after a kill; written after every epoch")
-    parser.add_argument("--devices", type=int, default=1, help="devices to split batches over (default: 1)")
+    parser.add_argument("--state", type=Path, help="file to resume from after a kill; written after every epoch")
+    parser.add_argument("--devices", type=int, default=1, help="number of devices to split batches over (default: 1)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""What `pointsman train knn`, `linear` and `blend` share: routers of any number of candidates from outcome tables."""
+"""Shared by `pointsman train knn`, `linear` and `blend`: routers of any number of candidates from outcome tables."""
 
 import argparse
 import sys
@@ -16,13 +16,13 @@ __all__ = ["add_scale_argument", "add_score_arguments", "train_scores"]
 
 
 def add_score_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the trainers that take candidates alone."""
+    """Arguments of the trainers that take only candidates."""
     add_common_arguments(parser)
     parser.set_defaults(embedder=None)  # depends on the kind
     add_candidates_argument(parser)
     add_scale_argument(parser)
     parser.add_argument(
-        "--without-prompts", action="store_true", help="do not keep the prompts, which `pointsman onboard` asks"
+        "--without-prompts", action="store_true", help="do not store the prompts, which `pointsman onboard` needs"
     )
 
 
@@ -33,7 +33,7 @@ def add_scale_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def train_scores(args: argparse.Namespace, kind: str) -> int:
-    """Reads outcome tables, embeds their prompts, trains, and says what choosing by prompt is worth."""
+    """Reads outcome tables, embeds their prompts, trains, and prints how much choosing by prompt gains."""
     from pointsman.backends.data.score_tables import check_candidates, read_score_table
     from pointsman.backends.training.score_router import train_score_router
     from pointsman.backends.training.scores import ScoreRecipe

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
     take_candidates(args)
     if len(args.strong) > 1 or len(args.weak) > 1:
-        raise DataError("sw_ranking groups the models into tiers by itself: name only one strong and one weak model")
+        raise DataError("sw_ranking groups the models into tiers itself: name only one strong and one weak model")
     battle_set, pair = with_pair(read_battle_sources(args).between_models().with_used_prompts(), args.strong, args.weak)
     if listed_prompts(args, battle_set.prompts):
         return 0

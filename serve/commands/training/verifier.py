@@ -1,4 +1,4 @@
-"""`pointsman train verifier`: of a pair, or of the cascade that is the cheapest among many candidates."""
+"""`pointsman train verifier`: for a pair, or for the cheapest cascade among many candidates."""
 
 import argparse
 import json
@@ -34,15 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the trainer."""
     add_common_arguments(parser)
     parser.add_argument("--candidates", type=name_list, default=[], metavar="A,B,C",
-        help="choose which of these models form the cascade: the cheapest with the best one's quality")  # fmt: skip
+        help="choose the cascade among these models: the cheapest with the best model's quality")  # fmt: skip
     parser.add_argument("--max-loss", type=fraction, default=0.0, metavar="LOSS",
-        help="with --candidates: mean score that may be lost against the best one (default: 0)")  # fmt: skip
+        help="with --candidates: largest loss of mean score against the best model (default: 0)")  # fmt: skip
     parser.add_argument("--max-models", type=int, default=4, help="with --candidates: longest cascade (default: 4)")
     parser.add_argument("--router", metavar="ROUTER", help="also read this router's win rate of each prompt")
-    parser.add_argument("-k", type=int, default=100, help="neighbours that count (default: 100)")
-    parser.add_argument("--temperature", type=float, default=0.15, help="of their weights (default: 0.15)")
+    parser.add_argument("-k", type=int, default=100, help="number of neighbours (default: 100)")
+    parser.add_argument("--temperature", type=float, default=0.15, help="temperature of their weights (default: 0.15)")
     parser.add_argument("--strength", type=float, default=400.0,
-        help="of the pull towards what the table's other models teach, in rows (default: 400)")  # fmt: skip
+        help="weight of what the table's other models teach, in rows (default: 400)")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _embeddings(args: argparse.Namespace, table: "AnswerTable") -> "PromptEmbeddings":
-    """Those that the table holds of prompts whose text was not kept, which `--embedder` made; else computed now."""
+    """The table's own embeddings if texts were not kept, which must be of `--embedder`; else computed now."""
     hidden = [prompt.startswith(_HASH) for prompt in table.prompts]
     if args.embeddings is not None or not any(hidden):
         return load_embeddings(args, table.prompts)
@@ -83,14 +83,14 @@ def _embeddings(args: argparse.Namespace, table: "AnswerTable") -> "PromptEmbedd
     embed = resolve_embedder(args.embedder)
     if table.embeddings.shape[1] != embed.identity.dim:
         raise DataError(
-            f"{table.report.source} holds embeddings of {table.embeddings.shape[1]} numbers, and {args.embedder} makes "
+            f"{table.report.source} holds embeddings of {table.embeddings.shape[1]} numbers, but {args.embedder} makes "
             f"{embed.identity.dim}: name the embedder of the router that served, with --embedder"
         )
     return PromptEmbeddings(table.embeddings, embed.identity, embed(CANARIES))
 
 
 def _run_chain(args: argparse.Namespace, recipe: "VerifierRecipe") -> int:
-    """Chooses the cascade, writes its verifiers into numbered folders, and the configuration beside them."""
+    """Chooses the cascade, and writes its verifiers into numbered folders with a configuration beside them."""
     from pointsman.backends.data.answers import read_answers
     from pointsman.backends.export import export_verifier
     from pointsman.backends.training.chain import fit_chain

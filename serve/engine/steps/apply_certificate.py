@@ -13,7 +13,7 @@ _POLICY = "autopilot"
 
 
 class ApplyCertificate:
-    """Of requests that name a router and no threshold; an exhausted hard limit wins over the bound."""
+    """For requests that name a router but no threshold; an exhausted hard limit takes precedence over the bound."""
 
     def __init__(self, autopilot: "Autopilot") -> None:
         self._autopilot = autopilot

@@ -1,4 +1,4 @@
-"""Applies the first configured rule that the request meets."""
+"""Applies the first configured rule that the request matches."""
 
 import logging
 from dataclasses import replace
@@ -23,10 +23,10 @@ _LOG = logging.getLogger(__name__)
 
 
 class ApplyRules:
-    """Leaves the candidates that the rule names, of those that can answer, and sets its threshold.
+    """Keeps only the candidates that the rule names, of those that can answer, and sets its threshold.
 
     A rule does not take a tool loop, a stored response or background work from its model, and a threshold that the
-    request names stays. Budgets and bounds hold for what a rule sends to an expensive model as for everything else.
+    request names is kept. Budgets and bounds hold for what a rule sends to an expensive model as for everything else.
     """
 
     def __init__(self, rules: "Rules", policies: Policies, threads: RouterThreads) -> None:
@@ -49,7 +49,7 @@ class ApplyRules:
         strict = self._strict[found.name]
         if strict and not able:
             raise RequestError(
-                f"rule {found.name!r} allows {', '.join(found.models)} alone, which cannot answer this request: change "
+                f"rule {found.name!r} allows only {', '.join(found.models)}, which cannot answer this request: change "
                 "the request, or leave out `strict` in the rule",
                 code="no_model_allowed",
             )
@@ -67,7 +67,7 @@ class ApplyRules:
         context.threshold, context.policy = ruled.ruling.threshold, ruled.ruling.policy
 
     async def _embedding(self, context: RequestContext, router: str) -> Float32Array | None:
-        """The prompt's embedding: the score's, or made now where the score came without one."""
+        """The prompt's embedding: from scoring, or computed now."""
         known = self._rules.examples.get(router)
         if known is None or context.embedding is not None or not context.request.prompt or context.win_rate is None:
             return context.embedding
@@ -76,7 +76,7 @@ class ApplyRules:
             blocks = known.embed.blocking
             return np.asarray((await self._threads.run(known.embed, prompts) if blocks else known.embed(prompts))[0])
         except Exception as error:  # noqa: BLE001  (as for scores: an embedding service must not fail the request)
-            _LOG.warning("rules without embedding: %s", type(error).__name__)
+            _LOG.warning("rules could not embed the prompt: %s", type(error).__name__)
             return None
 
 

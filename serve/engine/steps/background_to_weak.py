@@ -7,7 +7,7 @@ __all__ = ["BackgroundToWeak"]
 
 
 class BackgroundToWeak:
-    """Titles, topics and commit messages that a client asks for by itself go to the weak model."""
+    """Titles, topics and commit messages that a client requests on its own go to the weak model."""
 
     def __call__(self, context: RequestContext) -> None:
         if context.parsed is None or context.parsed.router is None or context.pair is None:

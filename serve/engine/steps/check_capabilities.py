@@ -1,4 +1,4 @@
-"""Filters the candidates by what the request needs."""
+"""Filters the candidates by the capabilities that the request needs."""
 
 from collections.abc import Collection, Mapping
 from typing import NoReturn
@@ -15,7 +15,7 @@ class CheckCapabilities:
     """Removes candidates without a capability that the request needs; refuses the request if none is left."""
 
     def __init__(self, capabilities: Mapping[str, Collection[str]]) -> None:
-        """Takes the capabilities of the models that declare theirs; the others can do everything."""
+        """Takes the capabilities of the models that declare them; the others are assumed to have all."""
         self._capabilities = capabilities
 
     def __call__(self, context: RequestContext) -> None:
@@ -37,10 +37,10 @@ class CheckCapabilities:
         if context.ruled is not None and context.ruled.exhausted:
             refuse_for_budget(f"{context.policy}, and no remaining candidate supports {', '.join(needs)}")
         declared = "; ".join(
-            f"{model} supports {', '.join(self._capabilities[model]) or 'text alone'}" for model in models
+            f"{model} supports {', '.join(self._capabilities[model]) or 'only text'}" for model in models
         )
         raise RequestError(
-            f"the request needs {', '.join(needs)}, and no model that it may go to declares that: {declared}; "
+            f"the request needs {', '.join(needs)}, and no model that it may go to declares support: {declared}; "
             "leave it out, name another model, or extend models.<name>.capabilities in the server's configuration",
             code="unsupported_capability",
         )

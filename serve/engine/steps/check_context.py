@@ -13,10 +13,10 @@ _LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 
 
 class CheckContext:
-    """Removes candidates whose context window is too short for the prompt with its history and the answer asked for."""
+    """Removes candidates whose context window is too small for the prompt with its history and the requested answer."""
 
     def __init__(self, windows: Mapping[str, int]) -> None:
-        """Takes the context windows, in tokens, of the models that declare theirs."""
+        """Takes the context windows, in tokens, of the models that declare them."""
         self._windows = windows
         self._least = min(windows.values())
 
@@ -41,6 +41,6 @@ class CheckContext:
 
 
 def _answer_tokens(document: Mapping[str, Any]) -> int:
-    """Longest answer that a request asks for; 0 where it does not say."""
+    """The longest answer that a request allows, in tokens; 0 if it sets no limit."""
     found = (document.get(name) for name in _LIMITS)
     return max((n for n in found if isinstance(n, int) and not isinstance(n, bool)), default=0)

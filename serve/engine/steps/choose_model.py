@@ -47,12 +47,12 @@ class ChooseModel:
 class ChooseAmong:
     """Of any number: by expected quality and expected bill, see `core.choice`.
 
-    A conversation changes its model only for a dearer one, and only if that is ahead by the margin; the bill of its own
-    model has what was said so far at the cached price.
+    A conversation changes its model only for a dearer one that is ahead by the margin; the bill of its own
+    model counts what was said so far at the cached price.
     """
 
     def __init__(self, bills: ExpectedBills, *, margin: float) -> None:
-        """Takes what bills are expected from, and the win rate by which a conversation's next model must be ahead."""
+        """Takes the expected bills, and the lead in win rate that makes a conversation change its model."""
         self._bills = bills
         self._margin = margin
 
@@ -97,7 +97,7 @@ class ChooseAmong:
     def _within(
         models: Sequence[str], choice: Choice, reference: Candidate, threshold: float, worth: float | None
     ) -> Choice:
-        """The order of the choice among some models alone, the others after them."""
+        """The order of the choice with some models moved to the front."""
         inside = [each.candidate for each in choice.ranking if each.candidate.name in models]
         order = choose(inside, reference, threshold=threshold, point_usd=worth).ranking
         place = {each.candidate.name: i for i, each in enumerate(order)}
@@ -124,5 +124,5 @@ def _passed_through(context: RequestContext) -> bool:
 
 
 def _first(choice: Choice, name: str | None) -> Choice:
-    """The choice with one of its candidates before all others."""
+    """The choice with one candidate moved to the front."""
     return Choice(tuple(sorted(choice.ranking, key=lambda each: each.candidate.name != name)))

@@ -34,8 +34,8 @@ class CountDecision:
 
         Args:
             sessions: the models of conversations, as this process knows them.
-            routers: tell what others take for the model of a conversation.
-            shared: conversations whose model that is not, where processes share a store.
+            routers: derive the model that other processes take a conversation to be with.
+            shared: conversations with another model, where processes share a store.
         """
         self._policies = policies
         self._sessions = sessions
@@ -63,7 +63,7 @@ class CountDecision:
         sessions.keep(session, decision.model, now)
 
     def _told(self, context: RequestContext, decision: Decision) -> str | None:
-        """The model that a process which does not know the conversation takes for this first turn's."""
+        """The model that a process without this conversation would derive for its first turn."""
         served = self._routers.get(decision.router or "")
         threshold = steady_threshold(context, served) if served is not None else None
         if threshold is None or context.win_rate is None or context.score is not None or context.pair is None:
@@ -93,5 +93,5 @@ class CountSpending:
 
 
 def _is_open(context: RequestContext) -> bool:
-    """Whether it is not known yet who will answer, as an answer is to be read first."""
+    """Whether the answering model is still unknown, since an answer must be read first."""
     return not context.dry_run and context.cascade is not None and context.cascade.runs

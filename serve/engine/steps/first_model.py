@@ -20,7 +20,7 @@ _MOVING = ("share", "budget", "admin")  # policies whose threshold changes from 
 
 
 class FirstModel:
-    """Repeats the decision on the first turn of a conversation, at the fixed threshold."""
+    """Repeats the decision for the first turn of a conversation, at a fixed threshold."""
 
     def __init__(self, routers: Mapping[str, ServedRouter], pair: ModelPair, threads: RouterThreads) -> None:
         self._routers = routers
@@ -28,7 +28,7 @@ class FirstModel:
         self._threads = threads
 
     async def __call__(self, context: RequestContext) -> str | None:
-        """The model of the first turn; None where the request does not hold it."""
+        """The model of the first turn; None if the request does not contain it."""
         if context.parsed is None or context.parsed.router is None or context.score is not None:
             return None
         served = self._routers[context.parsed.router]
@@ -44,7 +44,7 @@ class FirstModel:
 
 
 def steady_threshold(context: RequestContext, router: ServedRouter) -> float | None:
-    """The request's threshold where it is a fixed one; else the router's own, which pacing and shares move around."""
+    """The request's threshold if it is fixed; else the router's own, around which pacing and shares move it."""
     policy = context.policy or ""
     moves = policy.startswith(_MOVING) or any(hasattr(share, "target") for share in _shares(context))
     return router.default_threshold if moves else context.threshold
@@ -55,7 +55,7 @@ def _shares(context: RequestContext) -> tuple[Any, ...]:
 
 
 def _first_prompt(context: RequestContext) -> str:
-    """What the first turn asked, as its request was read."""
+    """The prompt of the first turn, as it was read then."""
     document = context.request.document
     turns = list(turns_of(document))
     end = next((i for i, turn in enumerate(turns) if is_models_turn(turn)), 0)

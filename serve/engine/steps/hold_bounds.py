@@ -33,7 +33,7 @@ class HoldBounds:
         context.decision = replace(decision, model=cheapest, policy=policy, reason=f"bounds, not {decision.reason}")
 
     def _cheapest(self, decision: Decision) -> str:
-        """Of the candidates that may answer; where the weak one may not, there is no choice."""
+        """The cheapest candidate that may answer; the chosen one if the weak one may not."""
         if decision.weighed:
             return min(decision.weighed, key=lambda each: each.relative_bill).candidate.name
         return self._pair.weak if self._pair.weak in decision.candidates else decision.model

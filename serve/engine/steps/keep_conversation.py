@@ -19,7 +19,7 @@ PairPrices: TypeAlias = tuple[Price | None, Price | None]  # of the strong and t
 
 
 class KeepConversation:
-    """Keeps a conversation with its model, unless the win rate argues for the strong one by enough."""
+    """Keeps a conversation with its model, unless the win rate is clearly high enough for the strong one."""
 
     def __init__(
         self,
@@ -33,8 +33,8 @@ class KeepConversation:
         """Keeps conversations as the configuration says.
 
         Args:
-            first_model: tells the model of a conversation that this process does not know.
-            shared: conversations whose model that is not.
+            first_model: derives the model of a conversation that this process does not know.
+            shared: conversations with another model than that.
         """
         self._sessions = sessions
         self._first_model = first_model
@@ -56,7 +56,7 @@ class KeepConversation:
             context.sticky = model
 
     async def _model_of(self, context: RequestContext, strong: str) -> str | None:
-        """The model that a conversation is with; another process may have moved it to the strong one meanwhile."""
+        """The model of a conversation; another process may have moved it to the strong one meanwhile."""
         session, now = session_of(context), time.time()
         known = self._sessions.model(session, now)
         if known == strong:

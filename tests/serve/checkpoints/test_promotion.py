@@ -129,4 +129,4 @@ def test_a_running_server_serves_what_is_promoted(folder, tmp_path, capsys):
         wait_until(lambda: win_rate() != before)
         assert main(["rollback", "--config", str(config)]) == 0
         wait_until(lambda: win_rate() == before)
-    assert "first is promoted again in place of second" in capsys.readouterr().out
+    assert "first is promoted again, replacing second" in capsys.readouterr().out

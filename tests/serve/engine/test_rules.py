@@ -243,7 +243,7 @@ def test_a_rule_leaves_what_can_answer():
     assert decision.model == "a" and context.rule.note == "none of its models can answer this request"
     strict = pair_engine({"matches": ".", "then": {"model": "b", "strict": True}}, **config)
     assert decide(strict, "look")[0].candidates == ("b",)
-    with pytest.raises(RequestError, match="rule 'r0' allows b alone, which cannot answer"):
+    with pytest.raises(RequestError, match="rule 'r0' allows only b, which cannot answer"):
         decide(strict, "", content=[{"type": "text", "text": "look"}, IMAGE])
 
 

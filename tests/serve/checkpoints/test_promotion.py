@@ -42,7 +42,7 @@ def test_promoting_and_going_back(folder):
     assert checkpoint_folder("mine", str(folder)) == folder / "second"
     assert [rollback(folder), rollback(folder)] == ["third", "first"]
     assert promoted_name(folder) == "first"
-    with pytest.raises(CheckpointError, match="nothing to go back to"):
+    with pytest.raises(CheckpointError, match="nothing to roll back to"):
         rollback(folder)
     actions = [entry["action"] for entry in json.loads((folder / POINTER).read_text())["log"]]
     assert actions == ["promote"] * 3 + ["rollback"] * 2

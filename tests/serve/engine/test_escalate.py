@@ -375,7 +375,7 @@ def test_an_explanation_has_the_cascade(verifier):
     """Whether it would run and why, thresholds and expected escalation, the expected bill and what it saves."""
     question = {"prompt": "What is 2 + 2?", "model": "router-random", "explain": True}
     for threshold, look, words in (
-        (0.55, "cascade", "the answer of small is read; big is asked on at a win rate of 0.5500 or more"),
+        (0.55, "cascade", "the answer of small is read; big is asked if the win rate is then 0.5500 or more"),
         (1.0, "weak", "the prompt is surely easy"),
         (0.0, "strong", "the prompt is surely hard: big is asked at once"),
     ):

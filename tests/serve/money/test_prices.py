@@ -86,7 +86,7 @@ def test_configured_prices_are_taken():
         ({**FULL, "input_usd_per_million": -1.0}, "models.big.price.*wanted at least 0"),
         ({**FULL, "output_usd_per_million": math.nan}, "finite"),
         ({"input_usd_per_million": 1.0}, "output_usd_per_million"),
-        ({**FULL, "usd": 1.0}, "no known key"),
+        ({**FULL, "usd": 1.0}, "not a known key"),
         ("cheap", "litellm"),
         (3.0, "models.big.price"),
     ],

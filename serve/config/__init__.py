@@ -1,4 +1,4 @@
-"""The configuration: one YAML file (or the command line's flags) as frozen, checked values.
+"""The configuration: one YAML file (or the command line's flags) as frozen, validated values.
 
 strong: big                       # a name under models, or a model string such as openai/gpt-4o
 weak: small

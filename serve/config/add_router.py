@@ -1,4 +1,4 @@
-"""Completes a configuration file by a router, leaving every other line as it is."""
+"""Adds a router to a configuration file, leaving every other line unchanged."""
 
 import os
 import re
@@ -21,11 +21,11 @@ _ROUTERS = re.compile(r"^routers:[ \t]*(#.*)?$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """What became of the file.
+    """The result for the file.
 
     Attributes:
-        line: what to tell of it.
-        changed: whether it was written.
+        line: a message about it.
+        changed: whether it was changed.
     """
 
     line: str
@@ -33,13 +33,13 @@ class Added:
 
 
 def add_router(path: Path, *, checkpoints: Path, max_loss: float, sections: Mapping[str, str] | None = None) -> Added:
-    """Has the file's first router serve the promoted checkpoint of a folder, at the threshold for a bound on the loss.
+    """Makes the file's first router serve a folder's promoted checkpoint, at the threshold for a bound on the loss.
 
     Args:
-        sections: further keys of the file with their YAML, added where it has none of that name.
+        sections: further keys of the file with their YAML, added if it does not have them.
 
-    A file that is not there yet also gets drift monitoring and a store. One that names this folder as a checkpoint
-    already is left as it is.
+    A new file also gets drift monitoring and a store. A file that already names this folder as a checkpoint
+    is not changed.
 
     Raises:
         ConfigError: the file cannot be read or written, or gives its routers on one line.
@@ -64,12 +64,12 @@ def add_router(path: Path, *, checkpoints: Path, max_loss: float, sections: Mapp
             said = f"added router {_NAME} to {path}"
             text = f"{text[: found.end()]}\n{entry.rstrip()}{text[found.end() :]}"
         else:
-            raise ConfigError(f"{path} could not be completed: put this line first below `routers:`\n{entry.rstrip()}")
+            raise ConfigError(f"{path} could not be changed: put this line first below `routers:`\n{entry.rstrip()}")
         if new:
             text = "\n".join([text.rstrip(), *(lines.rstrip() for lines in new.values()), ""])
             said += f"; added {', '.join(new)}"
         if left := [key for key in wanted if key not in new]:
-            said += f". It has other models or checks already; these would be\n{''.join(wanted[key] for key in left)}"
+            said += f". It already has others; the new ones would be\n{''.join(wanted[key] for key in left)}"
         if new or not served:
             path.write_text(text, encoding="utf-8")
     except OSError as error:

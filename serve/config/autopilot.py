@@ -14,22 +14,22 @@ _Inner = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
 class AutopilotConfig(Part):
-    """Starts with everything to the strong model, and sends as much to the weak one as is certified at the moment.
+    """Starts with everything on the strong model, and moves as much to the weak one as is certified so far.
 
     Attributes:
         max_loss: mean loss of quality against always asking the strong model, as the judge sees it.
         confidence: that the bound holds at every moment, for as long as it runs.
-        judge: name of the model that judges, neither of the two; "none" where a scorer or people take its place.
+        judge: name of the model that judges, neither of the two; "none" if a scorer or people do instead.
         scorer: a service or function of your own that scores each of the two answers from 0 to 1: the loss is the
             strong one's score less the weak one's.
         compare: share of the requests that the other model answers too and a judge compares.
         max_usd_per_day: daily budget of comparisons in the policy's time zone, for all processes together.
-        max_failures: share of the last 40 comparisons that may fail before comparing pauses by itself.
-        max_tokens: of the other model's answer, unless the request itself says how many.
-        limit_parameter: how the upstreams call that limit.
-        judge_max_tokens: of a verdict with its reasons.
+        max_failures: share of the last 40 comparisons that may fail before comparing pauses automatically.
+        max_tokens: limit of the other model's answer, unless the request sets one.
+        limit_parameter: the upstreams' name of that limit.
+        judge_max_tokens: limit of a verdict with its reasons.
         concurrency: comparisons running at once, per process.
-        queue: most answers waiting to be compared, per process; beyond that none is drawn.
+        queue: most answers waiting to be compared, per process; beyond that none is added.
         train: whether better scores are learned from the comparisons, each certified again before it serves.
         train_at: numbers of comparisons at which one is trained; 300, 900, 2700 and 8100 if empty.
         train_seconds, train_memory_mb: bounds of the process that trains.
@@ -72,7 +72,7 @@ class AutopilotConfig(Part):
         return self.judge if self.judge != NO_JUDGE else "people" if self.scorer is None else "scorer"
 
     def comparisons(self) -> ShadowConfig:
-        """How answers are compared; which are, the autopilot draws itself."""
+        """Settings of the comparisons; the autopilot itself selects what to compare."""
         shared = (
             "judge",
             "max_usd_per_day",

@@ -1,4 +1,4 @@
-"""What every part of the configuration is made of."""
+"""The base of every part of the configuration."""
 
 import inspect
 import re
@@ -17,7 +17,7 @@ _ATTRIBUTE = re.compile(r"^    (\w+(?:, \w+)*): (.*(?:\n {8}.*)*)", re.MULTILINE
 
 
 class Part(BaseModel):
-    """One part of the configuration: frozen, strict, and nothing unknown in it."""
+    """One part of the configuration: frozen, strict, without unknown keys."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -30,12 +30,12 @@ class Part(BaseModel):
 
     @classmethod
     def defaults(cls) -> Self:
-        """This part where nothing is configured; it needs no checks, which a call builds and which take long."""
+        """This part with nothing configured, made without validation, which is slow."""
         return cls.model_construct()
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """The schema, with what the docstring says of the part and of its fields as descriptions."""
+        """The schema, with descriptions from the docstring."""
         made = handler(schema)
         described = handler.resolve_ref_schema(made)
         summary, _, attributes = inspect.cleandoc(cls.__doc__ or "").partition("Attributes:\n")

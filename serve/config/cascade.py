@@ -13,17 +13,17 @@ Check = Literal["empty", "refusal", "length", "json", "tools"]
 
 
 class PrefixConfig(Part):
-    """Streams that are decided on their beginning.
+    """Streams that are checked by their beginning.
 
     Attributes:
-        prefix: tokens of the cheap answer that are read before the rest of it is passed on.
+        prefix: tokens of the cheap answer that are read before the rest is relayed.
     """
 
     prefix: Annotated[int, Field(ge=1)]
 
 
 class CheckerConfig(Part):
-    """A service or function of your own that reads answers: tests, a linter, a rule.
+    """A service or function of your own that checks answers: tests, a linter, a rule.
 
     Attributes:
         url: is sent {"prompt", "answer", "request"} and answers {"score": 0 to 1} or {"accept": true or false}.
@@ -50,22 +50,22 @@ class CascadeConfig(Part):
     """Checks of the cheap model's answer before it is returned.
 
     Attributes:
-        verifier: checkpoint directory that `pointsman train verifier` made, of the first model before the last one; or
-            one per model that is not the last: {small: DIR, middle: DIR}; the free checks alone if None.
+        verifier: checkpoint directory from `pointsman train verifier`, for the first model before the last one; or
+            one per model that is not the last: {small: DIR, middle: DIR}; only the free checks if None.
         models: the models in the order in which they are called; the weak and then the strong one if None.
-        pair: the verifier's models, where they have other names there than here.
-        threshold: an answer is enough iff its win rate is below this, one number or one per model that has a verifier;
-            if None, where the router's own threshold sends as many prompts to the strong model.
+        pair: the verifier's names of the models, if they differ from those here.
+        threshold: an answer is good enough iff its win rate is below this, one number or one per model with a verifier;
+            if None, the one that sends as many prompts to the strong model as the router's own threshold.
         max_loss: the policy that `pointsman calibrate --max-loss --verifier` stored for this loss, instead.
         checks: the free checks that are made.
-        stream: what becomes of requests for a stream: the router alone decides (off), the answer is held until it is
-            read (hold), or until its first tokens are (prefix).
+        stream: how to handle streams: the router alone decides (off), or the answer is held until it has been
+            read (hold) or its first tokens have (prefix).
         keep_alive_s: interval of keep-alive comments in a held stream.
-        max_wait_s: no cascade where both answers are expected to take longer.
-        logprobs: ask for log-probabilities where the verifier reads them; the client does not see them.
+        max_wait_s: no cascade if both answers are expected to take longer.
+        logprobs: request log-probabilities if the verifier reads them; the client does not see them.
         samples: further samples of the cheap answer, whose agreement the verifier reads; each is charged.
         p_true: model that is asked whether the cheap answer is right, which the verifier reads; it is charged.
-        checker: a service or function of your own that reads answers.
+        checker: a service or function of your own that checks answers.
     """
 
     verifier: str | dict[Name, str] | None = None

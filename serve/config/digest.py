@@ -1,4 +1,4 @@
-"""What a configuration comes to: a digest of its values and of the checkpoints that it names."""
+"""A digest of a configuration's values and of the checkpoints that it names."""
 
 import hashlib
 from pathlib import Path
@@ -12,7 +12,7 @@ _META = "pointsman.json"  # holds the hashes of a checkpoint's other files
 
 
 def checkpoint_files(config: Config) -> tuple[Path, ...]:
-    """The file of each of the user's checkpoints that changes whenever one of its files does."""
+    """For each of the user's checkpoints, the file that changes whenever any of its files does."""
     folders = [checkpoint_folder(router.kind or name, router.checkpoint) for name, router in config.routers.items()]
     return tuple(folder / _META for folder in folders if folder is not None)
 

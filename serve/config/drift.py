@@ -10,7 +10,7 @@ __all__ = ["DriftConfig"]
 
 
 class DriftConfig(Part):
-    """Alarms for live prompts that are no longer like those that the routers were calibrated on.
+    """Alarms when live prompts no longer resemble those that the routers were calibrated on.
 
     Attributes:
         reference: what live prompts are compared with: the checkpoint's calibration, or the traffic itself: the first

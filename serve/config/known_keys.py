@@ -1,4 +1,4 @@
-"""Which keys a configuration can have where, and which one may be meant by another."""
+"""Which keys a configuration can have where, and suggestions for unknown ones."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -13,7 +13,7 @@ _MOST_LISTED, _MOST_HOMES = 10, 3
 
 
 def hint(path: Sequence[str | int], key: str) -> str:
-    """What may be meant by a key that the mapping at `path` does not have.
+    """A suggestion for a key that the mapping at `path` does not have.
 
     A key of that mapping with the same words or nearly the same letters; else where the key belongs; else a similar
     one, or the keys that the mapping has.
@@ -43,7 +43,7 @@ def _inside(node: Mapping[str, Any], part: str | int) -> Mapping[str, Any]:
 
 
 def _of_any_name(node: Mapping[str, Any]) -> Any:
-    """What a mapping with free keys holds under each."""
+    """The value type of a mapping with free keys."""
     return next(iter(node.get("patternProperties", {}).values()), node.get("additionalProperties"))
 
 

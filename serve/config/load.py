@@ -1,4 +1,4 @@
-"""From a YAML file, plain values or the command line's flags to a configuration.
+"""Makes a configuration from a YAML file, plain values or command-line options.
 
 RouteLLM's layout, routers at the top level with `checkpoint_path`, is read as well.
 """
@@ -103,7 +103,7 @@ def _router_from(folder: Path, options: Any) -> Any:
 
 
 def _below(folder: Path, path: str) -> str:
-    """The path, below the folder where it is relative."""
+    """The path; a relative one is taken within the folder."""
     return path if not path or path.startswith(("env:", "~")) else str(folder / path)
 
 
@@ -140,7 +140,7 @@ def _select(values: dict[str, Any], routers: Sequence[str] | None) -> dict[str, 
 
 
 def _by_path(given: str) -> tuple[str, dict[str, Any]]:
-    """Name and options of a router that no file describes."""
+    """Name and options of a router that is not in the file."""
     if checkpoint_folder(given) is None:
         return given, {}
     return re.sub(r"\s", "-", Path(given).resolve().name), {"checkpoint": given}

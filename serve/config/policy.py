@@ -33,7 +33,7 @@ def _zone(name: str) -> str:
 
 
 def _time(value: Any) -> Any:
-    """YAML reads an unquoted 17:30 as 17 * 60 + 30: the minutes that it means."""
+    """Undoes YAML's reading of an unquoted 17:30 as 17 * 60 + 30."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 24 * 60:
         return f"{value // 60:02d}:{value % 60:02d}"
     return value
@@ -144,7 +144,7 @@ class BudgetConfig(Part):
         usd: the ceiling.
         per: hour, day or month of the policy's time zone.
         name: shown in decisions; the period's if None.
-        key: whose spending counts: that of all keys together if None, of one key by its id, or of "each" key alone.
+        key: whose spending counts: of all keys together if None, of one key by its id, or of "each" key separately.
         hard: once exhausted, nothing goes to the strong model until the budget resets. The maximum cost of a request
             is reserved before it starts.
         without_store: for a hard budget, while the store is unreachable and the lease of this process is used up:
@@ -160,7 +160,7 @@ class BudgetConfig(Part):
 
     @property
     def label(self) -> str:
-        """What decisions call it."""
+        """Its name in decisions."""
         return self.name or self.per
 
 

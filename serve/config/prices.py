@@ -24,7 +24,7 @@ class PriceConfig(Part):
         cache_write_usd_per_million: per million tokens of prompts that it put there; likewise.
         cache_write_hour_usd_per_million: of those that it keeps there for an hour; as `cache_write_usd_per_million` if
             None.
-        audio_input_usd_per_million, audio_output_usd_per_million: of tokens of sound; as those of text if None.
+        audio_input_usd_per_million, audio_output_usd_per_million: of tokens of sound; as for text if None.
         per_request_usd: for each answer, however long.
     """
 
@@ -38,7 +38,7 @@ class PriceConfig(Part):
     per_request_usd: Usd = 0.0
 
     def price(self) -> Price:
-        """The same for computing with."""
+        """The price for calculations."""
         return Price(
             self.input_usd_per_million,
             self.output_usd_per_million,

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, in words: where it stands in the file, what was wanted, what may be meant."""
+"""Errors of a configuration in words: where in the file, what was wanted, and what may be meant."""
 
 import re
 from collections.abc import Mapping
@@ -17,10 +17,10 @@ _PATTERN = "string_pattern_mismatch"
 
 
 def problems(error: ValidationError, values: Mapping[str, Any]) -> list[str]:
-    """A line for each place that is wrong.
+    """A line for each error.
 
     Args:
-        values: what was validated; keys that know their line in the file are told with it.
+        values: what was validated; keys that know their line in the file are shown with it.
     """
     found: dict[tuple[str, int | None], list[str]] = {}
     for details in error.errors(include_url=False):
@@ -79,13 +79,13 @@ def _message(details: Any, path: list[str | int]) -> str:
 
 
 def _mapping_of(keys: tuple[str, ...]) -> str:
-    """What is wanted where settings stand."""
+    """What is wanted in place of settings."""
     return "wanted a mapping" + (f" of its settings ({', '.join(keys[:2])}{', ...' * (len(keys) > 2)})" if keys else "")
 
 
 @cache
 def _meanings() -> dict[str, str]:
-    """What texts of a pattern are, by the pattern."""
+    """Descriptions of patterns for texts."""
     found: dict[str, str] = {r"^\S+$": "text without spaces"}
     waiting: list[Any] = [Config.model_json_schema()]
     while waiting:

@@ -28,8 +28,8 @@ class Config(Part):
     """The configuration of a server or controller.
 
     Attributes:
-        strong, weak: the two models between which prompts are routed; the built-in stand-ins if None.
-        candidates: any number of models between which prompts are routed, instead of strong and weak. The first is the
+        strong, weak: the two models to route between; the built-in stand-ins if None.
+        candidates: any number of models to route among, instead of strong and weak. The first is the
             reference that the others are compared with; where prices are unknown, an earlier one is assumed to be more
             expensive.
         models: all models, by the names used in requests.
@@ -41,14 +41,14 @@ class Config(Part):
         fallback: who answers a routed request whose model fails: the strong model for the weak one (to_strong), each
             for the other (both), or nobody (none). With `candidates` it is the next best, unless none.
         server: the HTTP server.
-        rules: what is known of requests beforehand: the first rule that a request meets restricts its candidates, names
+        rules: checked before a prompt is scored: the first rule that a request matches restricts its candidates, names
             one, sets its threshold or skips the cascade.
         policy: what sets the threshold of requests that name none.
         cascade: checks of the cheap model's answer before it is returned; none if None.
         sessions: sticky conversations; each request is decided independently if None.
         dashboard: the page at `/`.
         store: the database; nothing is kept on disk if None.
-        drift: alarms for prompts that are no longer like those of the calibration; off if None.
+        drift: alarms when prompts no longer resemble those of the calibration; off if None.
         shadow: comparisons of the two models' answers by a judge; off if None.
         autopilot: savings under a certified bound on lost quality; off if None.
         telemetry: OpenTelemetry traces.
@@ -75,7 +75,7 @@ class Config(Part):
     telemetry: TelemetryConfig = TelemetryConfig.defaults()
 
     def settings_of(self, model: str) -> ModelConfig:
-        """What is configured of a model, which need not stand under `models`."""
+        """The settings of a model, which need not be listed under `models`."""
         return self.models.get(model) or ModelConfig.defaults()
 
     @model_validator(mode="after")
@@ -85,7 +85,7 @@ class Config(Part):
             raise ValueError("; ".join(problems))
         for alias in self.aliases:
             if alias in (AUTO, self.strong, self.weak, *self.models) or alias.startswith(ROUTER_PREFIX):
-                raise ValueError(f"aliases.{alias} is the name of a router or model already, wanted another name")
+                raise ValueError(f"aliases.{alias} is already the name of a router or model, wanted another name")
         if not self.routers:
             raise ValueError("routers is empty, wanted at least one, e.g. routers: {mf: {}}")
         if self.server.keys == "store" and self.store is None:
@@ -149,7 +149,7 @@ class Config(Part):
             )
 
     def _uncertifiable(self, cascade: CascadeConfig) -> str | None:
-        """What the autopilot cannot certify of a cascade, and the way out; None where it can."""
+        """Why the autopilot cannot certify the cascade, and the way out; None if it can."""
         if cascade.models is not None and cascade.models != [self.weak, self.strong]:
             return (
                 f"cascade.models {cascade.models} are given, wanted none: it certifies the weak before the strong model"
@@ -190,14 +190,14 @@ class Config(Part):
 
     @property
     def routed(self) -> tuple[str, ...]:
-        """The models between which prompts are routed, the reference first; none for the stand-ins."""
+        """The models to route among, the reference first; empty for the stand-ins."""
         if self.candidates:
             return self.candidates
         return (self.strong, self.weak) if self.strong is not None and self.weak is not None else ()
 
 
 def name_problems(strong: object, weak: object, models: Iterable[object]) -> Iterator[str]:
-    """What is wrong with the names of the models, whatever else is."""
+    """Errors in the names of the models."""
     if (strong is None) != (weak is None):
         given, missing = ("strong", "weak") if weak is None else ("weak", "strong")
         yield f"{given} is given and {missing} is not, wanted both (or neither, for the stand-ins)"

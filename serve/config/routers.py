@@ -22,7 +22,7 @@ class RouterConfig(Part):
     """One router.
 
     Attributes:
-        kind: the bundled router to take where `checkpoint` is not given; the router's name if None.
+        kind: the bundled router to use if `checkpoint` is not given; the router's name if None.
         checkpoint: checkpoint directory, or a folder of named ones of which one is promoted; relative to the
             configuration file's folder.
         threshold: default threshold; if None, the one for `strong_share`.
@@ -30,7 +30,7 @@ class RouterConfig(Part):
         max_loss: default threshold that `pointsman calibrate --max-loss` stored in the checkpoint for this loss.
         max_cost_usd: likewise of `--max-cost-usd`.
         pair: the checkpoint's models whose win rate to predict; the checkpoint's own pair if None.
-        candidates: what the checkpoint calls the configured candidates, by their configured names; the same if None.
+        candidates: the checkpoint's names of the candidates, by their configured names; the same names if None.
         embedder: options for the checkpoint's embedder, e.g. base_url and api_key (env:NAME).
     """
 
@@ -50,7 +50,7 @@ class RouterConfig(Part):
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} are both given, wanted one of them")
         if self.kind is not None and self.checkpoint is not None:
-            raise ValueError("kind and checkpoint are both given, wanted one of them: a checkpoint knows its kind")
+            raise ValueError("kind and checkpoint are both given, wanted one of them: a checkpoint has its own kind")
         key = self.embedder.get("api_key")
         if key is not None and not str(key).startswith("env:"):
             raise ValueError("embedder.api_key is not env:NAME: keys are read from the environment")

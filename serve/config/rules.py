@@ -1,4 +1,4 @@
-"""Rules before the score, in the configuration."""
+"""Rules that are checked before the score, in the configuration."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -22,7 +22,7 @@ def compile_pattern(pattern: str) -> Any:
     """A regular expression of RE2, which searches in time linear in the text.
 
     Raises:
-        ValueError: it is none, or one that takes backtracking.
+        ValueError: it is malformed, or needs backtracking.
         MissingExtraError: google-re2 is not installed.
     """
     try:
@@ -54,7 +54,7 @@ def _check_header(name: str) -> str:
 
 def _check_language(code: str) -> str:
     if code not in LANGUAGES:
-        raise ValueError(f"language {code!r} is not told from others, wanted some of {', '.join(LANGUAGES)}")
+        raise ValueError(f"language {code!r} cannot be detected, wanted some of {', '.join(LANGUAGES)}")
     return code
 
 
@@ -109,7 +109,7 @@ class ThenConfig(Part):
         candidates: the candidates among which the router chooses, instead of one model.
         threshold: of requests that name none.
         cascade: false returns the first answer without checking it.
-        strict: leave these candidates neither for bounds and budgets nor when they fail; the request is refused then.
+        strict: never use other candidates, for bounds, budgets or failures; reject the request instead.
     """
 
     model: Name | None = None
@@ -123,37 +123,37 @@ class ThenConfig(Part):
         if self.model is not None and self.candidates:
             raise ValueError("model and candidates are both given, wanted one of them")
         if not self.models and self.threshold is None and self.cascade is None:
-            raise ValueError("says nothing, wanted one of model, candidates, threshold, cascade: false")
+            raise ValueError("has no effect, wanted one of model, candidates, threshold, cascade: false")
         if self.strict and not self.models:
-            raise ValueError("strict is given without a model or candidates that it holds to")
+            raise ValueError("strict is given without a model or candidates")
         return self
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The candidates that it leaves; none where it leaves all."""
+        """The candidates that it allows; empty if it allows all."""
         return self.candidates if self.model is None else (self.model,)
 
 
 class RuleConfig(Part):
-    """One rule: all of the given conditions must be met; of several rules the first one that is met counts.
+    """One rule: all of the given conditions must match; the first rule that matches applies.
 
     Attributes:
         name: shown in decisions, metrics and explanations.
-        similar_to: example prompts; met by prompts whose embedding is as similar to the mean of theirs as `similarity`
-            says, and more similar than to the examples of any other rule that is met.
-        unlike: counter-examples, for the threshold alone.
+        similar_to: example prompts; matches prompts whose embedding is as similar to the mean of theirs as `similarity`
+            says, and more similar than to the examples of any other matching rule.
+        unlike: counter-examples, used only to calibrate the threshold.
         similarity: least cosine; calibrated from the examples, the counter-examples and the other rules' examples if
             None. `pointsman rules test` checks it.
         matches: regular expressions of RE2, any of which the prompt contains; (?i) ignores case.
         header: values of the request's headers, by name; * stands for any text.
-        key: ids or names of access keys, any of which asks.
-        tier: tiers of access keys likewise.
+        key: ids or names of access keys, one of which sent the request.
+        tier: likewise tiers of access keys.
         api: chat, responses or messages.
         tokens: bounds of the input's tokens.
         language: languages of the prompt by ISO 639-1, such as de.
         images: whether the request holds an image.
         tools: whether it offers tools.
-        then: what is done.
+        then: what to do.
     """
 
     name: Name
@@ -179,7 +179,7 @@ class RuleConfig(Part):
             raise ValueError(f"rule {self.name!r} has unlike or similarity without similar_to, wanted examples")
         if len(self.similar_to) == 1 and self.similarity is None:
             raise ValueError(
-                f"rule {self.name!r} has one example, from which no threshold is calibrated: wanted two or more, or "
+                f"rule {self.name!r} has one example, from which no threshold can be calibrated: wanted two or more, or "
                 "similarity"
             )
         return self

@@ -1,4 +1,4 @@
-"""An API key that does not show itself."""
+"""An API key that is never shown."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def read_key(reference: str) -> Secret:
     """The key that `env:NAME` names.
 
     Raises:
-        ConfigError: the variable is not set, is empty, or holds what no HTTP header can carry.
+        ConfigError: the variable is not set, is empty, or holds characters that no HTTP header can carry.
     """
     name = reference.removeprefix(_PREFIX)
     value = os.environ.get(name, "").strip()

@@ -52,5 +52,5 @@ class ServerConfig(Part):
 
     @property
     def asks_for_keys(self) -> bool:
-        """Whether only those with a key may ask."""
+        """Whether requests need an access key."""
         return self.keys_file is not None or self.keys is not None

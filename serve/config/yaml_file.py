@@ -37,13 +37,13 @@ def read_mapping(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 class _Key(str):
-    """A key that knows the line it stands in, from 1."""
+    """A key that knows its line number, from 1."""
 
     line: int
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe loader that refuses a key given twice, and whose keys know their lines."""
+    """A safe loader that rejects duplicate keys, and whose keys know their line numbers."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -72,15 +72,15 @@ def _placed(key: Any, lines: Mapping[str, int]) -> Any:
 
 
 def _check_tree(value: Any) -> None:
-    """Raises `YAMLError` where an alias stands within what it stands for, or aliases of aliases stand for too much."""
+    """Raises `YAMLError` if an alias contains itself, or aliases expand to too many values."""
     n_values, waiting = 0, [(value, frozenset[int]())]
     while waiting:
         part, above = waiting.pop()
         n_values += 1
         if n_values > _MAX_VALUES:
-            raise yaml.YAMLError(f"its aliases stand for more than {_MAX_VALUES:,} values: write out what is meant")
+            raise yaml.YAMLError(f"its aliases expand to more than {_MAX_VALUES:,} values: write the values out")
         if id(part) in above:
-            raise yaml.YAMLError("an alias stands within what it stands for, and has no end")
+            raise yaml.YAMLError("an alias contains itself")
         if isinstance(part, (dict, list)):
             within = above | {id(part)}
             waiting += [(inner, within) for inner in (part.values() if isinstance(part, dict) else part)]

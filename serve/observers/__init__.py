@@ -1,1 +1,1 @@
-"""Who watches finished requests: logs, metrics, traces and the live view."""
+"""Observers of finished requests: logs, metrics, traces and the live view."""

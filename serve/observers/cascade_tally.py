@@ -1,4 +1,4 @@
-"""What cascades did in this process: how many answers were escalated, why, and what it saved."""
+"""Counts of cascades in this process: how many answers were escalated, why, and what it saved."""
 
 from collections import Counter
 from typing import Any
@@ -38,7 +38,7 @@ class CascadeTally:
     def facts(self) -> dict[str, Any]:
         """As JSON types.
 
-        `n_planned` requests by what the prompt said (`looks`), `n_read` whose answer was read, `n_escalated` of these
+        `n_planned` requests by the plan (`looks`), `n_read` whose answer was read, `n_escalated` of these
         and their `reasons`; dollars of answers that were not returned, and saved against always asking strong.
         """
         return {

@@ -41,8 +41,8 @@ class LiveHub:
         """Starts empty.
 
         Args:
-            max_watchers: pages at a time.
-            prompts: show the beginnings of prompts.
+            max_watchers: most connected pages.
+            prompts: whether to show the beginnings of prompts.
         """
         self.id = os.urandom(6).hex()
         self.pace = RequestRates()
@@ -62,14 +62,14 @@ class LiveHub:
         self.pace.count(seen)
 
     def reconfigure(self, facts: Facts) -> None:
-        """Adds to every event what `facts` says then."""
+        """Adds the current result of `facts` to every event."""
         self._facts = facts
 
     async def start(self) -> None:
-        """Nothing is done before somebody watches."""
+        """Nothing to start: work begins with the first page."""
 
     async def close(self) -> None:
-        """Lets the watchers go."""
+        """Disconnects the pages."""
         for watcher in list(self._watchers):
             self._let_go(watcher)
         if self._ticking is not None:
@@ -82,16 +82,16 @@ class LiveHub:
         return list(reversed(self._last))
 
     async def watch(self, *, after: int = 0) -> AsyncGenerator[bytes, None]:
-        """Server-sent events for one page: one with all that is known, then what is new, once a second.
+        """Server-sent events for one page: first everything, then updates once a second.
 
         Args:
-            after: number of the last request that the page knows.
+            after: number of the last request that the page has.
 
         Raises:
-            RequestError: 503, there are as many pages already as there may be.
+            RequestError: 503, too many pages are connected.
         """
         if len(self._watchers) >= self._max_watchers:
-            message = f"{self._max_watchers} pages follow this server already, which is the limit (dashboard.watchers)"
+            message = f"{self._max_watchers} pages are already connected, which is the limit (dashboard.watchers)"
             raise RequestError(message, status=503, type="server_error", code="too_many_watchers")
         watcher = _Watcher()
         watcher.queue.put_nowait(self._event(after, whole=True))

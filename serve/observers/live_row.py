@@ -1,4 +1,4 @@
-"""What the dashboard shows of one request, as JSON types under the names of the store's columns."""
+"""The dashboard's row for one request: JSON types under the names of the store's columns."""
 
 import json
 from typing import Any
@@ -16,11 +16,11 @@ _UNDECIDED = Decision("", None, None, None, "", ())
 
 
 def live_row(record: Record, *, number: int, prompts: bool) -> LiveRow:
-    """One row of the table of decisions. Nothing of the request's own objects is held on to.
+    """One row of the table of decisions. Keeps no reference to the request's objects.
 
     Args:
         number: of the request in this process.
-        prompts: show the beginning of the prompt.
+        prompts: whether to show the beginning of the prompt.
     """
     context, usage = record.context, record.usage
     decision = record.decision or _UNDECIDED

@@ -14,16 +14,16 @@ _LAST_S = 2.0  # at the end of the process
 
 
 class LogWriter(logging.Handler):
-    """A handler that formats at once and writes later.
+    """A handler that formats immediately and writes later.
 
     At most 10,000 lines are queued; further lines are dropped.
 
     Attributes:
-        n_lost: lines that were lost because nobody read those before them.
+        n_lost: lines dropped because stderr was not read in time.
     """
 
     def __init__(self, descriptor: int) -> None:
-        """Begins to write.
+        """Starts writing.
 
         Args:
             descriptor: file descriptor.
@@ -36,14 +36,14 @@ class LogWriter(logging.Handler):
         threading.Thread(target=self._run, name="pointsman-log", daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Takes a record."""
+        """Queues a record."""
         try:
             self.put(self.format(record).encode("utf-8", "backslashreplace"))
         except Exception:  # noqa: BLE001  (as every handler: a line that cannot be formatted fails no request)
             self.handleError(record)
 
     def put(self, line: bytes) -> None:
-        """Takes a line, without its end."""
+        """Queues a line, without its newline."""
         if len(self._lines) >= _MAX_LINES:
             self.n_lost += 1
             return
@@ -52,7 +52,7 @@ class LogWriter(logging.Handler):
             self._some.set()
 
     def flush(self) -> None:
-        """Waits until the lines so far are written, or for two seconds."""
+        """Waits until the queued lines are written, for at most two seconds."""
         until = time.monotonic() + _LAST_S
         while self._some.is_set() and time.monotonic() < until:
             time.sleep(_GATHER_S / 2)
@@ -79,5 +79,5 @@ class LogWriter(logging.Handler):
 
 
 def lost_lines() -> int:
-    """Lines that this process could not write."""
+    """Lines that this process dropped."""
     return sum(handler.n_lost for handler in logging.getLogger().handlers if isinstance(handler, LogWriter))

@@ -27,7 +27,7 @@ class Metrics:
 
         Args:
             services: models whose breakers to show.
-            parts: metrics of other components to include.
+            parts: metrics of other components, to be included.
         """
         self._parts = parts
         self._services = services
@@ -43,7 +43,7 @@ class Metrics:
             )
         )  # fmt: skip
         self._rules = Adders(
-            Counter("pointsman_rules", "Requests that met a configured rule, by the rule.", ["rule"], registry=registry)
+            Counter("pointsman_rules", "Requests that matched a configured rule, by rule.", ["rule"], registry=registry)
         )
         self._tries = Adders(
             Counter("pointsman_upstream_tries", "Upstream attempts by result.", ["model", "result"], registry=registry)
@@ -102,7 +102,7 @@ class Metrics:
         self._reloads.labels(result).inc()
 
     def begin(self) -> None:
-        """A request has come in."""
+        """A request has arrived."""
         self._in_flight(1.0)
 
     def refuse(self, path: str, status: int) -> None:
@@ -133,7 +133,7 @@ class Metrics:
                 self._tries[attempt.model, attempt.result](1.0)
 
     def text(self) -> bytes:
-        """All of it in Prometheus' text format; of every worker process where there are several."""
+        """All metrics in Prometheus' text format, of all worker processes."""
         for name, service in self._services.items():
             self._breakers.labels(name).set(service.breaker.is_open)
         self._lost.inc(lost_lines() - self._n_lost)

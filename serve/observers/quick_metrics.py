@@ -1,7 +1,7 @@
-"""Short ways to count and observe: prometheus_client's own check the metric, its labels and each bucket every time.
+"""Fast counting and observing: prometheus_client's methods check the metric, its labels and each bucket every time.
 
-A request takes a dozen of them. They rest on attributes that prometheus_client keeps to itself; a test holds them to
-what its public methods do. In one process they take no lock: they are for the event loop's thread alone.
+A request needs a dozen of them. They use private attributes of prometheus_client; a test compares them with
+its public methods. In one process they take no lock, so only the event loop's thread may use them.
 """
 
 from bisect import bisect_left
@@ -17,7 +17,7 @@ Observes: TypeAlias = Callable[[float], None]
 
 
 def adder(metric: Counter | Gauge) -> Observes:
-    """`metric.inc`, for a metric that has its labels."""
+    """`metric.inc`, for a metric with its labels set."""
     value: Any = metric._value
     if type(value) is not MutexValue:
         add: Observes = value.inc
@@ -30,7 +30,7 @@ def adder(metric: Counter | Gauge) -> Observes:
 
 
 def observes(histogram: Histogram) -> Observes:
-    """`histogram.observe`, for a histogram that has its labels."""
+    """`histogram.observe`, for a histogram with its labels set."""
     bounds, total, buckets = histogram._upper_bounds, histogram._sum, histogram._buckets
     if type(total) is not MutexValue:
 

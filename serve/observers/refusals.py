@@ -17,12 +17,12 @@ class Refusals:
     """Records rejected requests."""
 
     def __init__(self, metrics: Metrics, together: Together, *, paths: Collection[str], log: bool) -> None:
-        """Begins with none.
+        """Starts with none.
 
         Args:
-            together: what is logged of requests before.
-            paths: that are told apart; all others, which anyone can make up, count as "other".
-            log: one line per request.
+            together: flushed first, so that earlier requests are logged before.
+            paths: counted separately; all others, which anyone can make up, count as "other".
+            log: whether to log one line per request.
         """
         self._metrics = metrics
         self._together = together
@@ -30,7 +30,7 @@ class Refusals:
         self._log = log
 
     def __call__(self, scope: Scope, status: int) -> None:
-        """A request was refused with this status before it was read."""
+        """A request was rejected with this status before it was read."""
         path = scope["path"] if scope["path"] in self._paths else "other"
         self._metrics.refuse(path, status)
         if self._log:

@@ -37,7 +37,7 @@ def _json_line(created: float, level: str, logger: str, fields: dict[str, Any]) 
 
 
 class _Summary:
-    """The fields of a request as a short line, which is made only where a formatter asks for it."""
+    """The fields of a request as a short line, made only if a formatter needs it."""
 
     def __init__(self, fields: dict[str, Any]) -> None:
         self._fields = fields
@@ -77,7 +77,7 @@ def log_request(record: Record) -> None:
 
 
 def _only_writer() -> LogWriter | None:
-    """Where nobody else listens, and lines are JSON: what a logging framework does on the way costs twice the line."""
+    """The handler, if it is the only one and writes JSON: going through `logging` costs twice as much as the line."""
     handlers = logging.getLogger().handlers
     if len(handlers) != 1 or _REQUESTS.handlers or _PARENT.handlers:
         return None

@@ -19,9 +19,9 @@ _FAILED = frozenset({"failed", "broken", "crashed"})
 
 @dataclass(slots=True)
 class Counts:
-    """Requests of one second, or of all of them; the dashboard reads the fields in this order.
+    """Requests of one second, or in total; the dashboard reads the fields in this order.
 
-    The last two are of those whose saving is known: how many, and what they cost.
+    The last two are the number and cost of those whose saving is known.
     """
 
     requests: int = 0
@@ -48,7 +48,7 @@ class Counts:
 
 
 class RequestRates:
-    """Counts of each second of the last five minutes, and since the start."""
+    """Counts per second for the last five minutes, and since the start."""
 
     def __init__(self) -> None:
         """Starts at zero."""
@@ -65,17 +65,17 @@ class RequestRates:
         self._seconds[-1][1].count(row)
 
     def totals(self) -> tuple[Counts, float]:
-        """Counts since the start, and when that was, in seconds since 1970."""
+        """Counts since the start, and its time in seconds since 1970."""
         return self._totals, self._since
 
     def failed(self) -> tuple[int, int]:
-        """Requests of the last five minutes that failed, and all of them."""
+        """Failed requests of the last five minutes, and all requests."""
         first = time.time() - _SECONDS
         last = [counts for second, counts in self._seconds if second >= first]
         return sum(counts.failed for counts in last), sum(counts.requests for counts in last)
 
     def summary(self, *, whole: bool) -> dict[str, Any]:
-        """The counts as JSON types: of all seconds, or of the last three."""
+        """The counts as JSON types: of all seconds, or the last three."""
         now = int(time.time())
         first = now - (_SECONDS if whole else 3)
         return {
@@ -87,8 +87,8 @@ class RequestRates:
 
 
 def latency(seen: Iterable[LiveRow]) -> dict[str, list[float]]:
-    """Median and 99th percentile in milliseconds: of routing, the upstream, what else comes before the first byte, and
-    everything; those of which nothing is known are left out.
+    """Median and 99th percentile in milliseconds: of routing, the upstream, the rest before the first byte, and
+    the total; unknown ones are left out.
     """
     kept = list(seen)
     found = {name: [row[key] for row in kept if row.get(key) is not None] for name in _PARTS if (key := f"{name}_ms")}

@@ -37,7 +37,7 @@ class TerminalFormatter(logging.Formatter):
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
     def _width(self) -> int:
-        """Of a line: the terminal's, also after it was resized."""
+        """Width of a line: the terminal's, also after resizing."""
         try:
             columns = os.get_terminal_size(self._descriptor).columns
         except OSError:
@@ -49,10 +49,10 @@ class TerminalFormatter(logging.Formatter):
 
 
 def request_line(fields: Mapping[str, Any], width: int = _WIDEST) -> str:
-    """Model, why it was chosen, tokens, dollars, time, and what is out of the ordinary, in at most `width` characters.
+    """Model, why it was chosen, tokens, dollars, time, and anything unusual, in at most `width` characters.
 
-    What is not known is left blank. Where there is no room for all, tokens go first, and then what is out of the
-    ordinary takes the place of why.
+    Unknown fields are blank. If there is not enough room, tokens are dropped first, and then anything unusual
+    replaces why.
     """
     wide = width >= _WIDE
     model_chars, why_chars = (24, 18) if wide else (20, 16)
@@ -76,7 +76,7 @@ def _cut(text: str, width: int) -> str:
 
 
 def _why(fields: Mapping[str, Any]) -> str:
-    """The win rate beside the threshold, or that the request named its model."""
+    """The win rate and the threshold, or that the request named its model."""
     rate, threshold = fields["win_rate"], fields["threshold"]
     if rate is None or threshold is None:
         return str(fields["router"] or "named")
@@ -84,7 +84,7 @@ def _why(fields: Mapping[str, Any]) -> str:
 
 
 def _odd(fields: Mapping[str, Any]) -> str:
-    """Who asked, where that is known, and what is out of the ordinary."""
+    """The key, if known, and anything unusual."""
     outcome, reason = fields["outcome"], fields["reason"]
     said = [outcome if outcome != "answered" else None, reason if reason != "win_rate" else None]
     return "  ".join(text for text in (fields["key"], ", ".join(text for text in said if text)) if text)

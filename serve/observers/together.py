@@ -1,4 +1,4 @@
-"""Shows records to observers some at a time: one after the other they take less time than each between two requests."""
+"""Passes records to observers in batches, which takes less time than one by one between requests."""
 
 import asyncio
 
@@ -12,9 +12,9 @@ _LONG_BYTES = 16 * 1024  # of a body that is not held on to until others come
 
 
 class Together:
-    """An observer of records in front of others whose reading can wait: for 20 ms, or until `flush`.
+    """An observer of records in front of others that can wait: for 20 ms, or until `flush`.
 
-    It also is what runs beside an application, so that nothing is left when that ends.
+    It is also a component, so that nothing is left when the application ends.
     """
 
     def __init__(self, *observers: Observer) -> None:
@@ -32,15 +32,15 @@ class Together:
             asyncio.get_running_loop().call_later(_LATEST_S, self.flush)
 
     def flush(self) -> None:
-        """Shows the observers what waits for them."""
+        """Passes the waiting records to the observers."""
         records, self._waiting = self._waiting, []
         for observe in self.observers:
             for record in records:
                 observe(record)
 
     async def start(self, _: object) -> None:
-        """Nothing is to be prepared."""
+        """Nothing to start."""
 
     async def close(self) -> None:
-        """Lets nothing wait any more."""
+        """Passes on what is waiting, and from now on everything at once."""
         self.flush()

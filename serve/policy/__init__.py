@@ -1,1 +1,1 @@
-"""The rules that set the threshold, and what they remember."""
+"""The rules that set the threshold, and their state."""

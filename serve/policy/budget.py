@@ -1,4 +1,4 @@
-"""One ceiling in dollars: what is left of it, what is reserved, and how much of it is this process's."""
+"""One ceiling in dollars: what is left, what is reserved, and this process's part."""
 
 import itertools
 from collections import OrderedDict
@@ -32,9 +32,9 @@ class LeaseTerms:
     Attributes:
         label: of the budget.
         per: its period.
-        key: id of the key whose spending counts; None for everyone's.
+        key: id of the key whose spending counts; None for all keys.
         usd: the ceiling.
-        open_when_away: whether requests go on where the lease is used up and the store cannot be reached.
+        open_when_away: whether requests continue when the lease is used up and the store cannot be reached.
     """
 
     label: str
@@ -45,7 +45,7 @@ class LeaseTerms:
 
     @property
     def name(self) -> str:
-        """The same in all processes, and no other budget's."""
+        """Identifies the budget in all processes."""
         return self.label if self.key is None else f"{self.label} of {self.key}"
 
 
@@ -95,14 +95,14 @@ class _UnderWay:
 
 
 class Budget:
-    """A ceiling while it is being spent.
+    """A ceiling, and what has been spent of it.
 
-    Other processes spend from it too. Each paces what is left times its part of the traffic.
+    Other processes spend from it too: each paces its part, by traffic, of what is left.
 
     Attributes:
         name: of the rule, e.g. "budget:day".
-        key: id of the key whose spending counts; None for everyone's.
-        hard: whether it is a hard limit: once it is exhausted the strong model is not asked.
+        key: id of the key whose spending counts; None for all keys.
+        hard: whether it is a hard limit: once exhausted, the strong model is not called.
         pacer: finds the threshold.
     """
 
@@ -123,11 +123,11 @@ class Budget:
         self._under_way_usd = 0.0
 
     def spent_usd(self) -> float:
-        """Dollars that were spent in this period."""
+        """Dollars spent in this period."""
         return self._spending.spent_usd(self.pacer.per, key=self.key)
 
     def is_spent(self) -> bool:
-        """Whether nothing is left, counting what is under way."""
+        """Whether nothing is left, counting requests in flight."""
         return self.spent_usd() + self._under_way_usd >= self.pacer.usd
 
     def ruling(self, now: float, recent: RecentWinRates) -> Ruling:
@@ -148,22 +148,22 @@ class Budget:
         return Reservation(self, number)
 
     def end(self, number: int, usd: float | None, *, strong: float) -> None:
-        """Settles a reservation; `usd` is None where the cost is not known, or where no model was asked."""
+        """Settles a reservation; `usd` is None if the cost is unknown or no model was called."""
         self._drop(number)
         if usd is not None:
             self.pacer.costs.learn(usd, strong=strong)
 
     async def reserve(self, usd: float) -> Held | None:
-        """Sets the most that a request can cost aside; None where the budget has too little left."""
+        """Reserves the most that a request can cost; None if too little is left."""
         return Held(self._lease, usd) if await self._lease.reserve(usd) else None
 
     def hold(self, usd: float) -> Held:
-        """Sets dollars aside whether they are there or not."""
+        """Reserves dollars even if they are not left."""
         self._lease.hold(usd)
         return Held(self._lease, usd)
 
     def spend_other(self, usd: float) -> None:
-        """A request that this budget does not decide on cost this much of it."""
+        """Charges the cost of a request that this budget did not decide on."""
         self.pacer.costs.learn_other(usd)
 
     def describe(self, now: float) -> dict[str, Any]:
@@ -208,10 +208,10 @@ class Reservation:
     number: int
 
     def end(self, usd: float | None, *, strong: float) -> None:
-        """The request has ended and cost `usd`; None where that is not known."""
+        """The request has ended and cost `usd`; None if that is unknown."""
         self.budget.end(self.number, usd, strong=strong)
 
 
 def _without_noise(usd: float) -> float:
-    """Dollars without the last digits of a float, which a sum leaves: 0.36, not 0.36000000000000004."""
+    """Dollars without the rounding noise of a sum: 0.36, not 0.36000000000000004."""
     return float(f"{usd:.12g}")

@@ -19,5 +19,5 @@ class LargestCosts:
         self._n[model] = self._n.get(model, 0) + 1
 
     def largest_usd(self, model: str) -> float | None:
-        """Dollars of the largest bill lately; None before there were enough."""
+        """Dollars of the largest recent bill; None until there are enough bills."""
         return self._usd[model] if self._n.get(model, 0) >= _ENOUGH else None

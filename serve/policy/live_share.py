@@ -11,7 +11,7 @@ class LiveShare:
     """Where the last thousand requests went.
 
     Attributes:
-        n_requests: how many there were altogether.
+        n_requests: number of requests so far.
     """
 
     __slots__ = ("_last", "n_requests")
@@ -26,6 +26,6 @@ class LiveShare:
         self.n_requests += 1
 
     def shares(self) -> dict[str, float | None]:
-        """Share of strong calls among the last 100 and the last 1000; None before there was any."""
+        """Share of strong calls among the last 100 and the last 1000; None before the first."""
         last = list(self._last)
         return {str(n): sum(last[-n:]) / len(last[-n:]) if last else None for n in _WINDOWS}

@@ -10,10 +10,10 @@ _REMIND_S = 60.0
 
 
 class Outage:
-    """Rate-limits the log of an operation that is retried every second: a full disk must not be filled by its own log.
+    """Rate-limits the log of an operation that is retried every second, so that the log does not fill the disk.
 
     Args:
-        log: where it is said.
+        log: the logger.
         what: what fails, e.g. "spending could not be shared".
         clock: seconds, never going back.
     """
@@ -25,7 +25,7 @@ class Outage:
         self._n_failed = 0
 
     def failed(self, error: Exception) -> None:
-        """Counts a failure, and says so where it is the first or a minute has passed."""
+        """Counts a failure; logs it if it is the first or a minute has passed."""
         now = self._clock()
         self._n_failed += 1
         if self._began is None:
@@ -36,7 +36,7 @@ class Outage:
             self._log.warning("%s for %.0f s (%d attempts): %s", self._what, now - self._began, self._n_failed, error)
 
     def over(self) -> None:
-        """Says that it works again, where it did not."""
+        """Logs that it works again, after an outage."""
         if self._began is not None:
             self._log.warning("%s for %.0f s; it works again", self._what, self._clock() - self._began)
             self._began, self._n_failed = None, 0

@@ -51,17 +51,17 @@ class Policies:
         leasing: Leasing | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Checks that the routers and prices are there that the rules need.
+        """Checks that the routers have what the rules need, and that prices are known.
 
         Args:
-            digest: of the whole configuration; what an administrator changes holds for this one alone.
+            digest: of the whole configuration; an administrator's changes apply only to this one.
             prices: of the strong and the weak model.
             spending: what was spent, for the budgets.
-            leasing: leases of the hard ones; without them a hard budget is held as far as spending is known.
+            leasing: leases of hard budgets; without them a hard budget holds as far as spending is known.
             clock: seconds since 1970.
 
         Raises:
-            ConfigError: a rule needs a stored threshold, a price or a ledger that is not there.
+            ConfigError: a rule needs a stored threshold, a price or a ledger that does not exist.
         """
         self.config, self.state, self.digest = config, state, digest
         self._routers = routers
@@ -80,13 +80,13 @@ class Policies:
             raise ConfigError(problem)
 
     def rule(self, field: ModelField, key: AccessKey | None = None, *, base: Ruling | None = None) -> Ruled:
-        """What the rules say of a request that asks for a router.
+        """The result of the rules for a request that asks for a router.
 
         Args:
-            base: instead of the rule that would come first, before budgets and bounds.
+            base: replaces the rule that comes first, before budgets and bounds.
 
         Raises:
-            RequestError: it asks for a threshold that needs a calibration which the router does not have.
+            RequestError: it asks for a threshold that needs a calibration, and the router has none.
         """
         router = self._routers[field.router or ""]
         now = self._clock()
@@ -104,9 +104,9 @@ class Policies:
         return self._bound(router, base, shares, budgets, key=key, now=now)
 
     def refusal(self, ruled: Ruled, router: str) -> str | None:
-        """Name of the rule that leaves no room for the strong model where no win rate argues for it; None if none does.
+        """Name of the rule that leaves no room for the strong model without a win rate in its favour, or None.
 
-        A share has room while no strong call is ahead of it. Budgets and bounds of the threshold are asked with a win
+        A share has room while strong calls are not ahead of it. Budgets and threshold bounds are checked with a win
         rate drawn from the recent ones, so that such requests get the strong model as often as others do.
         """
         full = next((s for s in ruled.shares if isinstance(s, ShareControl) and not s.has_room), None)
@@ -120,7 +120,7 @@ class Policies:
         return next((limit.policy for limit in limits if drawn < limit.threshold), None)
 
     def exhausted_limit(self, key: AccessKey | None) -> str | None:
-        """Name of the hard limit that is exhausted; None if there is none."""
+        """Name of the exhausted hard limit, or None."""
         return next((budget.name for budget in self._budgets(key) if budget.hard and budget.is_spent()), None)
 
     def hard_limits(self, key: AccessKey | None) -> tuple[Budget, ...]:
@@ -133,7 +133,7 @@ class Policies:
         Args:
             point: threshold up to which it would have gone to the strong model: its win rate, or of more candidates a
                 turning point.
-            strong: 1 for the strong model, 0 for the weak one, of more candidates how far the bill went.
+            strong: 1 for the strong model, 0 for the weak one; of more candidates the place of its bill.
         """
         if point is not None:
             self._recent(self._routers[router]).add(point)
@@ -141,23 +141,23 @@ class Policies:
             share.count(strong=strong)
 
     def begin(self, budgets: tuple[Budget, ...], *, strong: float) -> tuple[Reservation, ...]:
-        """Reserves what a request is expected to cost of its budgets."""
+        """Reserves the expected cost of a request from its budgets."""
         now = self._clock()
         if budgets:
             self.state.traffic(self.config.timezone, self.config.requests_per_hour).count(now)
         return tuple([budget.begin(now, strong=strong) for budget in budgets])
 
     def sessions(self, config: SessionsConfig | None) -> Sessions | None:
-        """The models of conversations; None where each request is decided by itself."""
+        """The models of conversations; None if each request is decided independently."""
         return None if config is None else self.state.sessions(config.max_sessions, config.ttl_s)
 
     def check_setting(self, setting: SettingConfig) -> None:
-        """Raises `ConfigError` where a router does not have what a setting needs."""
+        """Raises `ConfigError` if a router does not have what a setting needs."""
         for problem in setting_problems("setting", setting, self._routers):
             raise ConfigError(problem)
 
     def describe(self) -> dict[str, Any]:
-        """The rules and where they stand, as JSON-ready types."""
+        """The rules and their current state, as JSON-ready types."""
         now = self._clock()
         override = self.state.override(self.digest)
         return {
@@ -285,12 +285,12 @@ def _typical_usd(price: Price | None) -> float:
 
 
 def _of(key: AccessKey | None) -> str:
-    """Ends the name of what each key has for itself."""
+    """Suffix of the name of per-key state."""
     return "" if key is None else f" of {key.id}"
 
 
 def _fingerprint(router: ServedRouter) -> str:
-    """Tells one version of a router from the next: their win rates are on different scales."""
+    """Identifies a version of a router: each has its own scale of win rates."""
     quantiles = router.calibration.quantiles if router.calibration is not None else ()
     return f"{crc32(repr((router.router.kind, quantiles)).encode()):08x}"
 

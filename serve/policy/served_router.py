@@ -1,4 +1,4 @@
-"""The routers of a deployment: loaded, named, and with a threshold for every way to ask for one."""
+"""The routers of a deployment: loaded, named, with a threshold for every form of request."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,13 +29,13 @@ class ServedRouter:
 
     Attributes:
         calibration: quantiles of its win rates; None if its checkpoint has none.
-        default_threshold: for requests that name none; None if there is nothing to take it from.
+        default_threshold: for requests that name none; None if it cannot be derived.
         thresholds: those that `pointsman calibrate` stored in its checkpoint, by the rule that gave them.
         has_own_default: whether the configuration gives it a threshold or a share of its own.
-        reference: what its prompts are compared with; None if its checkpoint has none for this pair.
-        checkpoint: name of the folder that it was read from; None where it was read from none.
-        labelled: what every threshold gave on the labels that it was calibrated on, see `core.operating_points`; None
-            where there were none.
+        reference: sample that live prompts are compared with; None if its checkpoint has none for this pair.
+        checkpoint: name of the folder that it was read from, if any.
+        labelled: results of every threshold on the labels of its calibration, see `core.operating_points`; None
+            without labels.
     """
 
     name: str
@@ -49,9 +49,9 @@ class ServedRouter:
     labelled: Mapping[str, list[float]] | None = None
 
     def stored_threshold(self, rule: str, wanted: float) -> float | None:
-        """The threshold that calibration stored for a rule, e.g. "max_loss", and what was wanted of it.
+        """The threshold that calibration stored for a rule, e.g. "max_loss", and its value.
 
-        Of several with different confidences it is the one with the highest.
+        Of several with different confidences, the one with the highest.
         """
         fitting = [found for found in self.thresholds.values() if _is_for(found, rule, wanted)]
         best = max(fitting, key=lambda found: float(found.get("confidence", 0.0)), default=None)
@@ -66,7 +66,7 @@ class ServedRouter:
         """The threshold that a request asks for.
 
         Raises:
-            RequestError: 400 where it takes a calibration that the router does not have.
+            RequestError: 400 if it needs a calibration, and the router has none.
         """
         if wanted.threshold is not None:
             return wanted.threshold
@@ -94,7 +94,7 @@ def serve_router(name: str, config: RouterConfig, *, candidates: Sequence[str] =
     """Loads a configured router.
 
     Args:
-        candidates: the models to weigh, the reference first, by their configured names; a pair if there are none.
+        candidates: the models to choose among, the reference first, by their configured names; a pair if empty.
 
     Raises:
         ConfigError: it has no checkpoint, does not know a candidate, or asks for a share without being calibrated.
@@ -129,7 +129,7 @@ def serve_router(name: str, config: RouterConfig, *, candidates: Sequence[str] =
 
 
 def _weighed(name: str, config: RouterConfig, checkpoint: Checkpoint, candidates: Sequence[str]) -> tuple[str, ...]:
-    """The models that a router weighs, as its checkpoint calls them, the reference first."""
+    """The models that a router chooses among, by the checkpoint's names, the reference first."""
     if len(candidates) < 3:
         mapped = tuple(config.candidates.get(each, each) for each in candidates)
         if config.pair is not None:
@@ -147,13 +147,13 @@ def _weighed(name: str, config: RouterConfig, checkpoint: Checkpoint, candidates
         known_models = ", ".join(checkpoint.models[:20]) + (", ..." if len(checkpoint.models) > 20 else "")
         raise ConfigError(
             f"router {name!r} does not know {', '.join(map(repr, unknown))}; its checkpoint knows {known_models}: "
-            f"train it on the candidates, or say what it calls them under routers.{name}.candidates"
+            f"train it on the candidates, or give its names for them under routers.{name}.candidates"
         )
     return mapped
 
 
 def no_stored_threshold(router: ServedRouter, rule: str, wanted: float) -> str:
-    """What is wrong where a router has no threshold for a rule."""
+    """The error for a router without a threshold for a rule."""
     option = rule.replace("_", "-")
     return (
         f"router {router.name!r} has no threshold for {rule} {wanted:g}, it has "

@@ -40,10 +40,10 @@ class StatusStore(Protocol):
 
 
 class PolicyState:
-    """The state of every rule, made when it is first needed.
+    """The state of every rule, created when first needed.
 
     Attributes:
-        live: where the last requests of each router went.
+        live: strong shares of each router's last requests.
         largest: the largest bills of each model.
     """
 
@@ -51,7 +51,7 @@ class PolicyState:
         """Starts empty.
 
         Args:
-            store: gives the store, where there is one; it is asked when the state is read and written.
+            store: returns the store, if there is one; called when the state is read or written.
         """
         self._store = store
         self._outage = Outage(_LOG, "the policy state could not be stored")
@@ -68,7 +68,7 @@ class PolicyState:
         self.largest = LargestCosts()
 
     async def start(self) -> None:
-        """Reads what was stored, and begins to store."""
+        """Reads the stored state, and starts storing it."""
         store = self._store()
         if store is None:
             return
@@ -76,7 +76,7 @@ class PolicyState:
         self._task = asyncio.get_running_loop().create_task(self._keep_stored(store))
 
     async def load(self) -> None:
-        """Reads what was stored."""
+        """Reads the stored state."""
         store = self._store()
         if store is None:
             return
@@ -100,7 +100,7 @@ class PolicyState:
             await self._save(store)
 
     def settle(self, reservations: tuple[Reservation, ...], usd: float | None, *, strong: float) -> None:
-        """A request with these reservations has ended; `usd` is None where what it cost is not known."""
+        """A request with these reservations has ended; `usd` is None if its cost is unknown."""
         for reservation in reservations:
             reservation.end(usd, strong=strong)
         if usd is not None:
@@ -109,14 +109,14 @@ class PolicyState:
                     budget.spend_other(usd)
 
     def override(self, digest: str) -> SettingConfig | None:
-        """What an administrator has put in place of the setting of the configuration with this digest."""
+        """The setting by which an administrator replaced that of the configuration with this digest, if any."""
         return self._override[1] if self._override is not None and self._override[0] == digest else None
 
     async def set_override(self, digest: str, setting: SettingConfig | None) -> None:
-        """Puts `setting` in place of the configured one, or the configured one back, here and in the other processes.
+        """Replaces the configured setting, or restores it if None, here and in the other processes.
 
         Raises:
-            StoreError: the others could not be told.
+            StoreError: the other processes could not be notified.
         """
         self._override = (digest, setting) if setting is not None else None
         store = self._store()
@@ -156,7 +156,7 @@ class PolicyState:
     def budget(self, name: str, key: str | None, terms: Any, make: Callable[[], Budget]) -> Budget:
         """The state of a budget; starts fresh when its terms change.
 
-        Of the many of single keys, those that were asked for longest ago are let go.
+        Budgets of single keys that were not used for longest are dropped.
         """
         if key is None:
             if name not in self._budgets or self._budgets[name][0] != terms:
@@ -187,7 +187,7 @@ class PolicyState:
         return {**self._stored, **kept}
 
     def _part(self, name: str) -> dict[str, Any]:
-        """A part of what was stored; empty where it is damaged."""
+        """A part of the stored state; empty if it is damaged."""
         part = self._stored.get(name)
         return part if isinstance(part, dict) else {}
 
@@ -217,7 +217,7 @@ class PolicyState:
 
 
 def _restored(make: Callable[[Any], T], stored: Any) -> T | None:
-    """What was stored, made again; None where there is nothing, or it is damaged."""
+    """A restored object; None if nothing was stored, or it is damaged."""
     if stored is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""What a cascade does with one request: planned by the pipeline, filled in while models answer."""
+"""One request's cascade: planned by the pipeline, filled in while models answer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,15 +11,15 @@ _SCORED = ("verifier", "certified")
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One model's answer and what was thought of it.
+    """One model's answer and the verdict on it.
 
     Attributes:
         model: who answered.
-        verdict: "accepted", "escalated" or "failed"; "answered" of the last model, whom nobody checks.
+        verdict: "accepted", "escalated" or "failed"; "answered" for the last model, which is not checked.
         reason: "verifier", "certified" (the autopilot's threshold), the name of the check that it failed, "checker",
             "unread", or how the model failed.
         win_rate: strong model's, given this answer; None where no verifier read it.
-        seconds: from asking to the verdict.
+        seconds: from the call to the verdict.
     """
 
     model: str
@@ -40,17 +40,17 @@ class CascadeRun:
     """One request's cascade.
 
     Attributes:
-        models: in the order in which they are to be asked.
-        look: what the prompt says: "cascade" (the verifier reads the answer), "weak" (surely easy) and "checks" (no
-            verifier: the free checks alone), or "strong" (surely hard: no cascade).
-        threshold: an answer is enough iff its win rate is below; None without a verifier.
+        models: in the order in which they are asked.
+        look: the plan by the prompt: "cascade" (the verifier reads the answer), "weak" (surely easy) and "checks" (no
+            verifier: only the free checks), or "strong" (surely hard: no cascade).
+        threshold: an answer is good enough iff its win rate is below; None without a verifier.
         prompt_win_rate: from the prompt alone, on the verifier's scale.
-        expected_escalation: share of such prompts that are asked on.
-        stages: what came of the models that were asked.
-        answered_by: whose answer the client got; None until that is known.
-        certified: gives what the threshold is compared with, from the score of the first answer, where the autopilot
+        expected_escalation: share of such prompts that are escalated.
+        stages: the models asked so far, with their verdicts.
+        answered_by: the model whose answer the client got; None until that is known.
+        certified: maps the score of the first answer to the value that the threshold is compared with, if the autopilot
             certifies the cascade; else None.
-        score: of the first answer, where it is certified and has been read.
+        score: of the first answer, if it is certified and has been read.
     """
 
     models: tuple[str, ...]
@@ -74,11 +74,11 @@ class CascadeRun:
         return any(stage.verdict == "escalated" for stage in self.stages)
 
     def header(self) -> str:
-        """What clients are told, e.g. "small:escalated(0.41) big"; "" before anything has happened."""
+        """The summary for clients, e.g. "small:escalated(0.41) big"; "" before anything has happened."""
         return " ".join(map(str, self.stages))
 
     def to_dict(self) -> dict[str, Any]:
-        """What is planned, and what came of it, as JSON-ready types."""
+        """The plan and its outcome, as JSON-ready types."""
         return {
             "runs": self.runs,
             "models": list(self.models),

@@ -1,9 +1,9 @@
-"""Tells conversations from each other, and where in them a request is.
+"""Identifies the conversation of a request, and its position in it.
 
 A client names its conversation in a header (`NAMING_HEADERS`) or in the body: `conversation`, a `prompt_cache_key` or a
-`metadata.user_id` that holds the id of a session. Where it names none, the conversation is how it begins: the text of
-its instructions and of the first thing that its user asks. Cache marks, billing lines and the shape of the content
-change from turn to turn in some clients, and do not count.
+`metadata.user_id` that holds the id of a session. Otherwise a conversation is identified by its beginning: the text of
+its instructions and of the user's first message. Cache marks, billing lines and the shape of the content
+are ignored, since some clients change them from turn to turn.
 """
 
 import hashlib
@@ -41,25 +41,25 @@ _MOST_CHARACTERS = 1_000_000  # of an instruction that tells a conversation
 
 
 def naming_headers(headers: Iterable[tuple[bytes, bytes]]) -> Mapping[str, str]:
-    """Those of a request's headers that may identify its conversation."""
+    """The headers of a request that may identify its conversation."""
     found = {_NAMES[name]: value.decode("latin-1").strip() for name, value in headers if name in _NAMES}
     return {name: value[:_MAX_NAME] for name, value in found.items() if value}
 
 
 def owner_of(context: RequestContext) -> str:
-    """Whose conversation it is: keys never share them."""
+    """The owner of the conversation: keys never share them."""
     return context.key.id if context.key is not None else ""
 
 
 def session_of(context: RequestContext) -> str:
-    """What stands for a request's conversation."""
+    """The identity of a request's conversation."""
     if context.session is None:
         context.session = _digest((owner_of(context), _name(context) or _beginning(context.request.document)))
     return context.session
 
 
 def is_first_turn(context: RequestContext) -> bool:
-    """Whether a conversation begins with this request, as far as it shows: no answer has been given in it."""
+    """Whether a conversation seems to begin with this request: it contains no answer."""
     document = context.request.document
     return not (_name(context) or document.get("previous_response_id") or has_answer(document))
 
@@ -72,7 +72,7 @@ def next_turn(context: RequestContext, *, output_tokens: float) -> Turn:
 
 @walks_request
 def _sizes(document: Mapping[str, Any]) -> tuple[int, int]:
-    """Characters up to the model's last turn, the instructions among them, and after it."""
+    """Number of characters up to the model's last turn, instructions included, and after it."""
     turns = turns_of(document)
     sizes = [_characters(turn) if isinstance(turn, dict) else 0 for turn in turns]
     last = next((i for i in reversed(range(len(turns))) if is_models_turn(turns[i])), -1)
@@ -81,9 +81,9 @@ def _sizes(document: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _name(context: RequestContext) -> list[Any] | None:
-    """How the client names the conversation; None where it does not.
+    """The client's name for the conversation, or None.
 
-    Agents ask for titles and the like under the name of their session, and without tools: those are another one.
+    Agents request titles and the like under their session's name, but without tools: that is another conversation.
     """
     document, headers = context.request.document, context.client
     header = next((name for name in NAMING_HEADERS if name in headers), None)
@@ -124,7 +124,7 @@ def _digest(told: object) -> str:
 
 @walks_request
 def _beginning(document: Mapping[str, Any]) -> str:
-    """What stands for how a conversation begins."""
+    """The identity of a conversation's beginning."""
     named = [document.get(name) for name in ("user", "prompt_cache_key")]
     instructions = [_BILLING.sub("", text[:_MOST_CHARACTERS]).strip() for text in _instructions(document)]
     return _digest([named, [text for text in instructions if text], _first_asked(document)])
@@ -139,7 +139,7 @@ def _instructions(document: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _first_asked(document: Mapping[str, Any]) -> str:
-    """The first thing that the user asks; all of the first turn where no turn asks for anything."""
+    """The user's first question; the whole first turn if no turn asks anything."""
     turns = turns_of(document)
     for i, turn in enumerate(turns[:_MOST_TURNS]):
         if is_models_turn(turn):

@@ -14,7 +14,7 @@ _ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 def request_id(scope: Scope) -> str:
     """The client's X-Request-Id where it is well-formed, else a new one: milliseconds since 1970, and 64 random bits.
 
-    Ids that come in order of time keep the pages of a database's index few that one batch of rows changes.
+    Ids in order of time let a batch of rows change only a few pages of a database's index.
     """
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _ID.fullmatch(value):
@@ -23,7 +23,7 @@ def request_id(scope: Scope) -> str:
 
 
 class _RowIds:
-    """Ids that one process makes: those of one millisecond sort in the order in which they were made."""
+    """Ids of one process: those of the same millisecond sort in order of creation."""
 
     __slots__ = ("_first", "_n")
 
@@ -39,7 +39,7 @@ class _RowIds:
 
 
 def first_row_id(at: float) -> str:
-    """What no id of a row at that time or later is below, and every id of an earlier one is."""
+    """A lower bound of the ids of rows from that time on, above all earlier ids."""
     return f"{max(0, round(1000.0 * at)):012x}"
 
 

@@ -1,6 +1,6 @@
 """Keeps requests that are served at the same time in step, from one stage of their work to the next.
 
-What a stage needs of code and data is in the processor's caches when the next request comes to it; a request that went
+The code and data of a stage are in the processor's caches when the next request reaches it; a request that went
 through all stages at once would find each of them cold. Under load that costs a request a fifth of its time.
 """
 
@@ -29,7 +29,7 @@ class InStep:
 
     @property
     def is_crowded(self) -> bool:
-        """Whether so many are served that they gain by going together."""
+        """Whether enough requests are served to gain from going together."""
         return self.n_serving > _FEW
 
     async def next_stage(self) -> None:

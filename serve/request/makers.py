@@ -1,4 +1,4 @@
-"""Remembers which model made what later requests bring back: tool calls, stored responses, thoughts."""
+"""Remembers which model made what later requests refer to: tool calls, stored responses, thinking."""
 
 import hashlib
 import re
@@ -19,14 +19,14 @@ _DISTINCT = re.compile(r"(?=[A-Za-z0-9]*[A-Za-z])(?=[A-Za-z0-9]*[0-9])[A-Za-z0-9
 
 
 class Makers:
-    """The makers of the last `size` marks (`protocols/turns.py`), each key's own.
+    """The makers of the last `size` marks (`protocols/turns.py`), separately for each key.
 
-    Some services number their tool calls (call_1, functions.search:0): such an id means something in its own
-    conversation alone, and is remembered with it.
+    Some services number their tool calls (call_1, functions.search:0): such an id has a meaning only in its own
+    conversation, and is remembered with it.
     """
 
     def __init__(self, *, size: int = 100_000) -> None:
-        """Remembers none.
+        """Starts empty.
 
         Raises:
             ValueError: `size` is not positive.
@@ -40,11 +40,11 @@ class Makers:
         return len(self._models)
 
     def note(self, marks: Iterable[str], model: str, *, owner: str, conversation: Callable[[], str]) -> None:
-        """Remembers that `model` made them; what was noted longest ago is forgotten first.
+        """Remembers that `model` made them; the oldest are forgotten first.
 
         Args:
-            owner: whose request it was: keys share nothing.
-            conversation: gives what identifies it; asked where it matters.
+            owner: the key's, since keys share nothing.
+            conversation: returns its identity; called only if needed.
         """
         for mark in islice(marks, _MOST_MARKS):
             key = _key(mark, owner, conversation)
@@ -54,7 +54,7 @@ class Makers:
             self._models.popitem(last=False)
 
     def __call__(self, record: Record) -> None:
-        """Takes note of what a finished request's answer holds; an observer of requests."""
+        """Remembers the makers of a finished request's answer; an observer of requests."""
         context = record.context
         if context is None or record.model is None or context.dry_run or not context.attempts:
             return
@@ -66,14 +66,14 @@ class Makers:
             self.note(marks, record.model, owner=owner_of(context), conversation=lambda: session_of(context))
 
     def makers_of(self, marks: Iterable[str], context: RequestContext) -> dict[str, str]:
-        """The makers of marks that a request brings back, as far as they are known."""
+        """The known makers of marks in a request."""
         owner = owner_of(context)
         marks = list(marks)[-_MOST_MARKS:]
         found = {mark: self.maker([mark], owner=owner, conversation=lambda: session_of(context)) for mark in marks}
         return {mark: model for mark, model in found.items() if model is not None}
 
     def maker(self, marks: Iterable[str], *, owner: str, conversation: Callable[[], str]) -> str | None:
-        """Who made the first of them whose maker is known; None where none is."""
+        """The first known maker of these marks, or None."""
         found = (self._models.get(_key(mark, owner, conversation)) for mark in islice(marks, _MOST_MARKS))
         return next((model for model in found if model is not None), None)
 

@@ -8,15 +8,15 @@ __all__ = ["MatchedRule"]
 
 @dataclass(frozen=True, slots=True)
 class MatchedRule:
-    """The first rule whose conditions a request meets.
+    """The first rule whose conditions a request matches.
 
     Attributes:
         name: of the rule.
-        because: what was met, for explanations.
-        models: the candidates that it leaves, of those that can answer; all of them if there is none.
-        threshold: what it sets; None where it sets none.
+        because: the matching conditions, for explanations.
+        models: the candidates that it allows; all if empty.
+        threshold: the threshold that it sets, if any.
         skips_cascade: whether no answer is checked.
-        note: why it does not choose the model, where it could; "" where it does.
+        note: why it does not choose the model although it could, else "".
     """
 
     name: str
@@ -32,7 +32,7 @@ class MatchedRule:
         return f"rule: {self.name}"
 
     def to_dict(self) -> dict[str, Any]:
-        """The rule as JSON-ready types; what it does not do is left out."""
+        """The rule as JSON-ready types, without actions that it does not have."""
         found = {
             "candidates": list(self.models),
             "threshold": self.threshold,

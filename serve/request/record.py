@@ -1,4 +1,4 @@
-"""What happened to one request: filled in while it is served, then shown to every observer."""
+"""What happened to one request: filled in while it is served, then passed to every observer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,13 +24,13 @@ class Record:
             ended in an error), "gone" (the client disconnected), "crashed" (a defect of our own).
         status: HTTP status of the answer; 0 where none was sent.
         context: the request with what is known of it; None where it could not be read.
-        model: who answered; None where nobody did.
+        model: the model that answered, if any.
         started_at: when its head had been read, on the `perf_counter` clock in seconds, like the next four.
         received_at, decided_at, answered_at, ended_at: when its body had come, the decision was made, the first byte of
             the answer had come, the last was passed on; None for what did not happen.
-        usage: tokens of the answer; None where nobody was asked.
+        usage: tokens of the answer; None if no model was called.
         cost_usd: what all attempts cost; None where a price is not known.
-        charges: what each attempt was charged, where it was.
+        charges: the cost of each attempt that was charged.
         strong_usd, weak_usd: what as many tokens of the strong, of the weak model cost; None where the request was not
             routed or the price is not known.
         routing_s: how long the decision took.

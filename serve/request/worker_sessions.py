@@ -1,6 +1,6 @@
-"""Models of conversations that the worker processes of one server share at once, without a store.
+"""The models of conversations, shared by the worker processes of one server without a store.
 
-A table in a file that all of them map: what one writes, the others read with their next request. It holds the
+A table in a file that all of them map: what one writes, the others see with their next request. It holds the
 conversations whose models changed last.
 """
 
@@ -25,7 +25,7 @@ _CHECKED = struct.calcsize("<I")
 
 
 class SharedModels(Protocol):
-    """Where processes look for the models of conversations."""
+    """A shared table of the models of conversations."""
 
     async def find(self, session: str) -> str | None: ...
 
@@ -33,7 +33,7 @@ class SharedModels(Protocol):
 
 
 class WorkerSessions:
-    """The table of one server's workers, before what they share with other servers."""
+    """The table of one server's workers, in front of one shared with other servers."""
 
     def __init__(
         self,
@@ -43,11 +43,11 @@ class WorkerSessions:
         behind: SharedModels | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Opens the table, and makes it where it is not there yet.
+        """Opens the table; creates it if missing.
 
         Args:
             ttl_s: how long a conversation is remembered after its model changed.
-            behind: what is asked where the table does not know, and told what it is told.
+            behind: the shared table that is read if this one lacks a conversation, and gets all writes.
             clock: seconds since 1970.
 
         Raises:
@@ -60,7 +60,7 @@ class WorkerSessions:
             self._table = mmap.mmap(file.fileno(), size)
 
     async def find(self, session: str) -> str | None:
-        """The model of a conversation; None where nobody has set it lately."""
+        """The model of a conversation; None if it was not set recently."""
         key, now = _key(session), self._clock()
         for _, other, at, name in self._bucket(key):
             if other == key and now - at <= self._ttl_s:
@@ -68,7 +68,7 @@ class WorkerSessions:
         return await self._behind.find(session) if self._behind is not None else None
 
     def put(self, session: str, model: str, *, is_told: bool = False) -> None:
-        """Sets the model of a conversation, for all workers at once; one of a very long name only behind.
+        """Sets the model of a conversation for all workers; a model with a very long name only behind.
 
         Args:
             is_told: others could tell it from the request.
@@ -84,7 +84,7 @@ class WorkerSessions:
             self._behind.put(session, model, is_told=is_told)
 
     def _bucket(self, key: bytes) -> Iterator[tuple[int, bytes, float, str]]:
-        """Places and contents of the slots where a conversation may be; one that is half written is empty."""
+        """Places and contents of the slots where a conversation may be; a half-written slot counts as empty."""
         first = int.from_bytes(key[:4]) % _BUCKETS * _SLOTS * _SLOT.size
         for place in range(first, first + _SLOTS * _SLOT.size, _SLOT.size):
             slot = self._table[place : place + _SLOT.size]

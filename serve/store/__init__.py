@@ -1,1 +1,1 @@
-"""The store: what is kept of requests, feedback, keys and spend, in SQLite or PostgreSQL."""
+"""The store of requests, feedback, keys and spending, in SQLite or PostgreSQL."""

@@ -25,8 +25,8 @@ class AutopilotTable(StatusTable):
         """The autopilot's comparisons, the oldest first.
 
         Args:
-            generations: of these alone.
-            since: made since then alone.
+            generations: only of these.
+            since: only those made since then.
             newest: return at most this many, the newest.
         """
         query = select(autopilot).where(*within(autopilot, since, None)).order_by(autopilot.c.id.desc()).limit(newest)
@@ -35,15 +35,15 @@ class AutopilotTable(StatusTable):
         return [_autopilot_row(row) for row in reversed(await self._database.rows(query))]
 
     async def waiting_labels(self, *, limit: int = 1000) -> list[AutopilotRow]:
-        """The autopilot's comparisons that people are asked about and have not answered yet, the oldest first."""
+        """The autopilot's comparisons that still wait for people's labels, the oldest first."""
         query = select(autopilot).where(_UNLABELLED).order_by(autopilot.c.id).limit(limit)
         return [_autopilot_row(row) for row in await self._database.rows(query)]
 
     async def label(self, comparison: str, loss: float) -> bool:
-        """Sets what people say was lost in a comparison that they were asked about, and forgets what they were shown.
+        """Sets the loss that people found in a comparison, and deletes what they were shown.
 
         Returns:
-            Whether it waited for that; the first word counts.
+            Whether it waited for a label; the first one counts.
         """
         said = update(autopilot).where(autopilot.c.id == comparison, _UNLABELLED).values(label=loss, shown=None)
         async with self._database.writing() as connection:
@@ -57,13 +57,13 @@ class AutopilotTable(StatusTable):
         limit: int = 50,
         waits: Callable[[Any, AutopilotRow], bool] = lambda value, row: False,
     ) -> tuple[Any, int]:
-        """Folds comparisons that were not counted yet into a fact, in one transaction: each of them counts once.
+        """Folds uncounted comparisons into a fact, in one transaction, so that each counts once.
 
-        They are counted in their order: nothing behind one that waits is counted.
+        They are counted in order: nothing behind one that waits is counted.
 
         Args:
             name: of the fact.
-            change: from its value, None at first, and the oldest of these comparisons, its new value.
+            change: gives the new value from the old one, None at first, and the oldest of these comparisons.
             limit: at most this many comparisons.
             waits: whether a comparison cannot be counted yet, from the fact's value and the comparison.
 

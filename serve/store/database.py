@@ -1,4 +1,4 @@
-"""One SQLite file or PostgreSQL database: its connections, its errors, and what is said differently to each."""
+"""One SQLite file or PostgreSQL database: connections, errors, and differences between the two."""
 
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -32,22 +32,22 @@ _CHECK_EVERY = 100_000  # of SQLite's instructions: some milliseconds
 
 
 class RowError(StoreError):
-    """The database works, and refuses what it was given."""
+    """The database works, but rejects the values."""
 
 
 class Database:
-    """Connections to one database, made when they are needed.
+    """Connections to one database, opened when needed.
 
     Attributes:
-        creates: whether the file of a SQLite database is made where it is missing.
+        creates: whether to create a missing SQLite file.
     """
 
     def __init__(self, url: URL, *, searches: bool = False) -> None:
-        """Connects to nothing yet.
+        """Does not connect yet.
 
         Args:
-            searches: two connections at most, and ten seconds for what each is asked: so that whoever searches takes
-                nothing from those who write.
+            searches: at most two connections, and ten seconds per query, so that searches take
+                nothing from writers.
 
         Raises:
             MissingExtraError: PostgreSQL's driver is not installed.
@@ -63,19 +63,19 @@ class Database:
 
     @property
     def dialect(self) -> Any:
-        """SQLAlchemy's."""
+        """SQLAlchemy's engine."""
         return self._engine.dialect
 
     def insert(self, table: Table) -> Any:
-        """An INSERT that knows ON CONFLICT."""
+        """An INSERT that supports ON CONFLICT."""
         return (postgresql if self.dialect.name == "postgresql" else sqlite).insert(table)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
-        """A connection that writes nothing.
+        """A connection for reading.
 
         Raises:
-            StoreError: the database cannot be reached, or refuses.
+            StoreError: the database cannot be reached, or rejects the query.
         """
         with _explained(self.url, self._errors):
             await self._check_file()
@@ -84,10 +84,10 @@ class Database:
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction: all of it or nothing.
+        """A transaction for writing.
 
         Raises:
-            StoreError: the database cannot be reached, or refuses.
+            StoreError: the database cannot be reached, or rejects the query.
         """
         with _explained(self.url, self._errors):
             await self._check_file()
@@ -109,9 +109,9 @@ class Database:
         await self._engine.dispose()
 
     async def _check_file(self) -> None:
-        """Raises `OSError` where the open file is not the one of that name: what is written to it is lost.
+        """Raises `OSError` if the open file no longer has its name, so that what is written to it is lost.
 
-        The next connection is to whatever has that name by then.
+        The next connection opens whatever file then has that name.
         """
         if self._file is None or self._identity in (None, _identity(self._file)):
             return
@@ -132,13 +132,13 @@ class Database:
         return engine
 
     def _find_file(self, *_: object) -> None:
-        """Makes a file that its owner alone may read: prompts may be in it."""
+        """Creates a file that only its owner may read, since it may hold prompts."""
         assert self._file is not None
         if self.creates:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             self._file.touch(mode=0o600)
         elif not self._file.exists():
-            raise FileNotFoundError("its file is gone: put it back, or restart the server to begin a new one")
+            raise FileNotFoundError("its file is gone: put it back, or restart the server to create a new one")
 
     def _note_file(self, *_: object) -> None:
         assert self._file is not None
@@ -185,15 +185,15 @@ def _prepare(connection: Any, record: object) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    """Takes the write lock first where there is going to be writing: it could not be waited for later."""
+    """Takes the write lock before writing, while it can still be waited for."""
     writes = connection.get_execution_options().get(_WRITES)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
 def _driver_errors() -> tuple[type[Exception], ...]:
-    """What PostgreSQL's driver raises on its way to a connection: SQLAlchemy 2.0 passes it on as it is.
+    """Errors of PostgreSQL's driver while connecting, which SQLAlchemy 2.0 passes on unchanged.
 
-    A server that is starting, stopping or full answers so.
+    A server that is starting, stopping or full raises them.
     """
     errors = import_module("asyncpg.exceptions")
     return errors.PostgresError, errors.InterfaceError, errors.InternalClientError
@@ -201,7 +201,7 @@ def _driver_errors() -> tuple[type[Exception], ...]:
 
 @contextmanager
 def _explained(url: URL, errors: tuple[type[Exception], ...]) -> Iterator[None]:
-    """Turns what a driver raises into one error that names the database, without its password."""
+    """Turns a driver's errors into one that names the database, without its password."""
     kinds: tuple[type[Exception], ...] = (SQLAlchemyError, OSError, TimeoutError, OverflowError, UnicodeError, *errors)
     try:
         yield
@@ -217,13 +217,13 @@ def _explained(url: URL, errors: tuple[type[Exception], ...]) -> Iterator[None]:
 
 
 def _shown(url: URL) -> str:
-    """The URL without what may be secret in it."""
+    """The URL without secrets."""
     plain = url.set(drivername=url.get_backend_name(), query={})
     return plain.render_as_string(hide_password=True)
 
 
 def _refuses_values(error: BaseException) -> bool:
-    """Whether the same would fail again, however the database fares."""
+    """Whether the same would fail again even if the database works."""
     if not isinstance(error, DBAPIError):
         return isinstance(error, (OverflowError, UnicodeError))
     cause: Any = error.orig

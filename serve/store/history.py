@@ -1,4 +1,4 @@
-"""What the store tells of requests: decisions, what clients said of them, and judged answers."""
+"""Reads what the store holds about requests: decisions, feedback and judged answers."""
 
 from collections.abc import AsyncIterator, Sequence
 from typing import TypeVar
@@ -36,7 +36,7 @@ class History:
         """The newest decisions first.
 
         Args:
-            before: a row's id; the page that begins with the next older one.
+            before: a row's id; the page starts with the next older row.
         """
         query = select_decisions(chosen or DecisionFilter(), limit=limit, before=before)
         return [DecisionRow(**row) for row in await self._database.rows(query)]
@@ -62,7 +62,7 @@ class History:
         return DecisionRow(**rows[0]) if rows else None
 
     async def totals(self, by: Sequence[Group] = (), chosen: DecisionFilter | None = None) -> list[Total]:
-        """Counts and sums per group, sorted by it; over everything where `by` is empty."""
+        """Counts and sums per group, sorted by group; over everything if `by` is empty."""
         rows = await self._database.tuples(select_totals(chosen or DecisionFilter(), by))
         return [Total(tuple(row[: len(by)]), *row[len(by) :]) for row in rows]
 
@@ -83,7 +83,7 @@ class History:
     async def feedback(
         self, *, since: float | None = None, until: float | None = None, request_id: str | None = None
     ) -> list[FeedbackRow]:
-        """What clients said, the oldest first."""
+        """Feedback, the oldest first."""
         return await self._said(feedback, FeedbackRow, since=since, until=until, request_id=request_id)
 
     async def comparisons(
@@ -93,7 +93,7 @@ class History:
         return await self._said(comparisons, ComparisonRow, since=since, until=until, request_id=request_id)
 
     async def said(self, *, since: float | None = None) -> list[Said]:
-        """What clients said, with the model whose answer it is about; the oldest first."""
+        """Feedback with the model that answered, the oldest first."""
         return [Said(*row) for row in await self._database.tuples(select_said(since))]
 
     async def comparison_probabilities(self, *, since: float | None = None) -> dict[str, float]:

@@ -22,8 +22,8 @@ class RowInsert:
     """An INSERT into one table that leaves existing rows unchanged.
 
     Statements are compiled once, and rows go to the driver as tuples: SQLAlchemy's own way takes ten times as long.
-    SQLite gets several rows with each execution: its driver gives up the interpreter's lock and asks for it again every
-    time, against the event loop.
+    SQLite gets several rows with each execution: its driver releases and reacquires the interpreter's lock every
+    time, in competition with the event loop.
     """
 
     def __init__(self, database: Database, table: Table) -> None:

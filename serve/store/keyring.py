@@ -1,4 +1,4 @@
-"""The access keys in a store, as a running server knows them."""
+"""The access keys in a store, cached by a running server."""
 
 import asyncio
 import logging
@@ -14,13 +14,13 @@ _EVERY_S = 0.5
 
 
 class StoreKeyRing:
-    """Looks for changes in the background: a key that was made or revoked counts within a second.
+    """Looks for changes in the background: new and revoked keys take effect within a second.
 
-    While the store cannot be reached the keys stay as they were.
+    While the store cannot be reached the keys are unchanged.
     """
 
     def __init__(self, store: Store) -> None:
-        """Knows no key before `start`."""
+        """Has no keys before `start`."""
         self._store = store
         self._keys: dict[str, AccessKey] = {}
         self._version = -1

@@ -30,13 +30,13 @@ class KeysTable(StatusTable):
         return row.version if row is not None else 0
 
     async def add_key(self, key: AccessKey) -> None:
-        """Makes a key valid."""
+        """Adds a key."""
         async with self._database.writing() as connection:
             await connection.execute(self._database.insert(keys), {**row_values(key), "revoked_at": None})
             await self._bump(connection)
 
     async def revoke_key(self, key_id: str) -> bool:
-        """Makes a key invalid for good; whether it was valid."""
+        """Revokes a key for good; returns whether it was valid."""
         revoked = update(keys).where(keys.c.id == key_id, keys.c.revoked_at.is_(None)).values(revoked_at=time.time())
         async with self._database.writing() as connection:
             changed = (await connection.execute(revoked)).rowcount == 1

@@ -43,9 +43,9 @@ class StoreMetrics:
         self._deleted.inc(n_rows)
 
     def queued(self, n_rows: int) -> None:
-        """So many rows wait."""
+        """Sets the number of waiting rows."""
         self._queued.set(n_rows)
 
     def up(self, works: bool) -> None:
-        """The store takes what is written, or does not."""
+        """Sets whether the store accepts writes."""
         self._up.set(1 if works else 0)

@@ -1,4 +1,4 @@
-"""From an empty or older database to the tables of this version: numbered steps, forward only, one transaction.
+"""Migrates an empty or older database to this version's tables: numbered steps, forward only, in one transaction.
 
 A step that has been released is never changed; a change of the schema is a new step. (Our own, and not Alembic: it is
 these lines, against 90 ms of import and three packages, and the lock and the refusal of newer schemas would be ours
@@ -149,7 +149,7 @@ MIGRATIONS: tuple[Sequence[str], ...] = (
 
 
 async def migrate(connection: AsyncConnection, steps: Sequence[Sequence[str]] = MIGRATIONS) -> None:
-    """Takes the steps that the database has not seen, within the connection's transaction, which must be for writing.
+    """Runs the steps still missing in the database, within the connection's transaction, which must be for writing.
 
     Raises:
         StoreError: the database was made by a later version.

@@ -1,4 +1,4 @@
-"""Opens a store for a command, by its URL or by the configuration that names it."""
+"""Opens a store for a command, by URL or from the configuration."""
 
 import asyncio
 import os
@@ -19,10 +19,10 @@ def open_store(url: str | None = None, *, config: str | None = None, create: boo
     Args:
         url: as `store.url`.
         config: path of a configuration file with a store in it; read where `url` is None.
-        create: make an SQLite file that is not there.
+        create: create a missing SQLite file.
 
     Raises:
-        ConfigError: neither is given, the configuration has no store, the URL is malformed, or its file is not there.
+        ConfigError: neither is given, the configuration has no store, the URL is malformed, or its file does not exist.
         MissingExtraError: PostgreSQL's driver is not installed.
     """
     found = _from_url(url) if url is not None else _from_file(config)
@@ -41,7 +41,7 @@ def check_store(config: StoreConfig, *, create: bool = True) -> None:
     Raises:
         ConfigError: its URL is malformed, or a variable is not set.
         MissingExtraError: PostgreSQL's driver is not installed.
-        StoreError: it cannot be reached, or a later version has served on it.
+        StoreError: it cannot be reached, or a newer version has used it.
     """
     url = read_url(config.url)
     if not create and url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists():

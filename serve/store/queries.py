@@ -40,12 +40,12 @@ Group: TypeAlias = Literal["slot", "model", "key_id", "policy", "outcome", "rout
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionFilter:
-    """Which decisions; None leaves it open.
+    """Filters of decisions; None for any.
 
     Attributes:
         since, until: since <= at < until, in seconds since 1970.
         model, key_id, policy, outcome, router, rule, session: as in `DecisionRow`.
-        text: found in the prompt, where its text is kept, or in the request id; ASCII letters in either case.
+        text: contained in the prompt, if kept, or in the request id, regardless of the case of ASCII letters.
     """
 
     since: float | None = None
@@ -65,14 +65,14 @@ class Total:
     """Sums over some decisions.
 
     Attributes:
-        group: what they share, in the order of the grouping asked for; a slot is its beginning in seconds since 1970.
+        group: their common values, in the order of the grouping; a slot is its start in seconds since 1970.
         n_requests: decisions; n_answered, n_estimated, n_priced: those that were answered, whose tokens were
             counted here, whose cost is known.
         input_tokens, output_tokens, cached_tokens, cost_usd: over those where they are known.
         n_compared, compared_usd, strong_usd, weak_usd: over those whose own cost and the pair's are known: how many,
-            what they cost, and what they would have cost of the strong, of the weak model.
+            what they cost, and what they would have cost with the strong and with the weak model.
         saved_usd2: sum of (strong_usd - cost_usd)² over those, for intervals of the saving.
-        total_ms: time of all of them.
+        total_ms: total time.
     """
 
     group: tuple[Any, ...]
@@ -103,7 +103,7 @@ class Said:
 
 
 def within(table: Table, since: float | None, until: float | None) -> list[ColumnElement[bool]]:
-    """Conditions for rows of a span of time, by their ids, which sort by time."""
+    """Conditions for a span of time, by ids, which sort by time."""
     bounds = []
     if since is not None:
         bounds.append(table.c.id >= first_row_id(since))

@@ -1,6 +1,6 @@
 """Turns the record of a request into a row of the store.
 
-Rows are made several at a time, in between requests: the second takes a fraction of the first, which finds nothing of
+Rows are made several at a time, between requests: the second takes a fraction of the first, which finds nothing of
 what it needs in the processor's caches.
 """
 
@@ -26,13 +26,13 @@ _LATER_S = 0.05
 
 
 class Recorder:
-    """An observer of records that keeps of prompts and embeddings what the configuration lets it."""
+    """An observer of records; keeps prompts and embeddings only as configured."""
 
     def __init__(self, store: Store, put: Callable[[Row], None], *, clock: Callable[[], float] = time.time) -> None:
-        """Observes nothing before `start`.
+        """Records nothing before `start`.
 
         Args:
-            store: whose configuration it follows, and which may hold the key of the prompts' hashes.
+            store: its configuration applies, and it may hold the key of the prompts' hashes.
             put: takes the rows.
             clock: seconds since 1970.
         """
@@ -48,7 +48,7 @@ class Recorder:
         """Gets the key of the prompts' hashes.
 
         Raises:
-            ConfigError: it is to be in an environment variable, and is not.
+            ConfigError: the environment variable that should hold it is not set.
             StoreError: it cannot be read.
         """
         if self._config.prompts == "none":
@@ -61,7 +61,7 @@ class Recorder:
             raise ConfigError(f"environment variable {reference[4:]} is not set, wanted store.hash_key in it")
 
     async def close(self) -> None:
-        """Puts the rows that are not made yet."""
+        """Makes and queues the rows still to be made."""
         self._put_all()
 
     def __call__(self, record: Record) -> None:

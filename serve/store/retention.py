@@ -28,7 +28,7 @@ class Retention:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begins to look for old rows."""
+        """Starts looking for old rows."""
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def close(self) -> None:
@@ -47,10 +47,10 @@ class Retention:
             await asyncio.sleep(_EVERY_S)
 
     async def delete_old(self, now: float) -> int:
-        """Deletes what is older than the retention at `now`, in seconds since 1970; how many rows.
+        """Deletes rows older than the retention at `now`, in seconds since 1970; returns their number.
 
         Raises:
-            StoreError: the database cannot be reached; what was deleted until then is gone.
+            StoreError: the database cannot be reached; rows deleted before stay deleted.
         """
         n_deleted = 0
         await self._store.delete_spend_before(now - SPEND_DAYS * _DAY_S)

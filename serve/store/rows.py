@@ -1,4 +1,4 @@
-"""What the store's tables hold, one type per table. Times are seconds since 1970 (UTC), kept to the millisecond."""
+"""Row types of the store's tables, one per table. Times are seconds since 1970 (UTC), kept to the millisecond."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -22,28 +22,28 @@ class DecisionRow:
     """One request.
 
     Attributes:
-        id: the row's own; ids sort by `at`, and those of one process in the order in which they were made. No two rows
+        id: the row's own; ids sort by `at`, and those of one process in order of creation. No two rows
             share one, whatever ids the clients give their requests.
         request_id: what the client saw as x-pointsman-request-id; not unique where clients repeat theirs.
         at: when the request ended.
         path: where it was sent.
-        requested: its model field; None where it could not be read.
-        model: who answered; None where nobody did.
-        decided: who was to answer; None where the request was refused before.
-        router: which was asked; None for pass-through.
+        requested: its model field; None if it could not be read.
+        model: the model that answered, if any.
+        decided: the chosen model; None if the request was rejected before.
+        router: the router that scored the prompt; None for pass-through.
         checkpoint: name of the router's checkpoint; None where no router was asked.
         win_rate: strong model's win rate in [0, 1]; None where no router was asked or it failed.
         threshold: strong iff win_rate >= threshold; None where none applied.
         policy: rule that set the threshold; None where none applied.
         reason: why the decision is as it is.
-        key_id: whose request it was; None where no keys are asked for.
-        tier: that key's.
-        session: conversation that it belongs to; None where none is known.
-        prompt_hash: HMAC-SHA256 of the prompt, in hexadecimal; None by setting or where there is no prompt.
-        prompt: its text; None by setting or where there is none.
-        embedding: of the prompt, little-endian float32; None by setting or where there is none.
+        key_id: the access key; None if no keys are required.
+        tier: the key's.
+        session: its conversation, if known.
+        prompt_hash: HMAC-SHA256 of the prompt, in hexadecimal; None by configuration or without a prompt.
+        prompt: its text; None by configuration or if there is none.
+        embedding: of the prompt, little-endian float32; None by configuration or if there is none.
         input_tokens, output_tokens, cached_tokens: as in `Usage`; None where not known.
-        usage_estimated: the tokens were counted here.
+        usage_estimated: whether the tokens were estimated here.
         cost_usd: what the answer cost; None where not known.
         strong_usd, weak_usd: what it would have cost of the strong, the weak model, estimated; None where not known.
         outcome, status, stream, trail: as in `Record`.

@@ -13,10 +13,10 @@ _EXPORTERS = "opentelemetry_traces_exporter"
 
 
 def make_provider() -> tuple[Any, bool]:
-    """The tracer provider, and whether it was made here.
+    """The tracer provider, and whether it was created here.
 
-    One that the process already has, by `opentelemetry-instrument` for example, is taken. Otherwise OTEL_SERVICE_NAME,
-    OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_SAMPLER, OTEL_BSP_*, OTEL_EXPORTER_OTLP_*, OTEL_SDK_DISABLED are heeded, and
+    An existing one, for example by `opentelemetry-instrument`, is used. Otherwise OTEL_SERVICE_NAME,
+    OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_SAMPLER, OTEL_BSP_*, OTEL_EXPORTER_OTLP_*, OTEL_SDK_DISABLED apply, and
     of OTEL_TRACES_EXPORTER "otlp", over HTTP, "console", "none", and the names that other packages register.
 
     Raises:

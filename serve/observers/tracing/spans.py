@@ -38,10 +38,10 @@ _CURRENT: ContextVar[_Trace | None] = ContextVar("pointsman_trace", default=None
 
 
 class Tracing:
-    """Begins and ends spans; a component, and an observer of records."""
+    """Starts and ends spans; a component, and an observer of records."""
 
     def __init__(self) -> None:
-        """Sends nothing before the first request.
+        """Exports nothing before the first request.
 
         Raises:
             MissingExtraError: OpenTelemetry is not installed.
@@ -53,10 +53,10 @@ class Tracing:
         self._tracer = self._provider.get_tracer("pointsman")
 
     async def start(self) -> None:
-        """Nothing has to be prepared."""
+        """Nothing to start."""
 
     async def close(self) -> None:
-        """Sends what has not been sent yet."""
+        """Exports what has not been exported yet."""
         if self._owned:
             await asyncio.to_thread(self._provider.shutdown)
 
@@ -80,7 +80,7 @@ class Tracing:
         return _TracedUpstream(self, name, upstream)
 
     def __call__(self, record: Record) -> None:
-        """A request has ended: says in its spans what became of it."""
+        """A request has ended: its spans get the outcome."""
         trace = _CURRENT.get()
         if trace is None:
             return
@@ -147,7 +147,7 @@ class Tracing:
         return span, headers
 
     def end_try(self, span: Any, status: int, error: str | None) -> None:
-        """A call was answered, at least the head of it, or has failed, which ends its span."""
+        """A call got at least the head of its answer, or failed, which ends its span."""
         if status:
             span.set_attribute("http.response.status_code", status)
         trace = _CURRENT.get()

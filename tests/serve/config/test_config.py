@@ -157,7 +157,7 @@ def test_aliases_of_aliases_are_refused_soon(tmp_path):
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 9)]
     path = tmp_path / "bomb.yaml"
     path.write_text("\n".join(lines))
-    with pytest.raises(ConfigError, match="stand for more than 100,000 values"):
+    with pytest.raises(ConfigError, match="expand to more than 100,000 values"):
         read_values(path)
 
 

@@ -179,7 +179,7 @@ class RuleConfig(Part):
             raise ValueError(f"rule {self.name!r} has unlike or similarity without similar_to, wanted examples")
         if len(self.similar_to) == 1 and self.similarity is None:
             raise ValueError(
-                f"rule {self.name!r} has one example, from which no threshold can be calibrated: wanted two or more, or "
-                "similarity"
+                f"rule {self.name!r} has one example, from which no threshold can be calibrated: wanted two or "
+                "more, or similarity"
             )
         return self

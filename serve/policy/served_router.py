@@ -102,7 +102,7 @@ def serve_router(name: str, config: RouterConfig, *, candidates: Sequence[str] =
     """
     if config.checkpoint is not None and not Path(config.checkpoint).exists():
         raise ConfigError(
-            f"routers.{name}.checkpoint is {config.checkpoint!r}, and there is no such directory; "
+            f"routers.{name}.checkpoint is {config.checkpoint!r}, which is not a directory; "
             "a RouteLLM checkpoint is converted with `pointsman import-routellm`"
         )
     checkpoint = load_checkpoint(config.kind or name, config.checkpoint)

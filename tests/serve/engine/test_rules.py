@@ -158,7 +158,7 @@ def test_both_ends_of_a_long_prompt_are_searched():
         ({"matches": "x", "then": {"threshold": 0.5, "strict": True}}, "without a model or candidates"),
         (
             {"similar_to": ["x"], "then": {"threshold": 0.5}},
-            "from which no threshold can be calibrated: wanted two, or",
+            "from which no threshold can be calibrated: wanted two or more",
         ),
         ({"matches": "x", "similarity": 0.5, "then": {"threshold": 0.5}}, "without similar_to, wanted examples"),
         ({"similar_to": ["a", " "], "then": {"threshold": 0.5}}, "an example is empty"),

@@ -1,4 +1,4 @@
-"""Errors as Anthropic's API words them: {"type": "error", "error": {"type", "message"}}."""
+"""Errors in the shape of Anthropic's API: {"type": "error", "error": {"type", "message"}}."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ _FIRST_ERROR = 400
 
 
 class MessagesErrors:
-    """Wraps an ASGI application whose errors are in OpenAI's shape; those of a service of Anthropic's kind stay."""
+    """Wraps an ASGI application whose errors have OpenAI's shape; errors already in Anthropic's shape are kept."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -58,7 +58,7 @@ def messages_error(status: int, message: str, *, code: object = None) -> dict[st
 
 
 def reshape_error(status: int, body: bytes) -> bytes:
-    """The body of an error in Anthropic's shape; as it is where it has that shape already.
+    """The body of an error in Anthropic's shape; unchanged if it already has it.
 
     Args:
         body: JSON, {"error": {"message": ...}} or anything else.

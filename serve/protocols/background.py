@@ -1,7 +1,7 @@
-"""Work that agents and chat front ends have done behind their users' backs: titles, topics, tags, commit messages.
+"""Recognizes requests that agents and chat front ends send on their own: titles, topics, tags, commit messages.
 
-It needs no strong model. It is known by what its client says of it: in the system prompt, or in first words that only
-clients use. A user who asks for a title says it in other words, or has tools offered with it.
+They need no strong model. They are recognized by the client's words: in the system prompt, or in first words that only
+clients use. A user who asks for a title uses other words, or the request offers tools.
 """
 
 import re
@@ -43,7 +43,7 @@ _ANY_USER = re.compile(r"\s*(?:" + "|".join(pattern for _, pattern in _FIRST_WOR
 
 @walks_request
 def background_work(document: Mapping[str, Any]) -> str | None:
-    """What kind of background work a request is, e.g. "title"; None where it is its user's own."""
+    """The kind of background work, e.g. "title"; None for a user's own request."""
     if document.get("tools") or document.get("functions"):
         return None
     if document.get("max_tokens") == 1 or document.get("max_completion_tokens") == 1:
@@ -61,7 +61,7 @@ def background_work(document: Mapping[str, Any]) -> str | None:
 
 
 def _said(document: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """The instructions, and the user's turns; few requests of this kind have more than one or two."""
+    """The instructions and the user's turns; such requests rarely have more than one or two."""
     instructions = [text for name in ("system", "instructions") if name in document for text in _texts(document[name])]
     said = _texts(document["input"]) if "input" in document else []
     for i, turn in enumerate(turns_of(document)[:3]):

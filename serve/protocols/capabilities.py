@@ -1,4 +1,4 @@
-"""What a request needs of the model that answers it: tools, images, audio, video, files."""
+"""The capabilities that a request needs: tools, images, audio, video, files."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,10 +26,10 @@ _INSIDE = ("content", "output")  # of messages, tool results and other items
 
 @walks_request
 def find_needs(document: Mapping[str, Any]) -> tuple[str, ...]:
-    """Capabilities that a request of any surface needs, sorted.
+    """Capabilities that a request of any API needs, sorted.
 
-    Tools where it offers any (or functions, as they once were called); images, audio, video and files where a part of a
-    message, an input item or a tool's result is one, or where the answer is asked for as audio.
+    Tools if it offers any (or functions, their old name); images, audio, video and files if a part of a
+    message, an input item or a tool's result is one; audio also if the answer should be audio.
     """
     needs = {"tools"} if document.get("tools") or document.get("functions") else set()
     modalities = document.get("modalities")

@@ -1,4 +1,4 @@
-"""Changes single members of JSON objects and leaves every other byte as it was.
+"""Changes single members of JSON objects and leaves every other byte unchanged.
 
 Numbers, duplicate keys, spacing and unknown fields reach the upstream exactly as the client wrote them, and the client
 as the upstream wrote them.
@@ -35,7 +35,7 @@ _COMMA_AFTER = re.compile(rb"[ \t\n\r]*,[ \t\n\r]*")
 
 
 def replace_model(body: bytes, model: str) -> bytes:
-    """`body` with `model` as the value of its top-level "model" key, wherever that occurs.
+    """`body` with `model` as the value of its top-level "model" key, at every occurrence.
 
     Args:
         body: a valid JSON object whose "model" is a string.
@@ -54,7 +54,7 @@ def _quoted(text: str) -> bytes:
 
 
 def add_members(body: bytes, members: Mapping[str, Any]) -> bytes:
-    """`body` with further members at its end.
+    """`body` with more members at its end.
 
     Args:
         body: a valid JSON object that is not empty and has none of them.
@@ -67,7 +67,7 @@ def add_members(body: bytes, members: Mapping[str, Any]) -> bytes:
 
 
 def ask_for_usage(body: bytes, document: Mapping[str, Any]) -> bytes | None:
-    """`body` with `stream_options.include_usage` true; None where it is so already or is not ours to change.
+    """`body` with `stream_options.include_usage` true; None if it already is or must not be changed.
 
     Args:
         body: a valid JSON object that is not empty.
@@ -85,9 +85,9 @@ def ask_for_usage(body: bytes, document: Mapping[str, Any]) -> bytes | None:
 
 
 def hide_usage(events: bytes) -> bytes:
-    """Complete events of a chat stream without what `include_usage` adds to them.
+    """Complete events of a chat stream without what `include_usage` adds.
 
-    That is `"usage": null` in every chunk, and one more chunk that has no choices and tells the usage.
+    That is `"usage": null` in every chunk, and one more chunk with the usage and no choices.
     """
     if _USAGE not in events:
         return events
@@ -126,7 +126,7 @@ def _replace_every(body: bytes, key: bytes, value: re.Pattern[bytes], new: bytes
 
 
 def _members(body: bytes, key: bytes, value: re.Pattern[bytes]) -> Iterator[tuple[int, re.Match[bytes]]]:
-    """Where an object's own members of that key begin, and their values, as far as these are of that form."""
+    """Positions of an object's own members with that key, and of their values if they have that form."""
     if len(body) > LARGE_BYTES:
         yield from _members_of_large(body, key, value)
         return

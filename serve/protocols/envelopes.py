@@ -1,16 +1,16 @@
-"""Tells what a user wrote from what a client wrapped around it.
+"""Separates what a user wrote from what a client wrapped around it.
 
 Coding agents and chat front ends send their own text with the user's role: reminders, the environment, rules, open
 files, tool results as text, retrieved passages. Routing by that text routes the client, not the question. Three rules
-find it, and `envelope_names.py` holds what clients are known to send:
+find it, with the names and phrases of known clients in `envelope_names.py`:
 
     blocks     <system-reminder>...</system-reminder> on lines of their own: by name, or by a name of the usual build
                (<environment_details>, <open_and_recently_viewed_files>, <ideSelection>)
-    headings   text that begins with a client's sentence, or ends in a client's section
+    headings   text that begins with a client's phrase, or ends in a client's section
     the asked  <user_query>...</user_query> and "## My request for ...": the rest of the turn is the client's
 
 A block counts only where its opening tag begins a line or its closing tag ends one, so that a question about a tag is
-read as it stands. Two grades of text are left out: a client's own words never count; attachments (files, documents,
+kept. Two grades of text are left out: a client's own words never count; attachments (files, documents,
 passages) count where a turn has nothing else.
 """
 
@@ -48,13 +48,13 @@ _LONGEST_NAME = 60
 
 @quick_dataclass(frozen=True, slots=True)
 class Reading:
-    """What one text holds.
+    """The parts of one text.
 
     Attributes:
         asked: what the user wrote.
-        attached: the same with its attachments.
-        only: what a client marks as all that was asked; None where it marks nothing.
-        announces: the text that follows this one is a tool's result.
+        attached: the same, with attachments.
+        only: what a client marks as the whole question, if anything.
+        announces: whether the next text is a tool's result.
         left_out: names of what was left out, in order.
     """
 
@@ -74,7 +74,7 @@ class _Block:
     inner: str
 
     def read(self, *, nested: bool) -> str:
-        """What it holds, without blocks of its own."""
+        """The text within, without nested blocks."""
         if nested:
             return self.inner.strip()
         reading = read_text(self.inner, nested=True)
@@ -82,10 +82,10 @@ class _Block:
 
 
 def read_text(text: str, *, nested: bool = False) -> Reading:
-    """What a user asked in one text, and what a client put around it.
+    """Separates what a user asked in one text from what a client put around it.
 
     Args:
-        nested: the text is from within a block, whose own blocks are not opened any more.
+        nested: whether the text is from within a block, whose own blocks are not opened.
     """
     if found := BEGINNINGS.match(text):
         name = " ".join(found[0].split())[:40]
@@ -147,7 +147,7 @@ def _without_files(text: str) -> str:
 
 
 def _join(text: str, blocks: Sequence[_Block], grades: Collection[str], *, nested: bool) -> str:
-    """`text` with those of its blocks that are of these grades."""
+    """`text` with only its blocks of these grades."""
     pieces, at = [], 0
     for block in blocks:
         pieces.append(text[at : block.start])
@@ -167,7 +167,7 @@ def _blocks(text: str) -> Iterator[_Block]:
 
 
 def _pairs(text: str) -> Iterator[tuple[int, int, re.Match[str], re.Match[str]]]:
-    """Openings with their closings: one that begins a line before one within a line, the innermost first."""
+    """Pairs of opening and closing tags: those at the beginning of a line first, then the innermost."""
     begun: dict[str, list[re.Match[str]]] = {}
     within: dict[str, list[re.Match[str]]] = {}
     last_end = 0
@@ -199,7 +199,7 @@ def _is_after(openings: Sequence[re.Match[str]], other: re.Match[str]) -> bool:
 
 
 def _begins_line(text: str, at: int, last_end: int) -> bool:
-    """Whether nothing but blanks stands before, on the line or since the last block."""
+    """Whether only white space precedes it, on the line or since the last block."""
     while at > last_end and text[at - 1] in " \t":
         at -= 1
     return at in (0, last_end) or text[at - 1] == "\n"
@@ -213,10 +213,10 @@ def _ends_line(text: str, at: int) -> bool:
 
 @lru_cache(maxsize=4096)
 def _grade(name: str) -> str | None:
-    """How text in a block of that name counts.
+    """How text in a block of that name is treated.
 
-    "text" as text, "asked" instead of all else, "attached" where there is nothing else, "own" not at all; None where
-    the name is none of a client's.
+    "text" as text, "asked" instead of everything else, "attached" only if there is nothing else, "own" never; None if
+    the name is not a client's.
     """
     if len(name) > _LONGEST_NAME:
         return None

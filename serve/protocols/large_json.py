@@ -1,7 +1,7 @@
 """Reads large JSON piece by piece, in bounded memory.
 
-Parsed at once, 32 MB of JSON keep the event loop waiting for a second, from another thread, too, and 32 MB of empty
-objects take a gigabyte. So the structural characters are found first, those outside strings: they say how many values
+Parsed at once, 32 MB of JSON block the event loop for a second, even from another thread, and 32 MB of empty
+objects take a gigabyte. So the structural characters, those outside strings, are found first: they show how many values
 there are, how deep they are nested, and where the text can be cut.
 """
 
@@ -41,9 +41,9 @@ class Structure:
     """The structural characters of a JSON text, those within strings left out.
 
     Attributes:
-        at: their places, shape (n,).
+        at: their positions, shape (n,).
         kind: the characters, shape (n,).
-        level: how many arrays and objects are open around each, its own not counted, shape (n,).
+        level: number of arrays and objects around each, not counting its own, shape (n,).
     """
 
     at: npt.NDArray[np.int64]
@@ -52,7 +52,7 @@ class Structure:
 
 
 def find_structure(body: bytes) -> Structure:
-    """Where a JSON text can be cut; if a text is not JSON, one of the pieces is not JSON either.
+    """Positions where a JSON text can be cut; if a text is not JSON, one of the pieces is not JSON either.
 
     Raises:
         RequestError: it holds too many values, or is nested too deeply.
@@ -80,7 +80,7 @@ def find_structure(body: bytes) -> Structure:
 
 
 def read_large(body: bytes, loads: Callable[[bytes], Any]) -> Any:
-    """What `loads` gives for the whole of a JSON text, from pieces that it reads one after the other.
+    """The value of a JSON text, parsed piece by piece with `loads`.
 
     Args:
         loads: raises `RequestError` for what is not JSON.
@@ -93,7 +93,7 @@ def read_large(body: bytes, loads: Callable[[bytes], Any]) -> Any:
 
 
 def member_places(body: bytes) -> Iterator[tuple[int, int]]:
-    """Where each member of a JSON object begins, and where the colon behind its key is."""
+    """Positions of each member of a JSON object, and of the colon after its key."""
     structure = find_structure(body)
     outermost = structure.level == 1
     colons = structure.at[outermost & (structure.kind == _COLON)].tolist()
@@ -124,7 +124,7 @@ class _Reader:
         return self._object(cuts) if ends[0] else self._array(cuts)
 
     def _scalar(self, begin: int, end: int) -> Any:
-        """A long string, in pieces; whatever else it is, as it stands."""
+        """A long string, in pieces; any other value whole."""
         text = self._body[begin:end]
         if not (text.startswith(b'"') and text.endswith(b'"') and len(text) >= 2 * _MOST_ESCAPES):
             return self._piece(text.strip(_BLANK), begin)
@@ -157,7 +157,7 @@ class _Reader:
         return found
 
     def _groups(self, cuts: list[int]) -> Iterator[tuple[bool, int, int, int, int]]:
-        """Neighbouring elements or members, as many as make a piece, and whether it is one that is longer alone."""
+        """Groups of neighbouring elements or members, each a piece, and whether it is a single one that is too long."""
         waiting = cuts[0]
         for before, after in pairwise(cuts):
             if self._at[after] - self._at[before] > _PIECE_BYTES:
@@ -181,7 +181,7 @@ class _Reader:
         return places
 
     def _filled(self, piece: bytes, begin: int) -> Any:
-        """A part of an array or object, which holds something: else there was a comma too many."""
+        """A part of an array or object; an empty one means a superfluous comma."""
         found = self._piece(piece, begin)
         if not found:
             raise RequestError(_INVALID)
@@ -196,7 +196,7 @@ class _Reader:
 
 
 def _cut(text: bytes, begin: int, end: int) -> int:
-    """Where a string can be cut, at `end` or a little before: between characters and escapes, and not within a pair.
+    """Where a string can be cut, at `end` or just before: between characters and escapes, not within a surrogate pair.
 
     Args:
         begin: of what is not read yet; nothing that begins before it goes beyond it.

@@ -1,4 +1,4 @@
-"""Asks for log-probabilities that the client did not ask for, and takes them out of what the client is shown."""
+"""Requests log-probabilities that the client did not ask for, and removes them from what the client gets."""
 
 import json
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ _WORDS = (b"logprobs", b"include")
 
 
 def ask_for_logprobs(body: bytes, document: Mapping[str, Any], path: str) -> tuple[bytes, dict[str, Any]] | None:
-    """Body and document that ask for them; None where the client does so itself, or the API has none.
+    """Body and document that request them; None if the client does so itself, or the API has none.
 
     Args:
         body: a JSON object that is not empty.
@@ -43,7 +43,7 @@ def ask_for_logprobs(body: bytes, document: Mapping[str, Any], path: str) -> tup
 
 
 def refuses_logprobs(status: int, body: bytes) -> bool:
-    """Whether an answer may have been refused for them: it is then to be seen whether it is not without them."""
+    """Whether a request may have been rejected because of them: it is then tried without them."""
     return status in (400, 404, 422, 501) and (any(word in body for word in _WORDS) or status in (400, 422))
 
 
@@ -69,7 +69,7 @@ class WithoutLogprobs:
 
 
 def hide_logprobs_in_events(events: bytes) -> bytes:
-    """Complete events of a stream without them. What holds none is kept byte by byte."""
+    """Complete events of a stream without them. Events without any are kept byte by byte."""
     if b'logprobs"' not in events:
         return events
     pieces = []
@@ -94,7 +94,7 @@ def _blocks(events: bytes) -> list[bytes]:
 
 
 def _hidden(value: Any) -> Any:
-    """`value` with every `logprobs` member as it is where nobody asks: null in a choice, an empty list elsewhere."""
+    """`value` with every `logprobs` member as if not requested: null in a choice, an empty list elsewhere."""
     if isinstance(value, list):
         return [_hidden(part) for part in value]
     if not isinstance(value, dict):

@@ -1,9 +1,9 @@
-"""What is found out of long documents: once, and away from the event loop.
+"""Analyses long documents only once, and off the event loop.
 
-Many parts of the server ask something of a request or an answer: its tokens, its tool calls, who made its thoughts.
-Each takes a walk through all of it, which through 30 MB or 50,000 parts would keep everybody waiting for a tenth of a
-second. So the functions that walk through a document are marked as such; whoever has read a long one in a thread makes
-all of these walks there, and on the event loop the functions only look up what they found.
+Many parts of the server need facts about a request or an answer: its tokens, its tool calls, who made its thinking.
+Each walks through all of it, which for 30 MB or 50,000 parts would keep every request waiting for a tenth of a
+second. So the functions that walk through a document are marked; whoever has read a long one in a thread makes
+all of these walks there, and on the event loop the functions only look up the results.
 """
 
 import threading
@@ -25,27 +25,27 @@ _THREAD = "pointsman-free"
 
 
 class LongDocument(dict[str, Any]):
-    """A JSON object, and what the marked functions found in it. Its million of values is freed in a thread, too."""
+    """A JSON object with the results of the marked functions. Its many values are freed in a thread, too."""
 
     __slots__ = ("found",)
 
     def __init__(self, document: Mapping[str, Any]) -> None:
-        """Takes the members of `document`; nothing is found yet."""
+        """Takes the members of `document`, without results."""
         super().__init__(document)
         self.found: dict[_Walk[Any], Any] = {}
 
     def __del__(self) -> None:
-        """Leaves what it holds to the thread."""
+        """Passes its contents to the thread."""
         _LEFT.put(list(self.values()))
 
 
 def is_long(body: bytes) -> bool:
-    """Whether walks through the JSON of a body may take too long for the event loop."""
+    """Whether a walk through the JSON of a body may take too long for the event loop."""
     return len(body) > _LONG_BYTES or body.count(b"{") + body.count(b"[") > _LONG_PARTS
 
 
 def explored(document: Mapping[str, Any], kind: str) -> LongDocument:
-    """The document of a "request" or an "answer", with all walks through it made; for a thread."""
+    """The document of a "request" or an "answer", with the results of all walks; for a thread."""
     with _STARTING:
         if not any(thread.name == _THREAD for thread in threading.enumerate()):
             threading.Thread(target=_free, name=_THREAD, daemon=True).start()
@@ -61,12 +61,12 @@ def _free() -> None:
 
 
 def walks_request(walk: _Walk[_T]) -> _Walk[_T]:
-    """Marks a function of a request's document alone that looks at all of it."""
+    """Marks a function of a request's document that walks through all of it."""
     return _marked(walk, "request")
 
 
 def walks_answer(walk: _Walk[_T]) -> _Walk[_T]:
-    """Marks a function of a whole answer alone that looks at all of it."""
+    """Marks a function of a whole answer that walks through all of it."""
     return _marked(walk, "answer")
 
 

@@ -7,9 +7,9 @@
     router-<name>               the threshold that the policy sets, or the router's default
     auto                        likewise for the first router
     <model>                     that model, asked directly
-    <alias>                     what the configuration's `aliases` say that it means
+    <alias>                     what it stands for in the configuration's `aliases`
 
-Names may contain hyphens: the longest configured router that fits is meant.
+Names may contain hyphens: the longest name of a configured router that fits is used.
 """
 
 import re
@@ -33,15 +33,15 @@ _FORMS = "router-<name>-<threshold>, router-<name>-<N>pct, router-<name>, auto, 
 
 @quick_dataclass(frozen=True, slots=True)
 class ModelField:
-    """What a request's `model` means. Either `router` or `model` is set.
+    """The meaning of a request's `model`. Either `router` or `model` is set.
 
     Attributes:
         router: name of the router to ask.
-        threshold: the threshold that was named.
-        strong_share: the share of prompts for the strong model that was named, in [0, 1].
-        rule: the rule whose stored threshold was named, "max_loss" or "max_cost_usd".
-        wanted: what that rule was to reach.
-        model: name of the model that was named itself.
+        threshold: the threshold, if named.
+        strong_share: the share of prompts for the strong model, if named, in [0, 1].
+        rule: the rule whose stored threshold is wanted, "max_loss" or "max_cost_usd", if named.
+        wanted: the value of that rule.
+        model: the model, if named directly.
     """
 
     router: str | None = None
@@ -53,7 +53,7 @@ class ModelField:
 
     @property
     def names_threshold(self) -> bool:
-        """Whether the request says by itself which threshold it wants."""
+        """Whether the request itself names the threshold."""
         return (self.threshold, self.strong_share, self.rule) != (None, None, None)
 
 
@@ -68,7 +68,7 @@ def parse_model_field(
         aliases: other names, or patterns with `*`, and the model fields that they mean.
 
     Raises:
-        RequestError: 404 for an unknown router or model, 400 for a malformed threshold; it lists what there is.
+        RequestError: 404 for an unknown router or model, 400 for a malformed threshold; it lists what exists.
     """
     field = resolve_alias(field, aliases or {})
     if field in models:

@@ -1,4 +1,4 @@
-"""Where the work on a body is done: on the event loop if it is short, else in a thread, so that nobody waits for it."""
+"""Runs work on a body on the event loop if the body is short, else in a thread, so that no request waits for it."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,7 +13,7 @@ _T = TypeVar("_T")
 
 
 async def off_loop(n_bytes: int, work: Callable[_P, _T], *args: _P.args, **options: _P.kwargs) -> _T:
-    """What `work` gives for a body of this many bytes."""
+    """The result of `work` for a body of this many bytes."""
     if n_bytes <= LARGE_BYTES:
         return work(*args, **options)
     return await asyncio.to_thread(work, *args, **options)

@@ -1,4 +1,4 @@
-"""State of an event stream: whether its answer is complete or failed, and its length."""
+"""The state of an event stream: whether its answer is complete or failed, and its length."""
 
 import json
 from abc import ABC, abstractmethod
@@ -27,15 +27,15 @@ class EventStream(ABC):
         done: nothing more follows.
         begun: some of the answer has arrived; pings and comments do not count.
         failed: the stream broke, or the upstream reported an error in its midst.
-        failure: how it broke; None where it did not, or the upstream told so itself.
+        failure: how it broke; None if it did not, or the upstream reported it.
         usage: tokens as the upstream reports them; None until it does.
-        prompt: what it reports of the prompt before the answer; None where it does not.
-        answer: what was said so far.
-        thought: likewise of what the model thought aloud before.
-        hides_usage: the usage was asked for here and not by the client, who is not shown it.
-        marks: of what the model made that later requests may bring back (`turns.py`).
-        n_answers: how many answers were asked for.
-        fingerprint: `system_fingerprint` of the upstream, where it tells one.
+        prompt: usage of the prompt reported before the answer, if any.
+        answer: the text so far.
+        thought: likewise of the model's visible thinking.
+        hides_usage: whether to hide the usage, which the client did not request.
+        marks: of what the model made that later requests may refer to (`turns.py`).
+        n_answers: number of answers requested.
+        fingerprint: `system_fingerprint` of the upstream, if any.
     """
 
     closing: bytes = b""  # the event that ends a finished stream, where its protocol wants one
@@ -56,10 +56,10 @@ class EventStream(ABC):
         self.fingerprint: object = None
 
     def see(self, data: bytes) -> None:
-        """Takes note of one event's data.
+        """Reads one event's data.
 
         Raises:
-            UpstreamFailure: the data is neither a JSON object nor [DONE], or is an error and the first there is.
+            UpstreamFailure: the data is neither a JSON object nor [DONE], or the first event is an error.
         """
         if data.strip() == b"[DONE]":
             self.done = True
@@ -75,11 +75,11 @@ class EventStream(ABC):
             self._note(event)
 
     def n_tokens(self) -> int:
-        """Tokens of everything that was said and thought so far, counted here."""
+        """Tokens of text and thinking so far, estimated here."""
         return self.answer.n_tokens() + self.thought.n_tokens()
 
     def show(self, events: bytes) -> bytes:
-        """What the client is shown of complete events: every byte, but for a usage that it did not ask for."""
+        """Complete events as the client gets them: every byte, except usage that it did not request."""
         return events
 
     def error_event(self, failure: UpstreamFailure) -> bytes:
@@ -87,12 +87,12 @@ class EventStream(ABC):
         return b"data: " + failure.body() + b"\n\n"
 
     def _error(self, event: dict[str, Any]) -> ReportedError | None:
-        """What the event reports as an error; None where it reports none."""
+        """The error that an event reports, if any."""
         return find_error(event)
 
     @abstractmethod
     def _note(self, event: dict[str, Any]) -> None:
-        """Takes note of an event: sets `finished`, `done` and `usage`, adds to `answer`."""
+        """Reads an event: sets `finished`, `done` and `usage`, adds to `answer`."""
 
 
 class ChatStream(EventStream):

@@ -32,12 +32,12 @@ class ChatRequest:
     """One parsed request.
 
     Attributes:
-        body: the JSON as received; passed on byte by byte but for the model's name.
+        body: the JSON as received; passed on byte by byte except for the model's name.
         document: the same, parsed.
         model: the `model` field.
         stream: whether an event stream is wanted.
-        prompt: what its user asked, which it is routed by; "" where there is no text.
-        task: the same, with where it stands and what was left out.
+        prompt: what its user asked, by which it is routed; "" without text.
+        task: the same, with its position and what was left out.
     """
 
     body: bytes
@@ -109,7 +109,7 @@ def read_question(body: bytes) -> ChatRequest:
 
 
 def make_question(prompt: str, model: str, *, body: bytes = b"", document: dict[str, Any] | None = None) -> ChatRequest:
-    """The request for a decision on a prompt: one that says nothing else."""
+    """The request for a decision on a prompt alone."""
     more = {name: value for name, value in (document or {}).items() if name != "prompt"}
     asked = {"model": model, **more, "messages": [{"role": "user", "content": prompt}]}
     return _request(body, asked, model, False, read_prompt(prompt))
@@ -120,7 +120,7 @@ def _request(body: bytes, document: dict[str, Any], model: str, stream: bool, ta
 
 
 def _walked(body: bytes, document: dict[str, Any]) -> dict[str, Any]:
-    """The document, of a long body with what the steps to a decision will ask of it."""
+    """The document; for a long body with the results that the pipeline will need."""
     return explored(document, "request") if len(body) > LARGE_BYTES and is_long(body) else document
 
 
@@ -128,7 +128,7 @@ def read_object(body: bytes) -> dict[str, Any]:
     """The JSON object in a body.
 
     Raises:
-        RequestError: 400 where it is not JSON, not UTF-8, nested too deeply, or another type than an object; 413 where
+        RequestError: 400 where it is not JSON, not UTF-8, nested too deeply, or not an object; 413 if
             it holds too many values.
     """
     document = _loads(body) if len(body) <= LARGE_BYTES else read_large(body, _loads)
@@ -183,7 +183,7 @@ def _model(document: Mapping[str, Any]) -> str:
     if not isinstance(model, str) or not model:
         raise RequestError(
             f"model is {_shown(document, 'model')}, wanted a string such as 'auto' or 'router-mf-0.5'; "
-            "GET /v1/models lists what there is",
+            "GET /v1/models lists all",
             param="model",
         )
     if len(model) > _MAX_MODEL:
@@ -193,7 +193,7 @@ def _model(document: Mapping[str, Any]) -> str:
 
 
 def _messages_task(document: Mapping[str, Any]) -> Task:
-    """What the last user turn asks; the text of the last turn where no turn is the user's."""
+    """What the last user turn asks; the text of the last turn if no turn is the user's."""
     messages = document.get("messages")
     if not isinstance(messages, list) or not messages:
         raise RequestError(
@@ -238,7 +238,7 @@ def _clean(text: str) -> str:
 
 
 def _read_leniently(body: bytes, error: orjson.JSONDecodeError) -> Any:
-    """What JSON's grammar allows and orjson does not: lone surrogates, numbers beyond double precision."""
+    """Parses what JSON's grammar allows but orjson does not: lone surrogates, numbers beyond double precision."""
     try:
         return json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""What an answer says, in the words of any API: text, tool calls, why it ended, and how sure the model was."""
+"""Reads an answer of any API: text, tool calls, why it ended, and how sure the model was."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -24,14 +24,14 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """One answer; of n > 1, one of them.
+    """One answer; if n > 1, one of several.
 
     Attributes:
         text: all of its text.
         tool_calls: in order.
-        finish_reason: as OpenAI names it: "stop", "length", "tool_calls", "content_filter"; None where it is not told.
-        refused: the upstream marks it as a refusal.
-        logprobs: of the text's tokens; empty where they are not told.
+        finish_reason: as OpenAI names it: "stop", "length", "tool_calls", "content_filter"; None if unknown.
+        refused: whether the upstream marks it as a refusal.
+        logprobs: of the text's tokens; empty if unknown.
         margin: nats between the first token and its runner-up.
         output_tokens: as the upstream reports them, for all answers together.
     """
@@ -46,7 +46,7 @@ class Said:
 
 
 def read_said(document: Mapping[str, Any]) -> list[Said]:
-    """The answers in a whole document of chat completions, responses or messages; none where it is neither."""
+    """The answers in a whole document of chat completions, responses or messages; empty for any other."""
     usage = _mapping(document.get("usage"))
     tokens = usage.get("completion_tokens", usage.get("output_tokens"))
     n_tokens = tokens if type(tokens) is int and tokens >= 0 else None
@@ -107,7 +107,7 @@ def _content(document: Mapping[str, Any], n_tokens: int | None) -> Said:
 
 
 class StreamReader:
-    """Puts the events of a stream together, as far as they have come, to a document that `read_said` reads."""
+    """Assembles the events of a stream so far into a document that `read_said` reads."""
 
     def __init__(self) -> None:
         self._choices: dict[int, dict[str, Any]] = {}
@@ -120,7 +120,7 @@ class StreamReader:
         self.has_tool_calls = False
 
     def n_tokens(self) -> int:
-        """About how many tokens of text have come."""
+        """Approximate number of tokens of text so far."""
         return self._heard.n_tokens()
 
     def see(self, data: bytes) -> None:
@@ -140,7 +140,7 @@ class StreamReader:
         self._usage.update({k: v for k, v in _mapping(event.get("usage")).items() if v is not None})
 
     def document(self) -> Mapping[str, Any]:
-        """What has come, as a whole answer."""
+        """The answer so far, as a whole answer."""
         if self._response is not None:
             return self._response
         if self._blocks or self._stop is not None:

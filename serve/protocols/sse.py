@@ -1,4 +1,4 @@
-"""Server-sent events: complete ones passed on byte by byte, broken streams never passed off as success."""
+"""Server-sent events: complete ones are relayed byte by byte, and a broken stream never looks like success."""
 
 import asyncio
 import re
@@ -50,12 +50,12 @@ class EventBuffer:
 
     @property
     def n_held(self) -> int:
-        """Bytes that are held."""
+        """Number of bytes held."""
         return len(self._held)
 
     @property
     def rest(self) -> bytes:
-        """What is held of an event that is not complete."""
+        """The held part of an incomplete event."""
         return bytes(self._held)
 
 
@@ -79,15 +79,15 @@ async def relay_events(
     redact: Callable[[bytes], bytes] = bytes,
     on_end: Callable[[], None] | None = None,
 ) -> AsyncGenerator[bytes, None]:
-    """Passes a stream on event by event, each as soon as it is complete and byte by byte as it came.
+    """Relays a stream event by event, each as soon as it is complete, byte by byte.
 
-    Comments, pings and fields that come before the answer begins are held until it does: until then another model can
+    Comments, pings and fields that arrive before the answer begins are held until it does: until then another model can
     be asked. A stream that breaks (cut, stalled, malformed, ended before its answer was complete) ends with an error
     event and without [DONE]. One that is complete, however its connection ends, gets the [DONE] that is missing.
 
     Args:
-        redact: removes what no client may see from events.
-        on_end: called when nothing more is passed on, for whatever reason.
+        redact: removes from events what no client may see.
+        on_end: called when nothing more is relayed, for any reason.
 
     Raises:
         UpstreamFailure: it broke before the answer began.
@@ -139,7 +139,7 @@ class PrimedStream:
         """Waits for the first event.
 
         Raises:
-            UpstreamFailure: there is none.
+            UpstreamFailure: none arrived.
         """
         return cls(await anext(events), events)
 
@@ -158,7 +158,7 @@ class PrimedStream:
 
 
 def _patience_s(stream: EventStream) -> float | None:
-    """How long to wait for more of a stream; None as long as its upstream may take."""
+    """How long to wait for more of a stream; None for as long as its upstream may take."""
     if stream.done:
         return _LINGER_S
     return _GRACE_S if stream.finished else None
@@ -173,7 +173,7 @@ async def _next(chunks: ByteStream, timeout_s: float | None) -> bytes | None:
 
 
 def _sane(events: bytes, stream: EventStream) -> Iterator[bytes]:
-    """`events` if all are well-formed; else those up to the first malformed one, and then its failure."""
+    """`events` if all are well-formed; else those before the first malformed one, and its failure."""
     start = 0
     for end in _END.finditer(events):
         try:
@@ -191,14 +191,14 @@ def _sane(events: bytes, stream: EventStream) -> Iterator[bytes]:
 
 
 def _shown(sane: Iterator[bytes], stream: EventStream) -> Iterator[bytes]:
-    """What the client is shown of well-formed events; what is not shown at all is left out."""
+    """Well-formed events as the client gets them, without hidden ones."""
     for events in sane:
         if shown := stream.show(events):
             yield shown
 
 
 def _finish(rest: bytes, stream: EventStream) -> Iterator[bytes]:
-    """What is still to be said when the upstream has hung up."""
+    """The last events, when the upstream has closed the connection."""
     try:
         for data in event_data(rest):
             stream.see(data)

@@ -18,9 +18,9 @@ class Surface:
     Attributes:
         path: below /v1 here, and below the upstream's URL there.
         read: from a body to the request; raises `RequestError`.
-        stream: makes the watch over one event stream.
-        charged: whether its answers cost anything.
-        routed: whether routers may be asked; else `model` must be a model's own name.
+        stream: makes the state of one event stream.
+        charged: whether its answers cost money.
+        routed: whether it may be routed; else `model` must be a model's own name.
     """
 
     path: str
@@ -41,7 +41,7 @@ _BLOCKS = ("tool_use", "tool_result", "thinking", "redacted_thinking", "document
 
 
 def guess_surface(document: Mapping[str, Any]) -> Surface:
-    """The API that a request was made for, where its path does not say."""
+    """The API of a request whose path does not tell."""
     if "input" in document:
         return RESPONSES
     turns = document.get("messages")

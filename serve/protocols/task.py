@@ -1,8 +1,8 @@
-"""What the user of a request asked: the text that is routed by, read alike from all three APIs.
+"""What the user asked: the text by which a request is routed, read in the same way from all three APIs.
 
-The last user turn counts, without what its client wrapped around it (`envelopes.py`), without tools' results, and
-without a cached prefix that text follows. Where that leaves nothing, or only words such as "go on", the task that they
-go on with counts: the nearest user turn before that asks for something.
+It is the last user turn, without what its client wrapped around it (`envelopes.py`), without tools' results, and
+without a cached prefix that is followed by text. If that leaves nothing, or only words such as "go on", the task they
+continue counts: the nearest earlier user turn that asks for something.
 """
 
 import re
@@ -29,10 +29,10 @@ class Task:
     """What was asked.
 
     Attributes:
-        text: what is routed by; "" where no turn has any.
-        turn: index in `messages` or `input` of the turn that it is from; None where that is one text.
-        turns_back: how many user turns came after that one, and ask for nothing by themselves.
-        left_out: names of what that turn holds beside it.
+        text: the text to route by; "" if no turn has any.
+        turn: index in `messages` or `input` of its turn; None if that is one text.
+        turns_back: number of later user turns, which ask for nothing themselves.
+        left_out: names of what else the turn contains.
     """
 
     text: str
@@ -48,7 +48,7 @@ def read_prompt(text: str) -> Task:
 
 
 def read_task(document: Mapping[str, Any]) -> Task:
-    """The task of a request to chat completions, Responses or messages; what is malformed holds none."""
+    """The task of a request to chat completions, Responses or messages; malformed parts are ignored."""
     turns = document.get("messages", document.get("input"))
     if isinstance(turns, str):
         return read_prompt(_shortened([(turns, False)])[0][0])
@@ -76,7 +76,7 @@ def read_task(document: Mapping[str, Any]) -> Task:
 
 
 def _shortened(texts: list[tuple[str, bool]]) -> list[tuple[str, bool]]:
-    """The texts of a turn, those of a very long one without their middles."""
+    """The texts of a turn; very long ones without their middles."""
     if sum([len(text) for text, _ in texts]) <= _MOST_CHARACTERS:
         return texts
     half = _MOST_CHARACTERS // (2 * len(texts))
@@ -84,7 +84,7 @@ def _shortened(texts: list[tuple[str, bool]]) -> list[tuple[str, bool]]:
 
 
 def _read_turn(texts: Sequence[tuple[str, bool]]) -> tuple[str, str, tuple[str, ...]]:
-    """What one turn asks, the same with attachments, and what it holds beside that."""
+    """What one turn asks, the same with attachments, and what else it contains."""
     if len(texts) == 1:
         reading = read_text(texts[0][0])
         return reading.only or reading.asked, reading.only or reading.attached, reading.left_out
@@ -113,7 +113,7 @@ def _read_turn(texts: Sequence[tuple[str, bool]]) -> tuple[str, str, tuple[str, 
 
 
 def _continues(text: str) -> bool:
-    """Whether a text goes on with what there is instead of asking for something."""
+    """Whether a text only continues instead of asking for something."""
     if len(text) > _MAX_CONTINUATION:
         return False
     if _CHOICE.fullmatch(text):

@@ -1,7 +1,7 @@
-"""Thoughts of a model, in the histories that clients send back: whose they are, and histories without them.
+"""A model's thinking in the histories that clients send back: who made it, and how to leave it out.
 
 Signatures of thinking blocks and encrypted reasoning are bound to the model, or the service, that made them; another
-one refuses the request. Anthropic's rules for leaving them out: blocks of earlier turns may go; of a turn in which
+one rejects the request. Anthropic's rules for leaving them out: blocks of earlier turns may go; of a turn in which
 tools' results are still awaited they may go only together with `thinking` itself, which is then off for one request.
 """
 
@@ -21,21 +21,21 @@ _CHAT_THOUGHTS = ("reasoning_details", "thinking_blocks")
 
 
 def may_hold_thoughts(body: bytes) -> bool:
-    """Whether it is worth looking for thoughts in a body."""
+    """Whether a body may contain thinking."""
     return _SIGN.search(body) is not None
 
 
 @walks_request
 def thought_marks(document: Mapping[str, Any]) -> list[str]:
-    """Marks of all thoughts in a request's history."""
+    """Marks of all thinking in a request's history."""
     return [mark for turn in turns_of(document) for part in _thoughts(turn) if (mark := thought_mark(part)) is not None]
 
 
 def without_thoughts(document: Mapping[str, Any], is_foreign: Callable[[str], bool]) -> dict[str, Any] | None:
-    """The request without the thoughts that are foreign; None where it has none.
+    """The request without foreign thinking; None if it has none.
 
     Args:
-        is_foreign: of a thought's mark.
+        is_foreign: whether a mark is of another maker.
     """
     if not any(is_foreign(mark) for mark in thought_marks(document)):
         return None
@@ -56,7 +56,7 @@ def without_thoughts(document: Mapping[str, Any], is_foreign: Callable[[str], bo
 
 
 def without_thinking(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The request without any thoughts, and with thinking off where tools' results are awaited."""
+    """The request without any thinking, and with thinking off if tools' results are awaited."""
     changed = without_thoughts(document, lambda mark: True) or dict(document)
     if pending_marks(document):
         _turn_off(changed)
@@ -64,7 +64,7 @@ def without_thinking(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _thoughts(turn: Any) -> Iterator[Mapping[str, Any]]:
-    """What may be a thought in a message or an item."""
+    """The parts of a message or an item that may be thinking."""
     if not isinstance(turn, dict) or (turn.keys() == _PLAIN and isinstance(turn["content"], str)):
         return
     if turn.get("type") == "reasoning":
@@ -75,7 +75,7 @@ def _thoughts(turn: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _last_asked(turns: Any) -> int:
-    """Index after the last user turn that holds more than tools' results."""
+    """Index after the last user turn with more than tools' results."""
     for i in reversed(range(len(turns))):
         turn = turns[i]
         if not isinstance(turn, dict) or turn.get("role") != "user":
@@ -88,7 +88,7 @@ def _last_asked(turns: Any) -> int:
 
 
 def _message(turn: Any, is_foreign: Callable[[str], bool]) -> Any:
-    """A message without its foreign thoughts; None where nothing is left of it."""
+    """A message without foreign thinking; None if nothing is left."""
     if not isinstance(turn, dict) or turn.get("role") != "assistant":
         return turn
 
@@ -107,7 +107,7 @@ def _message(turn: Any, is_foreign: Callable[[str], bool]) -> Any:
 
 
 def _items(items: Any, is_foreign: Callable[[str], bool]) -> Iterator[Any]:
-    """Input items without foreign reasoning; what was made with it loses its id, which would call for it."""
+    """Input items without foreign reasoning; items made with it lose their id, which would refer to it."""
     made_with_it = False
     for item in items:
         if not isinstance(item, dict):
@@ -122,7 +122,7 @@ def _items(items: Any, is_foreign: Callable[[str], bool]) -> Iterator[Any]:
 
 
 def _turn_off(document: dict[str, Any]) -> None:
-    """Without thinking, and without what is only allowed with it."""
+    """The request without thinking, and without what is allowed only with it."""
     document.pop("thinking", None)
     management = document.get("context_management")
     if not isinstance(management, dict) or not isinstance(management.get("edits"), list):

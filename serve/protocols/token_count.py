@@ -24,7 +24,7 @@ _IMAGE_TYPES = ("image_url", "image", "input_image")
 
 
 class TextSample:
-    """The beginning of a text that comes in pieces, and its whole length.
+    """The beginning of a text that arrives in pieces, and its total length.
 
     Attributes:
         n_chars: of the whole text.
@@ -60,7 +60,7 @@ class TextSample:
 
 
 def load_in_background() -> None:
-    """Loads the vocabulary in a thread, so that the first text to be counted keeps no other request waiting."""
+    """Loads the vocabulary in a thread, so that counting the first text keeps no request waiting."""
     threading.Thread(target=_load, name="pointsman-vocabulary", daemon=True).start()
 
 
@@ -70,7 +70,7 @@ def _load() -> None:
 
 
 def count_tokens(text: str) -> int:
-    """Word pieces of a text, by the bundled vocabulary; of a long text those of its beginning, in proportion."""
+    """Number of word pieces by the bundled vocabulary; for a long text extrapolated from its beginning."""
     head = text[:_COUNTED_CHARS]
     if not head:
         return 0
@@ -80,7 +80,7 @@ def count_tokens(text: str) -> int:
 
 @walks_request
 def count_input_tokens(document: Mapping[str, Any]) -> int:
-    """Tokens of a request of any surface: its texts, its tools as JSON, and a fixed number for each image."""
+    """Tokens of a request of any API: its texts, its tools as JSON, and a fixed number for each image."""
     sample, extra = TextSample(), 0
     for key in ("system", "instructions", "prompt", "input", "messages"):
         value = document.get(key)

@@ -1,7 +1,7 @@
-"""Where in a conversation a request is, read alike from all three APIs, and the marks by which its makers are known.
+"""A request's position in its conversation, for all three APIs, and marks that identify who made its parts.
 
-A mark stands for something that one model made and that no other model, or no other service, can go on with: a tool
-call, a stored response, a thought with its signature. Answers leave marks; later requests bring them back.
+A mark stands for something made by one model that no other model or service can continue: a tool
+call, a stored response, signed thinking. Answers leave marks; later requests bring them back.
 """
 
 import hashlib
@@ -30,20 +30,20 @@ _ITEM_EVENTS = ("response.output_item.added", "response.output_item.done")
 
 
 def turns_of(document: Mapping[str, Any]) -> Sequence[Any]:
-    """The messages or input items of a request; none where its input is one text."""
+    """The messages or input items of a request; empty if its input is one text."""
     turns = document.get("messages", document.get("input"))
     return turns if isinstance(turns, list) else ()
 
 
 @walks_request
 def has_answer(document: Mapping[str, Any]) -> bool:
-    """Whether a model has answered in this conversation before, as far as the request shows."""
+    """Whether a model has already answered in this conversation, as far as the request shows."""
     return any(is_models_turn(turn) for turn in turns_of(document))
 
 
 @walks_request
 def pending_marks(document: Mapping[str, Any]) -> tuple[str, ...]:
-    """Marks of the tool calls whose results the request brings: those since the model's last turn, latest first."""
+    """Marks of the tool calls whose results the request contains: those since the model's last turn, latest first."""
     found: list[str] = []
     for turn in reversed(turns_of(document)):
         if not isinstance(turn, dict):
@@ -58,7 +58,7 @@ def pending_marks(document: Mapping[str, Any]) -> tuple[str, ...]:
 
 @walks_request
 def held_marks(document: Mapping[str, Any]) -> tuple[str, ...]:
-    """Marks of what the request goes on with that only one service can read: a response, a conversation, a summary."""
+    """Marks of what the request continues and only one service can read: a response, a conversation, a summary."""
     held = []
     if isinstance(response := document.get("previous_response_id"), str) and response:
         held.append(f"response:{response}")

@@ -161,7 +161,7 @@ async def migrate(connection: AsyncConnection, steps: Sequence[Sequence[str]] = 
     found = (await connection.execute(text("SELECT max(version) FROM schema_version"))).scalar() or 0
     if found > len(steps):
         raise StoreError(
-            f"the store's schema is version {found}, and this Pointsman knows {len(steps)}: a later one has served on "
+            f"the store's schema is version {found}, but this Pointsman knows {len(steps)}: a newer one has used "
             "it; upgrade Pointsman, or name another database as store.url"
         )
     for number, statements in enumerate(steps[found:], start=found + 1):

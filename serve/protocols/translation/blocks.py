@@ -33,18 +33,18 @@ def answer_blocks(message: Document) -> list[Document]:
     """
     content = message.get("content")
     if not isinstance(content, list):
-        raise UpstreamFailure("the upstream's answer has no content in it", code="upstream_malformed")
+        raise UpstreamFailure("the upstream's answer has no content", code="upstream_malformed")
     return [block for block in content if isinstance(block, dict)]
 
 
 def text_block(text: str, part: Document) -> dict[str, Any]:
-    """A text block; `cache_control`, which is Anthropic's, is kept where the part has it."""
+    """A text block; keeps `cache_control`, which is Anthropic's, if the part has it."""
     mark = part.get("cache_control")
     return {"type": "text", "text": text, **({"cache_control": mark} if isinstance(mark, dict) else {})}
 
 
 def image_block(url: object, where: str) -> dict[str, Any]:
-    """An image by its URL, or in it."""
+    """An image by its URL, or in a data URL."""
     given = string(url, where)
     if found := _DATA_URL.fullmatch(given):
         return {"type": "image", "source": {"type": "base64", "media_type": found[1], "data": found[2]}}
@@ -54,7 +54,7 @@ def image_block(url: object, where: str) -> dict[str, Any]:
 def content_blocks(
     content: object, where: str, make: Callable[[Document, str], dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """A content as blocks, without empty texts, which Anthropic's API refuses.
+    """Content as blocks, without empty texts, which Anthropic's API rejects.
 
     Args:
         make: the block of one part.
@@ -72,13 +72,13 @@ def file_block(file: Document, where: str) -> dict[str, Any]:
         file: with `file_data`, a data URL, or `file_url`.
 
     Raises:
-        Untranslatable: it is held by OpenAI, or of another type.
+        Untranslatable: it is stored at OpenAI, or of another type.
     """
     title = {"title": file["filename"]} if isinstance(file.get("filename"), str) and file["filename"] else {}
     if isinstance(file.get("file_url"), str):
         return {"type": "document", "source": {"type": "url", "url": file["file_url"]}, **title}
     if not isinstance(file.get("file_data"), str):
-        message = f"{where} is not in the request, and held by OpenAI's API: send its file_data"
+        message = f"{where} is stored at OpenAI and not in the request: send its file_data"
         raise Untranslatable(message, param=where)
     found = _DATA_URL.fullmatch(file["file_data"])
     media_type, data = (found[1], found[2]) if found else (_PDF, file["file_data"])
@@ -106,7 +106,7 @@ def signed_thought(block: object) -> dict[str, Any] | None:
 
 
 def tool_result_block(identifier: str, content: list[dict[str, Any]]) -> dict[str, Any]:
-    """A tool's result; a text alone is given as a text."""
+    """A tool's result; a single text as a string."""
     result: dict[str, Any] = {"type": "tool_result", "tool_use_id": identifier}
     if len(content) == 1 and set(content[0]) == {"type", "text"}:
         result["content"] = content[0]["text"]
@@ -116,10 +116,10 @@ def tool_result_block(identifier: str, content: list[dict[str, Any]]) -> dict[st
 
 
 def merge_turns(turns: list[tuple[str, list[dict[str, Any]]]]) -> list[dict[str, Any]]:
-    """Messages from turns by role: neighbours of one role are one, results come first in theirs, empty ones go.
+    """Messages from turns by role: merges neighbours with the same role, puts results first and drops empty ones.
 
     All results of one answer's calls must be in one message. The first message must be the user's, and the last one
-    must not end with white space where it is the assistant's.
+    must not end with white space if it is the assistant's.
     """
     merged: list[tuple[str, list[dict[str, Any]]]] = []
     for role, blocks in turns:

@@ -21,10 +21,10 @@ class Claude:
     """One model.
 
     Attributes:
-        most_tokens: of an answer, where the request says nothing.
-        thinks: whether it can be told to think, and how: "adaptive", by a "budget", or not at all.
-        holds_schema: whether it can be held to a JSON schema.
-        samples: what of temperature, top_p and top_k it takes.
+        most_tokens: limit of an answer if the request sets none.
+        thinks: how it can be made to think: "adaptive", by a "budget", or not at all.
+        holds_schema: whether it can be constrained to a JSON schema.
+        samples: which of temperature, top_p and top_k it accepts.
     """
 
     most_tokens: int
@@ -34,7 +34,7 @@ class Claude:
 
 
 def claude(model: str) -> Claude:
-    """What a model takes; one that is not known by name is taken to be new."""
+    """What a model supports; an unknown name is assumed to be a new model."""
     version = _version(model)
     most_tokens = 4_096 if version < (3, 5) else 8_192 if version < (3, 7) else 32_000
     thinks = "adaptive" if version >= (4, 6) else "budget" if version >= (3, 7) else "no"
@@ -44,13 +44,13 @@ def claude(model: str) -> Claude:
 
 
 def thinking(effort: str, model: Claude, *, max_tokens: int, is_free: bool) -> dict[str, Any]:
-    """`thinking` and `output_config` for an effort of OpenAI's; nothing where the model knows neither.
+    """`thinking` and `output_config` for one of OpenAI's efforts; nothing if the model supports neither.
 
     Args:
         effort: none, minimal, low, medium, high, xhigh or max.
         max_tokens: of the answer; thinking by a budget counts towards it.
-        is_free: whether the request leaves a model room to think by a budget: no tool is forced, no temperature set,
-            and no loop of tools goes on whose thoughts are not there.
+        is_free: whether a model may think with a budget: no tool is forced, no temperature set,
+            and no tool loop continues without its thinking.
     """
     level = _EFFORTS.get(effort)
     if effort == "none" and model.thinks == "adaptive":  # which the newest do unasked

@@ -1,4 +1,4 @@
-"""OpenAI's custom tools, which take a text, as tools that take an object with that text."""
+"""OpenAI's custom tools, whose input is text, as tools whose input is an object with that text."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ _SCHEMA = {"type": "object", "properties": {INPUT: {"type": "string"}}, "require
 
 
 def custom_tool(tool: Document, where: str) -> dict[str, Any]:
-    """The tool; a grammar that its text follows is told in the description, as no other service holds a model to it."""
+    """The tool; a grammar is put into the description, since no other service constrains a model to it."""
     described = [str(tool["description"])] if tool.get("description") else []
     form = tool.get("format")
     grammar = (form.get("grammar") or form) if isinstance(form, dict) and form.get("type") == "grammar" else {}
@@ -23,6 +23,6 @@ def custom_tool(tool: Document, where: str) -> dict[str, Any]:
 
 
 def custom_input(given: object) -> str:
-    """The text in the object that a model gave for one."""
+    """The text in a custom tool's input object."""
     text = given.get(INPUT) if isinstance(given, dict) else None
     return text if isinstance(text, str) else ""

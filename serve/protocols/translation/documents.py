@@ -16,7 +16,7 @@ def image_part(block: Document, where: str) -> dict[str, Any]:
     """An image block as a part.
 
     Raises:
-        Untranslatable: it is a file that Anthropic holds.
+        Untranslatable: it is a file stored at Anthropic.
     """
     source = item(block.get("source"), f"{where}.source")
     if source.get("type") == "base64":
@@ -29,14 +29,14 @@ def image_part(block: Document, where: str) -> dict[str, Any]:
 
 
 def document_part(block: Document, where: str) -> list[dict[str, Any]]:
-    """A document block as parts: its text in line, a PDF as a file.
+    """A document block as parts: text inline, a PDF as a file.
 
     Raises:
-        Untranslatable: it is elsewhere, or its passages are to be cited.
+        Untranslatable: it is stored elsewhere, or citations are requested.
     """
     source = item(block.get("source"), f"{where}.source")
     if (block.get("citations") or {}).get("enabled") is True:
-        raise Untranslatable(f"{where}.citations are asked for, which OpenAI's chat API does not have", param=where)
+        raise Untranslatable(f"{where}.citations are requested, which OpenAI's chat API does not have", param=where)
     kind, title = source.get("type"), block.get("title") or ""
     if kind == "text":
         return [text_part(_framed("document", string(source.get("data"), f"{where}.source.data"), block))]
@@ -68,7 +68,7 @@ def _content_parts(content: object, block: Document, where: str) -> list[dict[st
 
 
 def _framed(tag: str, text: str, block: Document, *, source: object = None) -> str:
-    """A text with what is known of it, so that a model sees where it begins and ends."""
+    """A text with its details, marked so that a model sees where it begins and ends."""
     facts = {"title": block.get("title"), "source": source, "context": block.get("context")}
     head = "".join(f" {name}={value!r}" for name, value in facts.items() if isinstance(value, str) and value)
     return f"<{tag}{head}>\n{text}\n</{tag}>"
@@ -76,6 +76,6 @@ def _framed(tag: str, text: str, block: Document, *, source: object = None) -> s
 
 def _unknown_source(source: Document, where: str) -> Untranslatable:
     return Untranslatable(
-        f"{where}.source is of type {source.get('type')!r}, which OpenAI's chat API cannot be given: send its content",
+        f"{where}.source is of type {source.get('type')!r}, which OpenAI's chat API does not accept: send its content",
         param=f"{where}.source",
     )

@@ -28,7 +28,7 @@ def chat_error(body: bytes) -> bytes:
 
 
 def messages_error_message(body: bytes) -> bytes:
-    """An error of OpenAI's API so that Anthropic's clients know a prompt that is too long; its shape stays."""
+    """An error of OpenAI's API, worded so that Anthropic's clients recognize an overlong prompt; its shape is kept."""
     error = _error(body)
     if error is None:
         return body
@@ -40,7 +40,7 @@ def messages_error_message(body: bytes) -> bytes:
 
 
 def _error(body: bytes) -> dict[str, Any] | None:
-    """The error in a body; None where it has none with a message."""
+    """The error in a body; None if it has no message."""
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:

@@ -13,9 +13,9 @@ class MessageReader(ABC):
     """Makes the events of another API's stream from those of a message.
 
     Attributes:
-        stop: why the message ended; None while it has not.
-        details: what is told of that; None if nothing.
-        told: the tokens in the service's words.
+        stop: why the message ended, once it has.
+        details: details about that, if any.
+        told: the usage as the service reports it.
     """
 
     def __init__(self, asked: Document, *, created: int) -> None:
@@ -50,30 +50,30 @@ class MessageReader(ABC):
                 self.details = delta.get("stop_details") or self.details
 
     def _once(self, message: object = None) -> Iterator[dict[str, Any]]:
-        """The first events, where they are still to come."""
+        """The first events, if not sent yet."""
         if not self._begun:
             self._begun = True
             yield from self._start(message if isinstance(message, dict) else {})
 
     @abstractmethod
     def _start(self, message: Document) -> Iterator[dict[str, Any]]:
-        """The first events, of a message that has just begun."""
+        """The first events of a message that has just begun."""
 
     @abstractmethod
     def _begin(self, index: int | None, block: Document) -> Iterator[dict[str, Any]]:
-        """Those of a block's beginning."""
+        """Events of a block's beginning."""
 
     @abstractmethod
     def _continue(self, index: int | None, delta: Document) -> Iterator[dict[str, Any]]:
-        """Those of a further piece of a block."""
+        """Events of a further piece of a block."""
 
     @abstractmethod
     def _close(self, index: int | None) -> Iterator[dict[str, Any]]:
-        """Those of a block's end."""
+        """Events of a block's end."""
 
 
 def thought_tokens(told: object) -> int:
-    """Tokens of a message's thoughts, from its usage in the service's words; 0 where it does not say."""
+    """Tokens of a message's thinking, from the usage that the service reports; 0 if unknown."""
     details = told.get("output_tokens_details") if isinstance(told, dict) else None
     tokens = details.get("thinking_tokens") if isinstance(details, dict) else None
     return tokens if isinstance(tokens, int) else 0

@@ -1,4 +1,4 @@
-"""A request for a message, whichever of OpenAI's APIs it came by."""
+"""A request to Anthropic's Messages API, from either of OpenAI's APIs."""
 
 import hashlib
 from collections.abc import Mapping
@@ -21,19 +21,19 @@ _MAX_USER = 256
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked.
+    """The request.
 
     Attributes:
         model: the `model` field.
         system: blocks of the system prompt.
         messages: the turns.
-        tools: in Anthropic's words.
+        tools: in Anthropic's form.
         tool_choice: {"tool_choice": ...}, or nothing.
         max_tokens: of the answer; None leaves it to the model.
         form: {"type": "json_object"}, or {"type": "json_schema", "schema": ...}; None is plain text.
-        effort: how much to think, in OpenAI's words; None leaves it to the model.
-        user: an id of who asks.
-        others: parameters that are passed on as they are.
+        effort: how much to think, as OpenAI names it; None leaves it to the model.
+        user: an id of the user.
+        others: parameters that are passed unchanged.
     """
 
     model: object
@@ -52,10 +52,10 @@ def write_request(question: Question, service_model: str) -> dict[str, Any]:
     """The request.
 
     Args:
-        service_model: what the service calls its model: some take less than others.
+        service_model: the service's name of its model: some support less than others.
 
     Raises:
-        Untranslatable: something that was asked for cannot be expressed.
+        Untranslatable: something in it cannot be expressed.
         RequestError: the request is malformed.
     """
     known = claude(service_model)
@@ -85,7 +85,7 @@ def write_request(question: Question, service_model: str) -> dict[str, Any]:
 
 
 def capped(temperature: object) -> float | int:
-    """At most 1, as Anthropic's own translation has it: OpenAI's range ends at 2.
+    """At most 1, as in Anthropic's own translation: OpenAI's range ends at 2.
 
     Raises:
         RequestError: it is not a number, or negative.
@@ -96,10 +96,10 @@ def capped(temperature: object) -> float | int:
 
 
 def stop_sequences(given: object, where: str) -> dict[str, Any]:
-    """`stop_sequences` without empty ones, where there are any.
+    """`stop_sequences` without empty ones, if any are left.
 
     Raises:
-        Untranslatable: one is white space alone, which Anthropic's API does not take.
+        Untranslatable: one is only white space, which Anthropic's API rejects.
     """
     if given is None:
         return {}
@@ -116,9 +116,9 @@ def stop_sequences(given: object, where: str) -> dict[str, Any]:
 
 
 def _held_to(question: Question, *, holds_schema: bool) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The system prompt and `output_config` that hold an answer to its form.
+    """The system prompt and `output_config` that constrain an answer to its form.
 
-    A model that cannot be held to a schema is told it: its tools stay its own to call, and nothing is forced.
+    A model that cannot be constrained to a schema is told it: it may still call tools, and nothing is forced.
     """
     form = question.form
     if form is None:
@@ -131,14 +131,14 @@ def _held_to(question: Question, *, holds_schema: bool) -> tuple[list[dict[str, 
 
 
 def _named_tools(messages: list[dict[str, Any]]) -> dict[str, Any]:
-    """Tools that a conversation calls, where the request names none: its calls want them to be known."""
+    """Tools that a conversation calls, if the request names none: their calls require definitions."""
     names = [block["name"] for turn in messages for block in turn["content"] if block["type"] == "tool_use"]
     tools = [{"name": name, "input_schema": object_schema(None)} for name in dict.fromkeys(names)]
     return {"tools": tools, "tool_choice": {"type": "none"}} if tools else {}
 
 
 def _is_free_to_think(request: Document) -> bool:
-    """Whether a model may think by a budget: no tool is forced, no temperature set, no loop lacks its thoughts."""
+    """Whether a model may think with a budget: no tool is forced, no temperature set, every tool loop has its thinking."""
     choice = item(request.get("tool_choice", {}), "tool_choice").get("type")
     if choice in ("any", "tool") or "temperature" in request or "top_k" in request:
         return False

@@ -21,7 +21,7 @@ class OpenBlock:
     Attributes:
         block: as it began.
         kind: its type.
-        place: where what it becomes stands in the answer.
+        place: where its translation is in the answer.
     """
 
     __slots__ = ("_pieces", "block", "kind", "place")
@@ -33,7 +33,7 @@ class OpenBlock:
         self._pieces: dict[str, list[str]] = {}
 
     def add(self, delta: Document) -> tuple[str, str]:
-        """What a delta adds to, and what it adds; ("", "") where that is nothing known."""
+        """The kind of a delta, and what it adds; ("", "") if unknown."""
         kind, key = _DELTAS.get(str(delta.get("type")), ("", ""))
         text = delta.get(key)
         if not kind or not isinstance(text, str):
@@ -42,15 +42,15 @@ class OpenBlock:
         return kind, text
 
     def has_input(self) -> bool:
-        """Whether arguments have come in pieces."""
+        """Whether arguments have arrived in pieces."""
         return bool(self.said("input"))
 
     def said(self, kind: str) -> str:
-        """All that has come of a kind."""
+        """All pieces of a kind so far, joined."""
         return "".join(self._pieces.get(kind, ()))
 
     def whole(self) -> dict[str, Any]:
-        """The block as a whole answer has it."""
+        """The block as in a whole answer."""
         block = dict(self.block)
         for key in ("text", "thinking", "signature"):
             if key in self._pieces:

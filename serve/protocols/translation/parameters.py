@@ -1,4 +1,4 @@
-"""How each request parameter is translated: passed, converted, dropped or refused."""
+"""How each request parameter is translated: passed, converted, dropped or rejected."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ class Parameter:
 
     Attributes:
         name: at the top level of the request.
-        fate: passed on as it is; translated; dropped, a hint that the answer does not hang on; or refused.
+        fate: passed unchanged; translated; dropped, since it is only a hint; or refused.
         note: what it becomes, or why it is dropped or refused.
-        idle: values that ask for nothing: with one of them it is dropped, whatever its fate.
+        idle: values without effect: with one of them it is dropped, whatever its fate.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Parameter:
     idle: tuple[Any, ...] = ()
 
     def is_idle(self, value: Any) -> bool:
-        """Whether a value asks for nothing."""
+        """Whether a value has no effect."""
         return any(value == idle and isinstance(value, bool) == isinstance(idle, bool) for idle in self.idle)
 
 
@@ -41,13 +41,13 @@ def table(*parameters: Parameter) -> Table:
 
 
 def select(document: Document, known: Table, *, service: str) -> dict[str, Any]:
-    """What a request asks for: the parameters that are passed or translated, without nulls and idle values.
+    """The parameters of a request that are passed or translated, without nulls and idle values.
 
     Args:
         service: what the model's service speaks, for messages, e.g. "Anthropic's Messages API".
 
     Raises:
-        Untranslatable: a parameter cannot be expressed there, or is not known.
+        Untranslatable: a parameter is unknown, or cannot be expressed there.
     """
     chosen = {}
     for name, value in document.items():
@@ -56,7 +56,7 @@ def select(document: Document, known: Table, *, service: str) -> dict[str, Any]:
             continue
         if parameter is None or parameter.fate == "refused":
             why = "is not known" if parameter is None else parameter.note
-            message = f"{name} is {shown(value)}: {service}, which the service of this model speaks, has no such thing"
+            message = f"{name} is {shown(value)}: {service}, which this model's service uses, does not support that"
             raise Untranslatable(f"{message} ({why}); leave it out, or ask another model", param=name)
         if parameter.fate != "dropped":
             chosen[name] = value

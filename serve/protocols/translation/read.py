@@ -13,7 +13,7 @@ _SHOWN = 60  # characters of a value in a message
 
 
 class Untranslatable(RequestError):  # noqa: N818  (a RequestError that another model may not raise)
-    """A request that cannot be put in the words of the other API: another model may be able to answer it."""
+    """A request that cannot be expressed in the other API: another model may be able to answer it."""
 
     def __init__(self, message: str, *, param: str | None = None, code: str = "unsupported_parameter") -> None:
         super().__init__(message, param=param, code=code)
@@ -23,7 +23,7 @@ def item(value: object, where: str) -> Document:
     """`value`, an object.
 
     Raises:
-        RequestError: 400, it is none.
+        RequestError: 400, it has another type.
     """
     if not isinstance(value, Mapping):
         raise _wrong(value, where, "an object")
@@ -34,7 +34,7 @@ def items(value: object, where: str) -> list[Document]:
     """`value`, an array of objects; None is an empty one.
 
     Raises:
-        RequestError: 400, it is none.
+        RequestError: 400, it has another type.
     """
     if value is None:
         return []
@@ -47,7 +47,7 @@ def string(value: object, where: str) -> str:
     """`value`, a string.
 
     Raises:
-        RequestError: 400, it is none.
+        RequestError: 400, it has another type.
     """
     if not isinstance(value, str):
         raise _wrong(value, where, "a string")
@@ -58,7 +58,7 @@ def integer(value: object, where: str) -> int:
     """`value`, a whole number that is not negative.
 
     Raises:
-        RequestError: 400, it is none.
+        RequestError: 400, it has another type.
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise _wrong(value, where, "a whole number that is not negative")

@@ -14,9 +14,9 @@ _INSTRUCTION = "Answer with one JSON object and nothing else: no prose around it
 
 
 def claude_schema(schema: object, where: str) -> dict[str, Any]:
-    """The same schema in the words that Anthropic's structured outputs know.
+    """The same schema, with only what Anthropic's structured outputs support.
 
-    Objects take no further properties. Limits that it does not know (of numbers, lengths, patterns) are told in the
+    Objects allow no further properties. Unsupported limits (of numbers, lengths, patterns) are put into the
     description, as Anthropic's own clients do.
 
     Raises:
@@ -50,7 +50,7 @@ def claude_schema(schema: object, where: str) -> dict[str, Any]:
 
 
 def schema_instruction(form: object) -> str:
-    """What tells a model that cannot be held to a schema, or to JSON, what to answer."""
+    """Instructions for a model that cannot be constrained to a schema or to JSON."""
     schema = form.get("schema") if isinstance(form, dict) else None
     if not isinstance(schema, dict):
         return _INSTRUCTION

@@ -15,28 +15,28 @@ _UNFIT = re.compile(r"[^a-zA-Z0-9_-]")
 
 
 def fit_id(identifier: str) -> str:
-    """A tool call's id that every service takes: itself where it is, else a hash, the same for call and result."""
+    """A tool call's id that every service accepts: unchanged if possible, else a hash, the same for call and result."""
     if identifier and len(identifier) <= _MAX_ID and not _UNFIT.search(identifier):
         return identifier
     return f"call_{_digest(identifier)[:24]}"
 
 
 def fit_name(name: str) -> str:
-    """A tool's name that every service takes: itself where it is, else its beginning and a hash."""
+    """A tool's name that every service accepts: unchanged if possible, else its beginning and a hash."""
     if len(name) <= MAX_NAME and not _UNFIT.search(name):
         return name
     return f"{_UNFIT.sub('_', name)[: MAX_NAME - 9]}_{_digest(name)[:8]}"
 
 
 def arguments_text(given: object) -> str:
-    """A call's arguments as the JSON text that OpenAI's APIs have."""
+    """A call's arguments as JSON text, as in OpenAI's APIs."""
     return orjson.dumps(given if isinstance(given, dict) else {}).decode()
 
 
 def arguments_object(given: object) -> dict[str, Any]:
-    """A call's arguments as the object that Anthropic's API has.
+    """A call's arguments as an object, as in Anthropic's API.
 
-    A model may write something else than a JSON object: it is kept as `raw_arguments`, for the tool to refuse.
+    If a model wrote anything but a JSON object, it is kept as `raw_arguments`, for the tool to reject.
     """
     if isinstance(given, dict):
         return given
@@ -58,7 +58,7 @@ def is_complete(arguments: str) -> bool:
 
 
 def object_schema(schema: object) -> dict[str, Any]:
-    """A tool's schema as both services take it: of an object, with properties."""
+    """A tool's schema as both APIs accept it: of an object, with properties."""
     given = dict(schema) if isinstance(schema, dict) else {}
     return {**given, "type": "object", "properties": given.get("properties") or {}}
 

@@ -324,7 +324,7 @@ async def test_slow_and_many_pages_are_let_go(monkeypatch):
     monkeypatch.setattr("pointsman.serve.observers.live._TICK_S", 0.001)
     hub = LiveHub(max_watchers=1)
     slow = await hub.watch()
-    with pytest.raises(RequestError, match=r"1 pages follow.*dashboard\.watchers"):
+    with pytest.raises(RequestError, match=r"1 pages are already connected.*dashboard\.watchers"):
         await hub.watch()
     fast = None
     while fast is None:

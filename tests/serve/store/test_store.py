@@ -344,7 +344,7 @@ async def test_a_database_of_a_later_version_is_refused(store, store_url):
     """The message says what to do, and nothing is changed."""
     async with store._database.writing() as connection:
         await connection.execute(text("INSERT INTO schema_version VALUES (99)"))
-    with pytest.raises(StoreError, match=r"version 99, and this Pointsman knows \d+.*upgrade Pointsman"):
+    with pytest.raises(StoreError, match=r"version 99, but this Pointsman knows \d+.*upgrade Pointsman"):
         await Store(StoreConfig(url=store_url)).start()
 
 

@@ -69,8 +69,8 @@ def read_responses(body: bytes) -> ChatRequest:
     model, stream = _model(document), _stream(document)
     if document.get("background"):
         raise RequestError(
-            "background is true, and responses that are fetched later are not kept here: leave it out, and stream the "
-            "answer where it takes long",
+            "background is true, but responses are not stored here to be fetched later: leave it out, and stream the "
+            "answer if it takes long",
             param="background",
             code="unsupported_parameter",
         )

@@ -138,7 +138,7 @@ def _named_tools(messages: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _is_free_to_think(request: Document) -> bool:
-    """Whether a model may think with a budget: no tool is forced, no temperature set, every tool loop has its thinking."""
+    """Whether a model may think with a budget: no forced tool, no temperature, no tool loop without its thinking."""
     choice = item(request.get("tool_choice", {}), "tool_choice").get("type")
     if choice in ("any", "tool") or "temperature" in request or "top_k" in request:
         return False

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pointsman.serve.config import Config
 from pointsman.serve.commands.arguments import add_config_argument
+from pointsman.serve.commands.lean_packages import load_parts_alone
 
 __all__ = ["add_arguments", "bind", "exposure", "run", "server_url"]
 
@@ -56,9 +57,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _serve(args: argparse.Namespace) -> int:
-    from pointsman.serve.server.lean_uvicorn import leave_out_command_line
-
-    leave_out_command_line()
+    load_parts_alone()
     from pointsman.serve.server.launch import LaunchOptions, build_engine, hand_over_key, run_server
 
     hand_over_key(args.api_key)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
-from prometheus_client import CollectorRegistry
+from prometheus_client.registry import CollectorRegistry
 
 from pointsman.core.expected_cost import AnswerTokens
 from pointsman.serve.config import AutopilotConfig, Config, StoreConfig

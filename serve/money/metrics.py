@@ -1,6 +1,7 @@
 """Prometheus metrics of dollars and tokens."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client.metrics import Counter, Gauge
+from prometheus_client.registry import CollectorRegistry
 
 from pointsman.serve.observers.quick_metrics import Adders, Observes, adder
 from pointsman.serve.protocols.usage import Charge

@@ -1,6 +1,7 @@
 """Prometheus metrics of cascades: how often answers are escalated, why, and the cost."""
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client.metrics import Counter
+from prometheus_client.registry import CollectorRegistry
 
 from pointsman.serve.request.record import Record
 

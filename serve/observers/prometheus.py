@@ -3,8 +3,8 @@
 import os
 from collections.abc import Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.metrics import Counter, Gauge, Histogram
+from prometheus_client.registry import CollectorRegistry
 
 from pointsman.serve.observers.log_writer import lost_lines
 from pointsman.serve.observers.quick_metrics import Adders, adder, observes
@@ -134,12 +134,16 @@ class Metrics:
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format, of all worker processes."""
+        from prometheus_client.exposition import generate_latest
+
         for name, service in self._services.items():
             self._breakers.labels(name).set(service.breaker.is_open)
         self._lost.inc(lost_lines() - self._n_lost)
         self._n_lost = lost_lines()
         if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
             return generate_latest(self._registry) + (generate_latest(self._parts) if self._parts is not None else b"")
+        from prometheus_client.multiprocess import MultiProcessCollector
+
         gathered = CollectorRegistry()
         MultiProcessCollector(gathered)  # type: ignore[no-untyped-call]
         return generate_latest(gathered)

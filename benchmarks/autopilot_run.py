@@ -1,6 +1,6 @@
 """The autopilot for real: three processes, PostgreSQL, two models of planted quality, a judge that knows the answers.
 
-    python -m benchmarks.autopilot_run [--requests 20000] [--cascade] [--no-kill]
+    python -m benchmarks.autopilot_run [--requests 20000] [--cascade] [--no-kill] [--pictures FOLDER]
 
 Into it fall: a process that is killed (SIGKILL), a price that changes while the server runs, and a drift half-way,
 after which prompts are of other topics and the weak model is wrong on others. Topics are planted so that the bundled
@@ -8,7 +8,7 @@ router ranks the hard one as the easiest: what is certified before the drift tak
 `--cascade` the weak model's own log-probabilities. The mock keeps its own ledger and counts what was judged for which
 prompt. Printed: what was certified when and what it lost in truth; at the end calls and dollars beside the mock's, by
 model (those of the killed process that it had not written yet are missing), and whether any comparison was counted
-twice or lost.
+twice or lost. With `--pictures`, the dashboard at six moments, to be looked at (needs playwright and chromium).
 """
 
 import argparse
@@ -16,6 +16,7 @@ import asyncio
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -42,6 +43,7 @@ _NEW_PRICES = {**_PRICES, "small": (2.0, 4.0)}
 _BOUND = 0.05
 _CLIENTS = 24
 _TOKENS = (100, 50)
+_PICTURES = (1, 5, 7, 11, 12, 20)  # twentieths of the requests: young, a process killed, a new price, drift twice, end
 _TOPICS = {  # share of prompts on which the weak model is wrong, before and after the drift
     "How long do I boil {} eggs with rice, and which cheese goes with it?": (0.4, None),
     "Prove that the integral of x^{} converges and derive the theorem.": (0.01, None),
@@ -68,6 +70,7 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=20_000)
     parser.add_argument("--cascade", action="store_true", help="let the weak model's answer decide")
     parser.add_argument("--no-kill", action="store_true", help="kill no process")
+    parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="where pictures of the dashboard go")
     args = parser.parse_args()
     models, postgres = _Topics(tells_doubt=args.cascade), Postgres(_binaries())
     try:
@@ -78,7 +81,9 @@ def main() -> int:
             config = _Config(path, f"{upstream.url}/v1", url, cascade=args.cascade)
             config.write(_PRICES)
             with ServerProcess("--config", str(path), "--workers", "3") as server:
-                facts = asyncio.run(_run(server, models, config, args.requests, kill=not args.no_kill))
+                facts = asyncio.run(
+                    _run(server, models, config, args.requests, kill=not args.no_kill, pictures=args.pictures)
+                )
             facts |= asyncio.run(_check(url, models))
     finally:
         postgres.remove()
@@ -115,7 +120,9 @@ class _Config:
         temporary.replace(self.path)
 
 
-async def _run(server: ServerProcess, models: _Topics, config: _Config, n: int, *, kill: bool) -> dict[str, Any]:
+async def _run(
+    server: ServerProcess, models: _Topics, config: _Config, n: int, *, kill: bool, pictures: Path | None
+) -> dict[str, Any]:
     rows, usd, weak_loss = [], 0.0, 0
     before: Counter[str] = Counter()
     print(f"{'requests':>9}{'state':>12}{'certified':>11}{'to weak':>9}{'true loss':>11}{'score':>10}{'compared':>10}"
@@ -154,6 +161,8 @@ async def _run(server: ServerProcess, models: _Topics, config: _Config, n: int, 
             print(f"{row['requests']:>9,}{row['state']:>12}{row['certified']:>11.1%}{row['weak']:>9.1%}"
                   f"{row['loss']:>11.4f}{row['score'] or '':>10}{row['compared']:>10,}{row['saved_usd']:>9.2f}"
                   f"{row['net_usd']:>9.2f}  {event}", flush=True)  # fmt: skip
+            if pictures is not None and (twentieth := first // step + 1) in _PICTURES:
+                await _picture(server.url, pictures / f"{twentieth:02}-of-20.png")
         await asyncio.sleep(5.0)
         async with session.get(f"{server.url}/v1/autopilot") as answer:
             facts = await answer.json()
@@ -166,6 +175,21 @@ async def _run(server: ServerProcess, models: _Topics, config: _Config, n: int, 
         "mock_calls": dict(models.calls),
         "status_comparisons": facts["comparisons"], "closed": [g["closed"] for g in facts["generations"]],
     }  # fmt: skip
+
+
+async def _picture(url: str, path: Path) -> None:
+    """The whole first view of the dashboard."""
+    from playwright.async_api import async_playwright
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = await browser.new_page(viewport={"width": 1440, "height": 900})
+        await page.goto(url)
+        await page.locator("#overview-body").wait_for(timeout=60_000)
+        await page.wait_for_timeout(1500)  # charts are drawn
+        await page.screenshot(path=path, full_page=True)
+        await browser.close()
 
 
 async def _check(url: str, models: _Topics) -> dict[str, Any]:

@@ -5,7 +5,7 @@ comparisons, and is certified by those after them. All that run see the same com
 mean of their plans' probabilities. The one with the highest certified share serves.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,10 +17,11 @@ from pointsman.core.comparison_plan import ComparisonPlan, make_plan
 __all__ = [
     "TRAINED_AT",
     "JointPlan",
+    "Policies",
     "certified_share",
     "expected_to_pay",
     "make_joint_plan",
-    "reachable_share",
+    "reachable_saving",
     "served_generation",
 ]
 
@@ -46,24 +47,31 @@ class JointPlan:
             return self.plans[0].probability(cells[0])
         return sum(plan.probability(cell) for plan, cell in zip(self.plans, cells, strict=True)) / len(self.plans)
 
-    def of_rungs(self, cells: Sequence[Sequence[int]], most: int) -> list[float]:
+    def of_rungs(self, cells: Sequence[Mapping[int, int]], most: int) -> dict[int, float]:
         """Likewise of many candidates: with which each of a prompt's is drawn, see `ComparisonPlan.of_rungs`.
 
         Args:
-            cells: of the same candidates in each generation's chain.
+            cells: in each generation's chain, by candidate; of those that the chain ever chooses.
             most: how many candidates there are beside the reference.
         """
-        each = [plan.of_rungs(own, most) for plan, own in zip(self.plans, cells, strict=True)]
-        return [sum(values) / len(each) for values in zip(*each, strict=True)]
+        found = dict.fromkeys([candidate for own in cells for candidate in own], 0.0)
+        for plan, own in zip(self.plans, cells, strict=True):
+            for candidate, probability in zip(own, plan.of_rungs(list(own.values()), most), strict=True):
+                found[candidate] += probability / len(self.plans)
+        return found
 
     @property
     def most(self) -> float:
         """The highest probability of any prompt."""
         return sum(plan.inside for plan in self.plans) / len(self.plans)
 
-    def least(self, generation: int, n_steps: int) -> FloatArray:
-        """No more than the least probability of what each of a generation's steps sends to the weak model."""
-        others = sum(plan.outside for i, plan in enumerate(self.plans) if i != generation)
+    def least(self, generation: int, n_steps: int, *, many: bool = False) -> FloatArray:
+        """No more than the least probability of what each of a generation's steps sends to the weak model.
+
+        Args:
+            many: of more than two candidates, of whom another generation may never choose the one that this one does.
+        """
+        others = 0.0 if many else sum(plan.outside for i, plan in enumerate(self.plans) if i != generation)
         return np.asarray((self.plans[generation].least(n_steps) + others) / len(self.plans))
 
 
@@ -83,39 +91,79 @@ def certified_share(certificate: Certificate) -> float:
     return float(certificate.chain.shares[certificate.n_open - 1]) if certificate.n_open else 0.0
 
 
-def reachable_share(scores: FloatArray, losses: FloatArray, weights: FloatArray, max_loss: float) -> float:
-    """Highest share of the weak model whose mean loss, as measured, is within the bound.
+@dataclass(frozen=True, slots=True, eq=False)
+class Policies:
+    """At which thresholds the compared model is chosen, of each comparison; shape (n_comparisons,).
+
+    Attributes:
+        since: it is chosen above this: the score.
+        until: of many candidates, up to this, see `core.ladder`; infinite, or None for a pair, where it stays chosen.
+    """
+
+    since: FloatArray
+    until: FloatArray | None = None
+
+
+def reachable_saving(
+    policies: Policies, losses: FloatArray, weights: FloatArray, gains: FloatArray, *, max_loss: float, n: float
+) -> float:
+    """Highest saving of a threshold whose mean loss, as measured, is within the bound; of a pair the weak share.
 
     Args:
-        scores, losses: of compared prompts, shape (n_prompts,).
-        weights: 1 / probability of each, shape (n_prompts,).
+        losses: of the comparisons, shape (n_comparisons,).
+        weights: 1 / probability of each.
+        gains: what the compared model saves, 1 the most.
+        n: requests among which these were drawn.
     """
-    order = np.argsort(scores, kind="stable")
-    total = weights.sum()
-    within = np.flatnonzero(np.cumsum((losses * weights)[order]) <= max_loss * total)
-    return float(np.cumsum(weights[order])[within[-1]] / total) if within.size else 0.0
+    ends = np.full(len(losses), np.inf) if policies.until is None else policies.until
+    at = np.concatenate([policies.since, ends])
+    order = np.argsort(at, kind="stable")
+    last = at[order] < np.append(at[order][1:], np.inf)  # of equal thresholds
+
+    def summed(values: FloatArray) -> FloatArray:
+        return np.asarray(np.cumsum(np.concatenate([values, -values])[order])[last])
+
+    within = summed(losses * weights) <= max_loss * n
+    return float(summed(gains * weights)[within].max(initial=0.0) / n)
 
 
 def expected_to_pay(
-    candidate: FloatArray, serving: FloatArray, losses: FloatArray, weights: FloatArray, max_loss: float
+    candidate: Policies,
+    serving: Policies,
+    losses: FloatArray,
+    weights: FloatArray,
+    *,
+    max_loss: float,
+    gains: FloatArray | None = None,
+    n: float | None = None,
 ) -> bool:
-    """Whether a candidate is worth a generation: it reaches a share a fifth higher than what serves.
+    """Whether a candidate is worth a generation: what it reaches is a fifth more than what serves does.
 
     And it does so, on average, when any tenth of the comparisons is left out, by more than the spread of that.
 
     Args:
-        candidate: its scores of the comparisons, each made without the comparison itself.
-        serving: scores of what serves.
-        losses, weights: as of `reachable_share`; all of shape (n_prompts,).
+        candidate: those of its scores, each made without the comparison itself.
+        serving: those of what serves.
+        losses, weights, gains, n: as of `reachable_saving`; without the last two all gains are 1, and the requests as
+            many as the weights say.
     """
-    gains = []
+    worth = np.ones(len(losses)) if gains is None else gains
+    total = float(weights.sum()) if n is None else n
+
+    def reached(policies: Policies, kept: FloatArray) -> float:
+        until = None if policies.until is None else policies.until[kept]
+        among = total * float(weights[kept].sum() / weights.sum())
+        return reachable_saving(
+            Policies(policies.since[kept], until), losses[kept], weights[kept], worth[kept], max_loss=max_loss, n=among
+        )
+
+    gains_of = []
     block = np.arange(len(losses)) % _BLOCKS
     for left_out in range(_BLOCKS):
         kept = block != left_out
-        reached = [reachable_share(s[kept], losses[kept], weights[kept], max_loss) for s in (candidate, serving)]
-        gains.append(reached[0] - _WORTH * reached[1])
-    spread = np.sqrt((_BLOCKS - 1) * np.var(gains))  # jackknife
-    return bool(np.mean(gains) > spread)
+        gains_of.append(reached(candidate, kept) - _WORTH * reached(serving, kept))
+    spread = np.sqrt((_BLOCKS - 1) * np.var(gains_of))  # jackknife
+    return bool(np.mean(gains_of) > spread)
 
 
 def first_score(win_rates: FloatArray, n_characters: FloatArray) -> FloatArray:

@@ -7,7 +7,14 @@ from typing import TypeAlias
 import numpy as np
 
 from pointsman.core.arrays import FloatArray, IntArray
-from pointsman.core.autopilot import TRAINED_AT, JointPlan, expected_to_pay, make_joint_plan, served_generation
+from pointsman.core.autopilot import (
+    TRAINED_AT,
+    JointPlan,
+    Policies,
+    expected_to_pay,
+    make_joint_plan,
+    served_generation,
+)
 from pointsman.core.certificate import Certificate, generation_error
 from pointsman.core.ladder import draw_rung
 from pointsman.core.threshold_chain import make_chain
@@ -181,8 +188,8 @@ def simulate(
                     rows = np.array([r for r, _ in seen])
                     weights = np.array([w for _, w in seen])
                     scores, left_out = learn(rows, losses[0, rows])
-                    current = generations[serving].scores[0, rows]
-                    if expected_to_pay(left_out, current, losses[0, rows], weights, max_loss):
+                    current, new = Policies(generations[serving].scores[0, rows]), Policies(left_out)
+                    if expected_to_pay(new, current, losses[0, rows], weights, max_loss=max_loss):
                         generations = [generations[serving], begin(scores[None], endless, order[:at], rows)]
                         totals.began.append(totals.compared)
                         serving, plan = 0, None
@@ -211,8 +218,8 @@ def _drawn(plan: JointPlan, generations: Sequence[_Generation], row: int, level:
         probability = plan.probability([int(each.cells[0, row]) for each in generations])
         return (0, probability) if level < probability else None
     cells, n_steps = generations[0].cells[:, row], len(generations[0].certificate.chain)
-    others = np.flatnonzero(cells < n_steps).tolist()  # behind the last step nobody is chosen
-    return draw_rung(others, plan.of_rungs([cells[others].tolist()], n_others), level)
+    chosen = {int(other): int(cells[other]) for other in np.flatnonzero(cells < n_steps)}  # ever
+    return draw_rung(plan.of_rungs([chosen], n_others), level)
 
 
 def _true(generation: _Generation, lost: FloatArray, chosen: IntArray) -> tuple[float, float]:

@@ -82,7 +82,7 @@ class Certificate:
         n = len(chain)
         self._log_wealth = np.zeros((n, len(_BETS)))
         self._most = np.zeros(n)  # highest logarithm that the mixture's wealth ever had
-        self._sums = np.zeros((3, n + 1))  # per cell: weights 1 / p, losses L / p, and their squares
+        self._sums = np.zeros((4, n + 1))  # per cell: weights 1 / p, losses L / p, their squares, and gains / p
         self.n_requests = 0
         self.n_compared = 0
 
@@ -95,6 +95,7 @@ class Certificate:
         least: FloatArray,
         n_undrawn: int = 0,
         until: float = math.inf,
+        gain: float = 1.0,
     ) -> None:
         """One comparison, and the requests before it that were not drawn.
 
@@ -106,6 +107,7 @@ class Certificate:
                 (0, 1], shape (n_steps,).
             n_undrawn: requests under this plan since the comparison before.
             until: of many candidates, the threshold above which the compared one is not chosen any more.
+            gain: of many, what the compared one saves; see `gain`.
 
         Raises:
             ValueError: a value leaves its range, or the comparison was less probable than `least` says.
@@ -118,6 +120,7 @@ class Certificate:
             least=least,
             n_undrawn=one(np.int64(n_undrawn)),
             untils=one(np.float64(until)),
+            gains=one(np.float64(gain)),
         )
 
     def add_many(
@@ -129,6 +132,7 @@ class Certificate:
         least: FloatArray,
         n_undrawn: IntArray,
         untils: FloatArray | None = None,
+        gains: FloatArray | None = None,
     ) -> None:
         """Comparisons under one plan, in the order in which they were drawn: as `add` of each, all of shape (n,).
 
@@ -156,7 +160,8 @@ class Certificate:
         paths = self._log_wealth + np.cumsum(steps + n_undrawn[:, None, None] * gained, axis=0)
         self._most = np.maximum(self._most, _mixed(paths).max(axis=0))
         self._log_wealth = paths[-1]
-        for row, values in enumerate((1.0 / probabilities, weighted, weighted**2)):
+        saved = (1.0 if gains is None else gains) / probabilities
+        for row, values in enumerate((1.0 / probabilities, weighted, weighted**2, saved)):
             self._sums[row] += np.bincount(cells, values, minlength=n + 1)
             self._sums[row, :n] -= np.bincount(ends, values, minlength=n + 1)[:n]
         self.n_requests += len(losses) + int(n_undrawn.sum())
@@ -218,6 +223,11 @@ class Certificate:
         """
         return np.array(self._sums[0], dtype=np.float64)
 
+    def gain(self, step: int) -> float:
+        """What a request that a step sends away saves on average, of many candidates: 1 where it is the cheapest."""
+        weight = float(self._sums[0, : step + 1].sum())
+        return float(self._sums[3, : step + 1].sum()) / weight if weight > 0.0 else 1.0
+
     def requests_needed(self, step: int) -> int | None:
         """About how many more requests would open a step were its losses as so far; None if no number would.
 
@@ -259,6 +269,8 @@ class Certificate:
             found = cls(Chain(kept["thresholds"], kept["shares"]), **terms)
             for name, values in (("_log_wealth", "log_wealth"), ("_most", "most"), ("_sums", "sums")):
                 array = np.array(kept[values], dtype=np.float64)
+                if name == "_sums" and len(array) == 3:  # of earlier versions, without gains
+                    array = np.vstack([array, array[:1]])
                 if array.shape != getattr(found, name).shape or not np.isfinite(array).all():
                     raise ValueError(f"{values} has shape {array.shape} or is not finite")
                 setattr(found, name, array)

@@ -12,7 +12,7 @@ Candidates that are no cheaper than the reference, or that are dearer and no bet
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 __all__ = ["Rung", "draw_rung", "fixed_bills", "ladder", "length_shift", "rung_at"]
@@ -85,14 +85,14 @@ def rung_at(rungs: Sequence[Rung], threshold: float) -> int:
     return next((rung.candidate for rung in rungs if rung.since < threshold <= rung.until), 0)
 
 
-def draw_rung(candidates: Sequence[int], probabilities: Sequence[float], level: float) -> tuple[int, float] | None:
+def draw_rung(probabilities: Mapping[int, float], level: float) -> tuple[int, float] | None:
     """The candidate that is drawn, and its probability; None where none is.
 
     Args:
-        probabilities: with which each is drawn, one at most.
+        probabilities: with which each candidate is drawn, one at most.
         level: uniform in [0, 1).
     """
-    for candidate, probability in zip(candidates, probabilities, strict=True):
+    for candidate, probability in probabilities.items():
         if level < probability:
             return candidate, probability
         level -= probability

@@ -17,11 +17,11 @@ import numpy as np
 
 from pointsman.core.arrays import Float32Array, FloatArray
 
-__all__ = ["LearnedScore", "Seen", "fit_learned_score"]
+__all__ = ["LEAST_COMPARED", "LearnedScore", "Seen", "fit_learned_score"]
 
 _PENALTY = 30.0
 _LOGIT_SPREAD = 0.2
-_LEAST = 50
+LEAST_COMPARED = 50
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,8 +112,8 @@ def fit_learned_score(seen: Seen, losses: FloatArray, *, penalty: float = _PENAL
     n = len(losses)
     plain = seen.plain()
     finite = all(np.isfinite(values).all() for values in (plain, losses, seen.embeddings))
-    if n < _LEAST or not finite:
-        raise ValueError(f"{n} comparisons, wanted at least {_LEAST}, all of them finite")
+    if n < LEAST_COMPARED or not finite:
+        raise ValueError(f"{n} comparisons, wanted at least {LEAST_COMPARED}, all of them finite")
     mean, spread = plain.mean(axis=0), plain.std(axis=0)
     scale = np.where(spread > 0.0, 1.0 / np.where(spread > 0.0, spread, 1.0), 0.0)
     x = np.concatenate([_unit(seen.embeddings), (plain - mean) * scale], axis=1)

@@ -159,7 +159,7 @@ class Autopilot:
         generation = self._generation
         if generation is None or not generation.bills or context.win_rates is None or not context.threshold:
             return None
-        rungs = generation.rungs(context.win_rates, len(context.request.prompt))
+        rungs = generation.rungs(context.win_rates, len(context.request.prompt), context.embedding)
         return generation.bills[rung_at(rungs, context.threshold)][0]
 
     def threshold(self, router: str) -> float | None:

@@ -6,7 +6,7 @@ import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from prometheus_client import Counter
 
@@ -263,7 +263,12 @@ def _row(drawn: _Drawn, compared: Compared, pair: ModelPair) -> AutopilotRow:
     told = [(plan.reach, plan.inside, plan.outside) for plan in plans if plan is not None]
     assert drawn.prompt is not None and drawn.place is not None  # it is compared
     place = drawn.place
-    beside = zip(drawn.running[1:], place.scores[1:], told[1:], strict=True)
+    beside: list[tuple[Any, ...]] = [
+        (each.generation.number, score, *plan)
+        for each, score, plan in zip(drawn.running[1:], place.scores[1:], told[1:], strict=True)
+    ]
+    if place.untils:
+        beside = [(*each, until) for each, until in zip(beside, place.untils[1:], strict=True)]
     embedding = drawn.prompt.embedding
     return AutopilotRow(
         id=compared.row.id,
@@ -277,14 +282,15 @@ def _row(drawn: _Drawn, compared: Compared, pair: ModelPair) -> AutopilotRow:
         agreed=compared.agreed,
         cost_usd=compared.row.cost_usd or 0.0,
         embedding=None if embedding is None else embedding.astype("<f4", copy=False).tobytes(),
-        others=tuple((g.generation.number, score, *plan) for g, score, plan in beside),
+        others=tuple(beside),
         win_rate=drawn.prompt.win_rate,
         n_characters=drawn.prompt.n_characters,
         label_share=drawn.label_share,
         wants_label=int(drawn.wants_label),
         shown=_shown(drawn.sample, compared, pair) if drawn.wants_label else None,
-        until=place.until,
+        until=place.untils[0] if place.untils else None,
         candidate=place.candidate,
+        win_rates=drawn.prompt.win_rates or (),
     )
 
 

@@ -4,16 +4,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 from pointsman.core.arrays import Float32Array
 from pointsman.core.certificate import Certificate
 from pointsman.core.comparison_plan import ComparisonPlan, traffic_shares
 from pointsman.core.ladder import Rung, ladder, length_shift
+from pointsman.core.learned_candidates import LearnedCandidates
 from pointsman.core.learned_score import LearnedScore
 
-__all__ = ["Generation", "describe_generation"]
+__all__ = ["Generation", "Learned", "describe_generation", "learned_from", "rungs_of"]
 
+Learned: TypeAlias = LearnedScore | LearnedCandidates
 _ladder = lru_cache(maxsize=1024)(ladder)  # a request's are wanted to choose, to draw, and to make a chain
 
 
@@ -30,7 +32,7 @@ class Generation:
         plan: what its comparisons are drawn by.
         closed: why nothing of it counts any more; None while it does.
         planned_at: comparisons that the plan was made after.
-        learned: the score that was learned; None where it is the router's win rate.
+        learned: the score that was learned, of more than two candidates the win rates; None where it is the router's.
         trained_on: comparisons that it was learned from.
         beside: whether it is certified beside the one that serves.
         served_at: when it began to serve; None if it never has.
@@ -46,7 +48,7 @@ class Generation:
     plan: ComparisonPlan | None = None
     closed: str | None = None
     planned_at: int = 0
-    learned: LearnedScore | None = None
+    learned: Learned | None = None
     trained_on: int = 0
     beside: bool = False
     served_at: float | None = None
@@ -63,6 +65,13 @@ class Generation:
         return -math.inf if self.certificate is None or self.closed else self.certificate.threshold
 
     @property
+    def saving(self) -> float:
+        """Share of what asking the strong model for everything costs that is certified to be saved, about."""
+        if self.certificate is None or not self.share:
+            return 0.0
+        return self.share * self.certificate.gain(self.certificate.n_open - 1)
+
+    @property
     def share(self) -> float:
         """Share of the traffic that is certified for the weak model."""
         if self.certificate is None or self.closed or not self.certificate.n_open:
@@ -71,13 +80,15 @@ class Generation:
 
     def score(self, win_rate: float, n_characters: int, embedding: Float32Array | None) -> float | None:
         """Of a prompt, by what its router read; None where it cannot be told. What is surely strong's stays so."""
-        return (
-            win_rate if self.learned is None or win_rate >= 1.0 else self.learned.one(win_rate, n_characters, embedding)
-        )
+        if not isinstance(self.learned, LearnedScore) or win_rate >= 1.0:
+            return win_rate
+        return self.learned.one(win_rate, n_characters, embedding)
 
-    def rungs(self, win_rates: Sequence[float], n_characters: int) -> tuple[Rung, ...]:
-        """Of a prompt among more than two candidates: whom each threshold sends it to."""
-        return _ladder(tuple(win_rates), tuple([bill for _, bill in self.bills]), shift=length_shift(n_characters))
+    def rungs(
+        self, win_rates: tuple[float, ...] | None, n_characters: int, embedding: Float32Array | None
+    ) -> tuple[Rung, ...]:
+        """Of a prompt among more than two candidates: whom each threshold sends it to; none where it cannot be told."""
+        return rungs_of(self.learned, self.bills, win_rates, n_characters, embedding)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""
@@ -95,9 +106,34 @@ class Generation:
         """What `to_dict` gave."""
         plan = None if kept["plan"] is None else ComparisonPlan(*kept["plan"])
         certificate = None if kept["certificate"] is None else Certificate.from_dict(kept["certificate"])
-        learned = None if kept.get("learned") is None else LearnedScore.from_dict(kept["learned"])
+        learned = learned_from(kept.get("learned"))
         bills = tuple((name, bill) for name, bill in kept.get("bills", ()))
         return cls(**{**kept, "plan": plan, "certificate": certificate, "learned": learned, "bills": bills})
+
+
+def learned_from(kept: Any) -> Learned | None:
+    """What `to_dict` of a learned score gave; None of None.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    if kept is None:
+        return None
+    return LearnedCandidates.from_dict(kept) if isinstance(kept, list) else LearnedScore.from_dict(kept)
+
+
+def rungs_of(
+    learned: Learned | None,
+    bills: Sequence[tuple[str, float]],
+    win_rates: tuple[float, ...] | None,
+    n_characters: int,
+    embedding: Float32Array | None,
+) -> tuple[Rung, ...]:
+    """See `Generation.rungs`; `win_rates` are the router's."""
+    shift = length_shift(n_characters)
+    if isinstance(learned, LearnedCandidates) and win_rates is not None:
+        win_rates, shift = learned.win_rates(win_rates, n_characters, embedding), 0.0  # it knows the length
+    return () if win_rates is None else _ladder(win_rates, tuple([bill for _, bill in bills]), shift=shift)
 
 
 def describe_generation(generation: Generation, compare: float, *, serving: bool = False) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeAlias
 
 from pointsman.core.arrays import Float32Array
 from pointsman.core.autopilot import JointPlan
-from pointsman.core.ladder import draw_rung
+from pointsman.core.ladder import Rung, draw_rung
 from pointsman.serve.autopilot.generation import Generation
 
 __all__ = ["Begins", "Place", "Prompt", "Running", "place_of"]
@@ -36,7 +36,7 @@ class Prompt:
         """What a chain is made of: the score, or of more than two candidates where each rung begins."""
         if not generation.bills:
             return self.score(generation)
-        return tuple([rung.since for rung in generation.rungs(self.win_rates or (), self.n_characters)])
+        return tuple([rung.since for rung in generation.rungs(self.win_rates, self.n_characters, self.embedding)])
 
 
 Begins: TypeAlias = float | tuple[float, ...]
@@ -54,31 +54,38 @@ class Running:
 
 
 class Place(NamedTuple):
-    """Of a request that is compared: its scores, the probability, and of more than two who is compared until where."""
+    """Of a request that is compared: its scores, the probability, and of more than two who is compared until where.
+
+    A generation that never chooses the candidate has the score and the end 1.
+    """
 
     scores: tuple[float, ...]
     probability: float
     candidate: str | None = None
-    until: float | None = None
+    untils: tuple[float, ...] = ()
 
 
 def place_of(prompt: Prompt, running: Sequence[Running], plan: JointPlan, level: float) -> Place | None:
     """Where a prompt stands, if it is compared; `level` is uniform in [0, 1)."""
     if running[0].generation.bills:
-        return _candidate_place(prompt, running[0], plan, level)
+        return _candidate_place(prompt, running, plan, level)
     scores = [prompt.score(each.generation) for each in running]
     probability = plan.probability([each.cell(score) for each, score in zip(running, scores, strict=True)])
     return Place(tuple(scores), probability) if level < probability else None
 
 
-def _candidate_place(prompt: Prompt, running: Running, plan: JointPlan, level: float) -> Place | None:
-    """Likewise of more than two candidates, of whom one is drawn; such a generation runs alone."""
-    generation = running.generation
-    rungs = generation.rungs(prompt.win_rates or (), prompt.n_characters)
-    within = [(rung, cell) for rung in rungs if (cell := running.cell(rung.since)) < len(running.thresholds)]
-    probabilities = plan.of_rungs([[cell for _, cell in within]], generation.most)
-    found = draw_rung(range(len(within)), probabilities, level)
-    if found is None:
+def _candidate_place(prompt: Prompt, running: Sequence[Running], plan: JointPlan, level: float) -> Place | None:
+    """Likewise of more than two candidates, of whom one is drawn."""
+    ladders, cells = list[dict[int, Rung]](), list[dict[int, int]]()
+    for each in running:
+        rungs = each.generation.rungs(prompt.win_rates, prompt.n_characters, prompt.embedding)
+        ladders.append({rung.candidate: rung for rung in rungs})
+        within = {rung.candidate: each.cell(rung.since) for rung in rungs}
+        cells.append({candidate: cell for candidate, cell in within.items() if cell < len(each.thresholds)})
+    generation = running[0].generation
+    if (found := draw_rung(plan.of_rungs(cells, generation.most), level)) is None:
         return None
-    rung = within[found[0]][0]
-    return Place((rung.since,), found[1], generation.bills[rung.candidate][0], rung.until)
+    candidate, probability = found
+    mine = [ladder.get(candidate, Rung(candidate, 1.0)) for ladder in ladders]
+    sinces, untils = tuple([rung.since for rung in mine]), tuple([rung.until for rung in mine])
+    return Place(sinces, probability, generation.bills[candidate][0], untils)

@@ -15,11 +15,10 @@ from pointsman.core.autopilot import JointPlan
 from pointsman.core.certificate import Certificate, generation_error
 from pointsman.core.comparison_plan import ComparisonPlan, make_plan
 from pointsman.core.judge_bias import largest_corrected_loss
-from pointsman.core.learned_score import LearnedScore
 from pointsman.core.threshold_chain import make_chain
 from pointsman.serve.autopilot.counting import add_comparisons, plans_of
 from pointsman.serve.autopilot.days import add_to_day
-from pointsman.serve.autopilot.generation import Generation
+from pointsman.serve.autopilot.generation import Generation, Learned, learned_from
 from pointsman.serve.config.autopilot import AutopilotConfig
 from pointsman.serve.store.rows import AutopilotRow
 
@@ -129,23 +128,24 @@ class AutopilotState:
             return
         kept = [g for g in self.generations if g.router == router and not g.closed]
         if kept:
-            self._take_over(max(kept, key=lambda g: (g.share, g.number)), now)
+            self._take_over(max(kept, key=lambda g: (g.saving, g.number)), now)
             self.note("rolled back", now, generation=self.serving)
             return
         generation = Generation(self._next_number(), router, checkpoint, now, bills=bills)
         self._add(generation, now)
         self._take_over(generation, now)
 
-    def begin_learned(self, learned: LearnedScore, n_rows: int, now: float) -> None:
+    def begin_learned(self, learned: Learned, n_rows: int, now: float) -> None:
         """Has a learned score certified beside what serves, in place of whatever was."""
         current = self.current
         if current is None or current.closed:
             return
         for each in self.generations:
             each.beside = False
-        number = self._next_number()
-        new = Generation(number, current.router, current.checkpoint, now, learned=learned, trained_on=n_rows)
-        new.beside = True
+        new = Generation(
+            self._next_number(), current.router, current.checkpoint, now,
+            learned=learned, trained_on=n_rows, beside=True, bills=current.bills,
+        )  # fmt: skip
         self._add(new, now)
 
     def trained(self, found: dict[str, Any], now: float) -> None:
@@ -155,8 +155,8 @@ class AutopilotState:
             self.note("training failed", now, why=found["error"])
         elif not found["pays"]:
             self.note("trained, not expected to pay", now, trained_on=found["n"])
-        else:
-            self.begin_learned(LearnedScore.from_dict(found["learned"]), int(found["n"]), now)
+        elif (learned := learned_from(found["learned"])) is not None:
+            self.begin_learned(learned, int(found["n"]), now)
 
     def roll_back(self, why: str, now: float) -> bool:
         """Voids a learned generation that serves, and has the best one of its router serve that is left."""
@@ -211,7 +211,7 @@ class AutopilotState:
                 if generation is None or generation.closed or generation.certificate is None:
                     continue
                 before = generation.certificate.n_open
-                add_comparisons(generation.certificate, same, joint, place)
+                add_comparisons(generation.certificate, same, joint, place, dict(generation.bills))
                 self._note_opened(generation, before, config, now)
         self._choose(now)
 
@@ -273,12 +273,12 @@ class AutopilotState:
         generation.beside = False
 
     def _choose(self, now: float) -> None:
-        """Has the generation serve that has certified most; the one before it runs on beside it."""
+        """Has the generation serve that has certified most savings; the one before it runs on beside it."""
         current, running = self.current, self.running
         if current is None or not running:
             return
-        best = max(running, key=lambda g: g.share)
-        if best.share > current.share:
+        best = max(running, key=lambda g: g.saving)
+        if best.saving > current.saving:
             current.beside = not current.closed
             self._take_over(best, now)
             self.note("took over", now, generation=best.number, share=round(best.share, 4), before=current.number)

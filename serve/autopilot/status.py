@@ -97,12 +97,11 @@ def word_of(state: AutopilotState, *, store_away: bool) -> str:
 
 def _training(state: AutopilotState, config: AutopilotConfig) -> dict[str, Any]:
     later = [n for n in (config.train_at or TRAINED_AT) if n > state.trained_at]
-    trains = config.train and not (state.current is not None and state.current.bills)
     return {
-        "on": trains,
+        "on": config.train,
         "running": state.training is not None,
         "comparisons": state.n_since,
-        "next_at": min(later, default=None) if trains else None,
+        "next_at": min(later, default=None) if config.train else None,
     }
 
 

@@ -81,7 +81,7 @@ class Trainer:
 
 def due(state: AutopilotState, config: AutopilotConfig, now: float) -> int | None:
     """The number of comparisons at which a generation is to be trained now; None where none is."""
-    if not config.train or state.current is None or state.current.bills or state.paused:
+    if not config.train or state.current is None or state.paused:
         return None
     if state.training is not None and now < state.training["until"]:
         return None
@@ -101,6 +101,7 @@ async def train_in_process(state: AutopilotState, config: AutopilotConfig, store
         "since": state.since,
         "rows": _ROWS,
         "serving": current.learned.to_dict() if current is not None and current.learned is not None else None,
+        "bills": current.bills if current is not None else (),
         "max_loss": config.max_loss,
         "memory_mb": config.train_memory_mb,
         "seconds": config.train_seconds,

@@ -101,7 +101,11 @@ class LearnedChain:
         answers = ", ".join(f"{share:.0%} by {name}" for name, share in facts["answered"].items())
         saved = self.reference_usd - self.usd
         verb = "saves" if saved >= 0.0 else "costs more by"
-        held = "same bound" if self.certified(max_loss, confidence, seed=seed) else "the bound is not certified"
+        held = f"a loss of at most {100.0 * max_loss:g} points is certified"
+        if not self.certified(max_loss, confidence, seed=seed):
+            held = held.replace("is certified", "is not certified")
+            if facts["loss"] <= max_loss:
+                held += f", which takes more than {counted(len(self.losses), 'label')} at such losses"
         use = (
             "It is cheaper than the router alone: configured."
             if better
@@ -110,7 +114,8 @@ class LearnedChain:
         return [
             "",
             f"A cascade that reads answers, {' before '.join(self.chain.models)} ({path}): answered {answers}; {held} "
-            f"(measured {100.0 * facts['loss']:.1f} [{low:.1f}, {high:.1f}]); {dollars(1000.0 * self.usd)} per 1,000 "
+            f"(measured {100.0 * facts['loss']:.1f}, roughly {low:.1f} to {high:.1f}: a certificate needs stronger "
+            f"evidence than such an interval); {dollars(1000.0 * self.usd)} per 1,000 "
             f"requests, {verb} {dollars(1000.0 * abs(saved))} ({abs(saved) / (self.reference_usd or 1.0):.0%}). {use}",
         ]
 

@@ -153,7 +153,9 @@ def _next_certified(engine: Engine, found: Found) -> Advice:
     assert engine.state.autopilot is not None and engine.config.autopilot is not None
     status = engine.state.autopilot.status()
     following, saving = status.get("next"), found.saving
-    if status["certified_share"] > 0.0 and saving is not None and saving.saved_usd < 0.0 < _gross(saving):
+    is_young = found.n_comparisons < _ENOUGH_TO_LEARN  # the first ones are paid for what they open later
+    costs_more = saving is not None and saving.saved_usd < 0.0 < _gross(saving)
+    if saving is not None and costs_more and not is_young and status["certified_share"] > 0.0:
         return Advice(
             "Compare less: comparisons cost more than the weak model saves.",
             f"{dollars(saving.compared_usd)} went to comparisons, {dollars(_gross(saving))} were saved.",

@@ -13,6 +13,7 @@ __all__ = ["Action", "Alarm", "alarms_now"]
 _LEAST_REQUESTS = 20
 _MANY_ERRORS = 0.05
 _FAR_OVER = 0.1  # of the budget
+_DRIFT = "the traffic has changed (drift)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,19 +127,23 @@ def _drift(engine: Engine) -> list[Alarm]:
             ]
             continue
         test = "win rates" if watch["alarm"]["test"] == "win rate" else "subjects"
-        cause = f"Drift: the {test} of the prompts of router {name} are not those of its calibration any more"
+        autopilot = engine.config.autopilot is not None
+        reference = "earlier ones" if autopilot else "those that it was calibrated on"
+        cause = f"The traffic has changed (drift): the {test} of router {name}'s prompts differ from {reference}"
         effect = "Its guarantees are void; routing goes on."
+        do = "Calibrate it on recent prompts, then reset the alarm."
         if drift.falls_back(name):
             effect = (
                 "Its guarantees would be void, so all its prompts go to the strong model: nothing is lost or saved."
             )
-        elif engine.config.autopilot is not None:
-            effect = "What was certified is void: all goes to the strong model until a new generation has earned it."
+        elif autopilot:
+            effect = "What was certified is void: all goes to the strong model until the new traffic is certified."
+            do = "Nothing: comparisons of the new traffic have begun, and certify it by themselves."
         found.append(
             Alarm(
                 f"{cause} (seen after {counted(watch['alarm']['n_prompts'], 'prompt')}).",
                 effect,
-                "Calibrate it on prompts of now, then reset the alarm.",
+                do,
                 Action("post", "Reset the alarm", path="/v1/drift/reset", body={"router": name}),
             )
         )
@@ -198,7 +203,7 @@ def _autopilot(engine: Engine) -> list[Alarm]:
     if status["phase"] == "void":
         return [
             Alarm(
-                f"What the autopilot had certified is void: {status['why']}.",
+                f"What the autopilot had certified is void: {_DRIFT if status['why'] == 'drift' else status['why']}.",
                 "All goes to the strong model: nothing is lost, nothing is saved.",
                 "Nothing: it learns from new comparisons, and opens its steps again.",
             )

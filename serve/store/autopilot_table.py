@@ -87,4 +87,5 @@ class AutopilotTable(StatusTable):
 
 def _autopilot_row(values: dict[str, Any]) -> AutopilotRow:
     others = tuple(tuple(each) for each in values["others"])
-    return AutopilotRow(**{**values, "plan": tuple(values["plan"]), "others": others})
+    tuples = {name: tuple(values[name]) for name in ("plan", "win_rates")}
+    return AutopilotRow(**{**values, **tuples, "others": others})

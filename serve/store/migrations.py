@@ -143,8 +143,11 @@ _TENTH: Sequence[str] = (  # the autopilot among more than two candidates
     "ALTER TABLE autopilot ADD COLUMN candidate TEXT",
 )
 
+_ELEVENTH: Sequence[str] = ("ALTER TABLE autopilot ADD COLUMN win_rates TEXT NOT NULL DEFAULT '[]'",)
+
 MIGRATIONS: tuple[Sequence[str], ...] = (
-    _FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH, _EIGHTH, _NINTH, _TENTH
+    _FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH, _EIGHTH, _NINTH, _TENTH,
+    _ELEVENTH,
 )  # fmt: skip
 
 

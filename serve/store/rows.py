@@ -170,15 +170,17 @@ class AutopilotRow:
         cost_usd: of the other answer and of judging.
         embedding: of the prompt, little-endian float32, to train on; None where none was computed.
         counted: 1 once a certificate holds it.
-        others: of each generation that runs beside: its number, its score of the prompt, and its plan's three numbers.
+        others: of each generation that runs beside: its number, its score of the prompt, and its plan's three numbers;
+            of more than two candidates its `until`, too.
         win_rate, n_characters: of the prompt, to train on; None, 0 in rows of earlier versions.
         label_share: probability with which people are asked about it; 0 where nobody is.
         wants_label: 1 where they are asked; it is counted once they have answered.
         label: the loss as they see it, in [-1, 1]; None until they have.
         shown: what they are shown, as JSON types: question and both answers; None unless they are asked.
-        until: of more than two candidates, the score above which the compared one is not chosen any more, and `score`
-            is the one from which on it is; None for a pair.
+        until: of more than two candidates, the threshold up to which the compared one is chosen, from `score` on; both
+            are 1 where this generation never does. None for a pair.
         candidate: of more than two, who is compared with the reference; None for a pair.
+        win_rates: of more than two, the reference's over each, to train on; empty for a pair.
     """
 
     id: str
@@ -193,7 +195,7 @@ class AutopilotRow:
     cost_usd: float
     embedding: bytes | None = None
     counted: int = 0
-    others: tuple[tuple[int, float, int, float, float], ...] = ()
+    others: tuple[tuple[Any, ...], ...] = ()
     win_rate: float | None = None
     n_characters: int = 0
     label_share: float = 0.0
@@ -202,6 +204,7 @@ class AutopilotRow:
     shown: Any = None
     until: float | None = None
     candidate: str | None = None
+    win_rates: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -193,6 +193,7 @@ autopilot = Table(
     Column("shown", Json, nullable=False),
     Column("until", Double),
     Column("candidate", Text),
+    Column("win_rates", Json, nullable=False),
     Index("autopilot_counted", "counted", "id"),
 )
 

@@ -6,11 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pointsman.core.autopilot import (
+    Policies,
     certified_share,
     expected_to_pay,
     first_score,
     make_joint_plan,
-    reachable_share,
+    reachable_saving,
     served_generation,
 )
 from pointsman.core.autopilot_simulation import Table, simulate
@@ -114,12 +115,31 @@ def test_the_generation_with_the_highest_certified_share_serves():
     assert served_generation([first, second]) == 1
 
 
-def test_reachable_share_is_measured():
-    """The longest prefix by score whose weighted loss is within the bound."""
-    scores, losses = np.array([0.1, 0.2, 0.3, 0.4]), np.array([0.0, 1.0, -1.0, 1.0])
-    assert reachable_share(scores, losses, np.ones(4), 0.0) == 0.75
-    assert reachable_share(scores, losses, np.array([1.0, 1.0, 1.0, 5.0]), 0.2) == pytest.approx(3 / 8)
-    assert reachable_share(scores, np.ones(4), np.ones(4), 0.1) == 0.0
+def test_what_can_be_saved_is_measured():
+    """Of a pair the longest prefix by score whose weighted loss is within the bound, equal scores together."""
+
+    def share(losses: np.ndarray, weights: np.ndarray, max_loss: float, scores: tuple[float, ...]) -> float:
+        policies = Policies(np.array(scores))
+        return reachable_saving(policies, losses, weights, np.ones(4), max_loss=max_loss, n=float(weights.sum()))
+
+    losses, apart = np.array([0.0, 1.0, -1.0, 1.0]), (0.1, 0.2, 0.3, 0.4)
+    assert share(losses, np.ones(4), 0.0, apart) == 0.75
+    assert share(losses, np.array([1.0, 1.0, 1.0, 5.0]), 0.2, apart) == pytest.approx(3 / 8)
+    assert share(np.ones(4), np.ones(4), 0.1, apart) == 0.0
+    assert share(losses, np.ones(4), 0.0, (0.1, 0.3, 0.3, 0.3)) == 0.25
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9), st.integers(-2, 2), st.integers(1, 3)), max_size=12))
+def test_savings_of_many_are_those_of_the_best_threshold(rows):
+    """As found by trying each threshold: only comparisons whose candidate it chooses count."""
+    since = np.array([row[0] for row in rows], dtype=np.float64)
+    until = since + np.array([row[1] for row in rows], dtype=np.float64)
+    losses, weights = (np.array([row[i] for row in rows], dtype=np.float64) for i in (2, 3))
+    until, gains, n = np.where(until > 12.0, np.inf, until), 1.0 / (1.0 + since), 30.0
+    tried = [(since < t) & (t <= until) for t in np.arange(0.5, 12.0)]
+    best = max([(gains * weights)[on].sum() for on in tried if (losses * weights)[on].sum() <= 0.1 * n], default=0.0)
+    found = reachable_saving(Policies(since, until), losses, weights, gains, max_loss=0.1, n=n)
+    assert found == pytest.approx(max(best, 0.0) / n)
 
 
 def test_only_what_is_clearly_better_is_expected_to_pay():
@@ -127,8 +147,9 @@ def test_only_what_is_clearly_better_is_expected_to_pay():
     rng = np.random.default_rng(0)
     losses = (rng.random(400) < 0.3).astype(float)
     noise, ones = rng.random(400), np.ones(400)
-    assert not expected_to_pay(noise, noise, losses, ones, 0.05)
-    assert expected_to_pay(losses, noise, losses, ones, 0.05)
+    known, unknown = Policies(losses), Policies(noise)
+    assert not expected_to_pay(unknown, unknown, losses, ones, max_loss=0.05)
+    assert expected_to_pay(known, unknown, losses, ones, max_loss=0.05)
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.integers(0, 10_000), st.integers(0, 10_000))

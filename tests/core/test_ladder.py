@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pointsman.core.autopilot import make_joint_plan
 from pointsman.core.autopilot_simulation import Table, simulate
 from pointsman.core.certificate import Certificate
 from pointsman.core.choice import Candidate, choose
@@ -79,9 +80,25 @@ def test_no_candidate_is_drawn_less_than_the_plan_says(cells, share):
 
 def test_a_candidate_is_drawn_as_often_as_told():
     """Each candidate's part of the level is its probability, and the rest is nobody's."""
-    assert draw_rung([4, 7], [0.25, 0.5], 0.2) == (4, 0.25)
-    assert draw_rung([4, 7], [0.25, 0.5], 0.3) == (7, 0.5)
-    assert draw_rung([4, 7], [0.25, 0.5], 0.75) is None
+    probabilities = {4: 0.25, 7: 0.5}
+    assert draw_rung(probabilities, 0.2) == (4, 0.25)
+    assert draw_rung(probabilities, 0.3) == (7, 0.5)
+    assert draw_rung(probabilities, 0.75) is None
+
+
+@given(st.lists(st.dictionaries(st.integers(1, 4), st.integers(0, 11), max_size=4), min_size=2, max_size=2),
+       st.floats(0.01, 1.0))  # fmt: skip
+def test_generations_of_many_candidates_share_their_draws(cells, share):
+    """A candidate is drawn as often as each generation wants on average, never less than its own steps' least."""
+    certificates = [Certificate(make_chain(np.arange(12.0)), max_loss=0.05, error=0.05) for _ in cells]
+    joint = make_joint_plan(certificates, share, most=4)
+    found = joint.of_rungs(cells, 4)
+    assert set(found) == {candidate for own in cells for candidate in own}
+    assert sum(found.values()) <= 1.0 + 1e-12
+    for i, own in enumerate(cells):
+        least = joint.least(i, 12, many=True)
+        for candidate, cell in own.items():
+            assert (least[cell:] <= found[candidate] + 1e-12).all()
 
 
 def _candidates(rng: np.random.Generator, n: int, losses: tuple[float, float]) -> Table:
@@ -108,7 +125,8 @@ def test_the_bound_holds_for_many_candidates():
             plan, drawn = make_plan(certificate, 0.8, most=most), []
             for row in chunk.tolist():
                 others = np.flatnonzero(cells[:, row] < 5).tolist()
-                drawn.append(draw_rung(others, plan.of_rungs(cells[others, row].tolist(), most), rng.random()))
+                each = plan.of_rungs(cells[others, row].tolist(), most)
+                drawn.append(draw_rung(dict(zip(others, each, strict=True)), rng.random()))
             rows = [int(row) for row, found in zip(chunk, drawn, strict=True) if found is not None]
             if not rows:
                 continue

@@ -11,6 +11,9 @@ bound by a billionth; `below`: the cheapest step has 98 % of the bound; `far`: a
 
 Of three candidates the reference's win rates over the two others are .1, .3, ..., .9, in all combinations, the cheapest
 one loses half as much again as the middle one, and each comparison is of one of them with the reference.
+
+Where win rates are learned, half of the prompts, which their embedding alone tells, lose four times as much as the
+others. After 150 comparisons a generation is trained on them, and certified beside the first one by those that follow.
 """
 
 import asyncio
@@ -19,6 +22,7 @@ import random
 from dataclasses import dataclass, field
 from itertools import product
 
+import numpy as np
 from prometheus_client import CollectorRegistry, Counter
 
 from pointsman.core.errors import UpstreamError
@@ -27,6 +31,7 @@ from pointsman.core.pair import ModelPair
 from pointsman.serve.autopilot.draw import Draws
 from pointsman.serve.autopilot.place import Prompt
 from pointsman.serve.autopilot.state import AutopilotState
+from pointsman.serve.autopilot.train_generation import train_candidates
 from pointsman.serve.config.autopilot import AutopilotConfig
 from pointsman.serve.feedback.comparison import Compared, Other
 from pointsman.serve.feedback.sample import Sample
@@ -57,12 +62,14 @@ class Scenario:
         loss: mean loss of a weak answer that can be read; of the middle one of three candidates.
         graded: losses spread over an interval; else -1, 0 and 1.
         many: the choice among three candidates is certified.
+        learns: by win rates that are learned, too.
     """
 
     name: str
     loss: float
     graded: bool = False
     many: bool = False
+    learns: bool = False
 
 
 _AT = _BOUND * (1.0 + 1e-9) / (0.5 * _READABLE)  # the step of half of the readable answers is the first above the bound
@@ -77,6 +84,9 @@ _LOSES = (0.0, 1.0, 1.5)  # of each candidate, times the scenario's loss
 _LENGTH = 500  # of a typical prompt: its rungs begin where its win rates say
 _KINDS = [(0.5, *rates) for rates in product((0.1, 0.3, 0.5, 0.7, 0.9), repeat=2)]
 _LADDERS = {rates: ladder(rates, [bill for _, bill in _BILLS]) for rates in _KINDS}
+_EMBEDDINGS = tuple(np.eye(2, dtype=np.float32))  # of prompts that lose little and much
+_FACTORS = (0.4, 1.6)
+_TRAINED_ON = 150
 
 
 def _lost_among_three(threshold: float) -> float:
@@ -87,7 +97,8 @@ def _lost_among_three(threshold: float) -> float:
 _BEGINS = sorted(rung.since for rungs in _LADDERS.values() for rung in rungs)
 _AT_MIDDLE = _lost_among_three(_BEGINS[len(_BEGINS) // 2] + 1e-9)
 OF_THREE = tuple(
-    Scenario(f"{name} of three, {'graded' if graded else 'binary'}", loss, graded, many=True)
+    Scenario(f"{name} of three{', learned' * learns}, {'graded' if graded else 'binary'}", loss, graded, True, learns)
+    for learns in (False, True)
     for name, loss in (("at", _BOUND * (1.0 + 1e-9) / _AT_MIDDLE), ("below", 0.98 * _BOUND / _lost_among_three(1.0)),
                        ("far", 0.2 * _BOUND / _lost_among_three(1.0)))
     for graded in (False, True)
@@ -110,6 +121,7 @@ class _Stream:
         self.state = AutopilotState("")
         self.state.serve("answers", None, "terms", 0.0, bills=_BILLS if scenario.many else ())
         self.losses: dict[str, dict[str, float]] = {}  # by request and by who answers in place of big
+        self.rows: list[AutopilotRow] = []  # to learn from
         self.processes = [self._process(), self._process()]
 
     def _process(self) -> _Process:
@@ -146,11 +158,14 @@ class _Stream:
         score = rng.randrange(20) / 20.0 if readable else 1.0
         luck, mean = rng.random(), self.scenario.loss
         sample = Sample(f"{number:06}", None, "big", {}, "q", "a", 1)
+        hard = rng.randrange(2) if self.scenario.learns else 0
+        mean *= _FACTORS[hard] if self.scenario.learns else 1.0
         means = {"middle": mean, "small": _LOSES[2] * mean} if self.scenario.many else {"small": mean}
         self.losses[sample.request_id] = {name: self._lost(luck, each) for name, each in means.items()}
         if self.scenario.many:
             rates = rng.choice(_KINDS)
-            prompt = Prompt(sum(rates[1:]) / 2.0, _LENGTH, None, rates)
+            embedding = _EMBEDDINGS[hard] if self.scenario.learns else None
+            prompt = Prompt(sum(rates[1:]) / 2.0, _LENGTH, embedding, rates)
             draws.see(prompt)
             draws.draw(lambda: sample, prompt, _CONFIG)
             return
@@ -184,9 +199,29 @@ class _Stream:
     def true_loss(self) -> float:
         """Of what is served: the mean loss times the share of the answers whose score is below the threshold."""
         if self.scenario.many:
-            return self.scenario.loss * _lost_among_three(self.threshold)
+            return self.scenario.loss * sum(_LOSES[m] * factor for m, factor in self.chosen()) / (2.0 * len(_KINDS))
         n_below = sum(k / 20.0 < self.threshold for k in range(20))
         return self.scenario.loss * _READABLE * n_below / 20.0
+
+    def chosen(self) -> list[tuple[int, float]]:
+        """Of three candidates who answers each kind of prompt, and how much more such prompts lose."""
+        current, threshold = self.state.current, self.threshold
+        if current is None or not threshold:
+            return []
+        factors = _FACTORS if self.scenario.learns else (1.0, 1.0)
+        return [
+            (rung_at(current.rungs(rates, _LENGTH, embedding), threshold), factor)
+            for rates in _KINDS
+            for embedding, factor in zip(_EMBEDDINGS, factors, strict=True)
+        ]
+
+    def learn(self, rows: list[AutopilotRow]) -> None:
+        """Has a generation begin once there are enough comparisons, whether or not it is expected to pay."""
+        before = len(self.rows)
+        self.rows += rows
+        if self.scenario.learns and before < _TRAINED_ON <= len(self.rows):
+            found = train_candidates(self.rows, serving=None, max_loss=_BOUND, bills=_BILLS)
+            self.state.trained(found | {"pays": True}, 1.0)
 
     async def turn(self) -> None:
         """Hands over what is compared; now and then a process is killed instead, and all is read back."""
@@ -202,6 +237,7 @@ class _Stream:
             for number, scores in process.draws.warmed_up().items():
                 self.state.begin_chain(number, scores, _CONFIG, 1.0)
             self.state.count(rows, _CONFIG, 1.0)
+            self.learn(rows)
         if self.rng.random() < 0.1:
             self.state = self._kept()
         for process in self.processes:
@@ -219,7 +255,6 @@ async def stream_is_broken(scenario: Scenario, seed: int, *, n_requests: int) ->
     for process in stream.processes:
         await process.draws.close()
     if scenario.many:
-        away = [rung_at(rungs, stream.threshold) > 0 for rungs in _LADDERS.values()]
-        return broken, sum(away) / len(away)
+        return broken, sum(m > 0 for m, _ in stream.chosen()) / (2.0 * len(_KINDS))
     share = sum(k / 20.0 < stream.threshold for k in range(20)) / 20.0
     return broken, share

@@ -21,7 +21,7 @@ export class Autopilot {
     byId("autopilot").hidden = !status;
     if (!status) return;
     byId("autopilot-cards").replaceChildren(...cards(status));
-    byId("autopilot-state").textContent = `${status.state}: ${STATES[status.state] ?? ""}` + (status.paused ? ` (${status.paused})` : "") + (status.why ? ` Void: ${status.why}.` : "");
+    byId("autopilot-state").textContent = `${status.state}: ${STATES[status.state] ?? ""}` + (status.paused ? ` (${status.paused})` : "") + (status.why ? ` Void: ${reason(status.why)}.` : "");
     byId("autopilot-more").replaceChildren(generations(status), events(status));
     const button = (label, action) => el("button", { type: "button", onclick: (event) => this.post(action, event.target) }, label);
     byId("autopilot-buttons").replaceChildren(...(about.admin
@@ -43,13 +43,13 @@ function cards(status) {
     ...notes.filter(Boolean).map((note) => el("p", {}, note)));
   const { loss, bound, next, comparisons, training, labels } = status;
   return [
-    card("Certified for the weak model", percent(status.certified_share, 0), status.threshold == null ? "nothing yet" : `below win rate ${number(status.threshold, 3)}`,
+    card("Certified for the weak model", percent(status.certified_share, 0), status.threshold == null ? "nothing yet" : `below ${scoreOf(status.generation)} ${number(status.threshold, 3)}`,
       `router ${status.router}, decides by ${decidesBy(status)}`),
     card("Change of quality as certified", loss ? points(loss.value) : "–", loss ? `${points(loss.high)} to ${points(loss.low)} over all prompts` : "nothing is sent away",
       loss ? `if ${status.weak} answers ${percent(status.certified_share, 0)} of them` : "", `bound ${points(bound.max_loss)}, ${percent(bound.confidence, 0)}`),
     card("Comparisons", number(comparisons.n), `${dollars(comparisons.usd)}, at most ${dollars(status.max_usd_per_day)} a day`,
       comparisons.failed ? `${number(comparisons.failed)} failed` : comparisons.judge_disagrees_with_itself == null ? "" : `judge disagrees with itself: ${percent(comparisons.judge_disagrees_with_itself, 0)}`),
-    card("Next step", next ? percent(next.share, 0) : "–", next?.comparisons != null ? `after about ${number(next.comparisons)} comparisons` : next ? "not in sight" : status.certified_share > 0 ? "all that can be is certified" : "the first requests say which",
+    card("Next step", next ? shareAfter(next.share, status.certified_share) : "–", next?.comparisons != null ? `after about ${number(next.comparisons)} comparisons` : next ? "not in sight" : status.certified_share > 0 ? "all that can be is certified" : "the first requests say which",
       next?.usd != null ? `for ${dollars(next.usd)}` : ""),
     card("Saved, net", dollars(status.net_saved_usd), `${dollars(status.saved_usd)} less comparisons`, `${number(status.requests.weak)} of ${number(status.requests.n)} to ${status.weak}`),
     ...(training?.on ? [card("Training", training.running ? "running" : number(training.comparisons), training.running ? "the next generation" : "comparisons to learn from",
@@ -57,6 +57,11 @@ function cards(status) {
     ...(labels?.n ? [card("Judge beside people", points(-labels.judge_bias), `bias over ${number(labels.n)} labels`, labels.needed == null ? "" : `about ${number(labels.needed)} tell it from the bound`)] : []),
   ];
 }
+
+const scoreOf = (generation) => (generation?.score === "learned" ? "a learned score of" : "win rate");
+
+// The next share, told from the one now: as precisely as it takes.
+const shareAfter = (share, now) => percent(share, percent(share, 0) === percent(now, 0) ? 1 : 0);
 
 // What the autopilot looks at, and what looking costs.
 function decidesBy({ decides_by: by, weak, weak_cost: cost, certified_share: share }) {
@@ -67,14 +72,21 @@ function decidesBy({ decides_by: by, weak, weak_cost: cost, certified_share: sha
 
 function generations({ generations: all }) {
   const head = ["Generation", "Since", "Comparisons", "Steps open", "Certified", "State"];
-  const rows = all.toReversed().map((one) => [String(one.number), one.began_at ? moment(one.began_at) : "–", number(one.n_compared ?? 0),
-    one.steps ? `${one.steps_open} of ${one.steps}` : "–", percent(one.certified_share, 0), one.closed ? `void: ${one.closed}` : one.role]);
+  const rows = all.toReversed().map((one) => [`${one.number}${one.score === "learned" ? `, learned from ${number(one.trained_on)}` : ""}`, one.began_at ? moment(one.began_at) : "–", number(one.n_compared ?? 0),
+    one.steps ? `${one.steps_open} of ${one.steps}` : "–", percent(one.certified_share, 0), one.closed ? `void: ${reason(one.closed)}` : one.role]);
   return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Generations" }, el("table", { class: "stack" }, ...tableParts(head, rows, null)));
 }
 
+const reason = (why) => (why === "drift" ? "the traffic has changed (drift)" : why);
+
 const EVENTS = {
   "took over": ({ generation, before }) => `generation ${generation} took over from ${before}`,
-  "generation began": ({ generation }) => `generation ${generation} began`, opened: ({ share, steps }) => `step ${steps} opened: ${percent(share, 0)} certified`, closed: ({ why }) => `closed: ${why}`, "chain made": ({ steps }) => `${steps} steps to certify` };
+  "generation began": ({ generation, trained_on: n }) => `generation ${generation} began${n ? `, learned from ${number(n)} comparisons` : ""}`,
+  "trained, not expected to pay": ({ trained_on: n }) => `trained on ${number(n)} comparisons: no better than what serves`,
+  opened: ({ generation, share, steps }) => `step ${steps} of generation ${generation} opened: ${percent(share, 0)} certified`,
+  closed: ({ generation, why }) => `${generation == null ? "" : `generation ${generation} `}void: ${reason(why)}`,
+  "chain made": ({ steps }) => `${steps} steps to certify`,
+};
 
 function events({ events: all }) {
   return el("ol", { class: "events" }, ...all.slice(-8).toReversed().map((event) =>

@@ -112,7 +112,7 @@ function qualityFacts({ loss, ratings, bound, reference }) {
   else if (loss.weak_share === 0) found.push(line(`${reference} answers everything: nothing is lost.`));
   else {
     found.push(line(`${range(-loss.high, -loss.low, (part) => points(-part))} (95\u00a0%) against ${reference}, over all requests so far`),
-      line(`${number(loss.n_comparisons)} comparisons${loss.tells ? "" : ", too few to tell"}; ${percent(loss.weak_share, 0)} were not answered by ${reference}`));
+      line(`${percent(loss.weak_share, 0)} were answered by others: ${number(loss.n_comparisons)} comparisons of their answers${loss.tells ? "" : ", too few to tell"}`));
   }
   if (bound) {
     const good = bound.state === "held";

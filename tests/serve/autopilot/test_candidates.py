@@ -1,7 +1,9 @@
 """The autopilot among three candidates: one of them is compared with the reference at a time."""
 
+import json
 import random
 
+import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
@@ -9,6 +11,8 @@ from pointsman.core.certificate import Certificate
 from pointsman.core.comparison_plan import make_plan
 from pointsman.core.errors import ConfigError
 from pointsman.core.ladder import rung_at
+from pointsman.core.learned_candidates import LearnedCandidates
+from pointsman.core.learned_score import LearnedScore
 from pointsman.core.threshold_chain import make_chain
 from pointsman.serve import create_app
 from pointsman.serve.autopilot import autopilot as autopilot_module
@@ -20,6 +24,7 @@ from pointsman.serve.autopilot.state import AutopilotState
 from pointsman.serve.autopilot.training import due
 from pointsman.serve.config.autopilot import AutopilotConfig
 from pointsman.serve.config.load import make_config
+from pointsman.serve.store.rows import AutopilotRow
 
 from support.autopilot_server import PRICES, ask, serving, settings, settled
 from support.planted_models import PlantedModels
@@ -58,7 +63,7 @@ async def test_savings_are_earned_among_three(values):
         await ask(client, 21, 40)
         facts = await settled(app)
         assert facts["candidates"] == NAMES
-        assert facts["training"]["next_at"] is None
+        assert facts["training"]["next_at"] == 300
 
         def open_all(kept, rows):
             found = AutopilotState.from_dict(kept)
@@ -93,6 +98,10 @@ def _generation() -> Generation:
     return generation
 
 
+def _plan(generation: Generation) -> tuple[int, float, float]:
+    return (generation.plan.reach, generation.plan.inside, generation.plan.outside)
+
+
 def _rates(seed: int) -> tuple[float, ...]:
     lots = random.Random(seed)
     return (0.5, lots.random(), lots.random())
@@ -106,13 +115,13 @@ def test_a_candidate_is_drawn_with_the_probability_that_its_row_tells():
     draws = Draws(config, put=lambda row: None, compare=None, results=results, rng=random.Random(1))
     draws.follow([generation])
     plan, n = draws._plan, 4000
-    rungs = generation.rungs((0.5, 0.4, 0.45), 500)
+    rungs = generation.rungs((0.5, 0.4, 0.45), 500, None)
     assert [rung.candidate for rung in rungs] == [1, 2]
     lots = random.Random(2)
     for _ in range(n):
         place = place_of(Prompt(0.5, 500, None, (0.5, 0.4, 0.45)), draws._running, plan, lots.random())
         if place is not None:
-            seen.append((place.candidate, place.probability, place.until))
+            seen.append((place.candidate, place.probability, *place.untils))
     least = plan.least(0, len(generation.certificate.chain))
     for rung in rungs:
         name = NAMES[rung.candidate]
@@ -123,16 +132,60 @@ def test_a_candidate_is_drawn_with_the_probability_that_its_row_tells():
         assert (least[first:last] <= mine[0][1] + 1e-12).all()
 
 
-def test_a_generation_keeps_its_bills_and_is_not_trained():
+def test_learned_win_rates_are_certified_beside_the_first_ones():
+    """Both generations count each comparison by their own ladders; one that never chooses the candidate loses nothing
+    by it; the learned one survives the store and serves once it has certified more savings.
+    """
+    first, config = _generation(), AutopilotConfig(max_loss=0.1, judge="judge", compare=0.5)
+    state = AutopilotState("", generations=[first], serving=0)
+    never = LearnedScore(np.zeros(1, np.float32), 0.0, 0.0, 1.0)  # middle always loses
+    always = LearnedScore(np.ones(1, np.float32), 0.0, 0.0, -1.0)
+    state.begin_learned(LearnedCandidates((never, always)), 200, 1.0)
+    second = state.generations[1]
+    prompts = [Prompt(0.5, 500, np.ones(1, np.float32), _rates(seed)) for seed in range(100)]
+    state.begin_chain(1, [prompt.begins(second) for prompt in prompts], config, 1.0)
+    state = AutopilotState.from_dict(json.loads(json.dumps(state.to_dict())))
+    second = state.generations[1]
+    assert [rung.candidate for rung in second.rungs((0.5, 0.1, 0.9), 500, prompts[0].embedding)] == [2]
+    assert second.rungs((0.5, 0.1, 0.9), 500, None) == ()
+    rows, n_undrawn, lots = [], 0, random.Random(3)
+    results = Counter("results", "Results.", ["result"], registry=CollectorRegistry())
+    draws = Draws(config, put=lambda row: None, compare=None, results=results, rng=lots)
+    draws.follow(state.running)
+    for i in range(3000):
+        prompt = prompts[i % 100]
+        place = place_of(prompt, draws._running, draws._plan, lots.random())
+        if place is None:
+            n_undrawn += 1
+            continue
+        chosen_by_second = place.candidate == "small"
+        assert (place.scores[1] < place.untils[1]) == chosen_by_second
+        other = (1, place.scores[1], *_plan(second), place.untils[1])
+        rows.append(
+            AutopilotRow(
+                id=f"{i:06}", at=2.0, generation=0, score=place.scores[0], loss=float(not chosen_by_second),
+                probability=place.probability, n_undrawn=n_undrawn, plan=_plan(first), agreed=True, cost_usd=0.0,
+                others=(other,), until=place.untils[0], candidate=place.candidate,
+            )
+        )  # fmt: skip
+        n_undrawn = 0
+    state.count(rows, config, 3.0)
+    assert (state.serving, state.generations[0].share) == (1, 0.0)
+    assert 0.8 < state.current.share <= 1.1
+    assert state.current.saving == state.current.share  # small is the cheapest
+
+
+def test_a_generation_keeps_its_bills():
     """They survive the store, so that new prices change no policy; and what prompts it sends where stays the same."""
     generation = _generation()
     again = Generation.from_dict(generation.to_dict())
     assert again.bills == BILLS
-    assert rung_at(again.rungs((0.5, 0.4, 0.45), 20), 0.47) == rung_at(generation.rungs((0.5, 0.4, 0.45), 20), 0.47)
+    prompt = ((0.5, 0.4, 0.45), 20, None)
+    assert rung_at(again.rungs(*prompt), 0.47) == rung_at(generation.rungs(*prompt), 0.47)
     state = AutopilotState("terms", generations=[generation], serving=0, n_since=5000)
     state.serve("r", None, "terms", 2.0, bills=(("big", 1.0), ("middle", 0.1), ("small", 0.0)))
     assert state.current.bills == BILLS
-    assert due(state, AutopilotConfig(max_loss=0.1, judge="judge"), 3.0) is None
+    assert due(state, AutopilotConfig(max_loss=0.1, judge="judge"), 3.0) == 2700
 
 
 def test_a_plan_of_many_has_the_least_probability():

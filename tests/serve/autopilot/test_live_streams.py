@@ -34,3 +34,10 @@ async def test_the_bound_is_broken_in_few_live_streams_among_three():
     found = [await stream_is_broken(OF_THREE[0], seed, n_requests=300) for seed in range(N_STREAMS)]
     assert sum(broken for broken, _ in found) <= 0.05 * N_STREAMS + 2.0 * math.sqrt(0.05 * 0.95 * N_STREAMS)
     assert (await stream_is_broken(OF_THREE[4], 0, n_requests=500))[1] > 0.3
+
+
+async def test_the_bound_is_broken_in_few_live_streams_of_learned_win_rates():
+    """Likewise where a generation learns its win rates and is certified beside the first one; it serves in some."""
+    found = [await stream_is_broken(OF_THREE[6], seed, n_requests=400) for seed in range(6)]
+    assert sum(broken for broken, _ in found) <= 0.05 * 6 + 2.0 * math.sqrt(0.05 * 0.95 * 6)
+    assert (await stream_is_broken(OF_THREE[10], 0, n_requests=500))[1] > 0.3

@@ -3,14 +3,16 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from pointsman.core.learned_candidates import LearnedCandidates
 from pointsman.core.learned_score import LearnedScore
 from pointsman.serve.autopilot import training
 from pointsman.serve.autopilot.state import AutopilotState
-from pointsman.serve.autopilot.train_generation import train
+from pointsman.serve.autopilot.train_generation import train, train_candidates
 from pointsman.serve.autopilot.training import TrainingError, train_in_process
 from pointsman.serve.config import StoreConfig
 from pointsman.serve.config.autopilot import AutopilotConfig
@@ -55,6 +57,33 @@ def test_rows_that_teach_nothing_are_left_out():
     assert train(rows, serving=None, max_loss=0.1)["n"] == 98
     with pytest.raises(ValueError, match="wanted at least 50"):
         train([], serving=None, max_loss=0.1)
+
+
+def _of_three(n: int) -> list[AutopilotRow]:
+    """Both candidates lose on half of the prompts, which the embedding alone tells."""
+    rng = np.random.default_rng(0)
+    hard = rng.integers(0, 2, n)
+    rates = rng.uniform(0.3, 0.7, (n, 2)).round(2).tolist()
+    return [
+        replace(
+            row, embedding=np.eye(2, dtype="<f4")[hard[i]].tobytes(), loss=float(hard[i] and rng.random() < 0.6),
+            candidate=("middle", "small")[i % 2], win_rates=(0.5, *rates[i]), score=0.4, until=1.0,
+        )
+        for i, row in enumerate(comparisons(n))
+    ]  # fmt: skip
+
+
+def test_win_rates_over_candidates_are_learned():
+    """Each candidate's is learned from its own comparisons, and pays where it finds the losses; not a second time."""
+    bills = [("big", 1.0), ("middle", 0.4), ("small", 0.0)]
+    found = train_candidates(_of_three(400), serving=None, max_loss=0.05, bills=bills)
+    assert (found["pays"], found["n"]) == (True, 400)
+    learned = LearnedCandidates.from_dict(json.loads(json.dumps(found["learned"])))
+    easy, hard = (learned.win_rates((0.5, 0.5, 0.5), 100, each) for each in np.eye(2, dtype=np.float32))
+    assert (easy[1] < hard[1], easy[2] < hard[2]) == (True, True)
+    assert train_candidates(_of_three(400), serving=found["learned"], max_loss=0.05, bills=bills)["pays"] is False
+    with pytest.raises(ValueError, match="none of 20 comparisons tells the win rates over 3 candidates"):
+        train_candidates(comparisons(20), serving=None, max_loss=0.05, bills=bills)
 
 
 async def test_a_process_of_its_own_trains_from_the_store(tmp_path):

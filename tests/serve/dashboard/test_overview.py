@@ -310,10 +310,12 @@ async def test_comparisons_that_cost_more_than_they_save_are_advised_against(pas
     texts = {}
     for compared_usd in (1.0, 60.0):
         saving, _ = saving_of(total, SavingsTally(shadow_usd=compared_usd), seconds=3600.0, series={})
-        found = Found(10, 3600.0, 40, True, saving, None, None, [])
+        found = Found(10, 3600.0, 400, True, saving, None, None, [])
         texts[compared_usd] = best_step(engine, found)
     assert texts[1.0].text.startswith("Wait: after about 40 comparisons more ($1.50)") and "a month" in texts[1.0].worth
     assert texts[60.0].text.startswith("Compare less") and "compare: 0.05" in texts[60.0].action.text
+    young = best_step(engine, Found(10, 3600.0, 40, True, saving, None, None, []))
+    assert young.text.startswith("Wait: after about 40 comparisons more")  # what they open pays for them later
     assert "$60.00" in texts[60.0].worth and "$41.00" in texts[60.0].worth
     for share, said in ((0.0, "Wait: the first requests"), (0.5, "Nothing: all that can be certified")):
         engine.state.autopilot.status = lambda share=share: known | {"certified_share": share, "next": None}
@@ -325,7 +327,7 @@ async def test_comparisons_that_cost_more_than_they_save_are_advised_against(pas
     ("status", "cause", "effect"),
     [
         ({"store_away": True}, "store cannot be reached", "served on"),
-        ({"phase": "void", "why": "drift"}, "is void: drift", "strong model"),
+        ({"phase": "void", "why": "drift"}, "is void: the traffic has changed", "strong model"),
         ({"paused": "by an administrator"}, "paused: by an administrator", "holds"),
     ],
 )

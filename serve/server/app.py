@@ -44,10 +44,10 @@ def create_app(
     """The ASGI application; its engine starts and closes with it.
 
     Args:
-        config: what to serve; the bundled router before the stand-ins if None.
-        engine: an engine that was made already, instead of one made from `config`.
-        reloader: has further engines take over; this one stays if None.
-        companions: run beside it, from before its first request until after its last.
+        config: what to serve; the bundled router and the stand-ins if None.
+        engine: an existing engine, instead of one made from `config`.
+        reloader: replaces the engine later; never replaced if None.
+        companions: run alongside, from before the first request until after the last.
 
     Raises:
         ConfigError: a model or router cannot be resolved.
@@ -66,11 +66,11 @@ def create_app(
 def _routes(
     engine: Engine, metrics: Metrics, together: Together, ask_for_key: Callable[[ASGIApp], ASGIApp] | None
 ) -> ASGIApp:
-    """What answers with one engine.
+    """The routes of one engine.
 
     Args:
-        together: shows requests to the observers that can wait.
-        ask_for_key: before an endpoint; None where no keys are asked for, which only a restart changes.
+        together: passes requests to the observers that can wait.
+        ask_for_key: wraps an endpoint; None if no keys are required, which only a restart changes.
     """
     server = engine.config.server
     hosts = (*engine.config.dashboard.hosts, server.host)
@@ -115,7 +115,7 @@ def _routes(
 
 
 def _guard(engine: Engine, metrics: Metrics, together: Together) -> Callable[[ASGIApp], ASGIApp] | None:
-    """What asks for a key before an endpoint; None where no keys are configured."""
+    """Wraps endpoints so that they require a key; None if no keys are configured."""
     keys_file = engine.config.server.keys_file
     keys: Keys | None = KeyRing(keys_file) if keys_file is not None else engine.state.keys
     if keys is None:

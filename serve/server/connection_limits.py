@@ -1,6 +1,6 @@
 """The HTTP protocol on the clients' side: uvicorn's, with limits on the head of a request.
 
-Without them a client could hold a connection for ever by sending its headers a byte at a time, or by reading nothing of
+Without them a client could hold a connection forever by sending its headers a byte at a time, or by reading nothing of
 its answer, or fill the memory with headers that never end.
 """
 
@@ -29,12 +29,12 @@ class LimitedProtocol(HttpToolsProtocol):
     def __init__(
         self, *, header_timeout_s: float, max_header_bytes: int, stall_timeout_s: float, **uvicorns: Any
     ) -> None:
-        """As uvicorn makes it.
+        """Constructed by uvicorn.
 
         Args:
             header_timeout_s: for the head of a request to arrive, the first one's from the connection on.
             max_header_bytes: of the head of a request.
-            stall_timeout_s: for the client to take some of what waits for it.
+            stall_timeout_s: for the client to read some of what waits for it.
         """
         super().__init__(**uvicorns)
         self._header_timeout_s = header_timeout_s
@@ -100,7 +100,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def shutdown(self) -> None:
-        """The server ends: what is being answered is the last request, or what comes within a moment."""
+        """The server stops: the current request, or one that arrives within a moment, is the last."""
         if self.cycle is not None and not self.cycle.response_complete:
             super().shutdown()
         elif not self._ending:
@@ -117,7 +117,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._wait_for_head()
 
     def _parse(self, data: bytes) -> bytes | None:
-        """Reads what has arrived; gives what is to be read in its place, None where nothing is left."""
+        """Checks arriving data; returns the data to parse instead, or None."""
         self._n_read = len(data)
         try:
             self.parser.feed_data(data)
@@ -132,9 +132,9 @@ class LimitedProtocol(HttpToolsProtocol):
         return None
 
     def _without_upgrade(self) -> bytes:
-        """The head of a request that wishes for another protocol, such as HTTP/2, without its wish, for a new parser.
+        """The head of a request that offers another protocol, such as HTTP/2, without the offer, for a new parser.
 
-        The old one would take what follows the head for the other protocol's.
+        The old parser would treat what follows the head as the other protocol.
         """
         lines = [b"%s: %s\r\n" % header for header in self.headers if header[0] != b"upgrade"]
         version = self.parser.get_http_version().encode("ascii")
@@ -175,7 +175,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._refuse(431, f"the headers have more than {self._max_header_bytes} bytes", "headers_too_large")
 
     def _refuse(self, status: int, message: str, code: str) -> None:
-        """Answers, reads on for a moment so that the answer is not lost, and closes."""
+        """Answers, keeps reading for a moment so that the answer is not lost, and closes."""
         self._stop_waiting()
         self._in_head, self._refused = False, True
         if self.cycle is not None and not self.cycle.response_complete:
@@ -191,7 +191,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
 
 def limit_heads(server: ServerConfig) -> Any:
-    """The protocol with a server's limits, for uvicorn's `http`."""
+    """The protocol with a server's limits, for uvicorn's setting `http`."""
     return partial(
         LimitedProtocol,
         header_timeout_s=server.header_timeout_s,

@@ -1,4 +1,4 @@
-"""One request on a client's connection and its answer: uvicorn's, with less work for an answer that is whole."""
+"""One request on a client's connection and its answer: uvicorn's class, with less work for a whole answer."""
 
 import asyncio
 import re
@@ -20,7 +20,7 @@ class Cycle(RequestResponseCycle):
     """A request and its answer.
 
     Attributes:
-        when_gone: called where the client hangs up before the end of its answer; None where nobody wants to know.
+        when_gone: called if the client disconnects before the end of its answer; may be None.
     """
 
     transport: Any  # a JoinedWrites
@@ -28,14 +28,14 @@ class Cycle(RequestResponseCycle):
     _start: Any = None
 
     def hang_up(self) -> None:
-        """The client has gone."""
+        """The client has disconnected."""
         self.disconnected = True
         self.message_event.set()
         if self.when_gone is not None and not self.response_complete:
             self.when_gone()
 
     async def send(self, message: Any) -> None:
-        """Sends a part of the answer. Where its length comes first, the head waits for the body, as ASGI wants it."""
+        """Sends a part of the answer. If its length is known, the head waits for the body, as ASGI requires."""
         start, self._start = self._start, None
         if message["type"] == "http.response.start":
             if (headers := message.get("headers")) and headers[0][0] == b"content-length":
@@ -48,7 +48,7 @@ class Cycle(RequestResponseCycle):
         await super().send(message)
 
     def _send_whole(self, start: Any, message: Any) -> bool:
-        """Sends a whole answer as uvicorn would, which looks at each header several times; False if it is no plain one.
+        """Sends a whole answer as uvicorn would, but faster; False if it is not a plain one: nothing is sent then.
 
         Then nothing was sent.
         """
@@ -87,7 +87,7 @@ class UnchunkedCycle(Cycle):
 class JoinedWrites:
     """A transport that sends the head of an answer together with what follows it at once.
 
-    uvicorn writes them one after the other, which costs a system call, and wakes the client for nothing.
+    uvicorn writes them separately, which costs a system call and wakes the client in vain.
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:

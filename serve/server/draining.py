@@ -1,4 +1,4 @@
-"""The server that ends without resetting anyone: who has connected by then is served."""
+"""A server that stops without resetting connections: clients that have connected by then are served."""
 
 import asyncio
 import socket
@@ -14,7 +14,7 @@ _SETTLE_S = 0.05  # for connections that the loop has accepted meanwhile
 
 
 class DrainingServer(Server):
-    """uvicorn's, which would close its port over connections that are established and not accepted yet."""
+    """uvicorn's server, which alone would reset established connections that it has not accepted yet."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if sockets:
@@ -22,7 +22,7 @@ class DrainingServer(Server):
         await super().shutdown(sockets)
 
     async def _accept_waiting(self, listener: socket.socket) -> None:
-        """Takes over every connection that waits; other workers may do the same at this moment."""
+        """Accepts every waiting connection; other workers may do the same at the same time."""
         loop = asyncio.get_running_loop()
         protocol: Any = self.config.http_protocol_class
         make = partial(
@@ -42,7 +42,7 @@ class DrainingServer(Server):
 
 
 def _accepted(listener: socket.socket) -> Iterator[socket.socket]:
-    """The connections that wait at this moment."""
+    """The connections waiting now."""
     listener.setblocking(False)
     while True:
         try:

@@ -15,16 +15,16 @@ _API = re.compile(
 
 
 def api_path(path: str) -> str:
-    """The path that a client means whose base URL is without /v1, has it twice, or ends in a slash."""
+    """The path that a client means if its base URL lacks /v1, has it twice, or ends in a slash."""
     found = _API.fullmatch(re.sub(r"/{2,}", "/", path))
     return f"/v1/{found[1]}" if found else path
 
 
 class Dispatch:
-    """Hands requests for the given methods and paths to their endpoints, everything else to an application.
+    """Passes requests for the given methods and paths to their endpoints, everything else to an application.
 
-    A framework's routing and middleware cost as much as a routing decision does, and loading it as much as half of
-    everything else at a start. The endpoints here need neither: they answer all that happens to them themselves.
+    A framework's routing and middleware take as long as a routing decision, and loading it takes half as long as
+    everything else at start. The endpoints here do not need it: they handle their own errors.
     """
 
     def __init__(
@@ -34,11 +34,11 @@ class Dispatch:
         *,
         before: Callable[[], None] = lambda: None,
     ) -> None:
-        """Makes nothing yet.
+        """Does not make the application yet.
 
         Args:
             endpoints: by method and path.
-            make_app: makes the application, in a thread, for the first request that it is to answer.
+            make_app: makes the application, in a thread, for its first request.
             before: called before each request that the application answers.
         """
         self._endpoints = endpoints

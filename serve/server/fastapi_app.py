@@ -44,8 +44,8 @@ def make_framework_app(
 
     Args:
         endpoints: by method and path, those that need no framework.
-        guard: before an endpoint for everyone who may ask for completions.
-        own: before an endpoint that shows or changes what is this server's own.
+        guard: wraps endpoints for everyone who may request completions.
+        own: wraps endpoints that show or change the server's own data.
     """
     server, drift = engine.config.server, engine.state.drift
     models = guard(Models(engine))

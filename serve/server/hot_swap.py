@@ -1,4 +1,4 @@
-"""The ASGI application around the engines: each request is served by the one that is current when it comes in."""
+"""The ASGI application around the engines: each request is served by the engine that is current when it arrives."""
 
 import asyncio
 import gc
@@ -21,7 +21,7 @@ _COLLECT_AFTER_S = 0.5
 
 
 class Companion(Protocol):
-    """What runs beside an application, from before its first request until after its last."""
+    """Runs alongside an application, from before its first request until after its last."""
 
     async def start(self, application: "Application") -> None: ...
 
@@ -29,7 +29,7 @@ class Companion(Protocol):
 
 
 class _Serving:
-    """One engine with its routes, and how many requests it is serving."""
+    """One engine with its routes, and the number of requests that it is serving."""
 
     def __init__(self, engine: Engine, app: ASGIApp) -> None:
         self.engine = engine
@@ -48,14 +48,14 @@ class _Serving:
 
 
 class Application:
-    """Hands requests to the current engine, and lets another one take over without losing any."""
+    """Passes requests to the current engine, and replaces it without losing any."""
 
     def __init__(self, engine: Engine, routes: Callable[[Engine], ASGIApp], *companions: Companion) -> None:
-        """Serves nothing before its lifespan has begun.
+        """Serves nothing before its lifespan has started.
 
         Args:
             routes: makes the application that answers with one engine.
-            companions: started and closed with this, in their order and the other way round.
+            companions: started in order, and closed in reverse order, with this.
         """
         self._routes = routes
         self._companions = companions
@@ -83,10 +83,10 @@ class Application:
                 serving.retired.set()
 
     async def replace(self, engine: Engine) -> None:
-        """Lets `engine` serve from now on; the one before closes when its requests are done.
+        """Makes `engine` the current one; the previous one closes when its requests are done.
 
         Raises:
-            Exception: `engine` could not be started; the one before goes on.
+            Exception: `engine` could not be started; the previous one stays.
         """
         await engine.start()
         try:
@@ -108,7 +108,7 @@ class Application:
         asyncio.get_running_loop().call_later(_COLLECT_AFTER_S, gc.collect)
 
     async def _live_by(self, receive: Receive, send: Send) -> None:
-        """Starts when the server says so, and closes when it says so, by ASGI's lifespan protocol."""
+        """Starts and closes by ASGI's lifespan protocol."""
         stage = "startup"
         await receive()
         try:

@@ -1,7 +1,7 @@
-"""From the options of `pointsman serve` to running processes.
+"""Turns the options of `pointsman serve` into running processes.
 
-Worker processes build their own application from the same options, which reach them by environment variables; the
-key among them so that it stands in no argument list.
+Worker processes build their own application from the same options, which they get in environment variables, including
+the key, so that it appears in no argument list.
 """
 
 import ctypes
@@ -62,7 +62,7 @@ _SETTINGS: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class LaunchOptions:
-    """What the command line says; None leaves it to the configuration file."""
+    """The command line's options; None leaves a value to the configuration file."""
 
     config: str | None = None
     routers: tuple[str, ...] | None = None
@@ -75,7 +75,7 @@ class LaunchOptions:
     log: str | None = None
 
     def read_config(self) -> Config:
-        """The configuration file with these options in place of its values.
+        """The configuration file with these options replacing its values.
 
         Raises:
             ConfigError: it is malformed.
@@ -90,13 +90,13 @@ class LaunchOptions:
 
 
 def hand_over_key(key: str | None) -> None:
-    """Puts a key from the command line where this process and its workers find it."""
+    """Puts a key from the command line into the environment, for this process and its workers."""
     if key:
         os.environ[_KEY_VARIABLE] = read_key(key).value if key.startswith("env:") else key
 
 
 def build_engine(options: LaunchOptions) -> Engine:
-    """The engine that the options ask for.
+    """The engine for these options.
 
     Raises:
         ConfigError, CheckpointError, EmbedderMismatchError: something is malformed, missing, or does not fit.
@@ -105,7 +105,7 @@ def build_engine(options: LaunchOptions) -> Engine:
 
 
 def create_worker_app() -> Application:
-    """The application of a worker process, which ends where it cannot be built."""
+    """The application of a worker process, which exits if it cannot be built."""
     gc.disable()
     threading.Thread(target=_end_with_supervisor, name="pointsman-supervisor", daemon=True).start()
     values = json.loads(os.environ[_OPTIONS_VARIABLE])
@@ -124,9 +124,9 @@ def create_worker_app() -> Application:
 
 
 def _end_with_supervisor() -> None:
-    """Ends this worker as SIGTERM would when its supervisor is gone, or the port would stay taken.
+    """Stops this worker as SIGTERM would once its supervisor is gone; otherwise the port would stay taken.
 
-    It may be gone before the worker has started.
+    The supervisor may be gone before the worker has started.
     """
     supervisor = int(os.environ[_SUPERVISOR_VARIABLE])
     while os.getppid() == supervisor:
@@ -144,8 +144,8 @@ def run_server(
     """Serves on `listener` until SIGINT or SIGTERM.
 
     Args:
-        engine: serves in this process; None has worker processes make their own.
-        companions: run beside the application in this process; worker processes have none.
+        engine: serves in this process; if None, worker processes make their own.
+        companions: run alongside the application in this process; worker processes have none.
     """
     set_up_logging(config.server.log)
     server = config.server
@@ -189,7 +189,7 @@ def _application(engine: Engine, options: LaunchOptions, companions: Sequence[Co
 
 
 def _keep_large_buffers_apart() -> None:
-    """Gives each large buffer a mapping of its own: it grows without a copy, and is given back at once.
+    """Gives each large buffer its own memory mapping, so that it grows without a copy and is freed at once.
 
     glibc does so from the start, but no longer once it has seen a large buffer freed.
     """
@@ -207,5 +207,5 @@ def _build(options: LaunchOptions, config: Config, previous: Engine | None) -> E
 
 
 def _end(_signal: int, _frame: object) -> None:
-    """The server raises SIGTERM again when it has drained: the end that was asked for is a success."""
+    """Turns the SIGTERM that the server raises again after draining into success."""
     raise SystemExit(0)

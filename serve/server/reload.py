@@ -48,11 +48,11 @@ _Stamps: TypeAlias = tuple[tuple[int, int, int] | None, ...]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the engines of a server come from.
+    """Makes the engines of a server.
 
     Attributes:
-        read: the configuration as it is now; raises `ConfigError`.
-        build: an engine with it, which takes over from another.
+        read: reads the current configuration; raises `ConfigError`.
+        build: makes an engine with it, which replaces another.
         path: the configuration file, or None.
     """
 
@@ -71,22 +71,22 @@ class Reloader:
         self._task: asyncio.Task[None] | None = None
 
     def observe(self, observer: Callable[[str], None]) -> None:
-        """Tells `observer` the result of every reload: "accepted" or "refused"."""
+        """Calls `observer` with the result of every reload: "accepted" or "refused"."""
         self._observers.append(observer)
 
     def ask(self) -> None:
-        """Asks for a reload, whether anything has changed or not."""
+        """Requests a reload, whether or not anything has changed."""
         self._asked.set()
 
     async def start(self, application: Application) -> None:
-        """Begins to watch; in the main thread SIGHUP asks from now on."""
+        """Starts watching; in the main thread SIGHUP requests reloads from now on."""
         loop = asyncio.get_running_loop()
         with suppress(ValueError, RuntimeError):  # another thread than the main one
             loop.add_signal_handler(signal.SIGHUP, self.ask)
         self._task = loop.create_task(self._run(application))
 
     async def close(self) -> None:
-        """Ends watching; a reload that has begun is given up."""
+        """Stops watching; abandons a reload in progress."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -110,7 +110,7 @@ class Reloader:
                 stamps = None
 
     async def _settled(self, config: Config, now: _Stamps) -> _Stamps:
-        """Waits until nothing changes any more, but not for ever: some volumes are touched all the time."""
+        """Waits until nothing changes any more, but not forever: some volumes change all the time."""
         for _ in range(_SETTLE_TIMES):
             before = now
             await asyncio.sleep(_SETTLE_S)
@@ -123,7 +123,9 @@ class Reloader:
         try:
             config = await asyncio.to_thread(self._source.read)
             if not config.routed and application.engine.config.routed:
-                raise ConfigError("no models are named any more, and the stand-ins take over only at a restart")
+                raise ConfigError(
+                    "the configuration no longer names models, and the stand-ins can replace them only at a restart"
+                )
             engine = await asyncio.to_thread(self._source.build, config, application.engine)
             await application.replace(engine)
         except Exception as error:  # noqa: BLE001  (whatever is wrong with what is new, what serves goes on)

@@ -29,22 +29,22 @@ class _Worker(Process):
     _heard_at = 0.0
 
     def start(self) -> None:
-        """Starts it."""
+        """Starts the process."""
         self._heard_at = time.monotonic()
         super().start()
 
     def is_alive(self, timeout: float = _SILENT_S) -> bool:
-        """Whether it runs, and has given a sign of life within `timeout` seconds.
+        """Whether it runs, and has responded within `timeout` seconds.
 
-        Returns soon, whatever the worker does: one that is slow to start or to answer is not killed for it, and keeps
-        nobody from replacing another.
+        Never blocks for long: a worker that is slow to start or respond is not killed for that, and does not
+        delay the replacement of another.
         """
         if not self.process.is_alive():
             return False
         return self.ping(_ANSWER_S) or time.monotonic() - self._heard_at < timeout
 
     def _healthcheck(self, timeout: float) -> bool | None:
-        """Answers to earlier questions are signs of life, too, but do not say what is now."""
+        """Answers to earlier pings count as responses, too, but say nothing about now."""
         with suppress(OSError, EOFError, pickle.UnpicklingError):
             while self.parent_conn.poll():
                 self.parent_conn.recv()
@@ -63,9 +63,9 @@ class _Worker(Process):
 
 
 class Supervisor(Multiprocess):
-    """Keeps its workers alive until SIGINT or SIGTERM, and hands SIGHUP on to them.
+    """Keeps its workers alive until SIGINT or SIGTERM, and passes SIGHUP on to them.
 
-    A worker that dies is replaced. Where the new one cannot start, because the configuration or a checkpoint has become
+    A worker that dies is replaced. If the new one cannot start, because the configuration or a checkpoint has become
     invalid, the others keep serving and the start is retried; if none has ever started, the server exits.
     """
 
@@ -79,13 +79,13 @@ class Supervisor(Multiprocess):
             process.start()
 
     def terminate_all(self) -> None:
-        """Ends the workers. The port closes when they close it, so it is not to stay open here."""
+        """Stops the workers. The port must not stay open here, so that it closes when they close it."""
         for door in self.sockets:
             door.close()
         super().terminate_all()
 
     def handle_hup(self) -> None:
-        """Asks every worker to reload; one that is still starting looks for changes by itself when it has."""
+        """Tells every worker to reload; one that is still starting will look for changes itself."""
         for process in self.processes:
             if process.pid is not None and process.is_ready():
                 with suppress(ProcessLookupError):  # it has just died, and its successor will read what is new

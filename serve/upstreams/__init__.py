@@ -1,1 +1,1 @@
-"""The services behind the models: OpenAI's protocol passed through, LiteLLM for the others, and the stand-ins."""
+"""The services behind the models: OpenAI's and Anthropic's protocols passed through, LiteLLM, and the stand-ins."""

@@ -11,7 +11,7 @@ _VERSION_HEADER, _VERSION = "anthropic-version", "2023-06-01"
 
 
 class AnthropicUpstream(OpenAIUpstream):
-    """One model at one URL; the version of the API is the client's, else the one that there is."""
+    """One model at one URL; the API version is the client's, else the current one."""
 
     @property
     def provider(self) -> str:

@@ -1,6 +1,6 @@
 """Calls an upstream with retries and backoff, then falls back to the next model.
 
-All of it happens before the first byte of an answer has reached the client. Client errors are passed through.
+All this happens before the first byte of an answer reaches the client. Client errors are passed through.
 """
 
 import asyncio
@@ -42,9 +42,9 @@ class Service:
     """One model's upstream with its circuit breaker and retry settings.
 
     Attributes:
-        upstream: where it is asked.
-        retry: how often to ask again, and after how long.
-        breaker: whether to ask at all.
+        upstream: where to call it.
+        retry: how often to retry, and after how long.
+        breaker: whether to call it at all.
     """
 
     upstream: Upstream
@@ -54,12 +54,12 @@ class Service:
 
 @quick_dataclass(frozen=True, slots=True)
 class Answered:
-    """What came of it.
+    """The result of a call with its fallbacks.
 
     Attributes:
-        reply: the answer; of the last model asked where none was good.
-        model: who gave it.
-        stream: what becomes known of the answer's event stream; None for a whole answer.
+        reply: the answer; of the last model called if none was good.
+        model: the model that gave it.
+        stream: the state of the answer's event stream; None for a whole answer.
     """
 
     reply: Reply
@@ -68,7 +68,7 @@ class Answered:
 
     @property
     def outcome(self) -> str:
-        """What a record says of it once it has ended: "answered", "refused", "failed" or "broken"."""
+        """The outcome once it has ended: "answered", "refused", "failed" or "broken"."""
         if self.stream is not None and self.stream.failed:
             return "broken"
         if self.reply.status < 400:
@@ -86,11 +86,11 @@ class Failover:
     async def ask(
         self, call: Call, models: Sequence[str], new_stream: NewStream, attempts: list[Attempt] | None = None
     ) -> Answered:
-        """The first good answer of `models`; an answer that refuses the request for the client's fault is good.
+        """The first good answer of `models`; a rejection because of a client error counts as good.
 
         Args:
-            new_stream: makes the watch over an event stream, should the answer be one.
-            attempts: filled in with what was asked and what came of it, even where this raises or is cancelled.
+            new_stream: makes the state of an event stream, if the answer is one.
+            attempts: gets every call with its result, even if this raises or is cancelled.
 
         Raises:
             UpstreamFailure: the last model gave no answer at all.
@@ -107,7 +107,7 @@ class Failover:
         return await self._ask_model(call, models[-1], attempts, new_stream)
 
     async def _ask_model(self, call: Call, model: str, attempts: list[Attempt], new_stream: NewStream) -> Answered:
-        """The answer of one model after its retries; its circuit breaker learns what came of them."""
+        """The answer of one model after its retries; reports the outcome to its circuit breaker."""
         service = self._services[model]
         asked = False
         for n_retries in itertools.count():
@@ -131,7 +131,7 @@ class Failover:
                     _count(service.breaker, call, answered)
                     return answered
             await asyncio.sleep(delay_s)
-        raise AssertionError("unreachable: the loop has no end")
+        raise AssertionError("unreachable: the loop does not end")
 
 
 def _check_circuit(service: Service, attempt: Attempt, caller: str) -> None:
@@ -174,7 +174,7 @@ async def _try(service: Service, call: Call, attempt: Attempt, new_stream: NewSt
 
 
 def _count(breaker: Breaker, call: Call, answered: Answered) -> None:
-    """Tells the circuit breaker of an answer; of a stream it learns more when that ends."""
+    """Reports an answer to the circuit breaker; a stream is reported again when it ends."""
     status = answered.reply.status
     if status >= 500:
         breaker.fail(call.caller, call.fingerprint())
@@ -187,7 +187,7 @@ def _count(breaker: Breaker, call: Call, answered: Answered) -> None:
 async def _begin_stream(
     service: Service, call: Call, attempt: Attempt, reply: Reply, new_stream: NewStream
 ) -> tuple[Reply, EventStream | None]:
-    """The answer once its first event has come, and what is known of its stream; none of one that reports an error."""
+    """The answer once its first event has arrived, and the state of its stream; None for an answer with an error."""
     upstream, chunks = service.upstream, reply.chunks
     assert chunks is not None
     stream = attempt.stream = new_stream()

@@ -1,4 +1,4 @@
-"""What every upstream can do."""
+"""The interface of every upstream."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping
@@ -25,14 +25,14 @@ class Call:
 
     Attributes:
         path: below the service's URL, e.g. "/chat/completions".
-        body: JSON as the client sent it; its `model` still is the client's.
+        body: JSON as the client sent it, still with the client's `model`.
         document: the same, parsed.
-        stream: whether an event stream was asked for.
-        decision: why this model is asked.
+        stream: whether an event stream is wanted.
+        decision: the decision for this model.
         headers: the client's headers that are passed on, e.g. traceparent.
-        caller: stands for whoever sent it.
-        thoughts: marks of the thoughts in its history; None where it holds none.
-        makers: who made them, as far as it is known.
+        caller: identifies the sender.
+        thoughts: marks of the thinking in its history; None if there is none.
+        makers: their makers, where known.
     """
 
     path: str
@@ -53,15 +53,15 @@ class Call:
 
 @quick_dataclass(frozen=True, slots=True)
 class Reply:
-    """An upstream's answer: whole in `body`, or coming in `chunks`.
+    """An upstream's answer: whole in `body`, or streamed in `chunks`.
 
-    Closing `chunks` disconnects from the upstream. Iterating it raises `UpstreamFailure` where the stream breaks.
+    Closing `chunks` disconnects from the upstream. Iterating it raises `UpstreamFailure` if the stream breaks.
 
     Attributes:
-        document: the body, where it was parsed on the way.
-        hides_usage: the stream tells its usage because it was asked to here, not by the client.
-        source: where this is a translation, what is known of the service's own stream, or its own document: what it
-            charges is read from there.
+        document: the body, if already parsed.
+        hides_usage: whether the stream reports usage that the client did not request.
+        source: for a translation, the state of the service's own stream, or its own document: its charges are
+            read from there.
     """
 
     status: int
@@ -73,7 +73,7 @@ class Reply:
     source: "EventStream | Mapping[str, Any] | None" = None
 
     def parsed(self) -> Mapping[str, Any]:
-        """A whole answer's document; empty where there is none."""
+        """A whole answer's document; empty if there is none."""
         if self.document is not None or self.chunks is not None:
             return self.document or {}
         try:
@@ -84,10 +84,10 @@ class Reply:
 
 
 def refuse_surface(call: Call, model: str, served: Iterable[str]) -> NoReturn:
-    """For models that are not served on the path of a call.
+    """The error for a model that is not served on the path of a call.
 
     Args:
-        served: the paths on which it is.
+        served: the paths on which it is served.
 
     Raises:
         RequestError: 404, naming those paths.
@@ -102,12 +102,12 @@ def refuse_surface(call: Call, model: str, served: Iterable[str]) -> NoReturn:
 
 
 class Upstream(ABC):
-    """One model, wherever it is served."""
+    """One model at its service."""
 
     @property
     @abstractmethod
     def provider(self) -> str:
-        """Who serves it, for the list of models."""
+        """The provider, for the list of models."""
 
     async def start(self) -> None:  # noqa: B027  (most upstreams have nothing to prepare)
         """Prepares for the first call."""
@@ -116,18 +116,18 @@ class Upstream(ABC):
         """Releases resources."""
 
     def serves(self, path: str) -> bool:
-        """Whether it takes calls of a path, as far as that is known before one is made."""
+        """Whether it accepts calls of a path, as far as that is known in advance."""
         return True
 
     def check(self, path: str, document: Mapping[str, Any]) -> None:  # noqa: B027  (most pass every request on)
-        """Checks that a request can be put in the words of its service.
+        """Checks that a request can be expressed in its service's API.
 
         Raises:
             RequestError: it cannot.
         """
 
     def redact(self, data: bytes) -> bytes:
-        """`data` without the keys that this upstream is asked with; `data` itself where they are not in it."""
+        """`data` without this upstream's keys; `data` itself if it does not contain them."""
         return data
 
     @abstractmethod
@@ -140,7 +140,7 @@ class Upstream(ABC):
 
 
 class Wrapper(Upstream):
-    """An upstream that adds something to the calls of another; `send` is left to do."""
+    """An upstream that changes the calls of another; subclasses implement `send`."""
 
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream

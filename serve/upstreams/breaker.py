@@ -1,8 +1,8 @@
-"""The circuit breaker of one upstream: after some failures in a row no requests are sent to it for a while.
+"""The circuit breaker of one upstream: after several failures in a row it gets no requests for a while.
 
-A request counts once, however often it is retried or sent again: a request that always fails (a grammar that crashes
+A request counts once, however often it is retried or sent again: one that always fails (a grammar that crashes
 the service) must not open the circuit for everybody. For the same reason, failures of one caller do not open it while
-others succeed, and what the failures of one caller have opened is open for that caller alone: others find out for
+others succeed, and a circuit opened by the failures of one caller is open only for that caller: others find out for
 themselves.
 """
 
@@ -17,14 +17,14 @@ _MAX_REMEMBERED = 1000
 
 
 class Breaker:
-    """Closed, it lets every call pass; open, none; after the pause, one call at a time until one succeeds."""
+    """Closed, it allows every call; open, none; after the pause, one call at a time until one succeeds."""
 
     def __init__(self, *, failures: int, open_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         """Starts closed.
 
         Args:
-            failures: how many requests in a row must fail to open it; two different ones at least, if more than one.
-            open_s: for how long.
+            failures: number of failed requests in a row that opens it; at least two different ones, if more than one.
+            open_s: how long it stays open.
         """
         self._limit = failures
         self._open_s = open_s
@@ -38,11 +38,11 @@ class Breaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether a call would be refused now."""
+        """Whether a call would be rejected now."""
         return self.retry_after_s() > 0.0
 
     def allow(self, caller: Hashable = None) -> bool:
-        """Whether a call of a caller may be made now; where it may, its outcome must be reported."""
+        """Whether a caller may make a call now; if so, its outcome must be reported."""
         if self._opened_at is None:
             return True
         if self.is_open:
@@ -56,14 +56,14 @@ class Breaker:
         return 0.0 if since is None else max(0.0, since + self._open_s - self._clock())
 
     def respond(self) -> None:
-        """A call begins to be answered: it closes, but what failed before still counts until the answer is complete."""
+        """A call begins to be answered: the circuit closes, but earlier failures count until the answer is complete."""
         self._opened_at = self._probe_at = None
 
     def succeed(self, caller: Hashable = None) -> None:
-        """A request was answered: it closes.
+        """A request was answered: the circuit closes.
 
         Args:
-            caller: whose it was.
+            caller: who sent it.
         """
         self._n_failed = 0
         self._requests.clear()
@@ -75,11 +75,11 @@ class Breaker:
         self.respond()
 
     def fail(self, caller: Hashable = None, request: Hashable = None) -> None:
-        """A request failed: it may open, and does again where it was a probe.
+        """A request failed: the circuit may open, and does so again after a failed probe.
 
         Args:
-            caller: whose it was.
-            request: equal for requests that are the same; it is its own where None.
+            caller: who sent it.
+            request: equal for equal requests; None for one unlike any other.
         """
         self._n_failed += 1
         if len(self._requests) < _MAX_REMEMBERED:
@@ -91,7 +91,7 @@ class Breaker:
             self._opened_at = self._clock()
 
     def _is_one_callers(self) -> bool:
-        """Whether all that failed is of one caller, while others are answered."""
+        """Whether all failures are of one caller, while others are answered."""
         since = self._clock() - _RECENT_S
         others = any(at > since and caller not in self._callers for at, caller in self._answered)
         return len(self._callers) == 1 and others

@@ -1,4 +1,4 @@
-"""From the configured models to their upstreams; the client libraries are imported where one is needed."""
+"""Builds the upstreams of the configured models; client libraries are imported only when needed."""
 
 from collections.abc import Callable, Sequence
 
@@ -23,10 +23,10 @@ _LITELLM_PATHS = ("/chat/completions", "/embeddings")
 def build_upstreams(
     config: Config, candidates: Sequence[str], *, base_url: str | None, api_key: Secret | None
 ) -> dict[str, Upstream]:
-    """The upstreams by model name, the candidates first in their order; the stand-ins where none is configured.
+    """The upstreams by model name, the candidates first, in order; the stand-ins if none is configured.
 
     Args:
-        candidates: the models between which prompts are routed.
+        candidates: the models to route among.
         base_url, api_key: for the models that name none themselves.
 
     Raises:
@@ -62,14 +62,14 @@ def build_upstreams(
 
 
 def _with_parameters(upstream: Upstream, model: ModelConfig | None) -> Upstream:
-    """An upstream whose requests get the model's configured parameters."""
+    """The upstream, with the model's configured parameters added to its requests."""
     if model is None or not model.parameters:
         return upstream
     return WithParameters(upstream, model.parameters, override=model.override)
 
 
 def _told_usage(upstream: Upstream, target: Target, config: Config) -> Upstream:
-    """An upstream whose chat streams tell their usage, unless that is configured otherwise."""
+    """The upstream, with usage in its chat streams unless configured otherwise."""
     asks = config.settings_of(target.name).include_usage == "auto"
     return AskingForUsage(target.name, upstream) if asks else upstream
 

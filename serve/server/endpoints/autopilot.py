@@ -27,7 +27,9 @@ class AutopilotEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             if self._autopilot is None or self._autopilot.config is None:
-                message = "there is no autopilot: add `autopilot: {max_loss: 0.03, judge: ...}` to the configuration"
+                message = (
+                    "no autopilot is configured: add `autopilot: {max_loss: 0.03, judge: ...}` to the configuration"
+                )
                 raise RequestError(message, status=404, code="no_autopilot")
             if scope["method"] == "POST":
                 require_admin(scope)

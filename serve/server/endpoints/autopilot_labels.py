@@ -1,4 +1,4 @@
-"""GET /v1/autopilot/labels: pairs of answers that people are asked to compare. POST: which one is better."""
+"""GET /v1/autopilot/labels: pairs of answers for people to compare. POST: which one is better."""
 
 import orjson
 from starlette.types import Receive, Scope, Send
@@ -19,7 +19,7 @@ _JSON = (b"content-type", b"application/json")
 
 
 class AutopilotLabels:
-    """For admins, who see prompts and answers here: {"id": ..., "better": "a", "b" or "tie"} labels a comparison."""
+    """For admins, since it shows prompts and answers: {"id": ..., "better": "a", "b" or "tie"} labels a comparison."""
 
     def __init__(self, store: Store | None, *, limits: ServerConfig) -> None:
         self._store, self._limits = store, limits
@@ -50,6 +50,6 @@ class AutopilotLabels:
         if better not in BETTER:
             raise RequestError(f"better is {better!r:.80}, wanted one of {', '.join(BETTER)}", param="better")
         if not isinstance(comparison, str) or not await store.label(comparison, loss_of(comparison, str(better))):
-            message = f"id is {comparison!r:.80}, and no comparison of that id waits for a label"
+            message = f"id is {comparison!r:.80}, but no comparison with that id waits for a label"
             raise RequestError(message, status=404, param="id", code="comparison_not_found")
         return {"id": comparison, "better": better}

@@ -127,7 +127,7 @@ async def _fail(send: Send, failure: UpstreamFailure, headers: Headers) -> None:
 
 
 def _passed_on(scope: Scope) -> Mapping[str, str]:
-    """The headers that are the upstream's; lines of one name are one list (RFC 9110, 5.3)."""
+    """The upstream's headers; lines with the same name are one list (RFC 9110, 5.3)."""
     passed: dict[str, str] = {}
     for name, value in scope["headers"]:
         if name in _PASSED_ON:

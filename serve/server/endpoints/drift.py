@@ -1,4 +1,4 @@
-"""The paths of the drift monitor."""
+"""The endpoints of the drift monitor."""
 
 import orjson
 from starlette.types import Receive, Scope, Send

@@ -33,8 +33,8 @@ class FeedbackEndpoint:
 
     `request_id` is the answer's x-pointsman-request-id, `rating` 0 for useless to 1 for perfect. `preference` says
     which model's answer is better, for those who have seen both; a model's own name will do, too. A `comment` may be
-    added. Who says something again of the same answer is taken at the last word. A key can speak of its own requests
-    alone, an admin key of all; others are answered as if the request did not exist.
+    added. Later feedback of a key on the same answer replaces earlier feedback. A key can rate only its own requests,
+    an admin key all; other requests are treated as if they did not exist.
     """
 
     def __init__(self, engine: Engine, *, limits: ServerConfig) -> None:
@@ -64,7 +64,7 @@ class FeedbackEndpoint:
         try:
             decision = await self._find(self._store, request_id, None if key is None or key.admin else key.id)
             if decision is None:
-                message = f"request_id is {request_id!r}, and no request of yours has that id"
+                message = f"request_id is {request_id!r}, but no request of yours has that id"
                 raise RequestError(message, status=404, param="request_id", code="request_not_found")
             now = time.time()
             said = FeedbackRow(

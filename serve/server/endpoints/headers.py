@@ -1,4 +1,4 @@
-"""The x-pointsman-* headers, and the answer to a refused request."""
+"""The x-pointsman-* headers, and the answer to a rejected request."""
 
 import math
 from functools import lru_cache
@@ -23,7 +23,7 @@ def decision_headers(decision: Decision, *, model: str | None = None) -> Headers
     """The x-pointsman-* headers that tell a client what was decided and why.
 
     Args:
-        model: who answered, where that is known.
+        model: the model that answered, if known.
     """
     headers = [
         (b"x-pointsman-model", header_text(model or decision.model)),
@@ -43,7 +43,7 @@ def decision_headers(decision: Decision, *, model: str | None = None) -> Headers
 
 
 def _candidates(decision: Decision) -> str:
-    """The candidates in their order, with win rates against them and expected dollars: "big 0.500 $0.0021, ..."."""
+    """The candidates in order, with win rates against them and expected dollars: "big 0.500 $0.0021, ..."."""
     found = []
     for each in decision.weighed:
         rate = "" if each.candidate.win_rate is None else f" {each.candidate.win_rate:.3f}"
@@ -53,7 +53,7 @@ def _candidates(decision: Decision) -> str:
 
 
 def record_headers(record: Record) -> Headers:
-    """The id of a request, and what is known of its decision and its attempts."""
+    """The id of a request, and headers for its decision and its attempts."""
     headers: Headers = ((b"x-pointsman-request-id", record.id.encode("ascii")),)
     if record.decision is not None:
         headers = (*headers, *decision_headers(record.decision, model=record.model))
@@ -66,7 +66,7 @@ def record_headers(record: Record) -> Headers:
 
 
 async def refuse(send: Send, error: RequestError, headers: Headers = ()) -> None:
-    """Answers a request that is wrong."""
+    """Answers an invalid request."""
     more: Headers = ((b"connection", b"close"),) if error.status in _CLOSING else ()
     if error.retry_after_s is not None:
         more = (*more, (b"retry-after", b"%d" % math.ceil(error.retry_after_s)))

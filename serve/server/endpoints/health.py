@@ -20,7 +20,7 @@ class Health:
 
 
 class Ready:
-    """GET /ready: a routed request could be answered now; 503 while the circuit of every candidate is open."""
+    """GET /ready: whether a routed request could be answered now; 503 while the circuit of every candidate is open."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

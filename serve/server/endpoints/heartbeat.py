@@ -1,4 +1,4 @@
-"""Keeps a client's connection alive while its stream is silent: the model is thinking, or the call is retried."""
+"""Keeps a client's connection alive while its stream is silent because the model thinks or the call is retried."""
 
 import asyncio
 from collections.abc import Callable
@@ -20,19 +20,19 @@ _EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
 
 
 class Heartbeat:
-    """Stands in for `send` while a request is answered, in a `with` block; it pings once it has begun.
+    """Replaces `send` while a request is answered, in a `with` block; pings after `begin`.
 
-    The first ping begins the answer, with status 200: what goes wrong after it is told in an error event.
+    The first ping starts the answer, with status 200: later errors are sent as an error event.
     """
 
     def __init__(
         self, send: Send, new_stream: Callable[[], EventStream], headers: Callable[[], Headers], *, every_s: float
     ) -> None:
-        """Sends nothing by itself before `begin`.
+        """Sends no pings before `begin`.
 
         Args:
-            new_stream: makes the watch over a stream of the client's API, which says how errors are told.
-            headers: of the answer, asked for with the first ping.
+            new_stream: makes the state of a stream of the client's API, which words errors.
+            headers: returns the answer's headers, for the first ping.
             every_s: longest silence.
         """
         self._send = send
@@ -46,7 +46,7 @@ class Heartbeat:
         self._ping: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
-        """From now on no silence is longer than `every_s`."""
+        """Starts the pings: from now on no silence is longer than `every_s`."""
         self._loop = asyncio.get_running_loop()
         self._last_s = self._loop.time()
         self._timer = self._loop.call_later(self._every_s, self._check)
@@ -100,7 +100,7 @@ class Heartbeat:
 
 
 def _failure(body: bytes, status: int) -> UpstreamFailure:
-    """The failure that a whole answer tells of."""
+    """The failure that a whole answer reports."""
     try:
         error = orjson.loads(body)["error"]
         return UpstreamFailure(str(error["message"]), status=status, code=str(error.get("code") or "upstream_error"))

@@ -19,10 +19,10 @@ __all__ = ["Models"]
 
 
 class Models:
-    """GET /v1/models and /v1/models/<id>, in the words of OpenAI's API and of Anthropic's at once.
+    """GET /v1/models and /v1/models/<id>, in a form that suits both OpenAI's and Anthropic's API.
 
-    The list holds what is configured; by its id everything is found that requests may name, such as router-mf-0.6. A
-    key is shown what it may ask for.
+    The list has what is configured; by id any name that requests may use can be looked up, such as router-mf-0.6. A
+    key sees only what it may use.
     """
 
     def __init__(self, engine: Engine) -> None:

@@ -1,4 +1,4 @@
-"""GET and POST /v1/policy: what the rules say now, and a setting in place of the configured one."""
+"""GET and POST /v1/policy: shows the current state of the rules, and replaces the configured setting."""
 
 import orjson
 from pydantic import ValidationError
@@ -18,10 +18,10 @@ _JSON = (b"content-type", b"application/json")
 
 
 class PolicyEndpoint:
-    """GET describes the rules and where they stand; POST changes the setting until the configuration changes.
+    """GET describes the rules and their state; POST changes the setting until the configuration changes.
 
     POST takes one of {"threshold": 0.4}, {"strong_share": 0.3}, {"max_loss": 0.02} and {"max_cost_usd": 2}, checked as
-    in the configuration, or {"reset": true}. It is for admin keys, and holds for all processes on the same store.
+    in the configuration, or {"reset": true}. It needs an admin key, and applies to all processes on the same store.
     """
 
     def __init__(self, engine: Engine, *, limits: ServerConfig) -> None:

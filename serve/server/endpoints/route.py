@@ -25,9 +25,9 @@ _LOG = logging.getLogger(__name__)
 
 
 class RouteOnly:
-    """POST /v1/route: the decision on a chat request, or on {"prompt": ...}, without asking any model.
+    """POST /v1/route: the decision on a chat request, or on {"prompt": ...}, without calling a model.
 
-    With "explain": true what it rests on comes with it. {"prompts": [...]} asks for many decisions at once.
+    "explain": true adds the reasons. {"prompts": [...]} asks for many decisions at once.
     """
 
     def __init__(self, engine: Engine, *, limits: ServerConfig) -> None:

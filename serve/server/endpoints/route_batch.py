@@ -44,7 +44,7 @@ def read_prompts(document: Mapping[str, Any]) -> list[str]:
 
 
 async def decide_batch(engine: Engine, model: str, prompts: list[str], key: AccessKey | None) -> list[Decision]:
-    """What each prompt would be answered by, as the pipeline decides; no model is asked and nothing is counted.
+    """The pipeline's decision for each prompt; no model is called and nothing is counted.
 
     Raises:
         RequestError: the model field is wrong, or no model may answer.
@@ -67,7 +67,7 @@ def _questions(prompts: list[str], model: str) -> list[ChatRequest]:
 
 
 async def _win_rates(engine: Engine, model: str, prompts: list[str]) -> FloatArray:
-    """NaN for prompts that the pipeline is to score by itself: where the router fails on the batch they are in."""
+    """Win rates, in batches; NaN where the router fails on a batch: the pipeline scores its prompts one by one."""
     field = parse_model_field(model, routers=engine.routers, models=engine.upstreams)
     found = np.full(len(prompts), np.nan)
     if field.router is None or len(engine.candidates) > 2:  # of several the pipeline needs more than a number

@@ -1,1 +1,1 @@
-"""The OpenAPI document: which paths there are, what they take and what they answer."""
+"""The OpenAPI document: paths, requests and answers."""

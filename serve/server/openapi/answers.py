@@ -1,4 +1,4 @@
-"""What is answered. What comes from a model is passed on as it is: more fields than are named, or other ones."""
+"""Types of answers. Models' answers are passed on unchanged, with more fields than described, or other ones."""
 
 from typing import Annotated, Any, Literal
 

@@ -1,4 +1,4 @@
-"""Builds the document from the routes that are served and the types of what they take and answer."""
+"""Builds the document from the served routes and the types of their requests and answers."""
 
 from collections.abc import Iterable
 from importlib.metadata import version
@@ -38,7 +38,7 @@ def openapi_document(routes: Iterable[BaseRoute], *, asks_for_keys: bool) -> dic
     """The OpenAPI 3.1 document of the routes that are served.
 
     Args:
-        asks_for_keys: whether a bearer key is needed.
+        asks_for_keys: whether a bearer key is required.
     """
     types = {key: OPERATIONS.get(key, _UNKNOWN) for key in _served(routes)}
     wanted = [Error, *(t for operation in types.values() for t in (operation.request, operation.answer) if t)]
@@ -62,7 +62,7 @@ def openapi_document(routes: Iterable[BaseRoute], *, asks_for_keys: bool) -> dic
 
 
 def _served(routes: Iterable[BaseRoute]) -> list[tuple[str, str]]:
-    """Method and path of everything that is served and belongs into the document, in the order of the routes."""
+    """Method and path of every documented route, in order."""
     found = []
     for route in routes:
         if isinstance(route, Route) and not (route.path == "/" or route.path.startswith(UNDOCUMENTED)):

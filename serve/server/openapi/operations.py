@@ -1,4 +1,4 @@
-"""Every documented path with what it takes and answers."""
+"""Every documented path with its request and answer."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -28,11 +28,11 @@ class Operation:
 
     Attributes:
         summary: one line.
-        answer: type of the 200; None where it is plain text.
-        request: type of the body; None where there is none.
+        answer: type of the 200; None for plain text.
+        request: type of the body, if any.
         streams: whether it may answer with an event stream.
-        public: whether it answers without a key where keys are asked for.
-        unready: whether it answers 503 in the form of its 200.
+        public: whether it answers without a key even if keys are required.
+        unready: whether its 503 has the form of its 200.
         body_optional: whether the body may be left out.
     """
 

@@ -1,4 +1,4 @@
-"""What requests look like. Only what is looked at here is described; every other field is passed on as it is."""
+"""Types of requests. Only the fields used here are described; all others are passed on unchanged."""
 
 from typing import Annotated, Any, Literal
 
@@ -30,7 +30,7 @@ _Stream = Annotated[bool | None, Field(description="whether to answer with an ev
 
 
 class _Open(BaseModel):
-    """Takes more fields than are named."""
+    """Allows further fields."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -119,7 +119,7 @@ class ResetPolicy(BaseModel):
 
 
 class SteerAutopilot(_Open):
-    """Pauses or resumes the autopilot's comparisons, or goes back a generation, or resets all that is certified."""
+    """Pauses or resumes the autopilot's comparisons, rolls back a generation, or resets everything certified."""
 
     action: Literal["pause", "resume", "rollback", "reset"]
 

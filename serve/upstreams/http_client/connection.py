@@ -1,7 +1,7 @@
 """One HTTP/1.1 connection to an upstream: one request at a time, its answer piece by piece.
 
-The parsing is httptools' (llhttp). A client library for everything costs a multiple of all else that a request costs
-here, and most of what it does is not wanted: no redirects, cookies, forms, pools of its own or decoding.
+Parsed by httptools (llhttp). A general client library would take several times as long as everything else in a request
+here, for things that are not needed: redirects, cookies, forms, its own pools, decoding.
 """
 
 import asyncio
@@ -30,10 +30,10 @@ class Connection(asyncio.Protocol):
     """Made by an event loop's `create_connection`.
 
     Attributes:
-        status: of the answer.
-        headers: of the answer, names in lower case.
-        answered: whether anything of the answer has come.
-        idle_since: on the loop's clock, where it waits for its next request.
+        status: of the response.
+        headers: of the response, names in lower case.
+        answered: whether any of the response has arrived.
+        idle_since: since when it waits for its next request, on the loop's clock.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -67,14 +67,14 @@ class Connection(asyncio.Protocol):
         return bool(self._transport.get_write_buffer_size() == 0)
 
     async def ask(self, head: bytes, body: bytes, deadline: float) -> None:
-        """Sends a request and waits for the head of its answer; hangs up where none comes.
+        """Sends a request and waits for the head of its response; closes if none arrives.
 
         Args:
             head: complete with its blank line.
             deadline: on the loop's clock.
 
         Raises:
-            TimeoutError: nothing came until the deadline.
+            TimeoutError: nothing arrived by the deadline.
             OSError: the connection broke.
         """
         self._forget()
@@ -91,7 +91,7 @@ class Connection(asyncio.Protocol):
             raise
 
     async def _send(self, body: memoryview, deadline: float) -> None:
-        """Sends a body as fast as the upstream reads it, until it answers."""
+        """Sends a body as fast as the upstream reads it, until it responds."""
         for begin in range(0, len(body), _PIECE_BYTES):
             while self._full and not self._has_head:
                 await self._wait(deadline)
@@ -111,7 +111,7 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     def whole(self) -> bytes | None:
-        """The whole body, where all of it has come and none was read; else None."""
+        """The whole body, if all of it has arrived and none was read; else None."""
         if not self._complete or self._error is not None or len(self._pieces) != 1:
             return None
         self._n_buffered = 0
@@ -121,7 +121,7 @@ class Connection(asyncio.Protocol):
         """The next part of the body; b"" at its end.
 
         Raises:
-            TimeoutError: nothing came until the deadline.
+            TimeoutError: nothing arrived by the deadline.
             OSError: the connection broke, or the response is not HTTP.
         """
         while not self._pieces:
@@ -153,7 +153,7 @@ class Connection(asyncio.Protocol):
             self._waiter = None
 
     def _watch(self, deadline: float) -> None:
-        """Sets the timer, which is left to run when the wait ends: most waits are short, and it serves many of them."""
+        """Sets the timer, which keeps running when the wait ends, since most waits are short and share it."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_at(deadline, self._expire)

@@ -159,7 +159,7 @@ def test_a_file_that_was_emptied_does_not_bring_the_stand_ins(file):
         text = file.path.read_text()
         file.path.write_text("")
         wait_until(lambda: reloads(server, "refused") == 1)
-        wait_until(lambda: logged(server, "no models are named any more"))
+        wait_until(lambda: logged(server, "configuration no longer names models"))
         assert ask(server).headers["x-pointsman-model"] == "big"
         file.path.write_text(text.replace('"small-1"', '"small-2"'))
         wait_until(lambda: reloads(server, "accepted") == 1)

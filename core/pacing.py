@@ -5,12 +5,13 @@ come, and s and w dollars for a strong and a weak answer, the share of strong an
 
     share = (R - w N) / ((s - w) N'), within [0, 1],   N' = N - 1.5 sqrt(D N)
 
-and the threshold is the one that this share of the recent win rates reaches: the price in win rate at which the budget
-buys strong answers. Solved again for every prompt, it answers to spending ahead of plan and behind it, to traffic
-beside the forecast, and to prices beside the estimate. N comes from the usual shape of the traffic (`TrafficShape`),
-scaled by how this period's traffic compares with it so far. N' leaves out what may not come: money that is left when
-the traffic ends is lost, so traffic in bursts (D times as scattered as independent prompts) is paid for a little
-earlier, and the weak answers that are kept back for all of N still pay for what comes after all.
+and 1 where strong answers cost no more. The threshold is the one that this share of the recent win rates reaches: the
+price in win rate at which the budget buys strong answers. Solved again for every prompt, it answers to spending ahead
+of plan and behind it, to traffic beside the forecast, and to prices beside the estimate; N alone may be a twentieth of
+a second old. N comes from the usual shape of the traffic (`TrafficShape`), scaled by how this period's traffic compares
+with it so far. N' leaves out what may not come: money that is left when the traffic ends is lost, so traffic in bursts
+(D times as scattered as independent prompts) is paid for a little earlier, and the weak answers that are kept back for
+all of N still pay for what comes after all.
 
 Of hours that were never seen, as on a first day, only a distribution of N is known: what came makes it likely
 (`Arrivals`), and so does the ceiling, for people set one that suits their traffic. After n prompts, under a ceiling
@@ -34,7 +35,7 @@ from pointsman.core.periods import Per, Period, find_period
 from pointsman.core.recent import RecentWinRates
 from pointsman.core.traffic import TrafficShape
 
-__all__ = ["Expected", "Pacer", "PacerCosts", "affordable_share"]
+__all__ = ["Expected", "Pacer", "PacerCosts"]
 
 _HOUR_S = 3600.0
 _TRUST = 0.02  # of a period's forecast: this much of it counts as if it had been seen
@@ -45,20 +46,9 @@ _CAUTION = 1.5  # standard deviations of the traffic to come that are not counte
 _TAIL = 0.001  # of a period's prompts: the rest of the money is never spread over fewer
 _LEAST_PACE = 0.01
 _LEAST_USD = 1e-12
+_FRESH_S, _FRESH = 0.05, 0.001  # so long, and for so many more prompts of those seen, a plan holds
 _MEMORY = 1000.0  # answers that a mean cost reaches back
 _PRIOR = 20.0  # answers that the estimate given at the start counts for
-
-
-def affordable_share(left_usd: float, n_prompts: float, *, strong_usd: float, weak_usd: float) -> float:
-    """Share of `n_prompts` that can go to the strong model within `left_usd`, in [0, 1].
-
-    1 where the strong model costs no more than the weak one; 0 where the money does not even pay for that.
-    """
-    if strong_usd <= weak_usd:
-        return 1.0
-    if n_prompts <= 0.0:
-        return 1.0 if left_usd > 0.0 else 0.0
-    return min(max((left_usd / n_prompts - weak_usd) / (strong_usd - weak_usd), 0.0), 1.0)
 
 
 @dataclass(slots=True)
@@ -188,6 +178,8 @@ class Pacer:
         self._unseen_after = self._unseen_share = 0.0
         self._part = 1.0
         self._pace = 1.0
+        self._plan: Sequence[tuple[float, float, float]] = ()
+        self._planned = (-math.inf, 0)
 
     @property
     def share(self) -> float:
@@ -204,14 +196,25 @@ class Pacer:
         """
         weak_usd = self.costs.weak_usd + self.costs.other_usd
         extra_usd = self.costs.strong_usd - self.costs.weak_usd
-        self._part = part
+        if part != self._part or not self._is_fresh(now):
+            self._part = part
+            self._plan = [(weight, rest, self._sure(rest)) for weight, rest in self._to_come(now)]
+            self._planned = (now, self._seen)
         missed = 0.0  # of a share of 1: summed so that no rounding keeps it from 1
-        for weight, rest in self._to_come(now):
-            sure = max(rest - _CAUTION * math.sqrt(self._bursts.dispersion * rest), _TAIL * (self._seen + rest), 1.0)
-            share = affordable_share(left_usd - rest * weak_usd, sure, strong_usd=extra_usd, weak_usd=0.0)
-            missed += weight * (1.0 - share)
+        if extra_usd > 0.0:
+            for weight, rest, sure in self._plan:
+                missed += weight * (1.0 - min(max((left_usd - rest * weak_usd) / sure / extra_usd, 0.0), 1.0))
         self._share = max(1.0 - missed, 0.0)
         return recent.threshold(self._share)
+
+    def _is_fresh(self, now: float) -> bool:
+        """Whether the prompts to come are still as when they were last planned for, but for a thousandth of them."""
+        at, seen = self._planned
+        return 0.0 <= now - at < _FRESH_S and now < self._period.end and (self._seen - seen) < _FRESH * self._seen
+
+    def _sure(self, rest: float) -> float:
+        """Of so many prompts to come, those to spread the money over."""
+        return max(rest - _CAUTION * math.sqrt(self._bursts.dispersion * rest), _TAIL * (self._seen + rest), 1.0)
 
     def count(self, now: float) -> None:
         """One more prompt was decided on."""

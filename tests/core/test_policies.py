@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pointsman.core.pacing import Pacer, PacerCosts, affordable_share
+from pointsman.core.pacing import Pacer, PacerCosts
 from pointsman.core.policy import Bounds, Ruling, compose, hard_limit
 from pointsman.core.recent import NEVER_STRONG, RecentWinRates
 from pointsman.core.share_control import GAIN, ShareControl
@@ -145,13 +145,44 @@ def test_bounds_that_are_none_are_refused(floor, ceiling):
         Bounds(floor, ceiling)
 
 
-@given(st.floats(-1e3, 1e3), st.floats(0, 1e3), st.floats(0, 1e6), USD, USD)
-def test_the_affordable_share_is_a_share_that_grows_with_the_money(left, more, n, strong, weak):
-    """Between 0 and 1, never smaller for more money, and never dearer than what is left where weak alone is not."""
-    share = affordable_share(left, n, strong_usd=strong, weak_usd=weak)
-    assert 0.0 <= share <= affordable_share(left + more, n, strong_usd=strong, weak_usd=weak) <= 1.0
-    if strong > weak and n > 0 and left >= n * weak:
-        assert n * (weak + share * (strong - weak)) <= left * (1 + 1e-9)
+def affordable_share(left_usd, rest, sure, *, strong_usd, weak_usd):
+    """Share of strong answers that the money lasts for, weak ones being paid for `rest`; spread over `sure` prompts."""
+    if strong_usd <= weak_usd:
+        return 1.0
+    return min(max((left_usd - rest * weak_usd) / (sure * (strong_usd - weak_usd)), 0.0), 1.0)
+
+
+@given(st.floats(-10, 50), st.floats(0, 86_399), st.integers(0, 500), st.floats(0, 0.02), st.booleans())
+def test_the_pacers_share_is_the_mean_of_what_the_money_lasts_for(left, second, n, weak, forecast):
+    """Over the numbers of prompts that may come, each with its probability."""
+    pacer, recent = a_pacer(forecast=forecast), RecentWinRates(size=128)
+    pacer.costs.weak_usd = weak
+    for i in range(n):
+        pacer.count(DAY + second * i / max(n, 1))
+    now = DAY + second
+    pacer.threshold(now, left, recent)
+    costs = {"strong_usd": pacer.costs.strong_usd, "weak_usd": weak}
+    found = pacer._to_come(now)
+    wanted = sum(weight * affordable_share(left, rest, pacer._sure(rest), **costs) for weight, rest in found)
+    assert pacer.share == pytest.approx(wanted, abs=1e-9)
+
+
+@settings(max_examples=10)
+@given(st.floats(0, 50), st.integers(1, 200))
+def test_prompts_to_come_of_a_moment_ago_serve_as_well(left, n_more):
+    """Asked with every one of a rush of prompts, the share is what it is where it is asked once, within some points."""
+    asked, once = a_pacer(), a_pacer()
+    recent, now = RecentWinRates(size=128), DAY + 40_000.0
+    for pacer in (asked, once):
+        for i in range(2_000):
+            pacer.count(DAY + 20.0 * i)
+    for i in range(n_more):
+        asked.threshold(now + i / 4_000, left, recent)
+        for pacer in (asked, once):
+            pacer.count(now + i / 4_000)
+    for pacer in (asked, once):
+        pacer.threshold(now + n_more / 4_000, left, recent)
+    assert asked.share == pytest.approx(once.share, abs=0.03)
 
 
 @given(st.floats(0, 50), st.floats(0, 50), st.floats(0, 86_399), st.integers(0, 500))

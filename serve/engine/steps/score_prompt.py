@@ -5,6 +5,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TypeVar
 
 from pointsman.core.errors import PointsmanError
@@ -86,7 +87,7 @@ class ScorePrompt:
             async with asyncio.timeout(self._timeout_s):
                 reading = await self._threads.run(router.read, prompt)
         elif self._in_step.is_crowded:
-            reading = await self._read_together(router, prompt)
+            reading = await self._read_together(router, prompt) or router.read(prompt)
         else:
             reading = router.read(prompt)
         for rate in (reading.win_rate, *(reading.win_rates or ())):
@@ -94,7 +95,7 @@ class ScorePrompt:
                 raise BadWinRateError(f"its win rate is {rate}, wanted a number in [0, 1]")
         return reading
 
-    def _read_together(self, router: Router, prompt: str) -> asyncio.Future[Reading]:
+    def _read_together(self, router: Router, prompt: str) -> asyncio.Future[Reading | None]:
         batch = self._batches.get(router)
         if batch is None or batch.is_over or batch.n_characters + len(prompt) > _INLINE_CHARACTERS:
             batch = self._batches[router] = _Batch(router)
@@ -110,30 +111,23 @@ class _Batch:
         self.n_characters = 0
         self.is_over = False
         self._router = router
-        self._waiting: list[tuple[str, asyncio.Future[Reading]]] = []
+        self._waiting: list[tuple[str, asyncio.Future[Reading | None]]] = []
 
-    def add(self, prompt: str) -> asyncio.Future[Reading]:
-        """The reading of one more prompt, when it is there."""
+    def add(self, prompt: str) -> asyncio.Future[Reading | None]:
+        """The reading of one more prompt, when it is there; None where it is to be read by itself."""
         reading = self.loop.create_future()
         self._waiting.append((prompt, reading))
         self.n_characters += len(prompt)
         return reading
 
     def read(self) -> None:
-        """Reads them; where that fails, each on its own, so that one takes no others with it."""
+        """Reads them all, or none where one of them fails."""
         waiting = [(prompt, future) for prompt, future in self._waiting if not future.done()]
         self.is_over, self._waiting = True, []
-        try:
-            readings = self._router.read_many([prompt for prompt, _ in waiting])
-        except Exception:  # noqa: BLE001  (a plug-in may raise anything)
-            for prompt, future in waiting:
-                self._read_alone(prompt, future)
-        else:
-            for (_, future), reading in zip(waiting, readings, strict=True):
-                future.set_result(reading)
-
-    def _read_alone(self, prompt: str, future: asyncio.Future[Reading]) -> None:
-        try:
-            future.set_result(self._router.read(prompt))
-        except Exception as error:  # noqa: BLE001  (the request that waits tells of it)
-            future.set_exception(error)
+        prompts, readings = [prompt for prompt, _ in waiting], list[Reading | None]()
+        with suppress(Exception):  # which each will meet again by itself, or not
+            readings = [*self._router.read_many(prompts)]
+        if len(readings) != len(waiting):
+            readings = [None] * len(waiting)
+        for (_, future), reading in zip(waiting, readings, strict=True):
+            future.set_result(reading)

@@ -17,7 +17,8 @@ class _Counting(Router):
     kind = "counting"
     blocking = False
 
-    def __init__(self):
+    def __init__(self, error=ZeroDivisionError):
+        self.error = error
         self.asked = []
 
     def win_rates(self, prompts):
@@ -25,7 +26,7 @@ class _Counting(Router):
 
     def read(self, prompt):
         if prompt == "broken":
-            raise ZeroDivisionError
+            raise self.error
         return Reading(1.0 / len(prompt))
 
     def read_many(self, prompts):
@@ -82,11 +83,19 @@ async def test_long_ones_are_read_apart():
     assert all(context.win_rate == 1.0 / 9_000 for context in contexts)
 
 
-async def test_one_that_fails_takes_no_others_with_it():
+@pytest.mark.parametrize(("error", "told"), [(ZeroDivisionError, "ZeroDivisionError"), (StopIteration, "RuntimeError")])
+async def test_one_that_fails_takes_no_others_with_it(error, told):
     """The others have their win rate, and the broken one its reason."""
-    contexts = await _score(_Counting(), ["x", "broken", "xx", "xxx"])
+    contexts = await _score(_Counting(error), ["x", "broken", "xx", "xxx"])
     assert [context.win_rate for context in contexts] == [1.0, None, 0.5, 1.0 / 3.0]
-    assert contexts[1].reason == "router failed: ZeroDivisionError"
+    assert contexts[1].reason == f"router failed: {told}"
+
+
+async def test_a_router_that_gives_too_few_readings_is_asked_for_each(monkeypatch):
+    """Nobody waits for a reading that a plug-in forgot."""
+    monkeypatch.setattr(_Counting, "read_many", lambda self, prompts: [])
+    contexts = await _score(_Counting(), ["x", "xx", "xxx"])
+    assert [context.win_rate for context in contexts] == [1.0, 0.5, 1.0 / 3.0]
 
 
 async def test_one_whose_client_has_gone_is_not_waited_for():

@@ -1,1 +1,1 @@
-"""Labelling prompts with a language model as the judge: prompts and two models in, battles out."""
+"""Labels prompts with a language model as the judge: turns prompts and two models into battles."""

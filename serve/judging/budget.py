@@ -1,4 +1,4 @@
-"""Dollars spent on judging, and the ceiling that no call may break."""
+"""Dollars spent on judging, and a ceiling that no call may exceed."""
 
 from collections.abc import Mapping
 
@@ -11,16 +11,16 @@ _BYTES_PER_TOKEN = 3
 
 
 class BudgetReachedError(Exception):
-    """The next call could break the ceiling."""
+    """The next call could exceed the ceiling."""
 
 
 def estimate_tokens(text: str) -> int:
-    """Tokens of a text where nobody counted them: one per three bytes of UTF-8, more than most tokenizers need."""
+    """Estimated tokens of a text: one per three bytes of UTF-8, more than most tokenizers need."""
     return len(text.encode("utf-8", "replace")) // _BYTES_PER_TOKEN + 1
 
 
 class Budget:
-    """Holds back the most that each running call can cost, so that the ceiling holds with many calls at once.
+    """Reserves the most that each running call can cost, so that the ceiling holds with concurrent calls.
 
     Args:
         prices: by model; a model without a price costs nothing.
@@ -40,10 +40,10 @@ class Budget:
         return self._cost(model, prompt_tokens, self._max_tokens)
 
     def hold(self, model: str, prompt: str) -> float:
-        """Sets aside the most that a call can cost, and returns it.
+        """Reserves the most that a call can cost, and returns it.
 
         Raises:
-            BudgetReachedError: the ceiling could break.
+            BudgetReachedError: the ceiling could be exceeded.
         """
         most = self.most_usd(model, estimate_tokens(prompt))
         if self._ceiling is not None and self.spent_usd + self._held_usd + most > self._ceiling:
@@ -52,11 +52,11 @@ class Budget:
         return most
 
     def release(self, held_usd: float) -> None:
-        """Gives back what was set aside."""
+        """Releases a reservation."""
         self._held_usd -= held_usd
 
     def spend(self, model: str, reply: Reply) -> None:
-        """Counts what a reply cost."""
+        """Counts the cost of a reply."""
         self.spent_usd += self._cost(model, reply.input_tokens, reply.output_tokens)
 
     def _cost(self, model: str, input_tokens: int, output_tokens: int) -> float:

@@ -1,4 +1,4 @@
-"""Every call that was paid for, so that none is paid for twice."""
+"""A record of paid calls, so that none is paid for twice."""
 
 import hashlib
 import json
@@ -20,10 +20,10 @@ class Reply:
     """A model's answer to one call.
 
     Attributes:
-        text: what it said; "" where it said nothing.
+        text: its text; may be "".
         refused: the service or the model declined to answer.
-        input_tokens, output_tokens: as the service counted them, or estimated where it did not.
-        logprobs: of the tokens, where the service told them.
+        input_tokens, output_tokens: as counted by the service, or else estimated.
+        logprobs: of the tokens, if the service reports them.
         margin: nats between the first token and its runner-up, likewise.
         finish_reason: why it ended, likewise.
     """
@@ -48,7 +48,7 @@ class Journal:
     A context manager. A last line cut short by a crash is dropped; anything else that is malformed is an error.
 
     Raises:
-        DataError: the file holds something else than a journal, keeps nothing, or is in use by another process.
+        DataError: the file is not a journal, does not keep data, or is in use by another process.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -86,7 +86,7 @@ class Journal:
         """Records a reply; on disk when this returns.
 
         Raises:
-            DataError: the disk did not take it.
+            DataError: it cannot be written to disk.
         """
         line = json.dumps({"key": key, "model": model, **asdict(reply)}).encode() + b"\n"
         append_line(self._file, self.path, line)

@@ -1,9 +1,9 @@
-"""Asks two models, then a judge in both orders, and makes battles of its verdicts.
+"""Asks two models, then a judge in both orders, and turns its verdicts into battles.
 
-Both orders cancel the judge's liking for the first or the last answer: one that always says A gives one win to each.
+Both orders cancel the judge's preference for the first or the last answer: one that always says A gives each a win.
 Equal answers are a tie without a judge.
-Every finished call is in the journal before it counts, so a run that was killed goes on where it stopped and pays
-nothing twice, save for the calls that were under way.
+Every finished call is in the journal before it counts, so a killed run continues where it stopped and pays
+nothing twice, except for calls in flight.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ Ask: TypeAlias = Callable[[str, str], Awaitable[Reply]]
 
 @dataclass(frozen=True, slots=True)
 class Judging:
-    """What to judge and within which limits.
+    """What to judge, and the limits.
 
     Attributes:
         model_a, model_b: the models to compare.
@@ -34,13 +34,13 @@ class Judging:
         prices: by model.
         max_cost_usd: ceiling in dollars; None for none.
         max_tokens: most tokens of one reply, for the estimate and the ceiling.
-        concurrency: calls under way at once.
-        requests_per_minute: calls started per minute at most; None for no limit.
-        settings: whatever else changes replies (temperature, ...), part of each call's identity.
+        concurrency: number of concurrent calls.
+        requests_per_minute: most calls started per minute; None for no limit.
+        settings: other parameters that change replies (temperature, ...), part of each call's identity.
         keep_answers: write the answers' texts beside the verdicts; what a verifier reads of them is always written.
 
     Raises:
-        ValueError: the models are one, or a limit is not positive.
+        ValueError: the two models are the same, or a limit is not positive.
     """
 
     model_a: str
@@ -76,7 +76,7 @@ class JudgingReport:
         n_calls, n_from_journal: calls made now, and calls that an earlier run had paid for.
         n_refused: calls that the service or the model declined.
         n_unparsable: verdicts that could not be read.
-        n_failed: prompts given up because a call failed for good; `failures` has the first messages.
+        n_failed: prompts abandoned because a call failed for good; `failures` has the first messages.
         spent_usd: dollars, earlier runs of the same journal included.
         stopped: whether the ceiling ended the run early.
     """
@@ -142,7 +142,7 @@ async def judge_prompts(
 
 
 class _Run:
-    """The state of one run: its report, its budget and its pace."""
+    """The state of one run: report, budget and pace."""
 
     def __init__(self, judging: Judging, ask: Ask, journal: Journal) -> None:
         self.judging = judging
@@ -186,7 +186,7 @@ class _Run:
         return battles
 
     def _kept(self, prompt: str, reply: Reply) -> dict[str, Any]:
-        """What a verifier learns from an answer."""
+        """What a verifier uses of an answer."""
         answer = Answer(
             reply.text,
             token_logprobs=reply.logprobs,
@@ -198,7 +198,7 @@ class _Run:
         return {**found, "answer": reply.text} if self.judging.keep_answers else found
 
     async def _verdicts(self, prompt: str, answer_a: str, answer_b: str) -> list[str | None]:
-        """The judge's verdict in both orders; None where it gave none that can be read."""
+        """The judge's verdict in both orders; None where it could not be read."""
         replies = await _both(
             self._call(self.judging.judge, judge_prompt(prompt, answer_a, answer_b)),
             self._call(self.judging.judge, judge_prompt(prompt, answer_b, answer_a)),

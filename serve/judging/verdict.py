@@ -1,4 +1,4 @@
-"""What a judge is asked, and how its verdict is read."""
+"""The judge's prompt, and how its verdict is read."""
 
 import re
 
@@ -36,6 +36,6 @@ def judge_prompt(prompt: str, answer_a: str, answer_b: str) -> str:
 
 
 def parse_verdict(text: str) -> str | None:
-    """ "model_a", "model_b" or "tie"; None where the text names no verdict, or more than one."""
+    """ "model_a", "model_b" or "tie"; None if the text has no verdict, or more than one."""
     found = set(_VERDICT.findall(text))
     return VERDICTS[found.pop()] if len(found) == 1 else None

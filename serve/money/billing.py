@@ -12,9 +12,7 @@ from pointsman.serve.request.record import Record
 __all__ = ["Billing"]
 
 _LOG = logging.getLogger(__name__)
-_DISAGREES = (
-    "model %s reports totals that are not the sum of their parts; what they have beyond them is charged as output"
-)
+_DISAGREES = "model %s reports totals that are not the sum of their parts; the difference is charged as output"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +20,9 @@ class Billing:
     """Prices requests.
 
     Attributes:
-        prices: by model; those that are not known are left out.
-        pair: the two models between which prompts are routed; of more the reference and the cheapest.
-        candidates: all models between which prompts are routed, the reference first.
+        prices: by model; unknown ones are left out.
+        pair: the two models to route between; of more candidates the reference and the cheapest.
+        candidates: all models to route among, the reference first.
     """
 
     prices: Mapping[str, Price]
@@ -33,11 +31,11 @@ class Billing:
     _warned: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def settle(self, record: Record) -> None:
-        """Fills in what a request that has ended used and cost.
+        """Fills in the usage and cost of a finished request.
 
-        `usage` is that of the answer, or of the last attempt where there was none. `cost_usd` is over all attempts;
-        None where the price of one that was charged is not known. `strong_usd` and `weak_usd` are what a routed request
-        of the same tokens costs at either price.
+        `usage` is that of the answer, or of the last attempt without one. `cost_usd` is over all attempts;
+        None if the price of a charged one is unknown. `strong_usd` and `weak_usd` are what a routed request
+        with the same tokens costs at either price.
         """
         context = record.context
         if context is None or not context.attempts or not context.surface.charged:
@@ -60,7 +58,7 @@ class Billing:
             record.weak_usd = self.cost_usd(self.pair.weak, record.usage)
 
     def cost_usd(self, model: str, usage: Usage) -> float | None:
-        """Dollars for this many tokens of a model; None where its price is not known."""
+        """Dollars for this many tokens of a model; None if its price is unknown."""
         price = self.prices.get(model)
         if price is None:
             return None

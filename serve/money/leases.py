@@ -40,7 +40,7 @@ _FEW = 8.0  # requests of the largest size: a smaller budget would hold back eve
 
 
 class AccountStore(Protocol):
-    """What leases need of the store."""
+    """The part of the store that leases use."""
 
     async def open_account(self, name: str, begin: float, drawn_usd: float) -> bool: ...
 
@@ -51,9 +51,9 @@ class Lease:
     """One process's part of one budget.
 
     Attributes:
-        terms: what it is of.
+        terms: of the budget.
         name: of its account.
-        n_draws: times that a request had to wait for the account.
+        n_draws: number of times that a request waited for the account.
     """
 
     def __init__(
@@ -74,13 +74,13 @@ class Lease:
 
     @property
     def open_usd(self) -> float:
-        """Dollars that are drawn and not spent: what this process may still spend."""
+        """Dollars drawn but not spent, which this process may still spend."""
         return max(self._drawn_usd - self._spent_usd(), 0.0)
 
     async def reserve(self, usd: float) -> bool:
-        """Sets the most that a request can cost aside; False where the budget has too little left.
+        """Reserves the most that a request can cost; False if the budget has too little left.
 
-        Where the budget itself is worth less than a few requests, one at a time may take what is left of it.
+        If the budget itself is worth less than a few requests, one at a time may take all that is left.
         """
         if self._available_usd() < usd or not self._is_open:
             await self._ask_for(usd)
@@ -92,15 +92,15 @@ class Lease:
         return False
 
     def hold(self, usd: float) -> None:
-        """Sets dollars aside for a request that the budget does not hold back."""
+        """Reserves dollars for a request that the budget does not limit."""
         self._set_aside_usd += usd
 
     def release(self, usd: float) -> None:
-        """The request has ended: what it cost is in the ledger by now."""
+        """The request has ended; its cost is already in the ledger."""
         self._set_aside_usd = max(self._set_aside_usd - usd, 0.0)
 
     async def sync(self) -> None:
-        """Once a second: draws ahead, gives back, and books what was spent beside the lease."""
+        """Once a second: draws ahead, returns dollars, and books spending beside the lease."""
         spent = self._spent_usd()
         self._pace_usd += _MEMORY * (max(spent - self._seen_usd, 0.0) - self._pace_usd)
         self._seen_usd = spent
@@ -117,7 +117,7 @@ class Lease:
                 await self._draw(min(ahead - spare, self._left_usd / _LARGEST_PART), ceiling_usd=self.terms.usd)
 
     async def close(self) -> None:
-        """Gives back what is not spent."""
+        """Returns what is not spent."""
         async with self._asking:
             await self._give_back(self._available_usd())
 
@@ -158,7 +158,7 @@ class Lease:
             self._left_usd = max(self.terms.usd - drawn, 0.0)
 
     async def _open(self, begin: float) -> None:
-        """Makes the account of this period, unless another process has: what was spent before is drawn from it."""
+        """Creates the account of this period, unless another process has: earlier spending is drawn from it."""
         spent = self._ledger.spent_usd(self.terms.per, key=self.terms.key)
         if self._store is None:
             self._drawn_usd, self._base_usd = spent, spent - self._spent_usd()
@@ -167,7 +167,7 @@ class Lease:
         self._is_open = True
 
     async def _give_back(self, usd: float) -> None:
-        """Gives back once: whether a failure came before or after the account was changed is not known."""
+        """Returns dollars, trying only once: after a failure it is unknown whether the account was changed."""
         if usd <= _NOTHING_USD or not self._is_open:
             return
         self._drawn_usd -= usd
@@ -184,12 +184,12 @@ class Lease:
         return self._drawn_usd - self._base_usd - self._spent_usd() - self._set_aside_usd
 
     def _spent_usd(self) -> float:
-        """By this process, in the account's period."""
+        """Dollars spent by this process in the account's period."""
         self._roll()
         return self._ledger.own_spent_usd(self.terms.per, key=self.terms.key)
 
     def _roll(self) -> Period:
-        """The period that it is now; a new one has an account of its own, which what is under way moves to."""
+        """The current period; a new one has its own account, to which requests in flight move."""
         now = self._clock()
         if self._period is None or not self._period.begin <= now < self._period.end:
             self._period = self._ledger.period(self.terms.per)
@@ -202,7 +202,7 @@ class Lease:
 
 
 class Leases:
-    """The leases of a process; a component that keeps them in step with the store."""
+    """The leases of a process; a component that keeps them in sync with the store."""
 
     def __init__(
         self,
@@ -212,10 +212,10 @@ class Leases:
         registry: CollectorRegistry | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Holds none.
+        """Starts without leases.
 
         Args:
-            store: None keeps the accounts in this process.
+            store: keeps the accounts; None keeps them in this process.
             clock: seconds since 1970; the ledger's.
         """
         self._ledger, self._store, self._clock = ledger, store, clock
@@ -233,7 +233,7 @@ class Leases:
         )
 
     def lease(self, terms: LeaseTerms) -> Lease:
-        """The lease of a budget, made when it is first asked for; it goes on where only the ceiling has changed."""
+        """The lease of a budget, created on first use and kept if only the ceiling has changed."""
         name = f"{terms.name} {terms.per}"
         if name not in self._leases:
             self._leases[name] = Lease(terms, self._ledger, self._store, self._clock)
@@ -241,11 +241,11 @@ class Leases:
         return self._leases[name]
 
     async def start(self) -> None:
-        """Begins to keep in step."""
+        """Starts syncing."""
         self._task = asyncio.get_running_loop().create_task(self._keep_up())
 
     async def close(self) -> None:
-        """Gives everything back."""
+        """Returns everything."""
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):

@@ -44,7 +44,7 @@ _Cell: TypeAlias = tuple[float, str, str]  # slot, key, model
 
 
 class SpendStore(Protocol):
-    """What a ledger needs of the store."""
+    """The part of the store that a ledger uses."""
 
     async def put_spend(self, rows: "Sequence[SpendRow]") -> None: ...
 
@@ -59,7 +59,7 @@ class SpendStore(Protocol):
 
 @dataclass(slots=True)
 class _Amount:
-    """Sums over some answers, and under which name they are written."""
+    """Sums over some answers, and the name under which they are written."""
 
     writer: str
     n_requests: int = 0
@@ -70,7 +70,7 @@ class _Amount:
 
 @dataclass(slots=True)
 class _Sum:
-    """Dollars of one period by key; of all keys under None."""
+    """Dollars of one period by key; those of all keys under None."""
 
     period: Period
     usd: defaultdict[str | None, float] = field(default_factory=lambda: defaultdict(float))
@@ -86,18 +86,18 @@ class Ledger:
     """Counts dollars by hour, day and month of a time zone; an observer of records, and a component.
 
     Attributes:
-        writer: this process, among those that share the store; the names of its rows begin with it.
-        n_failed: times that the store could not be reached.
+        writer: identifies this process among those that share the store; the names of its rows begin with it.
+        n_failed: number of times that the store could not be reached.
         own_part: part of the last half hour's requests that were charged here, in (0, 1].
     """
 
     def __init__(
         self, store: SpendStore | None = None, *, zone: tzinfo = UTC, clock: Callable[[], float] = time.time
     ) -> None:
-        """Starts at zero; what the store knows is read in `start`.
+        """Starts at zero; `start` reads the store.
 
         Args:
-            store: None keeps everything in this process.
+            store: shares the totals; None keeps everything in this process.
             clock: seconds since 1970; it may jump.
         """
         self.writer = f"{socket.gethostname()}-{os.getpid()}-{os.urandom(4).hex()}"
@@ -120,18 +120,18 @@ class Ledger:
         self._task: asyncio.Task[None] | None = None
 
     def reconfigure(self, zone: tzinfo) -> None:
-        """Begins hours, days and months as in `zone` from now on; days that were added up stay as they are."""
+        """Uses the hours, days and months of `zone` from now on; days already summed up are kept."""
         if zone != self._zone:
             self._zone, self._sums, self._own_sums, self._reloaded_at = zone, {}, {}, -_RELOAD_S
 
     async def start(self) -> None:
-        """Reads what was spent before, and keeps up with the other processes from now on."""
+        """Reads earlier spending, and keeps in sync with the other processes from now on."""
         if self._store is not None:
             await self.sync()
             self._task = asyncio.get_running_loop().create_task(self._keep_up())
 
     async def close(self) -> None:
-        """Writes what is not written yet."""
+        """Writes what has not been written yet."""
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -140,7 +140,7 @@ class Ledger:
             await self.sync()
 
     def __call__(self, record: Record) -> None:
-        """Counts what a request that has ended was charged."""
+        """Counts the charges of a finished request."""
         if record.charges:
             key = record.context.key if record.context is not None else None
             for charge in record.charges:
@@ -150,7 +150,7 @@ class Ledger:
         """Counts one charge now.
 
         Args:
-            key: whose request it was; "" where no keys are asked for.
+            key: id of the access key; "" if no keys are required.
         """
         now, usd = self._clock(), charge.cost_usd or 0.0
         slot = now // _SLOT_S * _SLOT_S
@@ -162,15 +162,15 @@ class Ledger:
             self._note((slot, key, charge.model), charge, usd)
 
     def spent_usd(self, period: Per, *, key: str | None = None) -> float:
-        """Dollars spent since the current hour, day or month began, by all processes as far as is known.
+        """Dollars spent by all processes, as far as known, since the current hour, day or month began.
 
         Args:
-            key: id of the key whose spending counts; None for everyone's.
+            key: id of the key whose spending counts; None for all keys.
         """
         return self._current(period, self._sums, (self._own, self._others)).usd.get(key, 0.0)
 
     def own_spent_usd(self, period: Per, *, key: str | None = None) -> float:
-        """The part of `spent_usd` that this process has spent itself."""
+        """The part of `spent_usd` that this process spent."""
         return self._current(period, self._own_sums, (self._own,)).usd.get(key, 0.0)
 
     def period(self, period: Per) -> Period:
@@ -178,7 +178,7 @@ class Ledger:
         return find_period(period, self._clock(), self._zone)
 
     async def sync(self) -> None:
-        """Writes what has changed here and reads what has changed elsewhere. A store that is away is tried again."""
+        """Writes changes from here and reads changes from elsewhere. Retries if the store cannot be reached."""
         if self._store is None:
             return
         try:
@@ -193,11 +193,11 @@ class Ledger:
             self._outage.failed(error)
 
     def unwritten(self) -> "list[SpendRow]":
-        """The totals that have changed since they were written."""
+        """The totals changed since they were written."""
         return [self._row(cell) for cell in sorted(self._changed)]
 
     def written(self, rows: "Sequence[SpendRow]") -> None:
-        """These totals are in the store; those that have changed since are written again."""
+        """These totals have been written; any that have changed since will be written again."""
         for row in rows:
             cell = row.at, row.key_id, row.model
             if cell in self._rows and self._rows[cell].n_requests == row.n_requests:
@@ -244,7 +244,7 @@ class Ledger:
                 total.add(at, key, more)
 
     def _compare(self, n_others: int, since: float) -> None:
-        """Finds out how much of the traffic is here; a process that has just begun has little of it."""
+        """Measures this process's part of the traffic; a process that has just started has little of it."""
         self._own_requests = {slot: n for slot, n in self._own_requests.items() if slot >= since}
         n_own = sum(self._own_requests.values()) + 1
         self.own_part = n_own / (n_own + n_others)
@@ -273,9 +273,9 @@ class Ledger:
         )
 
     def _drop_rows(self) -> None:
-        """Lets go of rows that were written and will not change.
+        """Drops rows that have been written and will not change.
 
-        Should the clock be set back, further ones of that time are written under another name, beside them.
+        If the clock is set back, further ones of that time are written under another name.
         """
         oldest = self._clock() - _ROWS_S
         old = [cell for cell in self._rows if cell[0] < oldest and cell not in self._changed]

@@ -48,7 +48,7 @@ class MoneyMetrics:
             self._saved(record.strong_usd - record.cost_usd)
 
     def count(self, charge: Charge) -> None:
-        """Something was charged."""
+        """Counts a charge."""
         model, usage = charge.model, charge.usage
         spend, read, cached, written = self._counters(model)
         read(usage.input_tokens)

@@ -33,11 +33,11 @@ class ListedPrice:
 
 
 def read_price_list(config: Config) -> dict[str, ListedPrice]:
-    """The prices that are known, by model.
+    """The known prices, by model.
 
     Raises:
-        ConfigError: a price is to come from LiteLLM's table and is not there.
-        MissingExtraError: or LiteLLM is not installed.
+        ConfigError: a price should come from LiteLLM's table, but is not in it.
+        MissingExtraError: LiteLLM is needed for a price and not installed.
     """
     names = dict.fromkeys([*config.routed, *config.models])
     price_list: dict[str, ListedPrice] = {}

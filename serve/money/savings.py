@@ -1,4 +1,4 @@
-"""What routing saved against always asking the strong model, of more candidates the reference; from a store."""
+"""What routing saved against always asking the strong model (of more candidates the reference), from a store."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from pointsman.serve.store.store import Store
 __all__ = ["Savings", "SavingsTally", "read_savings"]
 
 _MIN_FIT = 30
-_EQUAL = "the strong model's answers taken to be as long as those given; no interval"
+_EQUAL = "the strong model's answers assumed to be as long as those given; no interval"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +24,13 @@ class Savings:
     """Dollars saved, over the routed requests whose prices are known.
 
     Attributes:
-        n_requests, n_weak: those requests, and those of them that another than the strong model answered.
+        n_requests, n_weak: number of requests, and of those not answered by the strong model.
         spent_usd: what they cost.
         always_strong_usd: what the strong model would have charged for all of them.
-        saved_usd: the difference, with the ends of its interval; None where there is no interval.
-        method: how the lengths of answers that were not asked for were told.
+        saved_usd: the difference, with the ends of its interval, if there is one.
+        method: how the lengths of the strong model's missing answers were estimated.
         confidence: of the interval.
-        shadow_usd: what shadow comparisons cost, failed ones too, which is not in `spent_usd`.
+        shadow_usd: cost of shadow comparisons, including failed ones; not part of `spent_usd`.
     """
 
     n_requests: int
@@ -50,9 +50,9 @@ class SavingsTally:
     """Accumulates decisions and comparisons, and estimates the savings.
 
     Attributes:
-        strong: name of the strong model, or the reference; that of each row where it is None.
+        strong: name of the strong model, or the reference; None for that of each row.
         price: its price; None likewise. Without it answers count as equally long.
-        shadow_usd: what shadow comparisons cost.
+        shadow_usd: cost of shadow comparisons.
     """
 
     strong: str | None = None
@@ -66,7 +66,7 @@ class SavingsTally:
     _pairs: list[tuple[float, float]] = field(default_factory=list)
 
     def add(self, rows: Sequence[DecisionRow]) -> None:
-        """Takes in decisions."""
+        """Adds decisions."""
         for row in rows:
             if row.router is None or row.cost_usd is None or row.strong_usd is None:
                 continue
@@ -86,13 +86,13 @@ class SavingsTally:
                 self._fit.append(length)
 
     def compare(self, rows: Sequence[ComparisonRow]) -> None:
-        """Takes in comparisons, of which those with the strong model tell how long its answers are."""
+        """Adds comparisons; those with the strong model show how long its answers are."""
         for row in rows:
             if row.model_b == self.strong and row.tokens_a is not None and row.tokens_b is not None:
                 self._pairs.append((float(row.tokens_a), float(row.tokens_b)))
 
     def savings(self, *, confidence: float = 0.95, seed: int = 0) -> Savings:
-        """What was saved, by the best of three methods that there is enough for."""
+        """The savings, by the best of three methods for which there is enough data."""
         found, method = self._lengths(confidence, np.random.default_rng(seed))
         given = sum(output for _, _, output in self._weak)
         per_token = self.price.output_usd / 1e6 if self.price is not None else 0.0
@@ -118,7 +118,7 @@ class SavingsTally:
         )
 
     def _lengths(self, confidence: float, rng: np.random.Generator) -> tuple[TotalEstimate | None, str]:
-        """Tokens of the strong model's answers to what it was not asked, and how they were told."""
+        """Estimated tokens of the strong model's missing answers, and the method."""
         if self.strong is None or self.price is None or not self._weak:
             return None, _EQUAL
         weak = np.array(self._weak)
@@ -146,7 +146,7 @@ async def read_savings(
     until: float | None = None,
     confidence: float = 0.95,
 ) -> Savings:
-    """What was saved in a span of time; see `SavingsTally`."""
+    """The savings in a span of time; see `SavingsTally`."""
     spent = await store.spent_by_key(since or 0.0, until)
     tally = SavingsTally(strong, price, shadow_usd=spent.get(SHADOW_KEY, 0.0))
     tally.compare(await store.comparisons(since=since, until=until))

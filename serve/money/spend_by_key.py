@@ -1,4 +1,4 @@
-"""Dollars by time and key: by the quarter of an hour lately, by the day before that."""
+"""Dollars by time and key: recent ones by quarter of an hour, older ones by day."""
 
 from datetime import tzinfo
 
@@ -13,7 +13,7 @@ _KEPT_TIMES = 300
 class Spent:
     """Dollars of every key by the beginning of the time in which they were spent.
 
-    Times are quarters of an hour, which hours, days and months of every zone begin with. Where they become many, those
+    Times are quarters of an hour, at which the hours, days and months of every zone begin. When there are many, those
     before yesterday are added up to days of a zone, and the oldest are let go of: what is held is bounded by the number
     of keys. No clock decides about it, so that one that jumps and comes back finds everything again.
     """
@@ -21,14 +21,14 @@ class Spent:
     __slots__ = ("_usd",)
 
     def __init__(self) -> None:
-        """Holds nothing."""
+        """Starts empty."""
         self._usd: dict[float, dict[str, float]] = {}
 
     def __len__(self) -> int:
         return len(self._usd)
 
     def add(self, at: float, key: str, usd: float) -> None:
-        """Counts dollars more."""
+        """Adds dollars."""
         keys = self._usd.setdefault(at, {})
         keys[key] = keys.get(key, 0.0) + usd
 
@@ -39,7 +39,7 @@ class Spent:
         return usd - before
 
     def within(self, period: Period) -> dict[str, float]:
-        """Dollars by key of the times that begin within a period."""
+        """Dollars by key within a period."""
         total: dict[str, float] = {}
         for at, keys in self._usd.items():
             if period.begin <= at < period.end:
@@ -48,7 +48,7 @@ class Spent:
         return total
 
     def fold(self, now: float, zone: tzinfo) -> None:
-        """Adds up to days what is older than yesterday, if there are many times."""
+        """Sums up into days what is older than yesterday, if there are many times."""
         if len(self._usd) <= _MOST_TIMES:
             return
         yesterday = find_period("day", find_period("day", now, zone).begin - 1.0, zone).begin

@@ -38,11 +38,11 @@ __all__ = ["Controller"]
 
 
 class Controller:
-    """Routes prompts and asks the chosen model.
+    """Routes prompts and calls the chosen model.
 
     It runs its upstream calls on an event loop of its own, so that it can be used from any thread and any loop. Close
-    it, or use it in a `with` block, when it is no longer needed. What the configuration says of budgets, conversations,
-    drift, shadow comparisons and the store holds for its requests, too.
+    it when it is no longer needed, or use it in a `with` block. The configured budgets, conversations,
+    drift monitoring, shadow comparisons and store apply to its requests, too.
     """
 
     def __init__(
@@ -59,10 +59,10 @@ class Controller:
         """Loads the routers and resolves the models.
 
         Args:
-            routers: names, the default one first; those of `config`, or "mf", if None.
+            routers: names, the default first; those of `config`, or "mf", if None.
             strong_model, weak_model: model strings or names under `models` of the config; those of `config` if None,
                 the built-in stand-ins if it names none.
-            candidates: any number of models instead of two, the one that the others are compared with first.
+            candidates: any number of models instead of two; the first is the reference.
             config: a configuration, its values, or the path of its YAML file.
             api_base, api_key: for the models that name none themselves.
 
@@ -85,14 +85,14 @@ class Controller:
     def win_rates(self, prompts: Sequence[str], router: str | None = None) -> FloatArray:
         """Strong model's win rates of many prompts, in [0, 1], shape (n_prompts,).
 
-        Of more than two candidates the first one's over each, shape (n_prompts, n_candidates).
+        With more than two candidates, the first one's over each, shape (n_prompts, n_candidates).
 
         Raises:
             UnknownRouterError: no such router was loaded.
         """
         name = next(iter(self.engine.routers)) if router is None else router
         if name not in self.engine.routers:
-            raise UnknownRouterError(f"router {name!r} is not loaded; there are {', '.join(self.engine.routers)}")
+            raise UnknownRouterError(f"router {name!r} is not loaded; loaded routers: {', '.join(self.engine.routers)}")
         return self.engine.routers[name].router.win_rates(prompts)
 
     def route(
@@ -104,7 +104,7 @@ class Controller:
         strong_share: float | None = None,
         model: str | None = None,
     ) -> Decision:
-        """What a request with this prompt would be answered by, and why; no model is asked.
+        """Which model would answer a request with this prompt, and why; no model is called.
 
         Args:
             router: name; the first one if None.
@@ -132,7 +132,7 @@ class Controller:
 
         Args:
             model, router, threshold, strong_share: as for `route`.
-            parameters: messages and everything else of OpenAI's API, passed on as it is.
+            parameters: messages and all other parameters of OpenAI's API, passed on unchanged.
 
         Raises:
             RequestError: a parameter is malformed.
@@ -178,7 +178,9 @@ class Controller:
     def _field(self, model: str | None, router: str | None, threshold: float | None, strong_share: float | None) -> str:
         if model is not None:
             if any(value is not None for value in (router, threshold, strong_share)):
-                raise ValueError(f"model {model!r} is given with router, threshold or strong_share: wanted one way")
+                raise ValueError(
+                    f"model {model!r} is given with router, threshold or strong_share, wanted only one of them"
+                )
             return model
         if threshold is not None and strong_share is not None:
             raise ValueError("threshold and strong_share are both given, wanted one of them")

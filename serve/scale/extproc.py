@@ -1,9 +1,9 @@
-"""Envoy's external processor: says for each request which model is to answer, and lets Envoy do the rest.
+"""Envoy's external processor: decides which model should answer each request; Envoy does the rest.
 
 Envoy sends a request's headers and, when it has buffered it, its body. The answer to the body names the model in a
 header, which Envoy's routes match, and writes it into the body. Answers of the models never come here, streamed or not.
 
-Nothing that goes wrong here stops a request: what cannot be decided on in time goes on as it came.
+No error here stops a request: one that cannot be decided in time passes unchanged.
 """
 
 import asyncio
@@ -37,13 +37,13 @@ _BUCKETS_S = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.2, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class ProcessorOptions:
-    """How a processor tells Envoy its decisions.
+    """How a processor passes its decisions to Envoy.
 
     Attributes:
         model_headers: names of the headers that carry the chosen model; those of clients are removed.
         rewrite_body: whether the model is written into the body as well.
         routed_models: model names that mean `auto`. While no processor answers, such a request still names a model.
-        deadline_s: after which a request goes on as it came.
+        deadline_s: time after which a request passes unchanged.
     """
 
     model_headers: tuple[str, ...] = ("x-pointsman-model",)
@@ -53,17 +53,17 @@ class ProcessorOptions:
 
 
 class Serving(Protocol):
-    """Who has the engine that decides now."""
+    """Provides the current engine."""
 
     @property
     def engine(self) -> Engine: ...
 
 
 class ExternalProcessor:
-    """Decides on the requests of Envoy's streams, one request to a stream."""
+    """Decides the requests of Envoy's streams, one request per stream."""
 
     def __init__(self, serving: Serving, options: ProcessorOptions, registry: CollectorRegistry) -> None:
-        """Decides with whatever engine `serving` has at the time; counts in `registry`."""
+        """Decides with the current engine of `serving`; counts in `registry`."""
         self._serving = serving
         self._options = options
         self._messages = load_messages()
@@ -114,13 +114,13 @@ class ExternalProcessor:
         except TimeoutError:
             return self._unchanged("late", f"no decision within {self._options.deadline_s:g} s")
         except Exception:  # noqa: BLE001  (a defect of ours must not stop Envoy's request)
-            _LOG.exception("a decision for Envoy failed; the request goes on as it came")
+            _LOG.exception("a decision for Envoy failed; the request passes unchanged")
             return self._unchanged("failed", "the decision failed")
         finally:
             self._seconds.observe(perf_counter() - started)
 
     async def _decision(self, surface: Surface, body: bytes, headers: Mapping[str, str]) -> RequestContext:
-        """The request with its decision, which counts as a request's; nothing is known of what it will cost."""
+        """The request with its decision, which counts as a request of unknown cost."""
         engine = self._serving.engine
         request = surface.read(body)
         if request.model in self._options.routed_models:
@@ -154,7 +154,7 @@ class ExternalProcessor:
         return self._messages["ProcessingResponse"](request_body={"response": told})
 
     def _refused(self, error: RequestError) -> Any:
-        """What would be refused by the server as well, in its words; no model could make sense of it."""
+        """Rejects what the server would reject, too, in the same words: no model could handle it."""
         self._requests.labels("refused").inc()
         return self._messages["ProcessingResponse"](
             immediate_response={
@@ -166,7 +166,7 @@ class ExternalProcessor:
         )
 
     def _upstream_model(self, name: str) -> str:
-        """What the model's own service calls it; its name here for the stand-ins."""
+        """The service's name of the model; for the stand-ins the name here."""
         engine = self._serving.engine
         known = self._upstream_models.get((engine.digest, name))
         if known is None:

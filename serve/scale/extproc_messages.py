@@ -2,7 +2,7 @@
 
 They are declared here, and not taken from a package: the packages that carry Envoy's definitions bring modules named
 `google`, `opentelemetry` and `test`, which overwrite other packages' files. On the wire only field numbers and types
-count, so a part of a message is read and written as the whole would be. Source: envoy/service/ext_proc/v3
+matter, so a part of a message is read and written like the whole. Source: envoy/service/ext_proc/v3
 (external_processor.proto) and envoy/config/core/v3/base.proto of Envoy 1.40; grpc/health/v1/health.proto.
 """
 

@@ -19,14 +19,14 @@ _DRAIN_S = 5.0
 
 
 class ExternalProcessorServer:
-    """A companion of the application: listens from before its first request until after its last.
+    """A companion of the application: listens from before the first request until after the last.
 
     Attributes:
-        address: where it listens, with the port that was found for port 0; None before `start`.
+        address: where it listens, with the actual port for port 0; None before `start`.
     """
 
     def __init__(self, listen: str, options: ProcessorOptions) -> None:
-        """Listens nowhere yet.
+        """Does not listen yet.
 
         Args:
             listen: HOST:PORT or unix:PATH.
@@ -49,7 +49,7 @@ class ExternalProcessorServer:
         """Listens.
 
         Raises:
-            ConfigError: the address cannot be had.
+            ConfigError: the address cannot be used.
         """
         processor = ExternalProcessor(application, self._options, application.engine.state.registry)
         server = self._grpc.aio.server()
@@ -64,7 +64,7 @@ class ExternalProcessorServer:
         _LOG.info("the external processor listens on %s", self.address)
 
     async def close(self) -> None:
-        """Answers what is under way, and lets go of the address."""
+        """Finishes what is in flight, and releases the address."""
         if self._server is not None:
             await self._server.stop(_DRAIN_S)
             self._server = None

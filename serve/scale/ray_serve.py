@@ -1,8 +1,8 @@
-"""The server on Ray Serve: as many replicas as the traffic needs, on as many machines as there are.
+"""The server on Ray Serve: as many replicas as the traffic needs, on any number of machines.
 
     serve run pointsman.serve.scale.ray_serve:build_app config=pointsman.yaml max_replicas=8
 
-Each replica runs the application of `pointsman serve`. What replicas share, they share by the store. `build_controller`
+Each replica runs the application of `pointsman serve`. Replicas share state through the store. `build_controller`
 makes the Python API a deployment whose handle other deployments call.
 """
 
@@ -38,12 +38,12 @@ class ScaleOptions:
     """Arguments of the builders, all optional; on a command line as NAME=VALUE.
 
     Attributes:
-        config: path of the configuration file, read where the application is built; replicas get its values.
-        min_replicas, max_replicas: how many there may be.
-        target_requests: open requests per replica that replicas are added or removed for.
-        max_requests: open requests of a replica from which on others get the next.
+        config: path of the configuration file, read when the application is built; replicas get its values.
+        min_replicas, max_replicas: number of replicas.
+        target_requests: open requests per replica that scaling aims at.
+        max_requests: most open requests of a replica.
         num_cpus: cores of a replica.
-        upscale_delay_s, downscale_delay_s: how long there must be reason to.
+        upscale_delay_s, downscale_delay_s: how long scaling must have a reason.
     """
 
     config: str | None = None
@@ -60,7 +60,7 @@ class ScaleOptions:
         """The options in a builder's arguments.
 
         Raises:
-            ConfigError: one is unknown, or not of its type.
+            ConfigError: one is unknown, or has the wrong type.
         """
         defaults: dict[str, Any] = {field.name: field.default for field in fields(cls)}
         types = {name: str if default is None else type(default) for name, default in defaults.items()}
@@ -79,7 +79,7 @@ class ScaleOptions:
         return options
 
     def values(self) -> dict[str, Any]:
-        """The configuration's values, checked.
+        """The configuration's validated values.
 
         Raises:
             ConfigError: it is malformed, or replicas could not share its store.
@@ -94,7 +94,9 @@ class ScaleOptions:
                 "share a file; name a PostgreSQL database, or set max_replicas=1"
             )
         if not config.server.asks_for_keys:
-            _LOG.warning("no access keys are configured: everyone who reaches Ray Serve's proxies could spend yours")
+            _LOG.warning(
+                "no access keys are configured: everyone who can reach Ray Serve's proxies could spend your money"
+            )
         return values
 
 
@@ -123,7 +125,7 @@ class ReplicaApp:
 
 
 class ReplicaController:
-    """The Python API in a replica: what a handle's methods are."""
+    """The Python API in a replica: the methods of a handle."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         from pointsman.serve.python_api.controller import Controller

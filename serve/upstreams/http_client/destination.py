@@ -21,7 +21,7 @@ class Destination:
         headers: of every request.
         origin: scheme, host and port, which a connection belongs to.
         head: the beginning of every request, up to its length.
-        proxy: the one that the environment names for it; None where it is asked directly.
+        proxy: the environment's proxy for it; None for a direct connection.
     """
 
     url: URL
@@ -46,6 +46,6 @@ class Destination:
 
 
 def header_lines(headers: Mapping[str, str]) -> bytes:
-    """Headers as they are sent; those that no header can hold are left out."""
+    """Headers as sent; invalid ones are left out."""
     lines = [f"{name}: {value}\r\n" for name, value in headers.items() if not {"\r", "\n", "\0"} & set(value)]
     return "".join(lines).encode("latin-1", "replace")

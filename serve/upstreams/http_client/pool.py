@@ -26,30 +26,30 @@ class ConnectTimeoutError(TimeoutError):
 
 
 class Answer(Protocol):
-    """An answer whose head has come; it must be given back to the pool that it is from."""
+    """A response whose head has arrived; it must be returned to its pool."""
 
     status: int
     headers: list[tuple[bytes, bytes]]
 
     def whole(self) -> bytes | None:
-        """The whole body, where all of it has come and none was read; else None."""
+        """The whole body, if all of it has arrived and none was read; else None."""
 
     async def read(self, deadline: float) -> bytes:
         """The next piece of the body, b"" at its end; raises TimeoutError or another OSError."""
 
     @property
     def reusable(self) -> bool:
-        """Whether it was read to its end, and its connection may be used again."""
+        """Whether it was read to its end, so that its connection can be reused."""
 
     def hang_up(self) -> None:
         """Closes its connection at once."""
 
 
 class ConnectionPool:
-    """Keeps connections for the next request. It lives in one event loop, between `start` and `close`."""
+    """Keeps connections for later requests. Used in one event loop, between `start` and `close`."""
 
     def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
-        """Keeps none yet.
+        """Starts empty.
 
         Args:
             tls: for https; made when first needed, with the system's authorities, if None.
@@ -61,13 +61,13 @@ class ConnectionPool:
         self._proxied: ProxiedSession | None = None
 
     async def start(self) -> None:
-        """Prepares, unless that was done; connections are made when first needed."""
+        """Prepares once; connections are opened when needed."""
         if self._sweeping is None:
             self._loop = asyncio.get_running_loop()
             self._sweeping = self._loop.call_later(_KEEPALIVE_S, self._sweep)
 
     async def close(self) -> None:
-        """Closes all connections that wait for a request."""
+        """Closes all idle connections."""
         if self._sweeping is not None:
             self._sweeping.cancel()
             self._sweeping = None
@@ -83,18 +83,18 @@ class ConnectionPool:
     async def post(
         self, to: Destination, headers: Mapping[str, str], body: bytes, *, connect_s: float, deadline: float
     ) -> Answer:
-        """Sends a request and waits for the head of its answer.
+        """Sends a request and waits for the head of its response.
 
-        A connection that the upstream closed while it waited for a request is replaced by a new one.
+        An idle connection that the upstream has closed is replaced by a new one.
 
         Args:
-            headers: beside the destination's own.
+            headers: in addition to the destination's.
             connect_s: longest wait for a new connection.
             deadline: for the head, on the loop's clock.
 
         Raises:
             ConnectTimeoutError: no connection was available within `connect_s`.
-            TimeoutError: nothing came until the deadline.
+            TimeoutError: nothing arrived by the deadline.
             OSError: it could not be reached, or the connection broke.
         """
         if to.proxy is not None:
@@ -117,7 +117,7 @@ class ConnectionPool:
         return connection
 
     def release(self, to: Destination, answer: Answer) -> None:
-        """Takes an answer's connection back; hangs up where it was not read to its end."""
+        """Takes a response's connection back; closes it if the response was not read to its end."""
         if isinstance(answer, Connection) and answer.reusable and self._sweeping is not None:
             answer.idle_since = self._loop.time()
             self._idle.setdefault(to.origin, []).append(answer)
@@ -172,7 +172,7 @@ class ConnectionPool:
         return addresses
 
     def _sweep(self) -> None:
-        """Closes the connections that nobody has needed for long."""
+        """Closes connections that have been idle for long."""
         oldest = self._loop.time() - _KEEPALIVE_S
         for origin, connections in self._idle.items():
             kept = [c for c in connections if c.reusable and c.idle_since > oldest]

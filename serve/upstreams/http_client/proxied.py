@@ -15,7 +15,7 @@ _LARGE_BYTES = 1 << 20  # above, aiohttp wants a file, which it sends in pieces
 
 
 class ProxiedAnswer:
-    """An answer whose head has come.
+    """A response whose head has arrived.
 
     Attributes:
         status: HTTP status.
@@ -30,14 +30,14 @@ class ProxiedAnswer:
         self.headers = [(name.lower(), value) for name, value in response.raw_headers]
 
     def whole(self) -> bytes | None:
-        """None: it is not known here what has come."""
+        """None: what has arrived is not known here."""
         return None
 
     async def read(self, deadline: float) -> bytes:
         """The next piece of the body, b"" at its end.
 
         Raises:
-            TimeoutError: nothing came until the deadline.
+            TimeoutError: nothing arrived by the deadline.
             OSError: the connection broke, or the response is not HTTP.
         """
         try:
@@ -47,7 +47,7 @@ class ProxiedAnswer:
             raise _as_os_error(error) from error
 
     def hang_up(self) -> None:
-        """Gives the connection back where it was read to its end, else closes it."""
+        """Returns the connection if the response was read to its end, else closes it."""
         if self._response.content.at_eof():
             self._response.release()
         else:
@@ -55,7 +55,7 @@ class ProxiedAnswer:
 
 
 class ProxiedSession:
-    """Connections to the environment's proxies; made in an event loop, and closed in it."""
+    """Connections to the environment's proxies; created and closed in one event loop."""
 
     def __init__(self) -> None:
         self._session = aiohttp.ClientSession(

@@ -1,7 +1,7 @@
 """Which proxy the environment names for an upstream: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, and the hosts of NO_PROXY.
 
-NO_PROXY lists, divided by commas or blanks, what is asked directly: `*`, host names (with their subdomains), `.suffix`,
-addresses, networks such as 10.0.0.0/8 or fd00::/8, each with `:port` for that port alone.
+NO_PROXY lists, separated by commas or spaces, direct hosts: `*`, host names (with their subdomains), `.suffix`,
+addresses, networks such as 10.0.0.0/8 or fd00::/8, each optionally with `:port` for only that port.
 """
 
 import ipaddress
@@ -20,7 +20,7 @@ _PORT = re.compile(r"(\[[^\]]*\]|[^:]*):(\d+)")
 
 
 def environment_proxy(url: str) -> str | None:
-    """The proxy for an upstream's URL; None where it is asked directly.
+    """The proxy for an upstream's URL; None for a direct connection.
 
     Raises:
         ConfigError: the environment names a proxy that does not speak HTTP, or its URL is malformed.

@@ -1,7 +1,7 @@
-"""What of a request is handed to LiteLLM, and how its answers are written.
+"""Which arguments of a request are passed to LiteLLM, and how its answers are written.
 
 LiteLLM takes URLs, keys, headers and callbacks by keyword, beside the parameters of each API. A request must not set
-those: only what is listed here reaches it.
+those: only the parameters listed here reach it.
 """
 
 from collections.abc import Callable, Collection
@@ -47,14 +47,14 @@ _PARAMETERS = {
 
 
 def function_of(litellm: Any, path: str) -> Callable[..., Any]:
-    """LiteLLM's function for calls that `read_arguments` takes."""
+    """LiteLLM's function for calls that `read_arguments` accepts."""
     if path == MESSAGES_PATH:
         return litellm.anthropic_messages  # type: ignore[no-any-return]
     return litellm.acompletion if path == CHAT_PATH else litellm.aembedding  # type: ignore[no-any-return]
 
 
 def takes(path: str) -> bool:
-    """Whether LiteLLM is asked on a path."""
+    """Whether a path is served through LiteLLM."""
     return path in _PARAMETERS
 
 
@@ -65,13 +65,13 @@ def read_arguments(call: Call, model: str) -> dict[str, Any]:
         model: for the error message.
 
     Raises:
-        RequestError: 404 where LiteLLM is not asked on this surface, 400 where a parameter that it wants is missing.
+        RequestError: 404 if the path is not served through LiteLLM, 400 if a required parameter is missing.
     """
     if call.path not in _PARAMETERS:
         refuse_surface(call, model, _PARAMETERS)
     for name in _REQUIRED[call.path]:
         if call.document.get(name) is None:
-            raise RequestError(f"{name} is missing, and model {model!r} wants it", param=name)
+            raise RequestError(f"{name} is missing, but model {model!r} requires it", param=name)
     allowed = _PARAMETERS[call.path]
     chosen = {name: value for name, value in call.document.items() if name in allowed}
     # Tools may name servers; LiteLLM would ask those itself.
@@ -79,7 +79,7 @@ def read_arguments(call: Call, model: str) -> dict[str, Any]:
 
 
 def without_unknown_hints(arguments: dict[str, Any], supported: Collection[str]) -> dict[str, Any]:
-    """Arguments of a chat request without values that ask for nothing, and hints that the provider does not know.
+    """Arguments of a chat request without values that have no effect, and without hints unknown to the provider.
 
     Args:
         supported: parameters that it knows.
@@ -112,5 +112,5 @@ def event_bytes(chunk: Any) -> bytes:
 
 
 def last_event(call: Call) -> bytes:
-    """What is to be said after the last piece of a stream."""
+    """The end of a stream."""
     return DONE if call.path == CHAT_PATH else b""

@@ -1,4 +1,4 @@
-"""LiteLLM's HTTP clients: it keeps one set per event loop, which all models of a loop share, an older engine's too."""
+"""LiteLLM's HTTP clients: one set per event loop, shared by all models of a loop, including an older engine's."""
 
 import asyncio
 import inspect
@@ -26,7 +26,7 @@ class SharedClients:
     async def release(self) -> None:
         """Closes and forgets the clients if no other model uses them.
 
-        Those that stayed in LiteLLM's cache would be given to a later loop that happens to have the same id.
+        Clients left in LiteLLM's cache would be used by a later loop that happens to have the same id.
         """
         self.n_users -= 1
         if self.n_users:

@@ -1,4 +1,4 @@
-"""From which API to which a model is asked: what the translations have in common."""
+"""The common parts of all translations between APIs."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ CHAT_PATH, MESSAGES_PATH, RESPONSES_PATH = "/chat/completions", "/messages", "/r
 
 
 class Events(Protocol):
-    """Makes the events of one API's stream from those of another's."""
+    """Makes the events of one API's stream from those of another."""
 
     def feed(self, event: "Document") -> Iterator[dict[str, Any]]: ...
 
@@ -28,16 +28,16 @@ class Direction:
     """One translation.
 
     Attributes:
-        path: what the service is asked at.
-        request: the client's document in the service's words; raises `RequestError`.
-        hints: parameters without which a service that refuses them is asked again; dotted ones are inside another.
-        answer: the service's whole answer in the client's words, with the client's document.
-        events: makes the translation of one stream for a client's document.
-        watch: makes the watch over the service's stream.
+        path: the service's path.
+        request: translates the client's document for the service; raises `RequestError`.
+        hints: parameters that are left out if the service rejects them; dotted ones are inside another.
+        answer: translates the service's whole answer, given the client's document.
+        events: makes the translator of one stream for a client's document.
+        watch: makes the state of the service's stream.
         error: the body of the service's error in the client's words.
-        foreign_headers: begins headers of the client's API that mean nothing to the service.
+        foreign_headers: prefix of headers of the client's API that mean nothing to the service.
         named: whether the client's events have names.
-        closing: what ends the client's stream.
+        closing: the end of the client's stream.
     """
 
     path: str

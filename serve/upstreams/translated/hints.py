@@ -1,4 +1,4 @@
-"""What a service refuses and an answer does not hang on: hints, and the name of the limit of an answer."""
+"""Parameters that a service rejects and an answer does not depend on: hints, and the name of the length limit."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ _LIMITS = ("max_tokens", "max_completion_tokens")  # services know one of them, 
 
 
 class RefusedHints:
-    """What one model's service refuses: it is left out from then on once a request has passed without it."""
+    """What one model's service rejects: left out from then on, once a request has succeeded without it."""
 
     def __init__(self, hints: tuple[str, ...]) -> None:
         """Takes the names of the hints; those with a dot are inside another parameter."""
@@ -21,13 +21,13 @@ class RefusedHints:
         self._limit: str | None = None
 
     def applied(self, document: Mapping[str, Any]) -> dict[str, Any]:
-        """The request as the service is known to take it."""
+        """The request as the service is known to accept it."""
         known = [hint for hint in self._hints if (hint, _shown(hint, document)) in self._refused]
         mended = _without(document, known)
         return _swapped(mended) if self._limit is not None and self._limit not in mended else mended
 
     def mended(self, document: Mapping[str, Any], status: int, body: bytes) -> dict[str, Any] | None:
-        """The request without what a refusal complains of; None where that is something else."""
+        """The request without the hint that a rejection complains about; None if it is about something else."""
         if status not in _REFUSALS:
             return None
         named = [hint for hint in self._hints if _value(hint, document) is not None and _names(body, hint)]
@@ -37,7 +37,7 @@ class RefusedHints:
         return mended if named else None
 
     def remember(self, asked: Mapping[str, Any], passed: Mapping[str, Any]) -> None:
-        """Takes note that a request passed as `passed` and not as `asked`."""
+        """Remembers that a request succeeded as `passed` but not as `asked`."""
         gone = [hint for hint in self._hints if _value(hint, asked) is not None and _value(hint, passed) is None]
         if len(self._refused) + len(gone) <= _MOST_REMEMBERED:
             self._refused.update((hint, _shown(hint, asked)) for hint in gone)
@@ -74,6 +74,6 @@ def _without(document: Mapping[str, Any], hints: list[str]) -> dict[str, Any]:
 
 
 def _swapped(document: Mapping[str, Any]) -> dict[str, Any]:
-    """With the other name of the limit."""
+    """The request with the other name of the limit."""
     others = dict(zip(_LIMITS, reversed(_LIMITS), strict=True))
     return {others.get(name, name): value for name, value in document.items()}

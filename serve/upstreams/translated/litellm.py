@@ -59,7 +59,7 @@ class LiteLLMUpstream(Upstream):
         self._clients = use_clients(self._litellm)
 
     def speaks(self, path: str) -> bool:
-        """Whether a model is asked in the words of the Messages API; known once it has started."""
+        """Whether a model is called through the Messages API; known once it has started."""
         return path == MESSAGES_PATH and self._speaks_messages
 
     async def close(self) -> None:
@@ -156,7 +156,7 @@ def require_litellm() -> Any:
 
 @cache
 def _follow_no_redirects() -> None:
-    """Has LiteLLM's clients take a redirect for the answer: another host must get neither prompts nor keys."""
+    """Makes LiteLLM's clients return redirects as answers: another host must get neither prompts nor keys."""
     handler: Any = import_module("litellm.llms.custom_httpx.http_handler").AsyncHTTPHandler
     base: Any = import_module("litellm.llms.openai.common_utils").BaseOpenAILLM
     create, get = handler.create_client, base._get_async_http_client

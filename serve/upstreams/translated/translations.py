@@ -1,4 +1,4 @@
-"""What is translated for each API and model: the parts of a direction, put together."""
+"""The translations for each API and model."""
 
 import time
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ _MOST_STOPS = 4
 
 
 def translations_of(target: Target) -> Mapping[str, Direction]:
-    """The translations for a model, by the path at which clients ask it."""
+    """The translations for a model, by the client's path."""
     if target.protocol == "anthropic":
         return {CHAT_PATH: _chat_over_messages(target.upstream_model), RESPONSES_PATH: _responses_over_messages(target)}
     return {MESSAGES_PATH: _messages_over_chat(_service(target))}

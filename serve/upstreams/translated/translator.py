@@ -1,4 +1,4 @@
-"""A model on the APIs that its service does not speak: its requests, answers and streams are translated."""
+"""Serves a model on APIs that its service does not have, by translating requests, answers and streams."""
 
 import json
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
@@ -31,7 +31,7 @@ _REQUEST_IDS = (b"request-id", b"x-request-id")  # Anthropic's and OpenAI's head
 
 
 class Directions:
-    """The translations for a model, by the path at which clients ask it.
+    """The translations for a model, by the client's path.
 
     Attributes:
         paths: these paths.
@@ -46,14 +46,14 @@ class Directions:
 
     @cached_property
     def _loaded(self) -> Mapping[str, Direction]:
-        """Loaded when first needed: most models are asked in their own API alone."""
+        """Loaded when first needed, since most models are called only through their own API."""
         from pointsman.serve.upstreams.translated.translations import translations_of
 
         return translations_of(self._target)
 
 
 class Translator(Wrapper):
-    """One model: what its service speaks is passed through, the other APIs are translated."""
+    """One model: its service's own APIs are passed through, the others are translated."""
 
     def __init__(
         self,
@@ -67,9 +67,9 @@ class Translator(Wrapper):
         """
         Args:
             model: its name here.
-            directions: by the path at which clients ask.
-            paths: what the service speaks itself.
-            speaks: whether it speaks a path of `directions`, too, known once it has started; none if None.
+            directions: by the client's path.
+            paths: of the service's own APIs.
+            speaks: whether it has a path of `directions` after all, known once it has started; never if None.
         """
         super().__init__(native)
         self._model = model
@@ -112,7 +112,7 @@ class Translator(Wrapper):
         return Reply(reply.status, headers, body, document=made, source=document)
 
     async def _ask(self, call: Call, direction: Direction) -> Reply:
-        """Asks the service; again without what it refuses and the answer does not hang on."""
+        """Calls the service, and retries without hints that it rejects."""
         hints = self._hints.setdefault(call.path, RefusedHints(direction.hints))
         headers = {k: v for k, v in call.headers.items() if not k.startswith(direction.foreign_headers)}
         asked = replace(call, path=direction.path, headers=headers)
@@ -149,7 +149,7 @@ class Translator(Wrapper):
 async def _translated(
     events: PrimedStream, source: EventStream, made: Events, direction: Direction, asked: Mapping[str, Any]
 ) -> AsyncGenerator[bytes, None]:
-    """The client's events, those of one piece of the service's stream together.
+    """The client's events, joined for each piece of the service's stream.
 
     Raises:
         UpstreamFailure: the stream broke, or reported an error.
@@ -171,7 +171,7 @@ async def _translated(
 def _written(
     some: bytes, source: EventStream, made: Events, direction: Direction
 ) -> tuple[bytes, ReportedError | None]:
-    """The client's events for those of one piece, up to an error that one of them reports."""
+    """The client's events for one piece, up to the first error."""
     written, reported = [], None
     for event in [_parsed(data) for data in event_data(some) if data.strip() not in (b"", b"[DONE]")]:
         if source.failed and (reported := find_error(event)) is not None:
@@ -196,7 +196,7 @@ def _asks_for_usage(document: Mapping[str, Any]) -> bool:
 
 
 def _headers(given: Headers, content_type: bytes) -> Headers:
-    """The service's headers but for those of its body; its request id under both names that clients look for."""
+    """The service's headers without those of its body; its request id under both names that clients use."""
     kept = {name: value for name, value in given if name not in _OF_THE_BODY}
     for name, other in (_REQUEST_IDS, _REQUEST_IDS[::-1]):
         if name in kept:
@@ -214,7 +214,7 @@ def _parsed(data: bytes) -> dict[str, Any]:
 
 
 def _dumped(document: Mapping[str, Any]) -> bytes:
-    """JSON of a document; lone surrogates and long numbers, which clients may send, by the standard library."""
+    """JSON of a document; by the standard library if it has lone surrogates or long numbers, which clients may send."""
     try:
         return orjson.dumps(document)
     except TypeError:

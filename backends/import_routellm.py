@@ -43,7 +43,7 @@ def import_routellm(
         path: checkpoint directory to write.
         embed: the embedder that it was trained with; it embeds the three canary sentences.
         models: names of the rows of P; the 64 Arena models if None.
-        pair: the models whose win rate it predicts unless told otherwise.
+        pair: the models whose win rate it predicts by default.
 
     Raises:
         CheckpointError: the file is missing, damaged, or not RouteLLM's; models or embedder do not fit it.

@@ -1,12 +1,12 @@
-"""What can be read from a model's answer without asking anybody: numbers that a verifier learns from.
+"""Numbers read from a model's answer alone, without further calls: a verifier learns from them.
 
-    doubt   = log(1 - exp(confidence)), confidence the log-probability that the model gives its own answer: what was
-              told, or the mean over the answer's tokens
+    doubt   = log(1 - exp(confidence)), confidence the log-probability that the model gives its own answer: as
+              reported, or the mean over the answer's tokens
     margin  = log-probability of the first token minus that of its runner-up
     wrong_equations = share of the answer's equations between numbers ("3 * 60 = 180") that do not hold
 
-A signal that an answer does not have is NaN. Texts are read at their beginning and their end only, so that the time
-that it takes has a bound.
+A signal that an answer does not have is NaN. Only the beginning and the end of a text are read, so that the time
+is bounded.
 """
 
 import math
@@ -75,18 +75,18 @@ _REFUSAL = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One model's answer to one prompt, as far as it is known.
+    """What is known about one model's answer to one prompt.
 
     Attributes:
         text: of the answer.
-        confidence: log-probability that the model gives its answer, at most 0; None if it was not told.
-        token_logprobs: of each token, in order; empty if they were not told.
-        margin: nats between the first token and its runner-up; None if that was not told.
-        output_tokens: how many tokens were billed.
+        confidence: log-probability that the model gives its answer, at most 0; None if unknown.
+        token_logprobs: of each token, in order; empty if unknown.
+        margin: nats between the first token and its runner-up; None if unknown.
+        output_tokens: number of billed tokens.
         finish_reason: as OpenAI names it, e.g. "stop" or "length".
         agreement: share of further samples that give the same answer, in [0, 1].
         p_true: probability that a model gives to the answer being right, when asked, in [0, 1].
-        checker: what an external checker gives it, in [0, 1].
+        checker: score by an external checker, in [0, 1].
     """
 
     text: str
@@ -121,18 +121,18 @@ def answer_signals(prompts: Sequence[str], answers: Sequence[Answer | KnownSigna
 
 
 def known_signals(prompt: str, answer: Answer) -> dict[str, float]:
-    """The signals that an answer has, to be kept in its place."""
+    """The signals that an answer has, to be stored instead of it."""
     row = zip(SIGNALS, _row(prompt, answer), strict=True)
     return {name: value for name, value in row if not math.isnan(value)}
 
 
 def hedges(text: str) -> int:
-    """How many words of doubt a text holds."""
+    """Number of words of doubt in a text."""
     return sum(1 for _ in _HEDGE.finditer(_ends(text)))
 
 
 def is_refusal(text: str) -> bool:
-    """Whether a text begins by saying that it will not or cannot answer."""
+    """Whether a text begins with a refusal."""
     return _REFUSAL.search(text[:200]) is not None
 
 

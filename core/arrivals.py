@@ -1,13 +1,13 @@
-"""How much traffic may come where no forecast tells: widely at first, and more closely with every hour.
+"""How much traffic to expect without a forecast: a wide range at first, narrower with every hour.
 
-A first burst says little of a day. What came counts as k bursts, k = n^2 / sum_i c_i^2 for the counts c_i of single
+A first burst says little of a day. Prompts so far count as k bursts, k = n^2 / sum_i c_i^2 for the counts c_i of single
 minutes: 1 for n prompts at once, the number of minutes for even traffic. The first burst is why the clock runs at all,
 so that k - 1 came in the T hours since. With the prior that every order of magnitude is alike (Gamma(0.15), a minute),
 
     rate r ~ Gamma(shape s, mean m),   m = (n / k) (k - 1 + 0.15) / (T + 1/60)          prompts an hour
     1 / s = 1 / (k - 1 + 0.15) + 0.6 H / (H + T) ln(1 + H / T)
 
-The second term is what the hours so far do not say of the H hours to come: each tenfold longer stretch of a day differs
+The second term is the uncertainty about the H hours to come: each tenfold longer stretch of a day differs
 from what was seen by as much again (traffic is 1/f noise). Rates are given as points of that distribution with weights.
 """
 
@@ -27,7 +27,7 @@ _ASKED_S = 1.0  # so long the points are taken to be the same
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A rate that traffic may have.
+    """A possible rate of traffic.
 
     Attributes:
         weight: its probability; those of all rates sum to 1.
@@ -39,7 +39,7 @@ class Rate:
 
 
 class Arrivals:
-    """Prompts so far, as bursts; what is a day old counts a third. All times are seconds since 1970."""
+    """Prompts so far, as bursts; those a day old count a third. All times are seconds since 1970."""
 
     __slots__ = ("_asked", "_count", "_hours", "_last", "_minute", "_n", "_rates", "_squares")
 
@@ -52,7 +52,7 @@ class Arrivals:
 
     @property
     def clump(self) -> float:
-        """Prompts that came in the minute of a prompt, on average: n / k; 1 before there were any."""
+        """Average number of prompts in the minute of a prompt: n / k; 1 before the first."""
         n = self._n + self._count
         return (self._squares + self._count**2) / n if n else 1.0
 
@@ -63,7 +63,7 @@ class Arrivals:
         return max(self.clump - (self._n + self._count) / minutes, 1.0)
 
     def count(self, now: float, *, pace: float = 1.0) -> None:
-        """One more prompt; `pace` is the usual traffic at this time of day beside that of a mean hour."""
+        """Adds a prompt; `pace` is the usual traffic at this time of day relative to that of a mean hour."""
         self._pass(now, pace)
         self._count += 1
 

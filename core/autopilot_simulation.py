@@ -1,4 +1,4 @@
-"""A labelled table replayed as traffic: what would have been certified when, and whether the bound held."""
+"""Replays a labelled table as traffic: what would have been certified when, and whether the bound held."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ Learner: TypeAlias = Callable[[IntArray, FloatArray], tuple[FloatArray, FloatArr
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Table:
-    """Prompts whose outcomes are known.
+    """Prompts with known outcomes.
 
     Of many candidates there is a row for each but the reference, as a first axis of `scores` and `losses`.
 
@@ -52,10 +52,10 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What was so after some requests.
+    """The state after a number of requests.
 
     Attributes:
-        requests: that had come.
+        requests: number of requests.
         weak_share: share of all traffic that is certified to the weak model now.
         policy_loss: true mean loss of what is served now.
         loss: mean loss of the requests so far.
@@ -83,8 +83,8 @@ class Simulation:
     Attributes:
         moments: after the numbers of requests that were asked for.
         broken: whether the true loss of what was served was above the bound at any moment.
-        worst_loss: the highest true loss of what was ever served.
-        generations: comparisons at which each generation began.
+        worst_loss: the highest true loss at any moment.
+        generations: number of comparisons at which each generation began.
     """
 
     moments: tuple[Moment, ...]

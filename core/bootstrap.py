@@ -35,7 +35,7 @@ class Replicates:
         apgr: shape (n_replicates,).
         auc: shape (n_replicates,).
         cpt: at `CPT_LEVELS`, shape (n_replicates, 3).
-        quality: at the shares that were asked for, shape (n_replicates, n_shares).
+        quality: at the given shares, shape (n_replicates, n_shares).
     """
 
     apgr: FloatArray

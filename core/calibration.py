@@ -63,7 +63,7 @@ def threshold_for_cost(
     Args:
         win_rates: in [0, 1], shape (n_prompts,).
         strong_usd, weak_usd: cost of each prompt with each model in dollars, not negative, shape (n_prompts,).
-        max_cost_usd: mean cost of a prompt that must not be exceeded.
+        max_cost_usd: highest mean cost of a prompt.
 
     Raises:
         ValueError: shapes differ, a value leaves its range, or the budget does not pay for the weak model alone.
@@ -94,11 +94,11 @@ def threshold_for_cost(
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Quantiles of a router's win rates on its calibration prompts, which travel with the checkpoint.
+    """Quantiles of a router's win rates on its calibration prompts, stored in the checkpoint.
 
     Attributes:
-        source: what the prompts were.
-        n_prompts: how many there were.
+        source: description of the prompts.
+        n_prompts: number of prompts.
         quantiles: win rates at evenly spaced probabilities from 0 to 1, non-decreasing, in [0, 1].
 
     Raises:

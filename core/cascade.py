@@ -1,11 +1,11 @@
-"""A cascade on one scalar: what an answer's win rate becomes between two looks at the prompt.
+"""A cascade controlled by one scalar, from the win rates before and after reading the cheap answer.
 
 The strong model's win rate is predicted twice: p from the prompt, w from the prompt and the cheap answer. With
 threshold a, an answer's win rate decides only in the grey zone around the prompt's:
 
     p - hard >= a             surely hard: the strong model at once
-    p + easy <  a             surely easy: the cheap model's answer as it is
-    else                      the cheap model answers; the strong model is asked on iff w >= a
+    p + easy <  a             surely easy: the cheap model's answer, unread
+    else                      the cheap model answers; the strong model is asked, too, iff w >= a
 
 This is "strong iff v >= a" with v = min(max(w, p - hard), p + easy): all that holds for a router's win rates and one
 threshold (shares, budgets, quality curves, certificates) holds for v and a. Raising a only ever moves prompts from the
@@ -50,7 +50,7 @@ class Window:
             raise ValueError(f"hard is {self.hard}, easy {self.easy}: wanted numbers that are not negative")
 
     def look(self, prompt_win_rate: float, threshold: float) -> str:
-        """What the prompt alone decides: "strong", "weak", or "cascade" in the grey zone."""
+        """The decision by the prompt alone: "strong", "weak", or "cascade" in the grey zone."""
         if prompt_win_rate - self.hard >= threshold:
             return "strong"
         return "weak" if prompt_win_rate + self.easy < threshold else "cascade"
@@ -75,7 +75,7 @@ def window(residuals: FloatArray, *, weak_usd: float, strong_usd: float, verifie
 
 
 def doubt(token_logprobs: Sequence[float]) -> float:
-    """1 - exp(mean log-probability of an answer's tokens), in [0, 1]: how unsure a model is of what it says.
+    """1 - exp(mean log-probability of an answer's tokens), in [0, 1]: how unsure a model is of its answer.
 
     Args:
         token_logprobs: not above 0, at least one.
@@ -129,7 +129,7 @@ def cascade_pays(
     """Whether d < s (1 - c_w / c_s) - c_v / c_s.
 
     Args:
-        escalation: d, expected share of prompts that are asked on.
+        escalation: d, expected share of prompts that are escalated.
         share: s, share that a router on the prompt alone would send to the strong model at equal quality.
         weak_usd, strong_usd, verifier_usd: dollars of a prompt; nothing pays before a strong model that costs nothing.
     """

@@ -47,7 +47,7 @@ class Estimate:
 
     Attributes:
         value: unbiased; 0 before there is a request.
-        low, high: interval at 95 %, by the normal approximation: for people to look at, the certificate rests on none.
+        low, high: interval at 95 %, by the normal approximation: for display, the certificate does not rest on it.
     """
 
     value: float
@@ -63,12 +63,11 @@ class Certificate:
         max_loss: the bound, in (0, 1).
         error: probability with which it may fail, in (0, 1).
         largest_loss: of one comparison, at least 1; above it where losses are corrected, see `core.judge_bias`.
-        n_requests: that count, drawn or not.
-        n_compared: that were compared.
+        n_requests, n_compared: requests that count, drawn or not, and comparisons.
     """
 
     def __init__(self, chain: Chain, *, max_loss: float, error: float, largest_loss: float = 1.0) -> None:
-        """Begins with nothing seen.
+        """Starts empty.
 
         Raises:
             ValueError: an argument leaves its range.
@@ -168,7 +167,7 @@ class Certificate:
         self.n_compared += len(losses)
 
     def merge(self, other: "Certificate") -> None:
-        """Adds what another process added up beside this, each from comparisons of its own.
+        """Adds the sums of another process, which come from other comparisons.
 
         Raises:
             ValueError: the other one is of another chain, bound or error.
@@ -211,8 +210,7 @@ class Certificate:
         """How many steps may be within the bound, give or take a standard error: comparing beyond them tells little."""
         n = max(self.n_requests, 1)
         means = np.cumsum(self._sums[1])[:-1] / n
-        squares = np.maximum(np.cumsum(self._sums[2])[:-1], 0.0)  # of rungs that end, rounding may leave less
-        errors = np.sqrt(squares) / n
+        errors = np.sqrt(np.maximum(np.cumsum(self._sums[2])[:-1], 0.0)) / n  # where rungs end, rounding may leave less
         within = np.flatnonzero(means - errors <= self.max_loss)
         return int(within[-1]) + 1 if within.size else 1
 
@@ -238,8 +236,7 @@ class Certificate:
         margin = self.max_loss - mean
         if self.n_requests < 1 or margin <= 0.0:
             return None
-        variance = error**2 * self.n_requests
-        rate = min(margin * margin / (2.0 * max(variance, 1e-9)), 0.5 * margin)
+        rate = min(margin * margin / (2.0 * max(error**2 * self.n_requests, 1e-9)), 0.5 * margin)
         return max(1, math.ceil(missing / rate))
 
     def to_dict(self) -> dict[str, Any]:
@@ -259,7 +256,7 @@ class Certificate:
 
     @classmethod
     def from_dict(cls, kept: dict[str, Any]) -> "Certificate":
-        """What `to_dict` gave.
+        """The certificate that `to_dict` described.
 
         Raises:
             ValueError: it is damaged.

@@ -1,4 +1,4 @@
-"""A cascade of any number of models as one knob: what a unit of quality may cost.
+"""A cascade of any number of models, controlled by one number: the dollars that a unit of quality may cost.
 
 Models 0..K-1 are asked in order of cost. The verifier of model i < K-1 predicts the benefit b_i of the last model's
 answer over its own. With l dollars for a unit of quality, and c_i the mean dollars of model i, the next model is asked
@@ -24,7 +24,7 @@ __all__ = ["Played", "chain_thresholds", "play_chain"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Played:
-    """What a chain did with some prompts.
+    """The results of a chain on some prompts.
 
     Attributes:
         answered: place in the chain of the model that answered, shape (n_prompts,).
@@ -56,7 +56,7 @@ def play_chain(
     score: FloatArray,
     usd: FloatArray,
 ) -> Played:
-    """Takes stored answers through a chain.
+    """Plays stored answers through a chain.
 
     Args:
         prompt: last model's win rate over each other model by the prompt alone, shape (n_prompts,) each.

@@ -27,7 +27,7 @@ from pointsman.core.embedding import EmbedderIdentity
 from pointsman.core.errors import CheckpointError
 from pointsman.core.pair import ModelPair
 
-__all__ = ["FORMAT", "VERSION", "Checkpoint", "read_checkpoint", "write_checkpoint"]
+__all__ = ["Checkpoint", "read_checkpoint", "write_checkpoint"]
 
 FORMAT = "pointsman-checkpoint"
 VERSION = 1
@@ -42,7 +42,7 @@ class Checkpoint:
     Attributes:
         kind: router kind, e.g. "mf".
         models: names in row order.
-        pair: the models whose win rate it predicts unless told otherwise.
+        pair: the models whose win rate it predicts by default.
         candidates: the models that it weighs unless told otherwise, the reference first; the pair if none are given.
         embedder: identity of the embedder; None for kinds that read text themselves.
         canaries: embeddings of the three canary sentences at training time, shape (3, dim); None without embedder.
@@ -169,7 +169,7 @@ def write_checkpoint(
         files: further files to copy in, by their name in the checkpoint (may contain "/").
 
     Raises:
-        CheckpointError: `path` exists and is not a checkpoint, or writing failed; what was there is left as it was.
+        CheckpointError: `path` exists and is not a checkpoint, or writing failed; what was there is unchanged.
     """
     target = Path(path)
     if target.exists() and not (target / _META).is_file() and (not target.is_dir() or any(target.iterdir())):

@@ -65,10 +65,10 @@ class Weighed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The candidates in the order in which they are to be asked.
+    """The candidates in the order in which to ask them.
 
     Attributes:
-        ranking: the chosen one, then the ones to fall back to; those that were left out come last.
+        ranking: the chosen one, then the fallbacks; excluded ones come last.
     """
 
     ranking: tuple[Weighed, ...]

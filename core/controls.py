@@ -30,7 +30,7 @@ class Spread:
 
 
 def oracle_curve(strong: FloatArray, weak: FloatArray) -> QualityCurve:
-    """The best curve there is: prompts in order of what the strong model gains."""
+    """The best possible curve: prompts ordered by the strong model's gain."""
     strong, weak = check_outcomes(strong, weak)
     return quality_curve(strong - weak, strong, weak)
 

@@ -17,7 +17,7 @@ class Decision:
     Attributes:
         model: name of the chosen model.
         win_rate: strong model's win rate in [0, 1]; None where no router was asked (pass-through) or it failed.
-        threshold: strong iff win_rate >= threshold; None where none applied.
+        threshold: strong iff win_rate >= threshold; None if none applied.
         router: name of the router that was asked; None for pass-through.
         reason: one word or phrase: "win_rate", "pass-through", "router failed: ...".
         candidates: names of the models that were weighed: of two the strong one first, of more in the order in which
@@ -27,7 +27,7 @@ class Decision:
             but the reference.
         share: how far the expected bill goes from the cheapest candidate's (0) to the reference's (1); None where the
             choice was between two or none.
-        rule: name of the configured rule that it follows; None where none was met.
+        rule: name of the configured rule that it follows, if any.
     """
 
     model: str
@@ -71,7 +71,7 @@ class Decision:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """The decision as JSON-ready types; what is of more than two candidates, or of a rule, only where there are."""
+        """The decision as JSON-ready types; fields of more than two candidates, or of a rule, only if they apply."""
         found = {**asdict(self), "candidates": list(self.candidates)}
         del found["weighed"], found["share"]
         if self.rule is None:

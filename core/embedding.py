@@ -9,15 +9,7 @@ import numpy as np
 from pointsman.core.arrays import AnyFloatArray, Float32Array
 from pointsman.core.errors import EmbedderMismatchError
 
-__all__ = [
-    "CANARIES",
-    "MIN_CANARY_COSINE",
-    "Embedder",
-    "EmbedderIdentity",
-    "check_canaries",
-    "check_embeddings",
-    "check_identity",
-]
+__all__ = ["CANARIES", "Embedder", "EmbedderIdentity", "check_canaries", "check_embeddings", "check_identity"]
 
 CANARIES = (
     "What is the capital of France?",
@@ -32,8 +24,8 @@ class EmbedderIdentity:
     """Which embedder made a set of embeddings.
 
     Attributes:
-        name: what resolves to the embedder again, e.g. "static" or "openai/text-embedding-3-small".
-        revision: version or content hash of its weights; "" where a service does not tell.
+        name: resolves to the embedder again, e.g. "static" or "openai/text-embedding-3-small".
+        revision: version or content hash of its weights; "" if a service does not report one.
         dim: length of an embedding.
         normalized: whether embeddings have unit Euclidean norm.
     """

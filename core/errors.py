@@ -51,7 +51,7 @@ class UnknownRouterError(PointsmanError):
 
 
 class UpstreamError(PointsmanError):
-    """A model's service failed, or answered something that is no answer."""
+    """A model's service failed, or gave an invalid answer."""
 
 
 class MissingExtraError(PointsmanError, ImportError):

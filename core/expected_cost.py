@@ -1,4 +1,4 @@
-"""What a prompt is expected to cost at a model, before it is asked.
+"""The expected cost of a prompt at a model, before calling it.
 
     bill = (i - h) input + h cached + a output, per million, + per_request
 

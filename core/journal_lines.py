@@ -1,4 +1,4 @@
-"""Journals: files of JSON lines, each on disk before what it says counts as done."""
+"""Journals: files of JSON lines, each written to disk before the work it records counts as done."""
 
 import errno
 import os
@@ -11,13 +11,13 @@ __all__ = ["append_line", "check_keeps"]
 
 
 def check_keeps(path: Path) -> None:
-    """Refuses what keeps nothing that is written to it: a device, a pipe, a folder.
+    """Rejects paths that do not keep what is written to them: a device, a pipe, a folder.
 
     Raises:
         DataError: `path` is there, and no regular file.
     """
     if path.exists() and not path.is_file():
-        raise DataError(f"{path} is not a regular file, wanted one that keeps what is written to it: name another file")
+        raise DataError(f"{path} is not a regular file, so it would not keep what is written to it: name another file")
 
 
 def append_line(file: IO[bytes], path: Path, line: bytes) -> None:
@@ -32,5 +32,5 @@ def append_line(file: IO[bytes], path: Path, line: bytes) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
         file.truncate(end)
-        remedy = "it keeps what it holds: run the same command again"
+        remedy = "its contents are kept: run the same command again"
         raise DataError(f"{path} cannot be written to: {error.strerror or error}; {remedy}") from error

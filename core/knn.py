@@ -1,4 +1,4 @@
-"""Nearest neighbours: a prompt's win rate is what strong won on the prompts most like it.
+"""Nearest neighbours: a prompt's win rate is the strong model's share of wins on the most similar prompts.
 
     share(e) = sum_i w_i share_i / sum_i w_i   over the k training prompts of highest cosine s_i to e
     w_i      = exp((s_i - s_1) / temperature),  s_1 the highest

@@ -1,4 +1,4 @@
-"""Which of many candidates a prompt goes to at each threshold, where bills are fixed beforehand.
+"""Which of many candidates a prompt goes to at each threshold, with bills fixed in advance.
 
 By the rule of `core.choice` with one relative bill r(m) per candidate, the reference's 1:
 
@@ -86,7 +86,7 @@ def rung_at(rungs: Sequence[Rung], threshold: float) -> int:
 
 
 def draw_rung(probabilities: Mapping[int, float], level: float) -> tuple[int, float] | None:
-    """The candidate that is drawn, and its probability; None where none is.
+    """The candidate drawn, and its probability, or None.
 
     Args:
         probabilities: with which each candidate is drawn, one at most.

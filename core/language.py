@@ -1,4 +1,4 @@
-"""Which language a text is in, told from its script, or from its commonest words where several share a script."""
+"""Detects the language of a text by its script, or by its commonest words if languages share a script."""
 
 import re
 import unicodedata
@@ -44,10 +44,10 @@ LANGUAGES = tuple(
 
 
 def guess_language(text: str) -> str | None:
-    """Language of a text by ISO 639-1, one of `LANGUAGES`; None where nothing tells. The first 2,000 characters count.
+    """Language of a text by ISO 639-1, one of `LANGUAGES`, or None. Only the first 2,000 characters count.
 
-    The script that most letters are of decides; Japanese is told by its kana. Languages that share a script are told by
-    letters or by common words of their own: of a few words there may be none.
+    The script of most letters decides; Japanese is recognized by its kana. Languages that share a script by
+    letters or common words of their own: a few words may contain none.
     """
     letters = [character for character in text[:_MAX_CHARACTERS] if character.isalpha()]
     scripts = Counter(_SCRIPTS.get(_script(character), "") for character in letters)

@@ -1,4 +1,4 @@
-"""A score that is learned from comparisons: ridge regression of the loss on what is known of a prompt.
+"""A score learned from comparisons: ridge regression of the loss on features of a prompt.
 
     x      = (e / |e|, logit(win_rate) / 0.2, ln(1 + n_characters)), the last two centred and scaled by their spread
     loss   = b + w (x - mean x)             least squares with the penalty |w|^2 x PENALTY
@@ -60,7 +60,7 @@ class LearnedScore:
     constant: float
 
     def one(self, win_rate: float, n_characters: int, embedding: Float32Array | None) -> float | None:
-        """Score of one prompt; None where its embedding is missing or has another dimension."""
+        """Score of one prompt; None if its embedding is missing or has another dimension."""
         size = self.weights.size
         if size and (embedding is None or embedding.size != size):
             return None

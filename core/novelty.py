@@ -56,7 +56,7 @@ def fit_centroids(embeddings: AnyFloatArray, n_centroids: int, *, rng: "np.rando
 
     Args:
         embeddings: shape (n_prompts, dim), at least one of them not zero.
-        n_centroids: as many at most; fewer where there are fewer prompts, or where a centroid is left without one.
+        n_centroids: most centroids; fewer if there are fewer prompts, or a centroid is left without one.
 
     Raises:
         ValueError: `embeddings` are malformed or all zero, or `n_centroids` is below 1.
@@ -78,7 +78,7 @@ def fit_centroids(embeddings: AnyFloatArray, n_centroids: int, *, rng: "np.rando
 
 
 def _means(unit: Float32Array, nearest: IntArray) -> Float32Array:
-    """Directions of the means of what is nearest to each centroid; a centroid without a prompt is dropped."""
+    """Directions of the means of the prompts nearest to each centroid; a centroid without prompts is dropped."""
     order = np.argsort(nearest, kind="stable")
     starts = np.flatnonzero(np.diff(nearest[order], prepend=-1))
     return np.asarray(unit_rows(np.add.reduceat(unit[order], starts, axis=0)), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""What every threshold gives: its share of strong calls, its quality and its dollars, each with its standard error.
+"""The results of every threshold: share of strong calls, quality and dollars, each with its standard error.
 
 Prompt i goes to the strong model iff win_rate_i >= t. With s_i, w_i the models' scores, d_i = s_i - w_i, and z_i = 1
 where it goes to the strong model, else 0:

@@ -37,7 +37,7 @@ class PairedLoss:
 def paired_loss(
     losses: Sequence[float], weights: Sequence[float] | None = None, *, confidence: float = 0.95
 ) -> PairedLoss | None:
-    """Mean loss and its interval; None where there is no pair.
+    """Mean loss and its interval; None without pairs.
 
     Args:
         losses: in [-1, 1], shape (n_pairs,).

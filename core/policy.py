@@ -35,7 +35,7 @@ class Ruling:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Thresholds that hold whatever the other rules say.
+    """Bounds of the threshold that override all other rules.
 
     Attributes:
         floor, ceiling: lowest and highest threshold, in [0, 1].
@@ -87,5 +87,5 @@ def compose(
 
 
 def hard_limit(budget: str) -> Ruling:
-    """The ruling of an exhausted hard limit: never strong, whatever the bounds say."""
+    """The ruling of an exhausted hard limit: never strong, regardless of bounds."""
     return Ruling(NEVER_STRONG, f"{budget} exhausted")

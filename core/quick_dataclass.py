@@ -1,4 +1,4 @@
-"""Frozen dataclasses that are quick to make, for those that every request makes."""
+"""Frozen dataclasses that are quick to construct, for objects that every request needs."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,5 +10,5 @@ if TYPE_CHECKING:
 else:
 
     def quick_dataclass(*, frozen: bool, slots: bool, eq: bool = True) -> Any:
-        """As `dataclass`, but frozen to type checkers alone: a frozen one takes six times as long to make."""
+        """Like `dataclass`, but frozen only for type checkers: constructing a frozen one takes six times as long."""
         return dataclass(slots=slots, eq=eq, unsafe_hash=frozen and eq)

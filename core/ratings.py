@@ -21,7 +21,7 @@ from pointsman.core.activations import sigmoid
 from pointsman.core.arrays import FloatArray, IntArray
 from pointsman.core.errors import FitError
 
-__all__ = ["ELO_PER_NAT", "SHRINKAGE", "RatingFit", "elo", "fit_ratings", "newton_ratings"]
+__all__ = ["ELO_PER_NAT", "RatingFit", "elo", "fit_ratings", "newton_ratings"]
 
 ELO_PER_NAT = 400.0 / np.log(10.0)
 SHRINKAGE = 1e-3

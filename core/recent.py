@@ -36,7 +36,7 @@ class RecentWinRates:
         self._arrived = deque(self._ordered[i * stride % size] for i in range(size))
 
     def add(self, win_rate: float) -> None:
-        """Takes in a win rate in [0, 1], and lets go of the oldest."""
+        """Adds a win rate in [0, 1], and drops the oldest."""
         self._ordered.pop(bisect_left(self._ordered, self._arrived.popleft()))
         self._arrived.append(win_rate)
         insort(self._ordered, win_rate)
@@ -55,7 +55,7 @@ class RecentWinRates:
         return _interpolated(self._ordered, probability)
 
     def quantiles(self, n: int = 129) -> list[float]:
-        """Their quantiles at `n` evenly spaced probabilities: what to store, and to begin with again."""
+        """Their quantiles at `n` evenly spaced probabilities, to be stored and restored."""
         return [_interpolated(self._ordered, i / (n - 1)) for i in range(n)]
 
 

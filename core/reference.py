@@ -27,7 +27,7 @@ class Reference:
     """A sample of calibration prompts.
 
     Attributes:
-        source: what the prompts were.
+        source: description of the prompts.
         win_rates: in [0, 1], shape (n_prompts,).
         distances: to the nearest centroid, in [0, 2], shape (n_prompts,); None where the router embeds nothing.
         centroids: of the training prompts; None where `distances` is.
@@ -61,7 +61,7 @@ class Reference:
 
 
 def read_reference(checkpoint: Checkpoint) -> Reference | None:
-    """The reference of a checkpoint; None if it has none, as those of earlier versions.
+    """The reference of a checkpoint; None if it has none, as in earlier versions.
 
     Raises:
         CheckpointError: its parts are malformed or do not fit together.

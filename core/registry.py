@@ -20,7 +20,7 @@ from pointsman.core.pair import ModelPair
 from pointsman.core.router import Router
 from pointsman.core.routers.pairs import load_pairs
 
-__all__ = ["CANDIDATES_GROUP", "ENTRY_POINT_GROUP", "CandidatesLoader", "Loader", "build_router", "known_kinds"]
+__all__ = ["ENTRY_POINT_GROUP", "Loader", "build_router", "known_kinds"]
 
 ENTRY_POINT_GROUP = "pointsman.routers"
 CANDIDATES_GROUP = "pointsman.candidate_routers"

@@ -1,4 +1,4 @@
-"""Replacing a file at once: whoever reads it sees the old one or the new one, also after a crash."""
+"""Replaces a file atomically: readers see the old one or the new one, even after a crash."""
 
 import os
 import tempfile
@@ -13,13 +13,13 @@ __all__ = ["replacing"]
 
 @contextmanager
 def replacing(path: Path, *, mode: int = 0o600) -> Iterator[Path]:
-    """Gives a file beside `path` to write, which takes its place if the block ends without an error.
+    """Opens a file beside `path` for writing, which replaces it if the block ends without an error.
 
     Args:
         mode: permissions of the new file.
 
     Raises:
-        OSError: it cannot be written; what was there is unchanged.
+        OSError: it cannot be written; the existing file is unchanged.
         DataError: a device, a pipe or a folder is there.
     """
     check_keeps(path)

@@ -18,7 +18,7 @@ __all__ = ["CandidateMeans", "EmbeddingRouter", "Reading", "Router"]
 
 @dataclass(frozen=True, slots=True)
 class CandidateMeans:
-    """What a candidate did on the labelled prompts on average; None where the labels do not say."""
+    """Means of a candidate on the labelled prompts; None if unknown."""
 
     score: float
     usd: float | None = None
@@ -35,7 +35,7 @@ class Reading:
         reason: "win_rate", or why the win rate is the fallback to strong.
         embedding: the prompt's, float32, shape (dim,); None where the router computes none.
         win_rates: of the reference over every candidate, 1/2 for itself; None for a router of one pair.
-        bills: what labelled prompts like it cost at each candidate; None where the router does not know.
+        bills: cost of similar labelled prompts at each candidate; None if the router does not know.
     """
 
     win_rate: float
@@ -60,10 +60,10 @@ class Reading:
 class Router(ABC):
     """Predicts, per prompt, how likely the reference's answer is to be preferred to each candidate's.
 
-    A router of one pair says how likely the strong model's answer is to be preferred to the weak one's.
+    A router of one pair predicts how likely the strong model's answer is to be preferred to the weak one's.
 
     Attributes:
-        means: what each candidate did on the labelled prompts; None where the router does not know.
+        means: each candidate's means on the labelled prompts; None if the router does not know.
     """
 
     kind: ClassVar[str]
@@ -87,15 +87,15 @@ class Router(ABC):
         return float(self.win_rates([prompt])[0])
 
     def read(self, prompt: str) -> Reading:
-        """Win rate of one prompt, the reason to give for it, and what was computed on the way."""
+        """Win rate of one prompt, its reason, and what else was computed."""
         return Reading(self.calculate_strong_win_rate(prompt))
 
     def read_many(self, prompts: Sequence[str]) -> list[Reading]:
-        """What `read` gives for each prompt; a router for which several at a time are less work overrides it."""
+        """The result of `read` for each prompt; overridden by routers that read several prompts faster together."""
         return [self.read(prompt) for prompt in prompts]
 
     def route(self, prompt: str, threshold: float, pair: ModelPair) -> Decision:
-        """The model of `pair` for this prompt: strong iff win_rate >= threshold, or where the router fails.
+        """The model of `pair` for this prompt: strong iff win_rate >= threshold, or if the router fails.
 
         Raises:
             ValueError: `threshold` leaves [0, 1].
@@ -119,7 +119,7 @@ class Router(ABC):
 
 
 class EmbeddingRouter(Router):
-    """A router that reads a prompt through its embedding alone."""
+    """A router that reads only a prompt's embedding."""
 
     def __init__(self, embed: Embedder) -> None:
         self.embed = embed
@@ -130,7 +130,7 @@ class EmbeddingRouter(Router):
 
     @abstractmethod
     def score(self, embeddings: AnyFloatArray) -> FloatArray:
-        """What `win_rates` gives, from embeddings of shape (n_prompts, dim)."""
+        """The result of `win_rates`, from embeddings of shape (n_prompts, dim)."""
 
     def score_one(self, embedding: Float32Array) -> float:
         """Win rate in [0, 1] from one embedding of shape (dim,)."""

@@ -51,7 +51,7 @@ class WeeklySpan:
         """The span from names of days ("mon") and times ("09:00", "24:00").
 
         Raises:
-            ValueError: a day or time is none.
+            ValueError: a day or time is malformed.
         """
         unknown = [day for day in days if day not in WEEKDAYS]
         if unknown:
@@ -63,7 +63,7 @@ def parse_time(text: str) -> int:
     """Minutes after midnight of "HH:MM", from 00:00 to 24:00.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is malformed.
     """
     hours, colon, minutes = text.partition(":")
     digits = colon and len(hours) == len(minutes) == 2 and (hours + minutes).isdecimal() and text.isascii()

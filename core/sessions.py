@@ -80,7 +80,7 @@ class Sessions:
         return len(self._models)
 
     def model(self, session: str, now: float) -> str | None:
-        """The model of a conversation; None if it is not known, or not any more. A clock set back keeps it."""
+        """The model of a conversation; None if unknown or expired. A clock set back does not expire it."""
         found = self._models.get(session)
         return found[0] if found is not None and now - found[1] <= self._ttl_s else None
 

@@ -1,4 +1,4 @@
-"""Files that come with the package: the static embedder's table, what common sense learnt, and the default router."""
+"""Files bundled with the package: the static embedder's table, the common-sense weights, and the default router."""
 
 from pathlib import Path
 

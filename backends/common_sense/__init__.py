@@ -1,4 +1,4 @@
-"""How the bundled common sense was made: plainly easy and plainly hard prompts, and what learns from them."""
+"""How the bundled common-sense weights were trained: on plainly easy and plainly hard prompts."""
 
 __all__ = ["EXAMINATIONS"]
 

@@ -30,7 +30,7 @@ _EPOCHS, _STEP, _RUNS_DECAY, _EMBEDDING_DECAY = 120, 0.1, 1e-5, 1e-4
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Trains, writes the weights and tells how well the prompts that were held out are told apart."""
+    """Trains, writes the weights and prints how well they separate the held-out prompts."""
     parser = argparse.ArgumentParser(prog="pointsman.backends.common_sense.train")
     parser.add_argument("data", type=Path, help="folder of the parquet files")
     parser.add_argument("-o", "--output", type=Path, default=asset_path("common_sense"), help="folder to write")

@@ -44,12 +44,12 @@ class AnswerTable:
 
     Attributes:
         prompts: distinct texts.
-        models: the strong one first, the weak one second, then others that may teach what answers tell.
+        models: the strong one first, the weak one second, then others whose answers are useful for training.
         score: shape (n_prompts, n_models); NaN where a model was not scored.
         usd, seconds: likewise; NaN where they are not known.
         answers: per model, per prompt: with its text, or its signals alone; None where there is neither.
         groups: data set of each prompt, or None.
-        report: what became of the rows.
+        report: what was done with the rows.
         embeddings: of the prompts where the table has them all, float32, shape (n_prompts, dim), or None.
     """
 

@@ -24,7 +24,7 @@ from pointsman.core.arrays import FloatArray
 from pointsman.core.battles import Battles
 from pointsman.core.errors import DataError
 
-__all__ = ["WINNERS", "battles_from_table", "read_battles"]
+__all__ = ["battles_from_table", "read_battles"]
 
 WINNERS = {
     "model_a": 1.0,
@@ -138,7 +138,7 @@ def _labelled_outcomes(table: Table, winners: Mapping[str, str] | None, rows: np
     known = dict(WINNERS)
     for label, ours in (winners or {}).items():
         if ours not in WINNERS:
-            raise DataError(f"winner {label}={ours}: {ours!r} is none of {', '.join(WINNERS)}")
+            raise DataError(f"winner {label}={ours}: {ours!r} is not one of {', '.join(WINNERS)}")
         known[label] = WINNERS[ours]
     sides = zip(table.column("winner"), table.column("model_a"), table.column("model_b"), strict=True)
     outcomes = [_outcome(label, known, a, b) for label, a, b in sides]

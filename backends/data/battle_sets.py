@@ -42,7 +42,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class BattleReport:
-    """What became of the rows of a source.
+    """A report on the rows of a source.
 
     Attributes:
         source: name of the source.
@@ -126,7 +126,7 @@ def concatenate(sets: Sequence[BattleSet]) -> BattleSet:
     """Several sets as one. Models of one name are one model, equal prompts one prompt.
 
     Raises:
-        DataError: there is no battle at all.
+        DataError: there are no battles.
     """
     if not sum(map(len, sets)):
         reports = "\n".join(str(report) for part in sets for report in part.reports)

@@ -77,7 +77,7 @@ def read_labels(source: Source, *, columns: Sequence[str] | None = None) -> Tabl
     else:
         rows = [made for row in table.rows() for made in layout.rows(row)]
     if not rows:
-        raise DataError(f"{table.source} looks like {layout.name}, but no row tells a model and its score")
+        raise DataError(f"{table.source} looks like {layout.name}, but no row has a model and its score")
     found = list(dict.fromkeys(name for row in rows for name in row))
     return Table({name: [row.get(name) for row in rows] for name in found}, table.source, table.first_row)
 

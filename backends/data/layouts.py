@@ -1,4 +1,4 @@
-"""Layouts of public tables: which prompt a row asks, and what it says of models.
+"""Layouts of public tables: where a row has its prompt, models and scores.
 
 Every layout becomes one of two: outcomes (`prompt, model, score` and, where known, `cost_usd`, `dataset`, `answer` and
 numbers of tokens), or battles (`prompt, model_a, model_b, winner`). A table whose columns have these names is taken as
@@ -50,8 +50,8 @@ class Layout:
 
     Attributes:
         name: as in the list above.
-        wanted: columns that tell it apart.
-        rows: what one of its rows says, as rows of outcomes or battles.
+        wanted: columns that identify it.
+        rows: converts one of its rows to rows of outcomes or battles.
         columns: of the table that `rows` gives.
         prompt: the prompt of one of its rows, where the usual way is not right.
         whole: makes rows of outcomes of the whole table instead, where a row means nothing alone.
@@ -66,7 +66,7 @@ class Layout:
 
 
 def layout_of(names: Collection[str]) -> Layout | None:
-    """The layout of a table with these columns; None where it is outcomes or battles as it is, or none is known."""
+    """The layout of a table with these columns; None if it already is outcomes or battles, or is unknown."""
     known = set(names)
     if known >= set(OUTCOMES) or (known >= {"prompt", "model_a", "model_b"}):
         return None

@@ -104,7 +104,7 @@ def merge_outcomes(tables: Sequence[Outcomes]) -> Outcomes:
     """Several tables as one. Models of one name are one model, equal prompts one prompt; what meets again is averaged.
 
     Raises:
-        DataError: there is no outcome at all.
+        DataError: there are no outcomes.
     """
     reports = tuple(report for table in tables for report in table.reports)
     if not sum(map(len, tables)):
@@ -155,7 +155,7 @@ def outcome_battles(
 
 
 def _scored_models(names: Collection[str], models: Sequence[str]) -> tuple[str, ...]:
-    """The models of a table with a column of scores for each; none if it is no such table."""
+    """The models of a table with a column of scores for each; empty for any other table."""
     wanted = (tuple(dict.fromkeys(models)), _WIDE[1:])
     return next((some for some in wanted if some and {"prompt", *some} <= set(names)), ())
 

@@ -42,7 +42,7 @@ def decode_prompt(value: Any) -> str:
 
 
 def _parsed(text: str) -> Any:
-    """The conversation that a text spells as JSON; None where it is a plain text."""
+    """The conversation that a text holds as JSON; None for plain text."""
     stripped = text.strip()
     if not (stripped.startswith(("[", "{")) and stripped.endswith(("]", "}"))):
         return None

@@ -1,4 +1,4 @@
-"""A folder of parquet files cut into shards, each with an output file of its own: what is done once stays done.
+"""A folder of parquet files cut into shards, each with its own output file, so that finished work is not repeated.
 
 A shard is a range of rows of one file. It begins at a multiple of the 8,192 rows that `iter_batches` yields, and is
 read in the same batches: a matrix product may differ in the last bit with the number of its rows. Folders may be local

@@ -51,7 +51,7 @@ Source: TypeAlias = str | os.PathLike[str] | Input | Columns | Any  # Any: a Dat
 
 
 def source_name(source: Source) -> str:
-    """What a source is called in messages."""
+    """The name of a source in messages."""
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else "table"
     return "standard input" if name == _STDIN else name
 
@@ -62,7 +62,7 @@ def winner_labels(source: Source) -> Mapping[str, str]:
 
 
 def columns_of(source: Source) -> Columns | None:
-    """Columns of a table in memory; None where the source names a file or data set.
+    """Columns of a table in memory; None if the source is a file or data set.
 
     Raises:
         DataError: the object is not a table.
@@ -87,7 +87,7 @@ def columns_of(source: Source) -> Columns | None:
 
 
 def format_of(path: Path) -> str | None:
-    """Suffix of a table's format, that of `name.csv.gz` being ".csv"; None where it is none of `FORMATS`."""
+    """Suffix of a table's format, that of `name.csv.gz` being ".csv"; None if it is not one of `FORMATS`."""
     suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
     if suffixes and suffixes[-1] == ".gz":
         return suffixes[-2] if len(suffixes) == 2 and suffixes[-2] in FORMATS and suffixes[-2] != ".parquet" else None
@@ -126,7 +126,7 @@ def expand(source: str | os.PathLike[str]) -> list[Path] | None:
 
 @cache
 def _stdin() -> "tempfile._TemporaryFileWrapper[bytes]":
-    """What comes on standard input as a file, since tables are read more than once; it is deleted with the process."""
+    """Standard input as a file, since tables are read more than once; it is deleted with the process."""
     content = sys.stdin.buffer.read()
     if content.startswith(b"\x1f\x8b"):
         content = gzip.decompress(content)

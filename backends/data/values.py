@@ -1,4 +1,4 @@
-"""What a cell says: whether it is missing, its number, its text."""
+"""Values of cells: missing ones, numbers and texts."""
 
 import math
 from typing import Any
@@ -25,7 +25,7 @@ def is_missing(value: Any) -> bool:
 
 
 def number(value: Any) -> float:
-    """The number that a cell holds, or spells; NaN where it is none.
+    """The number in a cell, also as text; NaN if it is not a number.
 
     True, yes and pass are 1; false, no and fail are 0; 85% is 0.85.
     """

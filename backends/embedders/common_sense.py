@@ -1,4 +1,4 @@
-"""What anybody can tell of a prompt at a glance: small talk and look-ups are easy, proofs and deadlocks are hard.
+"""What anybody can see at a glance: small talk and look-ups are easy, proofs and deadlocks are hard.
 
     z_k = b_k + u_k . e + sum_g w_k[hash(g)] / sqrt(n)        k = easy, hard; g the n runs of 1 to 5 characters
     s   = (exp z_hard - exp z_easy) / (1 + exp z_easy + exp z_hard)                       in (-1, 1); 0 is "cannot tell"

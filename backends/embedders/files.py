@@ -2,7 +2,7 @@
 
 embeddings.npy                 float32, shape (n_prompts, dim), one row per prompt in the table's order
 embeddings.json                identity and canaries of the embedder, number and fingerprint of the prompts
-embeddings.partial.npy, .json  the same while they are being made: a run that was killed goes on from there
+embeddings.partial.npy, .json  the same while in progress: a killed run resumes from there
 """
 
 import hashlib
@@ -27,7 +27,7 @@ __all__ = ["EmbeddingRecord", "embed_table", "prompts_fingerprint", "publish_emb
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EmbeddingRecord:
-    """What a file of embeddings holds.
+    """The contents of a file of embeddings.
 
     Attributes:
         identity: the embedder that made it.
@@ -67,7 +67,7 @@ def embed_table(
     Args:
         source: table of prompts, as `read_table` takes it.
         output: the `.npy` file to write.
-        progress: told the number of prompts done and of all, after each batch.
+        progress: called after each batch with the number of prompts done, and of all.
 
     Raises:
         DataError: the table is malformed, empty or changes meanwhile, `output` has another suffix, or its record would

@@ -16,7 +16,7 @@ _SCALE, _TYPICAL_LENGTH = 0.2, 200
 class LengthenedEmbedder(TextEmbedder):
     """Embedding of a text = [e; 0.2 ln((1 + n) / 200)], e the inner embedder's, n the number of characters.
 
-    A unit vector tells what a text is about and nothing of its length, which says as much about how hard a question is.
+    A unit vector shows what a text is about but not its length, which says as much about how hard a question is.
     The scale makes a text ten times as long about as different as one on a neighbouring subject.
     """
 

@@ -17,7 +17,7 @@ from pointsman.core.arrays import Float32Array
 from pointsman.core.embedding import CANARIES, EmbedderIdentity
 from pointsman.core.errors import ConfigError, UpstreamError
 
-__all__ = ["OPENAI_URL", "OpenAIEmbedder", "OpenAIOptions", "cut_to_bytes"]
+__all__ = ["OpenAIEmbedder", "OpenAIOptions", "cut_to_bytes"]
 
 OPENAI_URL = "https://api.openai.com/v1"
 _DIMS = {"text-embedding-3-small": 1536, "text-embedding-3-large": 3072, "text-embedding-ada-002": 1536}
@@ -39,7 +39,7 @@ class OpenAIOptions:
             `max_tokens` bytes always fit; what follows them is cut off. This needs no tokenizer, and the same text has
             the same embedding on every machine.
         batch_size: texts in one call, at most; where a service refuses so many, calls become smaller.
-        concurrency: calls under way at once, over all threads.
+        concurrency: most concurrent calls, over all threads.
         n_retries: how often a call is repeated when the service is busy or fails.
         timeout_s: longest wait for one answer.
     """
@@ -110,7 +110,7 @@ class OpenAIEmbedder:
 
     @property
     def identity(self) -> EmbedderIdentity:
-        """Who made the embeddings. The dimension of a model that is not OpenAI's is learnt by embedding one text."""
+        """The embedder's identity. The dimension of a model that is not OpenAI's is found by embedding one text."""
         dim = self._dim or self(CANARIES[:1]).shape[1]
         return EmbedderIdentity(self._name, "", dim, normalized=True)
 
@@ -148,7 +148,7 @@ class OpenAIEmbedder:
         return f"openai/{self._model}" + (f"@{self._dimensions}" if self._dimensions else "")
 
     async def _embed(self, texts: list[str]) -> Float32Array:
-        """Vectors of all texts: equal ones asked for once, blank ones never, those in the cache not again."""
+        """Vectors of all texts: equal ones are requested once, blank ones never, cached ones not again."""
         short = [cut_to_bytes(text, self._options.max_tokens) for text in texts]
         wanted = list(dict.fromkeys(text for text in short if text.strip()))
         vectors = self._cache.get(wanted) if self._cache else {}
@@ -172,7 +172,7 @@ class OpenAIEmbedder:
     async def _call(self, texts: list[str], failed: asyncio.Event) -> dict[str, Float32Array]:
         """Vectors of a batch. After a failure no call is begun, but those under way are waited for: they are paid.
 
-        A batch that the service refuses is asked for in parts: of the size that the refusal names, else halves.
+        A batch that the service rejects is split: into parts of the size that the error names, else into halves.
         """
         session, slots = self._connect()
         found: dict[str, Float32Array] = {}

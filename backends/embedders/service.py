@@ -27,7 +27,7 @@ class BatchRefusedError(UpstreamError):
     """The service refused a call as malformed or too large: fewer texts in it may do.
 
     Attributes:
-        limit: the number of texts that the service says it takes; None where it names none.
+        limit: the number of texts that the service accepts, if it names one.
     """
 
     def __init__(self, message: str, limit: int | None) -> None:
@@ -85,7 +85,7 @@ class EmbeddingService:
                     raise UpstreamError(failure)
                 wait_s = retry_after_s(retry_after, now=time.time())
             if attempt == self.n_retries or (wait_s or 0.0) > _LONGEST_RETRY_AFTER_S:
-                raise UpstreamError(f"{failure}; gave up at try {attempt + 1}, run again later to go on")
+                raise UpstreamError(f"{failure}; gave up after attempt {attempt + 1}; run again later to continue")
             await asyncio.sleep(self._backoff_s(attempt) if wait_s is None else wait_s)
             attempt += 1
 
@@ -114,7 +114,7 @@ class EmbeddingService:
 
 
 def retry_after_s(value: str | None, *, now: float) -> float | None:
-    """Seconds that a Retry-After header asks for: a number or an HTTP date; None where it is absent or malformed."""
+    """Seconds of a Retry-After header, a number or an HTTP date; None if it is absent or malformed."""
     if value is None:
         return None
     try:

@@ -20,7 +20,7 @@ _MAX_CHARS = 100  # of one that is remembered
 
 
 class WordPieces:
-    """What a lower-casing BERT tokenizer gives, mostly from memory.
+    """Tokens of a lower-casing BERT tokenizer, mostly from a cache.
 
     A text is read a stretch between spaces at a time. The memory holds 50,000 of them, and is emptied when it is full.
     A new one of plain ASCII is put together from its words, runs of letters and digits, and single punctuation marks,

@@ -41,7 +41,7 @@ class ScoreReading:
     Attributes:
         win_rate: in [0, 1].
         low: least win rate that the unlisted tokens leave possible; `win_rate` is the greatest.
-        reason: why `win_rate` is 1 for want of a valid score; None where it is a reading.
+        reason: why `win_rate` is 1 for lack of a valid score; None for a valid reading.
     """
 
     win_rate: float
@@ -53,7 +53,7 @@ def read_answer(body: bytes, url: str) -> TokenProbabilities:
     """Probabilities of the first token of a chat or text completion.
 
     Raises:
-        UpstreamError: the answer is not a completion, or tells no probabilities.
+        UpstreamError: the answer is not a completion, or has no probabilities.
     """
     try:
         choice = orjson.loads(body)["choices"][0]

@@ -1,4 +1,4 @@
-"""The weak model itself as the scorer: one token of it, asked for through its OpenAI-compatible endpoint."""
+"""The weak model itself as the scorer: one token, requested through its OpenAI-compatible endpoint."""
 
 import asyncio
 import atexit
@@ -19,7 +19,7 @@ from pointsman.core.embedding import Embedder
 from pointsman.core.errors import CheckpointError, ConfigError, PointsmanError, UpstreamError
 from pointsman.core.pair import ModelPair
 
-__all__ = ["ZERO_SHOT", "EndpointRouter", "EndpointSettings", "load"]
+__all__ = ["EndpointRouter", "EndpointSettings", "load"]
 
 ZERO_SHOT = (
     "Below is a request. Do not answer it. Judge how good your answer to it would be, on this scale:\n"
@@ -33,7 +33,7 @@ _PATHS = {"chat": "/chat/completions", "completions": "/completions"}
 
 @dataclass(frozen=True, slots=True)
 class EndpointSettings:
-    """What an `endpoint` checkpoint's options say.
+    """The options of an `endpoint` checkpoint.
 
     Attributes:
         base_url: address of the service, e.g. "http://127.0.0.1:8000/v1".
@@ -42,7 +42,7 @@ class EndpointSettings:
         template: text with "{prompt}" once.
         score_tokens: texts of the scores, lowest first, each one token of the model.
         score_threshold: lowest score at which the weak model suffices.
-        top_logprobs: length of the list asked for; 20 is what OpenAI and vLLM allow.
+        top_logprobs: length of the requested list; OpenAI and vLLM allow 20.
         max_chars: of a longer prompt the first and last half of this many characters are sent.
         api_key_env: environment variable with the bearer token; None sends none.
         timeout_s: longest wait for one answer.

@@ -225,7 +225,7 @@ def _gap_notes(curve: QualityCurve, found: Replicates) -> tuple[str, ...]:
     if gap(curve) is None:
         return (
             f"the strong model scores {curve.strong:.4f}, the weak one {curve.weak:.4f}: there is no gap to recover, "
-            "so APGR and CPT cannot be said; swap the models or choose others",
+            "so APGR and CPT are undefined; swap the models or choose others",
         )
     undefined = float(np.isnan(found.apgr).mean())
     if undefined > 0:

@@ -1,4 +1,4 @@
-"""Recognising the group of a prompt, told apart from judging its difficulty."""
+"""Separates recognising the group of a prompt from judging its difficulty."""
 
 import math
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _MIN_GROUP = 20
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """What a router's APGR comes from.
+    """The sources of a router's APGR.
 
     Attributes:
         recognised: APGR that is left when outcomes are shuffled within groups: what knowing the group is worth.
@@ -37,7 +37,7 @@ class Groups:
 
 
 def group_figures(rates: FloatArray, outcomes: PairOutcomes) -> Groups | None:
-    """What groups tell about a router; None without groups, with one only, or without a gap between the models.
+    """The figures by group; None without groups, with a single one, or without a gap between the models.
 
     Args:
         rates: win rates, shape (n_prompts,).

@@ -1,4 +1,4 @@
-"""What could be learned from a table itself: nearest neighbours trained on other prompts, and on other groups.
+"""What can be learned from a table itself: nearest neighbours trained on other prompts, and on other groups.
 
 The win rate of a prompt is (1 + g) / 2, g the mean gain of strong over weak on its k nearest neighbours by cosine, in
 units of the score's range. Trained on random folds it may recognise the prompt's group; trained on all groups but the

@@ -1,4 +1,4 @@
-"""Win rates kept on disk as they come, so that a run that was cut short goes on where it stopped."""
+"""Win rates kept on disk as they are computed, so that an interrupted run continues where it stopped."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ _CHUNK = 512
 
 
 class WinRateJournal:
-    """Win rates of prompts, each on disk as soon as it is known, and found again by what it was computed from.
+    """Win rates of prompts, each on disk as soon as it is known, and identified by what it was computed from.
 
     A line per prompt: a hash of the router and the prompt, and the win rate. A line that a crash cut off is computed
     again; a changed router or prompt has another hash, so nothing stale is ever used.
@@ -44,7 +44,7 @@ class WinRateJournal:
             self._read()
 
     def win_rates(self, router: Router, prompts: Sequence[str], *, key: str) -> FloatArray:
-        """Win rates of prompts, from the file where they are there, else computed, equal prompts once.
+        """Win rates of prompts, from the file or else computed, once for equal prompts.
 
         A router that asks a service for each prompt (`each_win_rate`) has every answer recorded as it comes; another
         computes 512 at a time.
@@ -103,14 +103,14 @@ class WinRateJournal:
 
 @runtime_checkable
 class AsksEach(Protocol):
-    """A router that pays for every prompt, and says each win rate as soon as it has it."""
+    """A router that pays for every prompt, and reports each win rate as soon as it is known."""
 
     def each_win_rate(self, prompts: Sequence[str], on_rate: Callable[[int, float], None]) -> None:
         """Calls `on_rate` with the row and the win rate of each prompt, in any order."""
 
 
 def router_key(checkpoint: Checkpoint, pair: ModelPair) -> str:
-    """What a router's win rates depend on: the content of its checkpoint and the pair of models."""
+    """Identifies what a router's win rates depend on: the content of its checkpoint and the pair of models."""
     meta = checkpoint.path / "pointsman.json" if checkpoint.path else None
     content = meta.read_bytes() if meta else json.dumps([checkpoint.kind, dict(checkpoint.options)]).encode()
     return json.dumps([checkpoint.kind, hashlib.sha256(content).hexdigest(), pair.strong, pair.weak])

@@ -1,4 +1,4 @@
-"""Whether a router is about to be judged on the very prompts that it has learnt from."""
+"""Whether a router is about to be evaluated on prompts that it was trained on."""
 
 import re
 from collections.abc import Mapping

@@ -28,7 +28,7 @@ GROUP_COLUMNS = ("domain", "dataset", "category", "group")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PairOutcomes:
-    """What two models scored on a set of prompts.
+    """Scores of two models on a set of prompts.
 
     Attributes:
         prompts: texts.

@@ -17,7 +17,7 @@ __all__ = ["DollarCurve", "gain_interval", "length_curve", "paired_gain", "thres
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DollarCurve:
-    """What a router reaches at each threshold.
+    """A router's quality and cost at each threshold.
 
     Attributes:
         thresholds: shape (n_thresholds,).
@@ -98,7 +98,7 @@ def threshold_curve(
     point_usd: float | None = None,
     thresholds: FloatArray = GRID,
 ) -> DollarCurve:
-    """What the rule of choice reaches on prompts of known scores and bills.
+    """The results of the rule of choice on prompts with known scores and bills.
 
     Args:
         win_rates, expected_usd: predicted, shape (n_prompts, n_candidates); bills by order alone if None or not known.
@@ -127,7 +127,7 @@ def threshold_curve(
 
 
 def length_curve(prompts: Sequence[str], scores: FloatArray, usd: FloatArray, *, seed: int = 0) -> DollarCurve:
-    """What choosing by the prompt's length alone reaches: means of five lengths, of the other half of the prompts.
+    """The results of choosing by the prompt's length alone: by means of five lengths on the other half of the prompts.
 
     Args:
         scores, usd: what came, shape (n_prompts, n_candidates), the reference first; NaN where not known.

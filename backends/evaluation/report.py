@@ -1,4 +1,4 @@
-"""What a report on routers holds, ready to be printed or drawn."""
+"""The contents of a report on routers, ready to be printed or drawn."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,7 +12,7 @@ LENGTH, RANDOM, ORACLE = "prompt length", "random order", "oracle"
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A figure with its 95 % interval; None where it cannot be said."""
+    """A figure with its 95 % interval; None if it is undefined."""
 
     value: float | None
     low: float | None = None
@@ -26,7 +26,7 @@ class RouterFigures:
     Attributes:
         curve: quality and its 95 % band (and dollars, where known) at strong shares 0, 0.01, ..., 1.
         points: what thresholds give, by figure (`OperatingPoints.columns`); None for rows without thresholds.
-        reliability: bins of win rate against outcome; None for rows that are no probabilities.
+        reliability: bins of win rate against outcome; None for rows that are not probabilities.
         deciles: APGR and CPT from the 11 points at shares 0, 0.1, ..., 1.
         quality, pgr: by strong share.
         usd: by quality, or by part of the gap.

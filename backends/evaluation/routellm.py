@@ -22,7 +22,7 @@ from pointsman.core.counted import counted
 from pointsman.core.errors import DataError, MissingExtraError
 from pointsman.core.pair import ModelPair
 
-__all__ = ["BENCHMARKS", "PAIR", "read_benchmark"]
+__all__ = ["PAIR", "read_benchmark"]
 
 PAIR = ModelPair("gpt-4-1106-preview", "mistralai/Mixtral-8x7B-Instruct-v0.1")
 BENCHMARKS = ("mmlu", "gsm8k", "mt-bench")

@@ -59,7 +59,7 @@ class ScoredPrompts:
         return 0 if self.prompt_ids is None else self.prompt_ids.size - np.unique(self.prompt_ids).size
 
     def distinct(self) -> "ScoredPrompts":
-        """The first row of every prompt: a repeated prompt is no second observation."""
+        """The first row of every prompt: a repeated prompt is not a second observation."""
         if self.prompt_ids is None or not self.n_repeated:
             return self
         rows = np.sort(np.unique(self.prompt_ids, return_index=True)[1])

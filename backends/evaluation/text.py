@@ -9,7 +9,7 @@ __all__ = ["aligned", "as_text", "cells", "dollar_cells", "group_cells", "point_
 
 
 def as_text(evaluation: Evaluation, *, deciles: bool = False) -> str:
-    """The report for a terminal: what was measured, a row per router, and what the groups tell."""
+    """The report for a terminal: the data, a row per router, and figures by group."""
     e = evaluation
     groups = f", {e.n_groups} groups" if e.n_groups else ""
     lines = [

@@ -42,7 +42,7 @@ def mf_checkpoint(
 
     Args:
         models: names in the order of the battles that it was trained on.
-        pair: the models whose win rate it predicts unless told otherwise.
+        pair: the models whose win rate it predicts by default.
         embedder, canaries: identity of the embedder, and its embeddings of the canary sentences.
     """
     weights = result.weights

@@ -74,7 +74,7 @@ def train_mf(
         train, validation: examples over the same models and embeddings of one dimension.
         mesh: one-dimensional mesh of devices to split every batch over; its size must divide the batch size. The
             default device if None.
-        state_path: file that holds the state after every epoch; training goes on from it if it exists.
+        state_path: file that holds the state after every epoch; training resumes from it if it exists.
         on_epoch: called after every epoch.
 
     Raises:

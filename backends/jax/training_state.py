@@ -1,4 +1,4 @@
-"""The state of a training run on disk, so that a stopped run goes on as if it had not been."""
+"""The state of a training run on disk, so that a stopped run resumes as if it had not been stopped."""
 
 import json
 from dataclasses import asdict, dataclass

@@ -1,1 +1,1 @@
-"""What routers that read text share, whatever runs them: tokens, examples, labels, templates, checkpoints."""
+"""Shared by routers that read text, in any framework: tokens, examples, labels, templates, checkpoints."""

@@ -28,23 +28,14 @@ from pointsman.core.pair import ModelPair
 from pointsman.core.router import CandidateMeans, Reading, Router
 from pointsman.core.score_models import shrunk_win_rates
 
-__all__ = [
-    "GRAPH",
-    "TOKENIZER",
-    "BertRouter",
-    "BertSettings",
-    "CandidatesBertRouter",
-    "load",
-    "load_candidates",
-    "prompt_tokenizer",
-]
+__all__ = ["GRAPH", "TOKENIZER", "BertRouter", "BertSettings", "CandidatesBertRouter", "load", "load_candidates"]
 
 GRAPH, TOKENIZER = "model.onnx", "tokenizer.json"
 
 
 @dataclass(frozen=True, slots=True)
 class BertSettings:
-    """What a `bert` checkpoint's options say.
+    """The options of a `bert` checkpoint.
 
     Attributes:
         max_length: tokens that the model reads, special ones included.

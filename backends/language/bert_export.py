@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pointsman.backends.language.candidate_examples import Worth
     from pointsman.backends.torch.bert_training import TrainedBert
 
-__all__ = ["PARITY_TOLERANCE", "export_bert", "torch_win_rates"]
+__all__ = ["export_bert", "torch_win_rates"]
 
 PARITY_TOLERANCE = 1e-4
 _N_COMPARED = 64
@@ -52,7 +52,7 @@ def export_bert(
         pair: the models; of more candidates the reference and the last one.
         table: of a classifier with several heads, what it was trained on: its models are the candidates.
         worth: of such a one, how far its predictions count.
-        prompts: to compare and to calibrate on; `source` says what they are.
+        prompts: to compare and to calibrate on; `source` describes them.
         int8: ship the quantised graph; how far its win rates are from PyTorch's is written to the metrics.
         keep_weights: ship the PyTorch weights too, for further training and for serving with torch.
 
@@ -96,7 +96,7 @@ def export_bert(
 
 
 def torch_win_rates(trained: "TrainedBert", prompts: Sequence[str]) -> FloatArray:
-    """What PyTorch gives, shape (n_prompts, n_heads)."""
+    """PyTorch's outputs, shape (n_prompts, n_heads)."""
     from pointsman.backends.torch.classifier import torch_forward
 
     return BertRouter(torch_forward(trained.model), trained.tokenize, _settings(trained)).by_head(prompts)

@@ -1,4 +1,4 @@
-"""What an encoder with a head per candidate learns from, and what its predictions for other prompts are worth."""
+"""Training examples of an encoder with a head per candidate, and how good its predictions for other prompts are."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +30,7 @@ class CandidateExamples:
 
     @classmethod
     def of(cls, table: ScoreTable, candidates: Sequence[str]) -> "CandidateExamples":
-        """The prompts of a table that can be learnt from.
+        """The prompts of a table that can be used for training.
 
         Raises:
             DataError: see `check_candidates`; or the reference is nowhere scored beside another one.
@@ -73,7 +73,7 @@ class Worth:
 
 
 def worth_of(win_rates: FloatArray, held: ScoreTable, train: ScoreTable) -> Worth:
-    """What predictions for held-out prompts are worth, by `core.evidence`.
+    """How good predictions for held-out prompts are, by `core.evidence`.
 
     Args:
         win_rates: of the reference over each candidate as predicted, shape (n_held, n_candidates).

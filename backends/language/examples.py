@@ -16,15 +16,7 @@ from pointsman.core.counted import counted
 from pointsman.core.errors import DataError
 from pointsman.core.pair import ModelPair
 
-__all__ = [
-    "PairExamples",
-    "from_battles",
-    "from_outcomes",
-    "held_out_rows",
-    "merge_examples",
-    "read_judge_scores",
-    "read_pair_examples",
-]
+__all__ = ["PairExamples", "from_battles", "held_out_rows", "merge_examples", "read_judge_scores", "read_pair_examples"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,4 +1,4 @@
-"""What every kind checks that reads files of its own beside the arrays."""
+"""Checks shared by kinds with their own files beside the arrays."""
 
 from pathlib import Path
 

@@ -19,11 +19,11 @@ _SLOT = "{prompt}"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Readings:
-    """What a model said about some prompts.
+    """A model's readings of some prompts.
 
     Attributes:
         win_rates: in [0, 1], shape (n_prompts,); 1 where the model gave no valid score.
-        reasons: why there was none; None where there was one.
+        reasons: why a reading is missing; None if it is not.
     """
 
     win_rates: FloatArray
@@ -35,7 +35,7 @@ class ScoreRouter(Router):
 
     @abstractmethod
     def readings(self, prompts: Sequence[str]) -> Readings:
-        """Win rates with the reasons for those that are no reading but the fallback to strong."""
+        """Win rates, with reasons for those that are not a reading but the fallback to strong."""
 
     def win_rates(self, prompts: Sequence[str]) -> FloatArray:
         return self.readings(prompts).win_rates
@@ -46,7 +46,7 @@ class ScoreRouter(Router):
 
 
 def split_template(template: str) -> tuple[str, str]:
-    """What a template puts before and after the prompt.
+    """A template's text before and after the prompt.
 
     Raises:
         ValueError: "{prompt}" does not occur exactly once.

@@ -1,4 +1,4 @@
-"""What the files of a sentence-transformers model say, in the form of any version."""
+"""Settings from the files of a sentence-transformers model, of any version."""
 
 import json
 from collections.abc import Mapping

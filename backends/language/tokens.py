@@ -14,7 +14,7 @@ from pointsman.core.errors import CheckpointError
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["TRUNCATIONS", "Forward", "PromptTokenizer", "chunks_by_length", "encoder_frame", "pad", "read_tokenizer"]
+__all__ = ["Forward", "PromptTokenizer", "chunks_by_length", "encoder_frame", "pad", "read_tokenizer"]
 
 TRUNCATIONS = ("head_tail", "head")
 Forward: TypeAlias = Callable[[IntArray, IntArray], AnyFloatArray]

@@ -10,7 +10,7 @@ import numpy as np
 from pointsman.core.arrays import Float32Array, IntArray
 from pointsman.core.errors import CheckpointError, MissingExtraError
 
-__all__ = ["INPUTS", "N_CLASSES", "OUTPUT", "Graph", "open_graph"]
+__all__ = ["OUTPUT", "Graph", "open_graph"]
 
 _MOST_THREADS = 4
 INPUTS, OUTPUT, N_CLASSES = ("input_ids", "attention_mask"), "logits", 3

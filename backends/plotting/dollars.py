@@ -18,10 +18,10 @@ __all__ = ["draw_dollars"]
 def draw_dollars(
     reports: Mapping[str, Mapping[str, Any]], title: str, path: str | os.PathLike[str] | None = None
 ) -> str | None:
-    """Draws the curves to a file, its format by the suffix, or gives them as SVG text if there is no path.
+    """Draws the curves to a file, in the format of its suffix; without a path, returns SVG text.
 
     Args:
-        reports: what `pointsman evaluate --candidates --json` says of each router.
+        reports: the output of `pointsman evaluate --candidates --json` for each router.
 
     Raises:
         MissingExtraError: matplotlib is not installed.

@@ -43,7 +43,7 @@ _STYLE = {
 
 
 def draw(evaluation: Evaluation, path: str | os.PathLike[str] | None = None) -> str | None:
-    """Draws the figure to a file, its format by the suffix, or gives it as SVG text if there is no path.
+    """Draws the figure to a file, in the format of its suffix; without a path, returns SVG text.
 
     Raises:
         MissingExtraError: matplotlib is not installed.

@@ -30,7 +30,7 @@ def map_shards(
         prepare: makes the work, once in every actor: loads a checkpoint, for example. It and the results are pickled.
         address: of the cluster; None starts one of this machine's cores.
         n_actors: how many at most.
-        on_done: told each shard and what the work returned for it.
+        on_done: called with each shard and the work's result for it.
 
     Raises:
         PointsmanError: the work failed; what was finished before stays done.
@@ -69,11 +69,11 @@ def map_items(
                     raise DataError(row["error"])
                 on_done(row["place"], pickle.loads(row["result"]))
         except RayError as error:
-            raise PointsmanError(f"the Ray job failed: {error}; run again to go on from what is done") from error
+            raise PointsmanError(f"the Ray job failed: {error}; run again to continue") from error
 
 
 def _worker(prepare: Callable[[], Callable[[Any], Any]]) -> type:
-    """What an actor runs. A `PointsmanError` is a result: Ray would repeat it and wrap its message."""
+    """Runs in an actor. A `PointsmanError` is returned as a result: Ray would retry and wrap its message."""
 
     class Worker:  # it holds `prepare` itself: an actor that is started again needs nothing of the driver
         def __init__(self) -> None:

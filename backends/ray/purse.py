@@ -6,7 +6,7 @@ __all__ = ["Purse", "SharedPurse"]
 
 
 class Purse:
-    """What is left of a ceiling. What was drawn counts as spent until it is given back."""
+    """The rest of a ceiling. Reserved dollars count as spent until they are returned."""
 
     def __init__(self, left_usd: float) -> None:
         self.left_usd = left_usd

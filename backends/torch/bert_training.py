@@ -111,7 +111,7 @@ def train_bert(
     Args:
         base: folder or Hub id of an encoder; `default_base()` if None.
         validation: rows kept out of training, which decide when to stop and which epoch to keep; may be empty.
-        state: file written after every epoch, and gone on from where it is there.
+        state: file written after every epoch; training resumes from it if it exists.
 
     Raises:
         CheckpointError: the state is damaged, or of another run.

@@ -39,7 +39,7 @@ TOKENIZER = "tokenizer.json"
 
 @dataclass(frozen=True, slots=True)
 class CausalLMSettings:
-    """What a `causal_llm` checkpoint's options say.
+    """The options of a `causal_llm` checkpoint.
 
     Attributes:
         template: text with "{prompt}" once; the model's next token after it is the score.

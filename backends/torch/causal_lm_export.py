@@ -31,7 +31,7 @@ def export_causal_lm(
     """Writes a checkpoint with Hugging Face's own files in it.
 
     Args:
-        prompts: to compare and to calibrate on; `source` says what they are.
+        prompts: to compare and to calibrate on; `source` describes them.
 
     Raises:
         FitError: the model gives other win rates once it is read back.

@@ -111,7 +111,7 @@ def train_causal_lm(
         scores: 1 (the weak model is of no use) to 5 (it suffices), shape (n_prompts,).
         base: folder or Hub id of any `AutoModelForCausalLM` with a fast tokenizer.
         validation: rows kept out of training, which decide when to stop and which epoch to keep; may be empty.
-        state: file written after every epoch, and gone on from where it is there.
+        state: file written after every epoch; training resumes from it if it exists.
 
     Raises:
         CheckpointError: the state is damaged, or of another run.
@@ -146,7 +146,7 @@ def train_causal_lm(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Loss:
-    """Cross-entropy of the score token over the whole vocabulary, so that nothing but a score is ever said."""
+    """Cross-entropy of the score token over the whole vocabulary, so that the model outputs nothing but a score."""
 
     rows: list[list[int]]
     targets: IntArray

@@ -21,7 +21,7 @@ try:
 except ImportError as error:
     raise MissingExtraError("torch (with transformers)", "torch") from error
 
-__all__ = ["ENCODER_FILES", "POOLINGS", "PromptClassifier", "new_classifier", "open_classifier", "torch_forward"]
+__all__ = ["POOLINGS", "PromptClassifier", "new_classifier", "open_classifier", "torch_forward"]
 
 POOLINGS = ("mean", "model")
 ENCODER_FILES = ("config.json", "model.safetensors")
@@ -67,7 +67,7 @@ class PromptClassifier(nn.Module):
         for module in self.base.modules():
             if isinstance(module, nn.ModuleList) and len(module) == config.num_hidden_layers:
                 return module
-        raise FitError(f"cannot tell the layers of a {config.model_type!r} model apart: train with freeze_layers 0")
+        raise FitError(f"cannot find the layers of a {config.model_type!r} model: train with freeze_layers 0")
 
 
 def new_classifier(
@@ -89,7 +89,7 @@ def new_classifier(
 
     Raises:
         ValueError: `pooling` is unknown, or the base has fewer layers.
-        FitError: there is no such base, or it is not an encoder that transformers knows.
+        FitError: the base does not exist, or is not an encoder that transformers knows.
     """
     if pooling not in POOLINGS:
         raise ValueError(f"pooling is {pooling!r}, wanted one of {', '.join(POOLINGS)}")

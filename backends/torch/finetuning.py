@@ -19,7 +19,7 @@ except ImportError as error:
 
 from pointsman.backends.torch.finetuning_state import read_state, write_state
 
-__all__ = ["Epoch", "FineTuning", "Progress", "finetune", "is_main_process", "mixed_precision"]
+__all__ = ["Epoch", "FineTuning", "Progress", "finetune", "is_main_process"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class FineTuning:
     """Settings of one fine-tuning run.
 
     Attributes:
-        epochs: passes over the examples; 0 leaves the model as it is.
+        epochs: passes over the examples; 0 leaves the model unchanged.
         lr: peak step size of AdamW for the base model.
         head_lr: peak step size for what was added to it; `lr` if None.
         batch_size: examples per step and process.
@@ -210,7 +210,7 @@ class _Run:
         return [Epoch(**epoch) for epoch in state["history"]], state["best"]
 
     def mean_loss(self, rows: IntArray) -> float | None:
-        """Mean loss of some examples in nats, nothing learned; None where there are none."""
+        """Mean loss of some examples in nats, without training; None if there are none."""
         if not rows.size:
             return None
         self.model.eval()

@@ -1,4 +1,4 @@
-"""The state of a fine-tuning run on disk, so that a stopped run goes on as if it had not been."""
+"""The state of a fine-tuning run on disk, so that a stopped run resumes as if it had not been stopped."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ __all__ = ["read_state", "run_fingerprint", "write_state"]
 
 
 def run_fingerprint(*facts: object, rows: Sequence[Sequence[int]]) -> str:
-    """What a run depends on: its settings, its base and its examples, in hexadecimal."""
+    """A hash of what a run depends on: its settings, its base and its examples."""
     digest = hashlib.sha256(json.dumps([str(fact) for fact in facts]).encode())
     for row in rows:
         digest.update(json.dumps(list(map(int, row))).encode())

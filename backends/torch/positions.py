@@ -10,7 +10,7 @@ _FIRST_POSITION = 2
 
 
 def position_limit(model: nn.Module) -> int | None:
-    """Most tokens that the model reads; None where it has no limit.
+    """Most tokens that the model reads; None without a limit.
 
     Its `max_position_embeddings`, less the positions that come before the first token: RoBERTa and its kin (CamemBERT,
     XLM-R, Longformer, MPNet, ...) number positions from behind the padding id on, which is why their table of positions

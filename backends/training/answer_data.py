@@ -1,4 +1,4 @@
-"""What is known of the answers of a table: by their texts and their prompts' neighbours, before anything is fitted."""
+"""Features of a table's answers, from their texts and their prompts' neighbours, before anything is fitted."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ N_QUANTILES = 1001
 
 @dataclass(slots=True, eq=False)
 class Known:
-    """What was computed of a table for one pair and holds for another pair of the same rows.
+    """Results for one pair that can be reused for another pair of the same rows.
 
     Attributes:
         signals: of each model's answers.
@@ -31,7 +31,7 @@ class Known:
 
 @dataclass(slots=True, eq=False)
 class AnswerData:
-    """A table of answers as fits need it: what each answer tells, and what is known of its prompt's neighbours.
+    """A table of answers prepared for fitting: signals of each answer, and its prompt's neighbours.
 
     Attributes:
         embeddings: of the prompts, at unit norm.
@@ -64,7 +64,7 @@ class AnswerData:
         return np.quantile(doubt, np.linspace(0.0, 1.0, N_QUANTILES)) if doubt.size else np.zeros(0)
 
     def records(self, model: int, rows: IntArray) -> FloatArray:
-        """What weak and strong scored on these prompts, and how long the weak answer was."""
+        """Scores of weak and strong on these prompts, and the length of the weak answer."""
         lengths = np.nan_to_num(self.lengths[model][rows])
         return np.stack([self.table.score[rows, model], self.table.score[rows, 0], lengths], axis=1)
 

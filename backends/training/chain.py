@@ -59,7 +59,7 @@ class Chain:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Fitted:
-    """A verifier, and what it said of rows left out."""
+    """A verifier, and its predictions for rows left out."""
 
     checkpoint: Checkpoint
     prompt: FloatArray

@@ -1,4 +1,4 @@
-"""Who met whom: whether battles can tell the models of a pair apart at all."""
+"""Which models met: whether battles connect the models of a pair at all."""
 
 from collections.abc import Sequence
 
@@ -44,14 +44,14 @@ def with_pair(battle_set: BattleSet, strong: Sequence[str], weak: Sequence[str])
 
 
 def check_field(battle_set: BattleSet, pair: ModelPair) -> list[str]:
-    """What a reader should know about the models' battles, one line each.
+    """Warnings about the models' battles, one line each.
 
     Raises:
         DataError: all battles are ties, or the models of the pair never met, directly or through others.
     """
     b = battle_set.battles
     if (b.outcome == 0.5).all():
-        raise DataError(f"all {len(b)} battles are ties: nothing tells the models apart")
+        raise DataError(f"all {len(b)} battles are ties: they cannot rank the models")
     wins = win_table(b)
     fit = fit_ratings(wins)
     strong, weak = (b.models.index(name) for name in (pair.strong, pair.weak))
@@ -76,7 +76,7 @@ def check_field(battle_set: BattleSet, pair: ModelPair) -> list[str]:
 
 
 def swapped(pair: ModelPair) -> str:
-    """What to say of a pair whose strong model does no better than its weak one."""
+    """A warning for a pair whose strong model does no better than its weak one."""
     return f"{pair.strong} does no better than {pair.weak}: is the pair the right way round?"
 
 

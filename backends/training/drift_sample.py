@@ -69,7 +69,7 @@ def recalibrated(
 
     Args:
         win_rates: of the prompts, shape (n_prompts,).
-        embed: the checkpoint's embedder; None where it has none.
+        embed: the checkpoint's embedder, if any.
         keep_prompts: keep the text of a short prompt near each centroid.
     """
     if embed is None:

@@ -36,7 +36,7 @@ class PromptEmbeddings:
 def embed_prompts(
     prompts: Sequence[str], embed: Embedder, *, progress: Callable[[int], None] | None = None
 ) -> PromptEmbeddings:
-    """Embeds prompts in batches; `progress` is told how many are done."""
+    """Embeds prompts in batches; calls `progress` with the number done."""
     values = np.empty((len(prompts), embed.identity.dim), dtype=np.float32)
     for start in range(0, len(prompts), _BATCH):
         batch = list(prompts[start : start + _BATCH])

@@ -1,4 +1,4 @@
-"""What happened in training, epoch by epoch, and which run it was."""
+"""The course of a training run, epoch by epoch, and its identity."""
 
 import hashlib
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Epoch:
 
     @property
     def criterion(self) -> float:
-        """What a run minimises: the validation loss, or the training loss where there is none."""
+        """The loss that a run minimises: the validation loss, or else the training loss."""
         return self.train_loss if self.validation_loss is None else self.validation_loss
 
 

@@ -132,7 +132,7 @@ def _draft(
     known = ", ".join(outcomes.models[:20]) + (", ..." if len(outcomes.models) > 20 else "")
     for name in (*strong, *weak):
         if name not in outcomes.models:
-            raise DataError(f"no outcomes of model {name!r}; there are some of {known}")
+            raise DataError(f"no outcomes of model {name!r}; the table has those of {known}")
     if not strong or not weak or set(strong) & set(weak):
         given = f"strong is {list(strong)}, weak is {list(weak)}"
         raise DataError(f"{given}: name at least one model each of {known}, and none on both sides")

@@ -78,7 +78,7 @@ def _interval(others: FloatArray, embeddings: np.ndarray, rows: np.ndarray, valu
 
 
 def _hull_at(usd: FloatArray, bills: FloatArray, scores: FloatArray) -> FloatArray:
-    """What mixtures reach at the model's mean bill: at one cost, as its interval is far smaller than its score's."""
+    """Quality of mixtures at the model's mean bill: at one cost, as its interval is far smaller than its score's."""
     hull = upper_hull(bills, scores)
     return np.full(3, np.interp(usd[0], hull.usd, hull.quality))
 
@@ -135,5 +135,5 @@ def _verdict(gain: FloatArray) -> str:
     if gain[1] > 0.0:
         return "it is worth its money"
     if gain[2] < 0.0:
-        return "it is not worth its money by itself"
-    return "these landmarks do not tell whether it is worth its money"
+        return "it is not worth its cost on its own"
+    return "these landmarks do not show whether it is worth its cost"

@@ -43,7 +43,7 @@ _MAX_CALIBRATION = 5000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Measured:
-    """What a model did on some rows of a checkpoint's tables; NaN where not known, each of shape (n_rows,).
+    """A model's results on some rows of a checkpoint's tables; NaN where unknown, each of shape (n_rows,).
 
     Attributes:
         rows: of the tables, distinct.

@@ -1,4 +1,4 @@
-"""What a checkpoint says about where it comes from."""
+"""The provenance that a checkpoint records."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace

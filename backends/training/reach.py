@@ -47,7 +47,7 @@ class LeftOut:
 
 
 def worth(left_out: LeftOut, counts: FloatArray, scores: FloatArray, usd: FloatArray | None) -> Evidence:
-    """What choosing by these predictions gains where they count so far.
+    """The gain of choosing by these predictions, within the current reach.
 
     Args:
         counts: in [0, 1], shape (n_prompts, n_candidates).

@@ -113,7 +113,7 @@ class Search:
     def _predict(
         self, fold: IntArray, names: Sequence[tuple[Any, ...]]
     ) -> tuple[dict[tuple[Any, ...], FloatArray], FloatArray, FloatArray]:
-        """What each setting predicts of every fold from the others, the means of the others, and the distances."""
+        """Each setting's predictions of every fold from the others, the means of the others, and the distances."""
         unseen = {name: np.empty_like(self._columns) for name in names}
         means, distances = np.empty_like(self._columns), np.empty(len(fold))
         for number in np.unique(fold):

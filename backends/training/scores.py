@@ -133,7 +133,7 @@ def fit_scores(
 def _left_out(
     predicted: FloatArray, means: FloatArray, distances: FloatArray, at: np.ndarray, n_models: int
 ) -> LeftOut:
-    """What was predicted of the candidates; without bills where one is not known."""
+    """The predictions for the candidates; without bills if one is unknown."""
     usd, mean_usd = np.maximum(predicted[:, n_models + at], 0.0), means[:, n_models + at]
     priced = bool(np.isfinite(mean_usd).all() and np.isfinite(usd).all())
     return LeftOut(predicted[:, at], usd if priced else None, means[:, at], mean_usd, distances)
@@ -150,7 +150,7 @@ def _groups(table: ScoreTable, embeddings: Float32Array, seed: int) -> IntArray:
 
 
 def _note(table: ScoreTable, candidates: Sequence[str], at: np.ndarray, evidence: Evidence) -> str:
-    """What the predictions are worth, in a sentence or two."""
+    """How good the predictions are, in a sentence or two."""
     figure = (
         f"{100 * evidence.gain:+.2f} ± {164.5 * evidence.error:.2f} points on {evidence.n_prompts:,} left-out prompts"
     )

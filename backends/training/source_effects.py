@@ -1,4 +1,4 @@
-"""What is peculiar to one source, learnt beside what all have in common, and then averaged away.
+"""Effects of single sources, learned beside what all have in common, and then averaged away.
 
 Sources differ in their prompts and in how far their models are apart. A linear model that is told neither mistakes the
 one for the cause of the other: "reads like source k" becomes "strong wins by as much as in k". One more input per

@@ -90,7 +90,7 @@ def load(checkpoint: Checkpoint, embed: Embedder | None, pair: ModelPair) -> Emb
     slope, intercept = checkpoint.options.get("slope"), checkpoint.options.get("intercept")
     if not isinstance(slope, int | float) or not isinstance(intercept, int | float) or slope <= 0:
         found = f"slope {slope!r}, intercept {intercept!r}"
-        raise CheckpointError(f"checkpoint {checkpoint.path}: {found} are no calibration")
+        raise CheckpointError(f"checkpoint {checkpoint.path}: {found} are not a calibration")
     return KNNRouter(embed, read_neighbours(checkpoint, pair), PlattMap(float(slope), float(intercept)))
 
 

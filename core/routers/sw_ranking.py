@@ -33,7 +33,6 @@ __all__ = [
     "load",
     "load_candidates",
     "score_queries",
-    "tier_ratings",
 ]
 
 _CHUNK = 64

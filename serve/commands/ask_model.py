@@ -13,7 +13,7 @@ from pointsman.serve.python_api.controller import Controller
 from pointsman.serve.python_api.response import Answer
 from pointsman.serve.upstreams.retry import is_retried
 
-__all__ = ["ControllerAsk", "read_reply"]
+__all__ = ["ControllerAsk"]
 
 _MAX_WAIT_S = 60.0
 

@@ -32,7 +32,7 @@ from pointsman.serve.commands.learn_verifier import verifier_folder
 if TYPE_CHECKING:
     from pointsman.backends.data.score_tables import ScoreTable
 
-__all__ = ["MANY_KINDS", "learn_candidates"]
+__all__ = ["learn_candidates"]
 
 MANY_KINDS = ("knn", "linear", "blend")
 

@@ -23,7 +23,7 @@ from pointsman.serve.commands.verifiers import score_answers
 if TYPE_CHECKING:
     from pointsman.backends.evaluation.journal import WinRateJournal
 
-__all__ = ["Timing", "add_arguments", "run", "timed_win_rates"]
+__all__ = ["Timing", "add_arguments", "run"]
 
 
 @dataclass

@@ -8,7 +8,7 @@ from pointsman.serve.dashboard.quality import Bound
 from pointsman.serve.engine.engine import Engine
 from pointsman.serve.policy.served_router import ServedRouter
 
-__all__ = ["bound_in_force", "budget_words", "why_this_share"]
+__all__ = ["bound_in_force", "why_this_share"]
 
 _SETTINGS = {
     "threshold": "threshold {:g}", "strong_share": "{:.0%} to the strong model", "max_loss": "a loss of at most {:g}",

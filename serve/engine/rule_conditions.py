@@ -12,7 +12,7 @@ from pointsman.serve.protocols.surfaces import CHAT, COUNT_TOKENS, MESSAGES, RES
 from pointsman.serve.protocols.token_count import count_input_tokens
 from pointsman.serve.request.context import RequestContext
 
-__all__ = ["Condition", "Facts", "any_pattern", "conditions"]
+__all__ = ["Facts", "any_pattern", "conditions"]
 
 _SEARCHED = 20_000  # characters of each end of a prompt: a search is linear, and so is bounded
 _APIS = {"chat": (CHAT,), "responses": (RESPONSES,), "messages": (MESSAGES, COUNT_TOKENS)}

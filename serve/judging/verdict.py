@@ -2,7 +2,7 @@
 
 import re
 
-__all__ = ["TEMPLATE", "VERDICTS", "judge_prompt", "parse_verdict"]
+__all__ = ["TEMPLATE", "judge_prompt", "parse_verdict"]
 
 TEMPLATE = """\
 Compare two answers to the same request. Weigh correctness first, then helpfulness, depth and clarity. Do not let the \

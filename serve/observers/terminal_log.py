@@ -8,7 +8,7 @@ from typing import Any
 
 from pointsman.core.dollars import dollars
 
-__all__ = ["TerminalFormatter", "request_line"]
+__all__ = ["TerminalFormatter"]
 
 _GREEN, _YELLOW, _RED, _DIM = "32", "33", "31", "2"
 _WIDEST, _WIDE, _NARROWEST = 120, 86, 80  # characters of a line; with `_WIDE` for a request there is room for tokens

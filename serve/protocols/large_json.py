@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from pointsman.serve.http.errors import RequestError
 
-__all__ = ["LARGE_BYTES", "MAX_DEPTH", "TOO_DEEP", "Structure", "find_structure", "member_places", "read_large"]
+__all__ = ["LARGE_BYTES", "MAX_DEPTH", "TOO_DEEP", "Structure", "member_places", "read_large"]
 
 LARGE_BYTES = 64 * 1024  # what is shorter is quicker at once
 MAX_DEPTH = 300  # levels of arrays and objects: whatever goes through a document recursively gets to its end

@@ -12,13 +12,7 @@ from pointsman.serve.protocols.large_json import LARGE_BYTES
 from pointsman.serve.protocols.off_loop import off_loop
 from pointsman.serve.protocols.openai_streams import EventStream
 
-__all__ = [
-    "MAX_EVENT_BYTES",
-    "EventBuffer",
-    "PrimedStream",
-    "event_data",
-    "relay_events",
-]
+__all__ = ["EventBuffer", "PrimedStream", "event_data", "relay_events"]
 
 MAX_EVENT_BYTES = 32 * 1024 * 1024
 _LINGER_S = 0.5  # how long an upstream may take to hang up after [DONE]

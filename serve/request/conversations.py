@@ -18,7 +18,7 @@ from pointsman.serve.protocols.task import read_task
 from pointsman.serve.protocols.turns import has_answer, is_models_turn, turns_of
 from pointsman.serve.request.context import RequestContext
 
-__all__ = ["NAMING_HEADERS", "is_first_turn", "naming_headers", "next_turn", "owner_of", "session_of"]
+__all__ = ["is_first_turn", "naming_headers", "next_turn", "owner_of", "session_of"]
 
 _OWN_HEADER = "x-pointsman-session"
 NAMING_HEADERS = (  # the first that is there, and the thread or agent within it

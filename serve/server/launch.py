@@ -38,7 +38,7 @@ from pointsman.serve.server.draining import DrainingServer
 from pointsman.serve.server.hot_swap import Application, Companion
 from pointsman.serve.server.reload import Reloader, Source
 
-__all__ = ["LaunchOptions", "build_engine", "create_worker_app", "hand_over_key", "run_server"]
+__all__ = ["LaunchOptions", "build_engine", "hand_over_key", "run_server"]
 
 _LOG = logging.getLogger(__name__)
 _OPTIONS_VARIABLE = "POINTSMAN_SERVE_OPTIONS"

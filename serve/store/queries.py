@@ -22,7 +22,6 @@ from pointsman.serve.store.rows import clean_text
 from pointsman.serve.store.schema import UNANSWERED, decisions, feedback
 
 __all__ = [
-    "SLOT_S",
     "DecisionFilter",
     "Group",
     "Said",

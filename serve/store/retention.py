@@ -8,7 +8,7 @@ from pointsman.core.errors import StoreError
 from pointsman.serve.store.metrics import StoreMetrics
 from pointsman.serve.store.store import Store
 
-__all__ = ["SPEND_DAYS", "Retention"]
+__all__ = ["Retention"]
 
 SPEND_DAYS = 400.0
 _LOG = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias
 
 from pointsman.serve.protocols.translation.read import Document, Untranslatable, shown
 
-__all__ = ["Fate", "Parameter", "Table", "select", "table"]
+__all__ = ["Parameter", "Table", "select", "table"]
 
 Fate: TypeAlias = Literal["passed", "translated", "dropped", "refused"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-__all__ = ["MAX_NAME", "arguments_object", "arguments_text", "fit_id", "fit_name", "is_complete", "object_schema"]
+__all__ = ["arguments_object", "arguments_text", "fit_id", "fit_name", "is_complete", "object_schema"]
 
 MAX_NAME = 64  # characters of a function's name at OpenAI; Anthropic takes 128
 _MAX_ID = 40  # of a tool call at OpenAI

@@ -11,7 +11,7 @@ from pointsman.serve.http.asgi import ClientGone, read_body, send_body
 from pointsman.serve.http.errors import RequestError
 from pointsman.serve.protocols.requests import read_object
 
-__all__ = ["ACTIONS", "AutopilotEndpoint"]
+__all__ = ["AutopilotEndpoint"]
 
 ACTIONS = ("pause", "resume", "rollback", "reset")
 _JSON = (b"content-type", b"application/json")

@@ -12,7 +12,7 @@ from pointsman.serve.http.errors import RequestError
 from pointsman.serve.http.streams import Headers
 from pointsman.serve.request.record import Record
 
-__all__ = ["JSON", "decision_headers", "header_text", "record_headers", "refuse"]
+__all__ = ["JSON", "decision_headers", "record_headers", "refuse"]
 
 JSON = (b"content-type", b"application/json")
 _MAX_HEADER = 300

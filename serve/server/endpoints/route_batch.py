@@ -17,7 +17,7 @@ from pointsman.serve.protocols.off_loop import off_loop
 from pointsman.serve.protocols.requests import ChatRequest, make_question
 from pointsman.serve.request.context import RequestContext
 
-__all__ = ["MAX_PROMPTS", "decide_batch", "read_prompts"]
+__all__ = ["decide_batch", "read_prompts"]
 
 MAX_PROMPTS = 10_000
 _DECIDED_AT_ONCE = 32  # milliseconds

@@ -13,7 +13,7 @@ from pointsman.serve.http.asgi import send_body
 from pointsman.serve.server.openapi.answers import Error
 from pointsman.serve.server.openapi.operations import OPERATIONS, UNDOCUMENTED, Operation
 
-__all__ = ["Document", "openapi_document"]
+__all__ = ["Document"]
 
 _REF = "#/components/schemas/{model}"
 _UNKNOWN = Operation("Not described", Any)

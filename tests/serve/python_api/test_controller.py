@@ -257,7 +257,7 @@ def test_an_unknown_router_or_model_is_refused_at_once():
         Controller(["nope"])
     with pytest.raises(ConfigError, match=r"(?s)'meta-llama' is not a known provider.*'nowhere'"):
         Controller(["random"], "meta-llama/Llama-3-8B", "nowhere/x")
-    with pytest.raises(ConfigError, match="no such directory"):
+    with pytest.raises(ConfigError, match="which is not a directory"):
         Controller(config={"mf": {"checkpoint_path": "routellm/mf_gpt4_augmented"}})
 
 

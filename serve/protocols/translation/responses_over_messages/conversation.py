@@ -19,7 +19,7 @@ from pointsman.serve.protocols.translation.read import Document, Untranslatable,
 from pointsman.serve.protocols.translation.responses_over_messages.tools import SEARCH, sent_name
 from pointsman.serve.protocols.translation.tools import arguments_object, fit_id
 
-__all__ = ["input_turns", "sealed", "unsealed"]
+__all__ = ["input_turns", "sealed"]
 
 _SEAL = "pointsman:"  # before what an answer carries of a model's thoughts for the turns to come
 _TEXTS = ("input_text", "output_text", "text", "summary_text")

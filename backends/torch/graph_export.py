@@ -3,6 +3,7 @@
 import os
 import warnings
 
+from pointsman.backends.onnx.simplification import simplify
 from pointsman.backends.torch.classifier import PromptClassifier
 from pointsman.core.errors import MissingExtraError
 
@@ -23,7 +24,7 @@ def export_graph(model: PromptClassifier, path: str | os.PathLike[str]) -> None:
     (batch, 3 n_heads).
 
     Raises:
-        MissingExtraError: onnx is not installed.
+        MissingExtraError: onnx or onnxruntime is not installed.
     """
     ids = torch.ones(2, 9, dtype=torch.int64)
     mask = torch.ones_like(ids)
@@ -49,3 +50,4 @@ def export_graph(model: PromptClassifier, path: str | os.PathLike[str]) -> None:
             )
     finally:
         model.base.set_attn_implementation(implementation)
+    simplify(path)

@@ -35,6 +35,7 @@ from pointsman.serve.config import StoreConfig
 from pointsman.serve.config.autopilot import AutopilotConfig
 from pointsman.serve.feedback.comparison import Compared, Other
 from pointsman.serve.feedback.sample import Sample
+from pointsman.serve.observers.together import Together
 from pointsman.serve.request.context import RequestContext
 from pointsman.serve.request.record import Record
 from pointsman.serve.store.rows import Row
@@ -97,6 +98,7 @@ class Autopilot:
         )
         self._fingerprints = Fingerprints()
         self._observer = RequestObserver(self._draws, self._fingerprints, ask=ask)
+        self._ended = Together(self._see)  # requests that are still to be counted
         self._trainer = Trainer(self._writer, lambda change: store.fold_autopilot(_STATE, change, limit=0), clock=clock)
         self._task: asyncio.Task[None] | None = None
 
@@ -117,6 +119,7 @@ class Autopilot:
                 again at once.
             look: scores a weak answer, where a cascade is certified; None where prompts alone decide.
         """
+        self._ended.flush()
         self._look = look
         changed = self._serving is not None and self._serving != serving
         self.config, self._serving, self._alarm = config, serving, alarm or (lambda: None)
@@ -185,7 +188,10 @@ class Autopilot:
         await self._turn()
 
     def __call__(self, record: Record) -> None:
-        """Counts a request that has ended, and draws it by chance."""
+        """Has a request that has ended counted, and drawn by chance: soon, with others."""
+        self._ended(record)
+
+    def _see(self, record: Record) -> None:
         may_draw = self._generation is not None and not self._store_away and not self._state.paused
         self._observer.see(record, may_draw=may_draw)
 
@@ -211,6 +217,7 @@ class Autopilot:
         """Everything a person may want to see, as JSON types."""
         if self.config is None or self._serving is None:
             return {"configured": False}
+        self._ended.flush()
         waiting = self._draws.n_pending
         return describe(self._state, self.config, self._serving, store_away=self._store_away, waiting=waiting)
 
@@ -235,6 +242,7 @@ class Autopilot:
         return replace(compared, row=replace(compared.row, cost_usd=(compared.row.cost_usd or 0.0) + asked.cost_usd))
 
     def _flush(self) -> None:
+        self._ended.flush()
         self._draws.flush(self.config, self._serving.pair if self._serving is not None else None)
 
     async def _run(self) -> None:
@@ -247,6 +255,7 @@ class Autopilot:
         """Counts what is new into the shared state, and follows it."""
         if self.config is None or self._serving is None:
             return
+        self._ended.flush()
         draws = self._draws
         counts, draws.counts = draws.counts, Counts()
         pause, draws.pause = draws.pause, None

@@ -55,9 +55,9 @@ def test_the_bound_holds_over_many_orders():
     table = _table(800, rate=0.12, useful=False)
     broken = [
         simulate(table, np.array([800]), max_loss=0.06, share=0.6, rng=np.random.default_rng(seed)).broken
-        for seed in range(40)
+        for seed in range(20)
     ]
-    assert sum(broken) <= 0.05 * 40 + 2.0 * np.sqrt(0.05 * 0.95 * 40)
+    assert sum(broken) <= 0.05 * 20 + 2.0 * np.sqrt(0.05 * 0.95 * 20)
 
 
 def test_traffic_beyond_the_table_repeats_it():
@@ -69,17 +69,17 @@ def test_traffic_beyond_the_table_repeats_it():
 
 def test_a_better_generation_takes_over_and_a_useless_one_never_starts():
     """A learner that knows the losses gets a generation of its own, one that knows nothing gets none."""
-    table = _table(2500, rate=0.15, useful=False)
+    table = _table(1500, rate=0.15, useful=False)
     run = {"max_loss": 0.05, "share": 1.0}
 
     def oracle(rows, losses):
         return table.losses, losses
 
     def useless(rows, losses):
-        return np.arange(2500) % 7.0, rows % 7.0
+        return np.arange(1500) % 7.0, rows % 7.0
 
     def served(learn):
-        return simulate(table, np.array([2500]), rng=np.random.default_rng(1), learn=learn, **run)
+        return simulate(table, np.array([1500]), rng=np.random.default_rng(1), learn=learn, **run)
 
     assert len(served(useless).generations) == 1
     better, plain = served(oracle), served(None)

@@ -135,7 +135,7 @@ def test_nothing_is_needed_where_nothing_helps():
 def test_the_bound_is_broken_in_few_streams(values, margin):
     """Looked at after every comparison, a step at the bound or above opens in at most 5 % of streams, plus error."""
     rng = np.random.default_rng(7)
-    n_streams, n_requests, bound = 120, 1200, 0.1
+    n_streams, n_requests, bound = 60, 800, 0.1
     broken = 0
     chain = Chain(np.array([0.3, 0.6, 1.0]), np.array([0.3, 0.6, 1.0]))
     mean = bound * (1.0 - margin) / 0.6  # of the loss of a prompt: step 1 has the loss bound (1 - margin)

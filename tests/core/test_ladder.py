@@ -112,7 +112,7 @@ def _candidates(rng: np.random.Generator, n: int, losses: tuple[float, float]) -
 
 def test_the_bound_holds_for_many_candidates():
     """Where the last step whose loss is within the bound is at it, few streams are ever above the bound."""
-    n_streams, bound, most = 60, 0.1, 2
+    n_streams, bound, most = 30, 0.1, 2
     chain = Chain(np.linspace(0.2, 1.0, 5), np.linspace(0.2, 1.0, 5))
     broken = 0
     for seed in range(n_streams):

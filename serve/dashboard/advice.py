@@ -14,6 +14,7 @@ __all__ = ["Advice", "Found", "best_step", "checklist"]
 
 _COMPARED_SHARE = 0.02
 _ENOUGH_TO_LEARN = 300
+_LEARNED_TWICE = 900  # comparisons, which are paid for what they open later
 _MODELS = """strong: gpt-5.5
 weak: gpt-5.5-mini
 models:
@@ -153,9 +154,7 @@ def _next_certified(engine: Engine, found: Found) -> Advice:
     assert engine.state.autopilot is not None and engine.config.autopilot is not None
     status = engine.state.autopilot.status()
     following, saving = status.get("next"), found.saving
-    is_young = found.n_comparisons < _ENOUGH_TO_LEARN  # the first ones are paid for what they open later
-    costs_more = saving is not None and saving.saved_usd < 0.0 < _gross(saving)
-    if saving is not None and costs_more and not is_young and status["certified_share"] > 0.0:
+    if saving is not None and found.n_comparisons >= _LEARNED_TWICE and _costs_more(status, saving):
         return Advice(
             "Compare less: comparisons cost more than the weak model saves.",
             f"{dollars(saving.compared_usd)} went to comparisons, {dollars(_gross(saving))} were saved.",
@@ -183,6 +182,14 @@ def _next_certified(engine: Engine, found: Found) -> Advice:
         f"Wait: after about {n} more{cost} the next step can open.",
         f"Then {percent(following['share'])} may go to the weak model{more}.",
     )
+
+
+def _costs_more(status: dict[str, Any], saving: Saving) -> bool:
+    """Whether comparisons have cost more than the weak model saves at what is certified now."""
+    n, weak = status["requests"]["n"], status["requests"]["weak"]
+    if saving.saved_usd >= 0.0 or not weak:
+        return False
+    return 0.0 < _gross(saving) * status["certified_share"] * n / weak < saving.compared_usd
 
 
 def _gross(saving: Saving) -> float:

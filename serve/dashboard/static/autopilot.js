@@ -72,8 +72,8 @@ function decidesBy({ decides_by: by, weak, weak_cost: cost, certified_share: sha
 
 function generations({ generations: all }) {
   const head = ["Generation", "Since", "Comparisons", "Steps open", "Certified", "State"];
-  const rows = all.toReversed().map((one) => [`${one.number}${one.score === "learned" ? `, learned from ${number(one.trained_on)}` : ""}`, one.began_at ? moment(one.began_at) : "–", number(one.n_compared ?? 0),
-    one.steps ? `${one.steps_open} of ${one.steps}` : "–", percent(one.certified_share, 0), one.closed ? `void: ${reason(one.closed)}` : one.role]);
+  const rows = all.toReversed().map((one) => [`${one.number}${one.score === "learned" ? " (learned)" : ""}`, one.began_at ? moment(one.began_at) : "–", number(one.n_compared ?? 0),
+    one.steps ? `${one.steps_open} of ${one.steps}` : "–", percent(one.certified_share, 0), one.closed ? `void: ${one.closed}` : one.role]);
   return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Generations" }, el("table", { class: "stack" }, ...tableParts(head, rows, null)));
 }
 

@@ -305,17 +305,20 @@ async def test_comparisons_that_cost_more_than_they_save_are_advised_against(pas
     autopilot = {"max_loss": 0.1, "judge": "judge", "compare": 0.2}
     engine = app_of(past, NOWHERE, extra=prices, autopilot=autopilot).engine
     known = {"certified_share": 0.5, "next": {"share": 0.6, "comparisons": 40, "usd": 1.5}}
+    known |= {"requests": {"n": 100, "weak": 50}}
     engine.state.autopilot.status = lambda: known | {"phase": "certified", "paused": None, "store_away": False}
     total = Dollars(10, 59.0, 100.0, 9.0)
     texts = {}
     for compared_usd in (1.0, 60.0):
         saving, _ = saving_of(total, SavingsTally(shadow_usd=compared_usd), seconds=3600.0, series={})
-        found = Found(10, 3600.0, 400, True, saving, None, None, [])
+        found = Found(10, 3600.0, 1000, True, saving, None, None, [])
         texts[compared_usd] = best_step(engine, found)
     assert texts[1.0].text.startswith("Wait: after about 40 comparisons more ($1.50)") and "a month" in texts[1.0].worth
     assert texts[60.0].text.startswith("Compare less") and "compare: 0.05" in texts[60.0].action.text
-    young = best_step(engine, Found(10, 3600.0, 40, True, saving, None, None, []))
+    young = best_step(engine, Found(10, 3600.0, 400, True, saving, None, None, []))
     assert young.text.startswith("Wait: after about 40 comparisons more")  # what they open pays for them later
+    known["requests"]["weak"] = 10  # so far; half of all from now on
+    assert best_step(engine, found).text.startswith("Wait: after about 40 comparisons more")
     assert "$60.00" in texts[60.0].worth and "$41.00" in texts[60.0].worth
     for share, said in ((0.0, "Wait: the first requests"), (0.5, "Nothing: all that can be certified")):
         engine.state.autopilot.status = lambda share=share: known | {"certified_share": share, "next": None}

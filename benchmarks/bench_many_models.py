@@ -5,6 +5,9 @@ that its threshold buys at each cost, beside every single model, mixtures of sin
 of models by the means of training, the best model of each data set, the cheapest correct model, prompt length, and an
 oracle. With shuffled or random labels, or a data set left out, it must not lose against the fixed choice.
 
+Each figure is shown of the curve of thresholds and of its envelope, the best mixtures of two thresholds in hindsight,
+and the gain over mixtures of models over evenly spaced costs and over evenly spaced logarithms of them.
+
     python -m benchmarks.bench_many_models DATA --splits 10 --kinds blend,linear,knn --without claude-fable-5
     python -m benchmarks.bench_many_models DATA --splits 1 --draws 100 --prompts 400 --leave-out
 """
@@ -27,10 +30,11 @@ from pointsman.backends.evaluation.quality_by_dollars import DollarCurve, paired
 from pointsman.backends.training.embeddings import PromptEmbeddings, embed_prompts
 from pointsman.backends.training.scores import ScoreRecipe, fit_scores
 from pointsman.core.choice import Candidate, choose
-from pointsman.core.hull import point_usd
+from pointsman.core.hull import point_usd, upper_hull
 from pointsman.core.routers.scores import load_candidates
 from pointsman.core.score_models import column_means
 
+_READINGS = ("over_hull", "over_hull_log", "at_best_cost")
 _BUDGETS = np.linspace(0.005, 1.0, 200)  # of the best single model's cost
 
 
@@ -212,6 +216,7 @@ def _baselines(table: ScoreTable, n_splits: int) -> dict[str, list[Outcome]]:
 def _summary(name: str, outcomes: Sequence[Outcome]) -> dict[str, float | str | None]:
     """Means over splits; points are hundredths of a score, costs shares of the best single model's."""
     over, log_over, at_cost, crossings, curve_rows = [], [], [], [], []
+    envelope: dict[str, list[float]] = {"over_hull": [], "over_hull_log": [], "at_best_cost": [], "cost_at_best": []}
     curves = [outcome.curve for outcome in outcomes]
     for curve in curves:
         budgets = _BUDGETS * curve.best_usd
@@ -222,6 +227,16 @@ def _summary(name: str, outcomes: Sequence[Outcome]) -> dict[str, float | str | 
         at_cost.append(100 * (float(curve.quality_at(np.array([curve.best_usd]))[0]) - curve.best_quality))
         crossings.append(curve.cost_at_best_quality)
         curve_rows.append(quality - curve.best_quality)
+        outer = upper_hull(curve.usd, curve.quality)
+        envelope["over_hull"].append(100 * float(np.nanmean(outer.quality_at(budgets) - hull)))
+        envelope["over_hull_log"].append(
+            100 * float(np.nanmean(outer.quality_at(spaced) - curve.hull.quality_at(spaced)))
+        )
+        envelope["at_best_cost"].append(
+            100 * (float(outer.quality_at(np.array([curve.best_usd]))[0]) - curve.best_quality)
+        )
+        reached_usd = np.interp(curve.best_quality, outer.quality, outer.usd, right=curve.best_usd)
+        envelope["cost_at_best"].append(min(1.0, float(reached_usd) / curve.best_usd))
     mean_curve = np.nanmean(np.array(curve_rows), axis=0)
     reached = np.flatnonzero(mean_curve >= 0.0)
     return {
@@ -232,6 +247,8 @@ def _summary(name: str, outcomes: Sequence[Outcome]) -> dict[str, float | str | 
         "at_best_cost": float(np.mean(at_cost)),
         "cost_at_best": float(_BUDGETS[reached[0]]) if reached.size else None,
         "cost_at_best_median": float(np.median([1.0 if c is None else c for c in crossings])),
+        "cost_at_best_median_envelope": float(np.median(envelope.pop("cost_at_best"))),
+        **{f"{key}_envelope": float(np.mean(values)) for key, values in envelope.items()},
         "trusted": sum(outcome.trusted for outcome in outcomes),
         "versus_fixed": 100 * float(np.mean([outcome.versus_fixed[0] for outcome in outcomes])),
         "versus_fixed_worst": 100 * min(outcome.versus_fixed[0] for outcome in outcomes),
@@ -264,15 +281,21 @@ def _within(value: float | None, goal: float) -> bool:
 
 
 def _print(rows: Sequence[dict[str, float | str | None]]) -> None:
-    heads = "over hull  (worst)  log-spaced  at best cost  cost at best  median  trusted  over fixed  worst  lost"
-    print(f"{'router':32s} {heads}")
+    """Two tables: what each reading of the targets gives, curve / envelope; and how safe each router is."""
+    print(
+        "router                            over hull    by log cost  at best cost  cost at best, median  of mean curve"
+    )
     for row in rows:
-        cost = "   -" if row["cost_at_best"] is None else f"{row['cost_at_best']:.2f}"
+        cost = "-" if row["cost_at_best"] is None else f"{100 * float(row['cost_at_best']):.0f} %"
+        readings = [f"{row[key]:+.2f} / {row[f'{key}_envelope']:+.2f}" for key in _READINGS]
+        shares = [100 * float(row[f"cost_at_best_median{end}"] or 0) for end in ("", "_envelope")]
+        print(f"{row['router']:32s} {' '.join(readings)} {shares[0]:12.0f} / {shares[1]:.0f} % {cost:>12s}")
+    print("\nrouter                            over hull, error, worst   trusted   over fixed, worst   lost")
+    for row in rows:
         print(
             f"{row['router']:32s} {row['over_hull']:+6.2f} ±{1.96 * float(row['error'] or 0):.2f} {row['worst']:+6.2f} "
-            f"{row['over_hull_log']:+9.2f} {row['at_best_cost']:+12.2f} {cost:>12s} {row['cost_at_best_median']:8.2f} "
-            f"{row['trusted']:>4}/{row['n']:<4}"
-            f"{row['versus_fixed']:+8.2f} {row['versus_fixed_worst']:+8.2f} {row['lost']:>3}"
+            f"{row['trusted']:>9}/{row['n']:<4} {row['versus_fixed']:+8.2f} {row['versus_fixed_worst']:+8.2f} "
+            f"{row['lost']:>5}"
         )
 
 

@@ -17,9 +17,10 @@ from pointsman.core.arrays import FloatArray
 from pointsman.core.choice_rows import Weighing
 from pointsman.core.loss_tests import TernaryTest, betting_p_value
 
-__all__ = ["GRID", "CertifiedChoice", "certify_choice", "share_at", "threshold_for_share", "threshold_for_usd"]
+__all__ = ["BEST", "GRID", "CertifiedChoice", "certify_choice", "share_at", "threshold_for_share", "threshold_for_usd"]
 
-GRID = np.concatenate([np.linspace(0.0, 0.5, 26)[:-1], 0.5 + 0.5 * np.linspace(0.0, 1.0, 151) ** 2])  # finest above 1/2
+BEST = 0.5  # at this threshold what is expected to be best is chosen, whatever it costs
+GRID = np.concatenate([np.linspace(0.0, BEST, 26)[:-1], 0.75 - 0.25 * np.cos(np.linspace(0.0, np.pi, 151))])
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,8 @@ def threshold_for_share(weighing: Weighing, share: float) -> float:
 
 
 def threshold_for_usd(weighing: Weighing, usd: FloatArray, max_usd: float) -> float:
-    """Lowest threshold from which on the mean bill is at most `max_usd`.
+    """Lowest threshold from which on the mean bill is at most `max_usd`; of more than two candidates at least `BEST`,
+    as whatever is spent beyond it is expected to buy nothing.
 
     Args:
         usd: bills of every candidate on every prompt, shape (n_prompts, n_candidates).
@@ -73,7 +75,8 @@ def threshold_for_usd(weighing: Weighing, usd: FloatArray, max_usd: float) -> fl
         ValueError: even threshold 1 costs more.
     """
     rows = np.arange(len(usd))
-    return _lowest([float(usd[rows, weighing.chosen(float(t))].mean()) for t in GRID], max_usd, "max_usd")
+    found = _lowest([float(usd[rows, weighing.chosen(float(t))].mean()) for t in GRID], max_usd, "max_usd")
+    return found if usd.shape[1] <= 2 else max(found, BEST)
 
 
 def certify_choice(

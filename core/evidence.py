@@ -3,7 +3,8 @@
 All that is asked here is asked of predictions for prompts that the predictor had not seen.
 
     shrinkage  b_i, mean over j of the least-squares slope of the true difference s_i - s_j on the predicted one, both
-               less their means, times 1 - (the slope's squared error / its square), within [0, 1]
+               less their means, drawn to the slope of all pairs together as far as slopes differ by no more than their
+               errors, and that one towards 0 by its own error; within [0, 1]
     gain       mean over worths t in [1/2, 1] of score - (2t - 1) r at what the rule chooses, less the same at the
                best fixed model: per prompt, so that its standard error is that of a mean
 """
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pointsman.core.arrays import FloatArray, IntArray
+from pointsman.core.arrays import FloatArray
 from pointsman.core.choice_rows import weigh_rows
 from pointsman.core.hull import upper_hull
 
@@ -49,27 +50,38 @@ def shrinkage(predicted: FloatArray, scores: FloatArray) -> FloatArray:
         predicted: for prompts that were not seen, shape (n_prompts, n_models).
         scores: what they scored, NaN where not known, same shape.
     """
-    n_models = scores.shape[1]
-    found = np.zeros(n_models)
+    n, n_models = scores.shape
+    slopes, errors = np.zeros((n_models, n_models)), np.zeros((n_models, n_models))
+    able = np.zeros((n_models, n_models), dtype=bool)
+    both, squares = np.zeros(n), np.zeros(n)  # of each prompt, summed over pairs
     for i in range(n_models):
         difference, true = predicted[:, [i]] - predicted, scores[:, [i]] - scores
         known = np.isfinite(true) & np.isfinite(difference)
-        n = known.sum(axis=0)
+        x, y = _centred(difference, known), _centred(true, known)
+        square, count = (x**2).sum(axis=0), known.sum(axis=0)
+        able[i] = (count > 2) & (square > 1e-12)
+        divisor = np.where(able[i], square, 1.0)
+        slopes[i] = np.where(able[i], (x * y).sum(axis=0) / divisor, 0.0)
+        residual = ((y - slopes[i] * x) ** 2).sum(axis=0) / np.maximum(count - 2, 1)
+        errors[i] = np.where(able[i], residual / divisor, 0.0)
+        both += (x * y)[:, able[i]].sum(axis=1)
+        squares += (x**2)[:, able[i]].sum(axis=1)
+    if not able.any():
+        return np.zeros(n_models)
+    pooled = float(both.sum() / squares.sum())
+    error = float(((both - pooled * squares) ** 2).sum() / squares.sum() ** 2)
+    usual = max(pooled - error / pooled, 0.0) if pooled > 0.0 else 0.0
+    spread = max(float(((slopes - pooled)[able] ** 2 - errors[able]).mean()), 0.0)
+    own = spread / np.where(able, np.maximum(spread + errors, 1e-12), 1.0)
+    by_pair = np.where(able, np.clip(usual + own * (slopes - usual), 0.0, 1.0), 0.0)
+    return np.asarray(by_pair.sum(axis=1) / max(n_models - 1, 1))
 
-        def centred(values: FloatArray, known: np.ndarray = known, n: IntArray = n) -> FloatArray:
-            filled = np.where(known, values, 0.0)
-            return np.where(known, filled - filled.sum(axis=0) / np.maximum(n, 1), 0.0)
 
-        x, y = centred(difference), centred(true)
-        square = (x**2).sum(axis=0)
-        able = (n > 2) & (square > 1e-12)
-        slope = np.where(able, (x * y).sum(axis=0) / np.where(able, square, 1.0), 0.0)
-        residual = ((y - slope * x) ** 2).sum(axis=0) / np.maximum(n - 2, 1)
-        error = np.where(able, residual / np.where(able, square, 1.0), 0.0)
-        kept = 1.0 - error / np.where(slope > 0, slope**2, np.inf)
-        by_pair = np.where(slope > 0, np.clip(slope * np.maximum(kept, 0.0), 0.0, 1.0), 0.0)
-        found[i] = by_pair.sum() / max(n_models - 1, 1)
-    return found
+def _centred(values: FloatArray, known: np.ndarray) -> FloatArray:
+    """Less their column's mean, 0 where not known."""
+    filled = np.where(known, values, 0.0)
+    mean = filled.sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    return np.where(known, filled - mean, 0.0)
 
 
 def gain_over_fixed(

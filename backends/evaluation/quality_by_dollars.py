@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pointsman.core.arrays import AnyFloatArray, FloatArray, IntArray
-from pointsman.core.choice_calibration import GRID
+from pointsman.core.choice_calibration import BEST, GRID
 from pointsman.core.choice_rows import weigh_rows
 from pointsman.core.hull import Hull, point_usd, upper_hull
 from pointsman.core.score_models import column_means
@@ -52,10 +52,16 @@ class DollarCurve:
         """Its mean score."""
         return float(self.single_quality[self.best])
 
+    @property
+    def asked(self) -> np.ndarray:
+        """Which thresholds a budget asks for, shape (n_thresholds,): of more than two candidates those from 1/2 on, as
+        in `core.choice_calibration`.
+        """
+        return np.asarray((self.thresholds >= BEST) | (len(self.single_usd) <= 2))
+
     def quality_at(self, usd: AnyFloatArray) -> FloatArray:
         """Quality at a mean cost, between thresholds by a mixture of both; NaN below the cheapest."""
-        order = np.lexsort((self.quality, self.usd))
-        return np.asarray(np.interp(usd, self.usd[order], self.quality[order], left=np.nan))
+        return _between(usd, self.usd[self.asked], self.quality[self.asked], left=np.nan)
 
     @property
     def cost_at_best_quality(self) -> float | None:
@@ -198,19 +204,23 @@ def paired_gain(
     """
     scores, usd = (np.where(np.isfinite(values), values, column_means(values)) for values in (scores, usd))
     rows = np.arange(len(scores))
-    routed = [np.stack([values[rows, row] for row in c.chosen]) for c in (curve, other) for values in (usd, scores)]
+    routed = [
+        np.stack([values[rows, row] for row in c.chosen[c.asked]]) for c in (curve, other) for values in (usd, scores)
+    ]
 
     def gain(weight: FloatArray) -> float:
         (usd_a, quality_a, usd_b, quality_b), best = [values @ weight for values in routed], usd[:, curve.best] @ weight
         budgets = np.linspace(min(max(usd_a.min(), usd_b.min()), best), best, 201)
-        quality = [
-            np.interp(budgets, bill[order], score[order])
-            for bill, score in ((usd_a, quality_a), (usd_b, quality_b))
-            for order in (np.lexsort((score, bill)),)
-        ]
-        return float((quality[0] - quality[1]).mean())
+        gained = _between(budgets, usd_a, quality_a) - _between(budgets, usd_b, quality_b)
+        return float(gained.mean())
 
     n = len(rows)
     drawn = [gain(np.bincount(rng.integers(0, n, n), minlength=n) / n) for _ in range(n_replicates)]
     low, high = np.quantile(drawn, [0.025, 0.975])
     return gain(np.full(n, 1.0 / n)), float(low), float(high)
+
+
+def _between(usd: AnyFloatArray, bills: FloatArray, quality: FloatArray, *, left: float | None = None) -> FloatArray:
+    """Quality at a mean cost from points of both, in between by a mixture of two."""
+    order = np.lexsort((quality, bills))
+    return np.asarray(np.interp(usd, bills[order], quality[order], left=left))

@@ -19,7 +19,7 @@ from pointsman.core.score_models import column_means, ramp, shrunk_win_rates
 
 __all__ = ["LeftOut", "choose_part", "reach", "worth"]
 
-_PARTS, _ENOUGH = (0.5, 0.75, 1.0), 0.005
+_PARTS, _ENOUGH = (0.6, 0.8, 1.0), 0.005
 _NEAR, _FAR = 0.7, 0.99  # quantiles of left-out distances: up to there a prompt is covered, from there on not at all
 _LEAST = (0.05, 0.15)  # and at least so far: labelled prompts that are all alike cover those that are nearly so
 

@@ -27,7 +27,8 @@ _WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class ScoreRecipe:
-    """Settings; those that are tuples are chosen from by cross-validation.
+    """Settings; those that are tuples are chosen from by cross-validation: of those that are about as good as the best
+    the one that smooths most, most neighbours or the highest penalty.
 
     Attributes:
         kind: "knn", "linear" or "blend".
@@ -79,7 +80,7 @@ class Search:
         unseen, self.fold_means, self.distances = self._predict(self._fold, names)
         best: dict[str, tuple[Any, ...]] = {}
         for family in {name[0] for name in names}:
-            best[family] = min((name for name in names if name[0] == family), key=lambda name: self._loss(unseen[name]))
+            best[family] = self._plainest({name: unseen[name] for name in names if name[0] == family})
         settings: dict[str, Any] = {family: name[1:] for family, name in best.items()}
         usual = {family: unseen[name] for family, name in best.items()}
         if self._recipe.kind == "blend":
@@ -87,7 +88,7 @@ class Search:
             grouped = {family: by_group[name] for family, name in best.items()}
             settings["weight"] = min(
                 _WEIGHTS,
-                key=lambda w: sum(self._loss(_blended(part, {"weight": w})) for part in (usual, grouped)),
+                key=lambda w: sum(self._losses(_blended(part, {"weight": w})).mean() for part in (usual, grouped)),
             )
         self.unseen = _blended(usual, settings)
         return settings
@@ -188,14 +189,26 @@ class Search:
         landmarks = Landmarks(self._directions(rows, n_landmarks), temperature)
         return fit_rows(landmarks, self._embeddings[rows], self._columns[rows], penalties=penalties)
 
-    def _loss(self, predicted: FloatArray) -> float:
-        """Mean squared error of scores less their mean over a prompt's models: only differences decide."""
+    def _plainest(self, unseen: dict[tuple[Any, ...], FloatArray]) -> tuple[Any, ...]:
+        """The settings that smooth most among those whose loss is within a standard error of the least."""
+        losses = {name: self._losses(predicted) for name, predicted in unseen.items()}
+        least = min(losses.values(), key=lambda loss: float(loss.mean()))
+
+        def is_close(loss: FloatArray) -> bool:
+            more = loss - least
+            return bool(more.mean() <= more.std() / np.sqrt(len(more)))
+
+        close = {name: loss for name, loss in losses.items() if is_close(loss)}
+        return max(close, key=lambda name: (name[-1], -float(close[name].mean())))
+
+    def _losses(self, predicted: FloatArray) -> FloatArray:
+        """Each prompt's squared errors of scores less their mean over its models: only differences decide."""
         scores = self._columns[:, : self._n_models]
         error = scores - predicted[:, : self._n_models]
         known = np.isfinite(error)
         filled = np.where(known, error, 0.0)
         n = np.maximum(known.sum(axis=1, keepdims=True), 1)
-        return float(np.where(known, filled - filled.sum(axis=1, keepdims=True) / n, 0.0).var())
+        return np.asarray((np.where(known, filled - filled.sum(axis=1, keepdims=True) / n, 0.0) ** 2).mean(axis=1))
 
 
 def _blended(predicted: dict[str, FloatArray], settings: dict[str, Any]) -> FloatArray:

@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pointsman.core.choice_calibration import GRID, certify_choice, share_at, threshold_for_share, threshold_for_usd
+from pointsman.core.choice_calibration import (
+    BEST,
+    GRID,
+    certify_choice,
+    share_at,
+    threshold_for_share,
+    threshold_for_usd,
+)
 from pointsman.core.choice_rows import weigh_rows
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -35,10 +42,18 @@ def test_shares_and_dollars_are_kept_from_the_threshold_on(seed, share, max_usd)
         threshold = threshold_for_usd(weighing, usd, max_usd)
         assert usd[rows, weighing.chosen(threshold)].mean() <= max_usd + 1e-9
         lower = GRID[threshold > GRID]
-        assert not lower.size or usd[rows, weighing.chosen(float(lower[-1]))].mean() > max_usd
+        assert threshold == BEST or usd[rows, weighing.chosen(float(lower[-1]))].mean() > max_usd
     else:
         with pytest.raises(ValueError, match="raise it"):
             threshold_for_usd(weighing, usd, max_usd)
+
+
+def test_no_budget_buys_what_is_expected_to_be_worse():
+    """However much may be spent, three candidates are chosen by expected quality; a pair ends at the reference."""
+    rates, _, usd = _drawn(40, 0)
+    assert threshold_for_usd(weigh_rows(rates, usd), usd, 100.0) == BEST
+    pair = weigh_rows(rates[:, :2], usd[:, :2])
+    assert threshold_for_usd(pair, usd[:, :2], 100.0) == 0.0
 
 
 def test_a_bound_on_loss_is_rarely_broken():

@@ -125,6 +125,18 @@ def test_noise_is_worth_nothing_and_a_signal_something(seed):
         assert not by_noise.trusted and by_noise.gain < 0
 
 
+@settings(max_examples=5)
+@given(SEEDS)
+def test_models_share_what_is_known_of_how_far_predictions_count(seed):
+    """Where a signal is equally strong for all models all count alike, also one that few prompts are labelled of."""
+    rng = np.random.default_rng(seed)
+    truth = rng.random((2000, 4))
+    scores = (rng.random((2000, 4)) < truth).astype(float)
+    scores[60:, 3] = np.nan
+    counts = shrinkage(0.5 + (truth - 0.5) * 2.0, scores)  # says twice as much as is true
+    assert np.abs(counts - 0.5).max() < 0.12
+
+
 def test_wrong_shapes_are_named():
     """Shapes and settings that do not fit are errors with their values."""
     with pytest.raises(ValueError, match=r"\(2, 3\) and \(1, 4\)"):

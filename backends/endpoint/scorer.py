@@ -185,7 +185,7 @@ class EndpointRouter(ScoreRouter):
                 failure = f"{url}: status {status} for model {self.settings.model!r}"
                 may_pass = status in (408, 425, 429) or status >= 500
             if attempt == self.settings.n_retries or not may_pass:
-                raise UpstreamError(f"{failure}; gave up at try {attempt + 1}")
+                raise UpstreamError(f"{failure}; gave up after attempt {attempt + 1}")
             attempt += 1
             await asyncio.sleep(_RETRY_DELAY_S * attempt)
 

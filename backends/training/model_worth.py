@@ -1,4 +1,4 @@
-"""Where a model is worth its money beside those that a checkpoint knows, with intervals."""
+"""Where a model is worth its cost beside those that a checkpoint knows, with intervals."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -133,7 +133,7 @@ def _points(gain: FloatArray | dict[str, float]) -> str:
 
 def _verdict(gain: FloatArray) -> str:
     if gain[1] > 0.0:
-        return "it is worth its money"
+        return "it is worth its cost"
     if gain[2] < 0.0:
         return "it is not worth its cost on its own"
     return "these landmarks do not show whether it is worth its cost"

@@ -42,5 +42,5 @@ class Together:
         """Nothing to start."""
 
     async def close(self) -> None:
-        """Passes on what is waiting, and from now on everything at once."""
+        """Passes on what is waiting."""
         self.flush()

@@ -198,8 +198,8 @@ def test_retry_after_is_read_as_seconds_or_date(value, wanted):
         (lambda: refusal(401, "Incorrect key sk-very-s***t"), 1, "status 401: the service refuses the key"),
         (lambda: refusal(404, "no such model"), 1, "no such model"),
         (lambda: web.json_response({"error": {"code": "insufficient_quota"}}, status=429), 1, "status 429"),
-        (lambda: refusal(503), 3, "busy; gave up at try 3"),
-        (lambda: refusal(429, **{"Retry-After": "86400"}), 1, "gave up at try 1"),
+        (lambda: refusal(503), 3, "busy; gave up after attempt 3"),
+        (lambda: refusal(429, **{"Retry-After": "86400"}), 1, "gave up after attempt 1"),
         (lambda: None, 3, "gave no answer"),
     ],
 )

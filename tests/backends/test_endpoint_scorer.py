@@ -154,7 +154,7 @@ def test_a_fault_that_passes_is_repeated_and_another_is_not():
         assert router.win_rates(["abc"])[0] == pytest.approx(_wanted("abc"))
         assert len(server.seen) == 2
     with _engine(failures=(400,)) as (server, url), _router(url) as router:
-        with pytest.raises(UpstreamError, match="status 400 for model 'small'; gave up at try 1"):
+        with pytest.raises(UpstreamError, match="status 400 for model 'small'; gave up after attempt 1"):
             router.win_rates(["abc"])
         assert len(server.seen) == 1
 

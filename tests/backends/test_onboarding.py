@@ -118,7 +118,7 @@ def test_worth_is_told_with_intervals(checkpoint):
     truth = float(TABLE.scores[:, 1].mean())
     assert worth["score"]["low"] - 0.02 <= truth <= worth["score"]["high"] + 0.02
     assert worth["usd"]["value"] == pytest.approx(0.002) and worth["gain"]["low"] > 0.0
-    assert "it is worth its money" in worth["lines"][1] and max(group["gain"]["low"] for group in worth["groups"]) > 0.0
+    assert "it is worth its cost" in worth["lines"][1] and max(group["gain"]["low"] for group in worth["groups"]) > 0.0
     dear = replace(measured(rows), usd=np.full(len(rows), 0.02), scores=np.zeros(len(rows)))
     assert "not worth its cost" in model_worth(checkpoint, "middle", dear, kept_prompts(checkpoint))["lines"][1]
     unpriced = replace(measured(rows), usd=np.full(len(rows), np.nan))

@@ -114,8 +114,8 @@ def test_a_router_that_learnt_from_the_very_file_is_pointed_out(tmp_path, monkey
         found[table] = capsys.readouterr().out
         assert main(["calibrate", table, "--router", "knn", "--max-loss", "0.5"]) == 0
         found[table] += capsys.readouterr().err
-    assert found["mine.jsonl"].count("knn learnt from a file of this name") == 2
-    assert "learnt from" not in found["other.jsonl"]
+    assert found["mine.jsonl"].count("knn was trained on a file of this name") == 2
+    assert "was trained on" not in found["other.jsonl"]
 
 
 @pytest.mark.parametrize("place", ["--figure", "--html"])

@@ -162,7 +162,7 @@ class Reloads(RuleBasedStateMachine):
             self.stack.pop()
             assert rollback(self.checkpoints) == self.stack[-1]
         else:
-            with pytest.raises(CheckpointError, match="nothing to go back to"):
+            with pytest.raises(CheckpointError, match="nothing to roll back to"):
                 rollback(self.checkpoints)
 
     @rule()

@@ -442,7 +442,7 @@ def test_both_calls_are_billed_to_the_cent(verifier, paths):
         ({"threshold": 0.5}, "threshold is given without a verifier"),
         ({"models": ["small", "huge"]}, "cascade names model 'huge'"),
         ({"checker": {}}, "wanted either url or entry_point"),
-        ({"checker": {"entry_point": "nowhere:at_all"}}, "there is no nowhere:at_all"),
+        ({"checker": {"entry_point": "nowhere:at_all"}}, "nowhere:at_all cannot be imported"),
         ({"checks": ["spelling"]}, "checks"),
         ({"stream": "always"}, "stream"),
     ],

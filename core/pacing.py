@@ -1,4 +1,4 @@
-"""Holds a ceiling in dollars by moving the threshold, smoothly and never as a wall.
+"""Keeps spending within a ceiling in dollars by moving the threshold, smoothly and without a sudden stop.
 
 Before every prompt the rest of the money is spread over the rest of the traffic. With R dollars left, N prompts to
 come, and s and w dollars for a strong and a weak answer, the share of strong answers that the money lasts for is
@@ -6,23 +6,21 @@ come, and s and w dollars for a strong and a weak answer, the share of strong an
     share = (R - w N) / ((s - w) N'), within [0, 1],   N' = N - 1.5 sqrt(D N)
 
 and 1 where strong answers cost no more. The threshold is the one that this share of the recent win rates reaches: the
-price in win rate at which the budget buys strong answers. Solved again for every prompt, it answers to spending ahead
-of plan and behind it, to traffic beside the forecast, and to prices beside the estimate; N alone may be a twentieth of
-a second old. N comes from the usual shape of the traffic (`TrafficShape`), scaled by how this period's traffic compares
-with it so far. N' leaves out what may not come: money that is left when the traffic ends is lost, so traffic in bursts
-(D times as scattered as independent prompts) is paid for a little earlier, and the weak answers that are kept back for
-all of N still pay for what comes after all.
+price in win rate at which the budget buys strong answers. It is computed again for every prompt, so it reacts to
+spending, traffic and prices that differ from the plan; only N may be a twentieth of a second old. N comes from the
+usual shape of the traffic (`TrafficShape`), scaled by this period's traffic so far. N' is a cautious N: money left at
+the end of the traffic is lost, so traffic in bursts (D times as scattered as independent prompts) is paid for a little
+earlier, while the weak answers reserved for all of N pay for what still comes.
 
-Of hours that were never seen, as on a first day, only a distribution of N is known: what came makes it likely
-(`Arrivals`), and so does the ceiling, for people set one that suits their traffic. After n prompts, under a ceiling
-that pays for m strong answers, the prior is
+For hours never seen, as on a first day, only a distribution of N is known, from the traffic so far (`Arrivals`) and
+from the ceiling, since people choose one that suits their traffic. After n prompts, under a ceiling that pays for m
+strong answers, the prior is
 
     N / (n + N) min(1, m / (n + N))
 
-beside the one of `Arrivals`, to which every order of magnitude of N is alike: every order of magnitude of the whole
-period's prompts is as likely as another while the money pays for strong answers alone, and beyond that every share
-that it pays for. The share is then its mean over N: the price in win rate now is the mean of what it may turn out to
-be, so that it is as likely to rise as to fall.
+beside the one of `Arrivals`, to which every order of magnitude of N is alike: every order of magnitude of the period's
+prompts is equally likely while the money pays for strong answers alone, and beyond that every share that it pays for.
+The share is then its mean over N: the price in win rate now is the mean of later ones, as likely to rise as to fall.
 """
 
 import math

@@ -1,6 +1,7 @@
 """`pointsman route`: one decision."""
 
 import argparse
+import gc
 import json
 import sys
 from typing import Any
@@ -30,7 +31,11 @@ def run(args: argparse.Namespace) -> int:
     """Prints the chosen model and why."""
     if args.prompt == "-":
         args.prompt = sys.stdin.read()
-    decision, explanation = _decide(args)
+    gc.disable()  # hardly anything of what is loaded for one decision is garbage
+    try:
+        decision, explanation = _decide(args)
+    finally:
+        gc.enable()
     if args.json:
         extra = {} if explanation is None else {"explanation": explanation}
         print(json.dumps({**decision.to_dict(), **extra}))

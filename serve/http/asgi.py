@@ -158,6 +158,7 @@ class WhileConnected:
             self._leave()
         else:
             self._cycle.when_gone = self._leave
+            self._cycle.flow.resume_reading()  # stopped by a long body: who does not read does not see the end
 
     async def __aexit__(self, kind: type[BaseException] | None, error: object, traceback: object) -> None:
         if self._cycle is not None:

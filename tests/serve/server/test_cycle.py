@@ -37,6 +37,10 @@ class _Transport:
 
 class _Flow:
     write_paused = False
+    n_resumed = 0
+
+    def resume_reading(self):
+        self.n_resumed += 1
 
 
 async def _cycle(kind, *, method="POST", keep_alive=True):
@@ -115,6 +119,7 @@ async def test_who_waits_is_told_that_the_client_has_gone():
     with pytest.raises(ClientGone):  # it had gone before
         async with WhileConnected(cycle.receive):
             await asyncio.Event().wait()
+    assert cycle.flow.n_resumed == 1  # a long body stops it, and nobody sees the end of what is not read
     answered, _, _ = await _cycle(Cycle)
     async with WhileConnected(answered.receive):
         answered.response_complete = True

@@ -56,7 +56,7 @@ class ScorePrompt:
         self._threads = threads
         self._in_step = in_step
         self._timeout_s = timeout_s
-        self._batches: dict[Router, _Batch] = {}
+        self._batches: dict[int, _Batch] = {}  # by the router's id: a plug-in may have no hash
 
     async def __call__(self, context: RequestContext) -> None:
         if context.parsed is None or context.parsed.router is None:
@@ -96,9 +96,9 @@ class ScorePrompt:
         return reading
 
     def _read_together(self, router: Router, prompt: str) -> asyncio.Future[Reading | None]:
-        batch = self._batches.get(router)
+        batch = self._batches.get(id(router))
         if batch is None or batch.is_over or batch.n_characters + len(prompt) > _INLINE_CHARACTERS:
-            batch = self._batches[router] = _Batch(router)
+            batch = self._batches[id(router)] = _Batch(router)
             batch.loop.call_soon(batch.read)
         return batch.add(prompt)
 
@@ -125,9 +125,11 @@ class _Batch:
         waiting = [(prompt, future) for prompt, future in self._waiting if not future.done()]
         self.is_over, self._waiting = True, []
         prompts, readings = [prompt for prompt, _ in waiting], list[Reading | None]()
-        with suppress(Exception):  # which each will meet again by itself, or not
-            readings = [*self._router.read_many(prompts)]
-        if len(readings) != len(waiting):
-            readings = [None] * len(waiting)
-        for (_, future), reading in zip(waiting, readings, strict=True):
-            future.set_result(reading)
+        try:
+            with suppress(Exception):  # which each will meet again by itself, or not
+                readings = [*self._router.read_many(prompts)]
+        finally:  # also where native code panics, which is no Exception: nobody waits forever
+            if len(readings) != len(waiting):
+                readings = [None] * len(waiting)
+            for (_, future), reading in zip(waiting, readings, strict=True):
+                future.set_result(reading)

@@ -11,6 +11,10 @@ from pointsman.serve.engine.steps.score_prompt import RouterThreads, ScorePrompt
 from pointsman.serve.request.in_step import InStep
 
 
+class _Panic(BaseException):
+    pass
+
+
 class _Counting(Router):
     """Reads a prompt's length, and remembers how many it was asked for at a time."""
 
@@ -89,6 +93,22 @@ async def test_one_that_fails_takes_no_others_with_it(error, told):
     contexts = await _score(_Counting(error), ["x", "broken", "xx", "xxx"])
     assert [context.win_rate for context in contexts] == [1.0, None, 0.5, 1.0 / 3.0]
     assert contexts[1].reason == f"router failed: {told}"
+
+
+async def test_one_that_panics_leaves_nobody_waiting():
+    """What is no Exception, such as a panic of native code, fails its own request; the others are scored."""
+    told = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["exception"]))
+    contexts = await asyncio.wait_for(_score(_Counting(_Panic), ["x", "broken", "xx", "xxx"]), 30.0)
+    assert [context.win_rate for context in contexts] == [1.0, None, 0.5, 1.0 / 3.0]
+    assert [type(each) for each in told] == [_Panic]
+
+
+async def test_a_router_without_a_hash_is_read_too(monkeypatch):
+    """A plug-in that is a dataclass has none."""
+    monkeypatch.setattr(_Counting, "__hash__", None)
+    contexts = await _score(_Counting(), ["x", "xx", "xxx"])
+    assert [context.win_rate for context in contexts] == [1.0, 0.5, 1.0 / 3.0]
 
 
 async def test_a_router_that_gives_too_few_readings_is_asked_for_each(monkeypatch):

@@ -88,8 +88,16 @@ _SLOW = [
     *("backends/test_default_router.py", "money/test_prices.py", "autopilot/test_second_look.py"),
     *("core/test_drift.py", "backends/test_evaluate.py", "commands/test_usage.py", "core/test_calibration.py"),
     *("commands/test_autopilot_simulate.py", "commands/test_candidates.py", "commands/test_learn.py"),
-    "backends/test_battle_files.py",
+    *("backends/test_battle_files.py", "server/test_start.py", "protocols/test_clients.py"),
 ]
+
+
+# Importing a framework and compiling its programs takes seconds: one worker runs all files that do.
+_TOGETHER = {
+    **dict.fromkeys(["backends/test_mf_training.py", "commands/test_train.py", "commands/test_wrong_turns.py"], "jax"),
+    **dict.fromkeys(["backends/test_bert.py", "backends/test_causal_lm.py", "backends/test_embedders.py"], "torch"),
+    **dict.fromkeys(["backends/test_finetuning_state.py", "backends/test_sentence_embedder.py"], "torch"),
+}
 
 
 @cache
@@ -124,6 +132,21 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """How many workers `-n auto` starts: heavy tests wait for processes a third of their time, the others never."""
     cores = os.cpu_count() or 1
     return cores if config.option.markexpr == "not heavy" else max(2, 3 * cores // 2)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A worker runs all tests of a file, and all files of a framework."""
+    if config.option.dist != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class LoadTogether(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return _TOGETHER.get(_name(Path(file)), file)
+
+    return LoadTogether(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -25,8 +25,9 @@ from support.upstream import LocalServer
 
 
 @pytest.fixture
-def planted():
-    """The models, and where they are asked."""
+def planted(monkeypatch):
+    """The models, and where they are asked; a chain is made of forty requests."""
+    monkeypatch.setattr(draw, "_WARM_UP", 40)
     models = PlantedModels()
     with LocalServer(models.app()) as server:
         models.url = f"{server.url}/v1"
@@ -42,9 +43,9 @@ async def test_savings_are_earned(planted, store_url):
     """All is strong until something is certified; then the easiest prompts go to the weak model, within the bound."""
     async with serving(settings(planted.url, store_url)) as (client, app):
         autopilot = app.engine.state.autopilot
-        assert set(await ask(client, 0, 110)) == {"big"}
+        assert set(await ask(client, 0, 45)) == {"big"}
         await settled(app)  # the first requests make the chain
-        assert set(await ask(client, 110, 150)) == {"big"} or autopilot.status()["certified_share"] > 0
+        assert set(await ask(client, 110, 100)) == {"big"} or autopilot.status()["certified_share"] > 0
         facts = await settled(app)
         assert facts["state"] == "certified"
         assert 0.0 < facts["certified_share"] <= 1.0
@@ -69,9 +70,9 @@ async def test_a_restart_serves_on_and_nothing_is_counted_twice(planted, store_u
     """What was certified is served from the first request after a restart; rows and the certificate agree."""
     values = settings(planted.url, store_url)
     async with serving(values) as (client, app):
-        await ask(client, 0, 110)
+        await ask(client, 0, 45)
         await settled(app)
-        await ask(client, 110, 200)
+        await ask(client, 110, 120)
         before = await settled(app)
     assert before["certified_share"] > 0.0
     async with serving(values) as (client, app):
@@ -90,7 +91,7 @@ async def test_two_processes_count_each_comparison_once(planted, store_url):
     values = settings(planted.url, store_url)
     async with serving(values) as (one, first), serving(values) as (two, second):
         pilots = (first.engine.state.autopilot, second.engine.state.autopilot)
-        await asyncio.gather(ask(one, 0, 110), ask(two, 200, 110))
+        await asyncio.gather(ask(one, 0, 45), ask(two, 200, 45))
         for _ in range(3):
             await asyncio.gather(*(pilot._turn() for pilot in pilots))
         await asyncio.gather(ask(one, 400, 80), ask(two, 600, 80))
@@ -164,9 +165,9 @@ async def test_a_learned_generation_earns_its_place_and_is_rolled_back(planted, 
 async def test_an_administrator_pauses_resumes_and_resets(planted, tmp_path):
     """Paused, nothing is compared and what is certified serves on; reset, everything is strong again."""
     async with serving(settings(planted.url, f"sqlite:///{tmp_path}/p.db")) as (client, app):
-        await ask(client, 0, 110)
+        await ask(client, 0, 45)
         await settled(app)
-        await ask(client, 110, 200)
+        await ask(client, 110, 120)
         await settled(app)
         paused = (await client.post("/v1/autopilot", json={"action": "pause"})).json()
         assert paused["state"] == "paused"
@@ -185,7 +186,7 @@ async def test_a_judge_that_answers_rubbish_is_paused(planted, tmp_path):
     """Comparisons that fail count for nothing, are counted as failed, and comparing pauses by itself."""
     planted.rubbish = True
     async with serving(settings(planted.url, f"sqlite:///{tmp_path}/r.db")) as (client, app):
-        await ask(client, 0, 110)
+        await ask(client, 0, 45)
         await settled(app)
         await ask(client, 110, 120)
         facts = await settled(app)
@@ -201,7 +202,7 @@ async def test_outages_are_no_losses(planted, tmp_path):
         client,
         app,
     ):
-        await ask(client, 0, 110)
+        await ask(client, 0, 40)  # no more than the chain takes: none is compared
         await settled(app)
         planted.failing = {"small"}
         await ask(client, 110, 30)
@@ -217,9 +218,9 @@ async def test_a_drift_alarm_closes_the_certificate_once(planted, tmp_path):
         app,
     ):
         autopilot = app.engine.state.autopilot
-        await ask(client, 0, 110)
+        await ask(client, 0, 45)
         await settled(app)
-        await ask(client, 110, 200)
+        await ask(client, 110, 120)
         assert (await settled(app))["certified_share"] > 0.0
         alarms = ["win rate at noon"]
         autopilot._alarm = lambda: alarms[-1] if alarms else None
@@ -239,9 +240,9 @@ async def test_another_model_voids_and_another_price_does_not(planted, tmp_path)
     store = f"sqlite:///{tmp_path}/m.db"
     values = settings(planted.url, store)
     async with serving(values) as (client, app):
-        await ask(client, 0, 110)
+        await ask(client, 0, 45)
         await settled(app)
-        await ask(client, 110, 200)
+        await ask(client, 110, 120)
         certified = (await settled(app))["certified_share"]
     values["models"]["small"]["price"] = {"input_usd_per_million": 2.0, "output_usd_per_million": 4.0}
     async with serving(values) as (client, app):
@@ -257,9 +258,9 @@ async def test_without_the_store_what_is_certified_serves_on(planted, tmp_path, 
     """A store that is away counts nothing and draws nothing; it goes on when it is back."""
     async with serving(settings(planted.url, f"sqlite:///{tmp_path}/s.db")) as (client, app):
         autopilot, store = app.engine.state.autopilot, app.engine.state.store
-        await ask(client, 0, 110)
+        await ask(client, 0, 45)
         await settled(app)
-        await ask(client, 110, 200)
+        await ask(client, 110, 120)
         before = await settled(app)
         real = store.fold_autopilot
 

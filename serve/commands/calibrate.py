@@ -175,7 +175,9 @@ def _doubts(args: argparse.Namespace, data: "ScoredPrompts") -> list[str]:
     """Warnings where the result says little: few prompts, or labels the wrong way round."""
     n, found = data.win_rates.size, []
     if n < _FEW:
-        found.append(f"{counted(n, 'prompt says', 'prompts say')} little about others: calibrate on at least {_FEW}")
+        found.append(
+            f"{counted(n, 'prompt says', 'prompts say')} little about others: wanted at least {_FEW} to calibrate on"
+        )
     if data.strong is not None and data.weak is not None and data.strong.mean() <= data.weak.mean():
         found.append(f"{args.strong} does no better than {args.weak} here: is the pair the right way round?")
     return found

@@ -43,4 +43,4 @@ class CheckTranslation:
         if not able:
             raise first
         context.candidates = tuple(able)
-        context.reason = f"only that API has {first.param}" if first.param else "can be requested only there"
+        context.reason = f"{first.param} is supported only there" if first.param else "can be requested only there"

@@ -95,7 +95,7 @@ def test_a_request_is_routed_to_a_model_that_can_be_asked(upstream, able):
                 assert (answered.status_code, answered.headers["x-pointsman-model"]) == (200, able)
                 assert answered.headers["x-pointsman-reason"] in (
                     "win_rate",
-                    "only that API has previous_response_id",
+                    "previous_response_id is supported only there",
                     "holds the conversation",
                 )
             other = "weak" if able == "strong" else "strong"

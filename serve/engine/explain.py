@@ -107,6 +107,9 @@ class Explainer:
         n_output = _OUTPUT_TOKENS if output_tokens is None else output_tokens
         strong, weak = (self._side(model, n_input, n_output) for model in (self._pair.strong, self._pair.weak))
         chosen = self._side(decision.model, n_input, n_output)
+        if len(decision.weighed) > 2 and output_tokens is None:  # each is expected to answer at its own length
+            bills = {each.candidate.name: each.candidate.usd for each in decision.weighed}
+            strong, weak, chosen = ({**side, "usd": bills.get(side["model"])} for side in (strong, weak, chosen))
         known = strong["usd"] is not None and chosen["usd"] is not None
         return {
             "strong": strong,
@@ -162,7 +165,7 @@ def explanation_lines(explanation: Mapping[str, Any]) -> list[str]:
     if (margin := explanation.get("margin")) is not None:
         lines.append(f"  ahead of the next one by {margin:.4f} in win rate")
     if (cost := explanation.get("cost")) is not None:
-        lines += _cost_lines(cost)
+        lines += _cost_lines(cost, of_many=len(explanation.get("candidates", ())) > 2)
     if (cascade := explanation.get("cascade")) is not None:
         lines += cascade_lines(cascade)
     if (drift := explanation.get("drift")) is not None and drift["alarm"] is not None:
@@ -214,13 +217,14 @@ def _neighbours(router: KNNRouter, embedding: Float32Array) -> list[dict[str, fl
     return [{"cosine": float(c), "strong_share": float(s)} for c, s in zip(cosines, shares, strict=True)]
 
 
-def _cost_lines(cost: Mapping[str, Any]) -> list[str]:
-    known = [side for side in (cost["strong"], cost["weak"]) if side["usd"] is not None]
+def _cost_lines(cost: Mapping[str, Any], *, of_many: bool) -> list[str]:
+    known = [] if of_many else [side for side in (cost["strong"], cost["weak"]) if side["usd"] is not None]
     about = "about " if cost["estimated"] else ""
     tokens = f"{about}{cost['input_tokens']:,} tokens in and {cost['output_tokens']:,} out"
     lines = [f"{side['model']} costs {about}{dollars(side['usd'])} for {tokens}." for side in known]
     if cost["saving_usd"] is not None:
-        lines.append(f"Saved against always asking the strong model: {about}{dollars(cost['saving_usd'])}.")
+        dearest = "reference" if of_many else "strong model"
+        lines.append(f"Saved against always asking the {dearest}: {about}{dollars(cost['saving_usd'])}.")
     return lines
 
 

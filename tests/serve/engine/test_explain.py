@@ -1,6 +1,7 @@
 """Explanations: what a decision rests on, costs and saves, over HTTP, on the command line and for stored decisions."""
 
 import json
+from dataclasses import replace
 
 import httpx
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pointsman.core.calibration import Calibration
+from pointsman.core.choice import Candidate, Weighed
 from pointsman.core.decision import Decision
 from pointsman.core.knn import Neighbours, nearest
 from pointsman.core.novelty import Centroids
@@ -212,3 +214,15 @@ def test_the_command_line_decides_as_the_server_does(tmp_path, monkeypatch, caps
 def post(url, value):
     answer = httpx.post(url, json=value, timeout=60)
     return answer.status_code, answer.json()
+
+
+def test_many_candidates_are_each_expected_at_their_own_bill():
+    """Of more than two candidates savings are told by the bills that were weighed, against the reference."""
+    usd = {"middle": 0.004, "big": 0.03, "small": 0.0001}
+    weighed = tuple(Weighed(Candidate(name, 0.5, bill), 0.0, 0.5) for name, bill in usd.items())
+    decision = replace(DECISION, model="middle", candidates=tuple(usd), weighed=weighed)
+    found = explain(decision, input_tokens=None, output_tokens=None)
+    assert found["cost"]["saving_usd"] == pytest.approx(0.026)
+    assert found["cost"]["strong"]["usd"] == 0.03 and found["cost"]["weak"]["usd"] == 0.0001
+    told = "\n".join(explanation_lines(found))
+    assert "Saved against always asking the reference: about $0.026." in told and "tokens in and" not in told

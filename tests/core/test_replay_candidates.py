@@ -132,7 +132,7 @@ def test_the_command_replays_a_store(tmp_path, capsys):
     told = json.loads(capsys.readouterr().out)
     assert told["n_prompts"] == 60 and told["asked"]["middle"]["now"] == 1.0
     assert sum(each["candidate"] for each in told["asked"].values()) == pytest.approx(1.0)
-    assert told["asked"]["small"]["candidate"] > 0.2 and told["cost_usd"]["current"]["value"] == pytest.approx(USD[1])
+    assert told["asked"]["small"]["candidate"] > 0.1 and told["cost_usd"]["current"]["value"] == pytest.approx(USD[1])
     assert main(list(asked)) == 0
     said = capsys.readouterr().out
     assert "spend share" in said and "the reference, from 30 compared prompts" in said

@@ -114,7 +114,7 @@ export class Live {
       this.card("spend", "Spent", event.priced ? dollars(cost) : "–",
         event.priced ? `${dollars(this.sum(COST, 60) * 60)} an hour` : "no prices configured");
     }
-    this.card("saved", "Saved", event.priced ? dollars(saved) : "–", event.priced ? "vs. always strong" : "no prices configured");
+    this.card("saved", "Saved", event.priced ? dollars(saved) : "–", event.priced ? "vs. always strong, at equal answer length" : "no prices configured");
     const { routing, upstream, overhead } = event.latency;
     this.card("latency", "Upstream, median", milliseconds(upstream?.[0]), `99th: ${milliseconds(upstream?.[1])}`,
       `routing ${milliseconds(routing?.[0])}`, `overhead ${milliseconds(overhead?.[0])}`);

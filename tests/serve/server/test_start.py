@@ -28,7 +28,7 @@ from support.autopilot_server import lifespan
 
 HELLO = [{"role": "user", "content": "What is the capital of France?"}]
 LATE = ["fastapi", "starlette.routing", "yaml", "sqlalchemy", "aiohttp", "rich", "numpy.random"]
-LATE += ["click", "uvicorn.main", "watchfiles", "sqlite3", "asyncpg", "httpx", "requests", "pyarrow"]
+LATE += ["sqlite3", "asyncpg", "httpx", "requests", "pyarrow"]
 LATE += [
     f"pointsman.serve.{name}"
     for name in (
@@ -207,11 +207,9 @@ async def use():
     await ask("GET", "/v1/models")
     print("fastapi" in sys.modules)
 asyncio.run(use())
-import uvicorn
-print(uvicorn.run.__name__)  # whoever asks for the whole of it has it
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.splitlines()[1:] == ["[]", "True", "run"]
+    assert done.stdout.splitlines()[1:] == ["[]", "True"]
 
 
 def test_who_watches_workers_holds_no_weights_and_collects_its_garbage(monkeypatch):

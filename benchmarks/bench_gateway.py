@@ -10,8 +10,9 @@ over asking the mock upstream directly. Every answer is checked, every stream re
 first answer, is the median of five; Pointsman's byte code is there, as in every installed package. A peer that is not
 installed is left out. --soak sends 200,000 more requests through each Pointsman measured, and follows its memory.
 
-What a store and all the rest add to `mf` is less than one run differs from the next, so these three are then asked in
-turns, 20 times each, and compared round by round (`--turns-only` for this alone).
+A machine that others use is quicker at one time than at another. So `mf`, `random` and the peers are then loaded in
+turns, 20 times each, and compared round by round; so are, by one client, `mf` and what a store and all the rest add to
+it (`--turns-only` for these comparisons alone).
 """
 
 import argparse
@@ -25,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,7 @@ import uvloop
 
 from benchmarks.gateways import Gateway, Running, compile_pointsman, gateways, mock_upstream, running
 from benchmarks.load import Load, Target, run_load, run_streams
-from benchmarks.pairs import compare
+from benchmarks.pairs import compare, compare_throughput
 from benchmarks.peers.mock_upstream import N_CHUNKS
 
 _SECONDS = 4.0
@@ -41,6 +43,8 @@ _STARTS = 5
 _SOAK = 200_000
 _ROUNDS = 20
 _COMPARED = ("pointsman mf", "pointsman store", "pointsman full")
+_MULTIPLES = {"routellm random": 20.0, "litellm proxy": 35.0, "portkey": 3.5, "nginx": 1 / 8}  # of their requests/s
+_NOT_LOADED = ("pointsman store", "pointsman full")
 
 _COLUMNS = [
     ("added_p50_ms", "+p50 ms"),
@@ -66,7 +70,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=_ROUNDS, help="of the comparison in turns; 0 leaves it out")
     parser.add_argument("--turns-only", action="store_true", help="that comparison alone")
     args = parser.parse_args()
-    rows, turns = [], []
+    rows, turns, throughput = [], [], []
     compile_pointsman()
     with tempfile.TemporaryDirectory() as folder, mock_upstream() as upstream:
         direct = Target(upstream, "bench")
@@ -78,9 +82,11 @@ def main() -> int:
             compared = [gateway for gateway in gateways(again, upstream) if gateway.name in _COMPARED]
             turns = compare(direct, compared, rounds=args.rounds)
             _print_turns(turns)
+            throughput = _load_in_turns(again, upstream, rounds=args.rounds)
     machine = f"{os.cpu_count()} x {platform.machine()}, Python {platform.python_version()}"
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    report = {"bench": "gateway", "rows": rows, "in_turns": turns, "targets": _targets(rows, turns)}
+    report = {"bench": "gateway", "rows": rows, "in_turns": turns, "throughput": throughput}
+    report["targets"] = _targets(rows, turns, throughput)
     print(json.dumps({**report, "machine": machine, "commit": commit.stdout.strip()}))
     return 0
 
@@ -173,13 +179,39 @@ async def _soak(server: Running, target: Target) -> dict[str, Any]:
     return {"n_requests": served, "resident_mb": memory, "seconds": round(time.perf_counter() - started)}
 
 
-def _targets(rows: list[dict[str, Any]], turns: list[dict[str, Any]]) -> dict[str, Any]:
-    """Those that were measured. Of what is compared in turns the upper end of the interval has to meet the goal."""
+def _load_in_turns(folder: Path, upstream: int, *, rounds: int) -> list[dict[str, Any]]:
+    """Requests/s of all that run at the same time; a peer that does not start is left out."""
+    servers: dict[str, Target] = {}
+    with ExitStack() as stack:
+        for gateway in gateways(folder, upstream):
+            if gateway.command is None or gateway.name in _NOT_LOADED:
+                continue
+            try:
+                stack.enter_context(running(gateway))
+            except (OSError, AssertionError) as error:
+                print(f"{gateway.name}: left out: {error}", file=sys.stderr)
+            else:
+                servers[gateway.name] = gateway.target
+        rows = compare_throughput(servers, rounds=rounds)
+    for row in rows:
+        multiples = [f"{key}: {value[0]} [{value[1]}, {value[2]}]" for key, value in row.items() if key.endswith("it")]
+        print(f"{row['gateway']:<17}{row['requests_per_s']:>8} requests/s   {'   '.join(multiples)}", flush=True)
+    return rows
+
+
+def _targets(
+    rows: list[dict[str, Any]], turns: list[dict[str, Any]], throughput: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Those that were measured. Of added milliseconds the upper end of the interval has to meet the goal."""
     targets: dict[str, Any] = {}
     for row in turns:
         name = row["gateway"].removeprefix("pointsman ")
         figure, goal = ("added_p50_ms", 0.6) if name == "mf" else ("more_p50_ms", 0.1)
         targets[f"{name}_{figure}"] = {"value": row[figure], "goal": goal, "met": row[figure][2] < goal}
+    for row in throughput:
+        if (goal := _MULTIPLES.get(row["gateway"])) is not None:
+            ratio = row["pointsman mf over it"]
+            targets[f"mf over {row['gateway']}"] = {"value": ratio, "goal": goal, "met": ratio[0] >= goal}
     by_name = {row["gateway"]: row for row in rows}
     ours = by_name.get("pointsman mf")
     if ours is None:
@@ -187,10 +219,6 @@ def _targets(rows: list[dict[str, Any]], turns: list[dict[str, Any]]) -> dict[st
     targets["added_p50_ms"] = {"value": ours["added_p50_ms"], "goal": 0.6, "met": ours["added_p50_ms"] < 0.6}
     lost = ours["streams_512_failed"]
     targets["streams_512_failed"] = {"value": lost, "goal": 0, "met": lost == 0}
-    for peer, times in (("routellm random", 12), ("litellm proxy", 20), ("portkey", 2)):
-        if peer in by_name:
-            ratio = round(ours["requests_per_s_32"] / by_name[peer]["requests_per_s_32"], 1)
-            targets[f"requests_per_s_32 over {peer}"] = {"value": ratio, "goal": times, "met": ratio >= times}
     return targets
 
 

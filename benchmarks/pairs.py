@@ -13,10 +13,11 @@ import uvloop
 from benchmarks.gateways import Gateway, Running, running
 from benchmarks.load import Target, run_load
 
-__all__ = ["compare", "median_interval"]
+__all__ = ["compare", "compare_throughput", "median_interval"]
 
 _BLOCK_S = 1.2  # longer than rows wait to be written: the work behind the answers falls into the block that caused it
 _PAUSE_S = 0.3
+_CLIENTS, _LOAD_S = 32, 2.0
 _CONFIDENCE = 0.95
 
 
@@ -42,6 +43,35 @@ def compare(upstream: Target, compared: Sequence[Gateway], *, rounds: int) -> li
         blocks = _alternate(places, rounds)
     first = compared[0].name
     return [_row(name, blocks, base=first) for name in places if name != "direct"]
+
+
+def compare_throughput(servers: Mapping[str, Target], *, rounds: int) -> list[dict[str, Any]]:
+    """One row per running server: requests/s of 32 clients, and the multiple of it that each Pointsman serves.
+
+    In each round each of them is loaded for 2 s, in an order that moves on. Multiples are medians of the rounds', with
+    their intervals at 95 %.
+    """
+    names = list(servers)
+    served: dict[str, list[float]] = {name: [] for name in names}
+    for target in servers.values():
+        uvloop.run(run_load(target, clients=_CLIENTS, seconds=_LOAD_S))
+    for turn in range(rounds):
+        for name in (*names[turn % len(names) :], *names[: turn % len(names)]):
+            load = uvloop.run(run_load(servers[name], clients=_CLIENTS, seconds=_LOAD_S))
+            served[name].append(load.requests_per_s)
+    ours = [name for name in names if name.startswith("pointsman")]
+    return [
+        {
+            "gateway": name,
+            "requests_per_s": round(float(np.median(served[name]))),
+            **{f"{our} over it": _ratio(served[our], served[name]) for our in ours if our != name},
+        }
+        for name in names
+    ]
+
+
+def _ratio(ours: Sequence[float], others: Sequence[float]) -> list[float]:
+    return [round(value, 3) for value in median_interval([a / b for a, b in zip(ours, others, strict=True)])]
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float, float]:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -55,10 +55,9 @@ def compare_throughput(servers: Mapping[str, Target], *, rounds: int) -> list[di
     served: dict[str, list[float]] = {name: [] for name in names}
     for target in servers.values():
         uvloop.run(run_load(target, clients=_CLIENTS, seconds=_LOAD_S))
-    for turn in range(rounds):
-        for name in (*names[turn % len(names) :], *names[: turn % len(names)]):
-            load = uvloop.run(run_load(servers[name], clients=_CLIENTS, seconds=_LOAD_S))
-            served[name].append(load.requests_per_s)
+    for name in _turns(names, rounds):
+        load = uvloop.run(run_load(servers[name], clients=_CLIENTS, seconds=_LOAD_S))
+        served[name].append(load.requests_per_s)
     ours = [name for name in names if name.startswith("pointsman")]
     return [
         {
@@ -91,17 +90,23 @@ def _alternate(places: Mapping[str, _Place], rounds: int) -> dict[str, list[dict
     """Median and mean milliseconds, and microseconds of processor time per request, of each block."""
     names = list(places)
     blocks: dict[str, list[dict[str, float]]] = {name: [] for name in names}
-    for turn in range(rounds):
-        for name in (*names[turn % len(names) :], *names[: turn % len(names)]):
-            place = places[name]
-            busy = place.server.cpu_s if place.server is not None else 0.0
-            load = uvloop.run(run_load(place.target, clients=1, seconds=_BLOCK_S))
-            time.sleep(_PAUSE_S)
-            busy = place.server.cpu_s - busy if place.server is not None else 0.0
-            latencies = load.latencies_s
-            mean_ms, cpu_us = 1e3 * float(np.mean(latencies)), 1e6 * busy / len(latencies)
-            blocks[name].append({"p50_ms": load.ms(50), "mean_ms": mean_ms, "cpu_us": cpu_us})
+    for name in _turns(names, rounds):
+        place = places[name]
+        busy = place.server.cpu_s if place.server is not None else 0.0
+        load = uvloop.run(run_load(place.target, clients=1, seconds=_BLOCK_S))
+        time.sleep(_PAUSE_S)
+        busy = place.server.cpu_s - busy if place.server is not None else 0.0
+        latencies = load.latencies_s
+        mean_ms, cpu_us = 1e3 * float(np.mean(latencies)), 1e6 * busy / len(latencies)
+        blocks[name].append({"p50_ms": load.ms(50), "mean_ms": mean_ms, "cpu_us": cpu_us})
     return blocks
+
+
+def _turns(names: Sequence[str], rounds: int) -> Iterator[str]:
+    """Every name once a round, in an order that moves on."""
+    for turn in range(rounds):
+        first = turn % len(names)
+        yield from (*names[first:], *names[:first])
 
 
 def _row(name: str, blocks: Mapping[str, list[dict[str, float]]], *, base: str) -> dict[str, Any]:

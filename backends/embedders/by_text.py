@@ -10,7 +10,6 @@ from pointsman.core.embedding import EmbedderIdentity
 
 __all__ = ["TextEmbedder"]
 
-
 _AT_ONCE = 32
 
 

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from pointsman.backends.assets import asset_path
 from pointsman.backends.embedders.by_text import TextEmbedder
 from pointsman.backends.embedders.lengthened import LengthenedEmbedder
+from pointsman.backends.embedders.static import cut
 from pointsman.core.arrays import Float32Array, IntArray
 from pointsman.core.embedding import EmbedderIdentity
 from pointsman.core.errors import CheckpointError
@@ -92,7 +93,7 @@ def hashed_runs(texts: Sequence[str]) -> tuple[NDArray[np.uint32], IntArray]:
         The buckets, shape (5, n_places), a row for each length, and where texts begin and end in it, in turns: text i
         has the columns from bounds[2 i] up to bounds[2 i + 1].
     """
-    shown = [f" {' '.join(_ends(text).lower().split())} " for text in texts]
+    shown = [f" {' '.join(cut(text, _HEAD_CHARS, _TAIL_CHARS).lower().split())} " for text in texts]
     lengths = [length for text in shown for length in (len(text), len(_BEYOND))]
     bounds = np.array([0, *accumulate(lengths)][:-1])
     codes = "".join([*(text + _BEYOND for text in shown), "\0"]).encode("utf-32-le", "surrogatepass")
@@ -107,12 +108,6 @@ def hashed_runs(texts: Sequence[str]) -> tuple[NDArray[np.uint32], IntArray]:
     hashed *= _MIXER
     hashed >>= _SHIFT
     return hashed, bounds
-
-
-def _ends(text: str) -> str:
-    if len(text) <= _HEAD_CHARS + _TAIL_CHARS:
-        return text
-    return f"{text[:_HEAD_CHARS]} {text[-_TAIL_CHARS:]}"
 
 
 def _read_weights(path: Path, dim: int) -> tuple[Float32Array, Float32Array, Float32Array]:

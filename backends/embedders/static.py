@@ -80,17 +80,17 @@ class StaticEmbedder(TextEmbedder):
         return total / norm if norm > 0.0 else total
 
 
-def cut(text: str) -> str:
-    """`text`, or its first and last 2,048 characters if it is longer than both.
+def cut(text: str, head: int = _HEAD_CHARS, tail: int = _TAIL_CHARS) -> str:
+    """`text`, or so many of its first and last characters if it is longer than both.
 
     Raises:
         ValueError: it is not a string.
     """
     if not isinstance(text, str):
         raise ValueError(f"a text is of type {type(text).__name__}, wanted a string")
-    if len(text) <= _HEAD_CHARS + _TAIL_CHARS:
+    if len(text) <= head + tail:
         return text
-    return f"{text[:_HEAD_CHARS]} {text[-_TAIL_CHARS:]}"
+    return f"{text[:head]} {text[-tail:]}"
 
 
 def bundled_word_pieces() -> WordPieces:

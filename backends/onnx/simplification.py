@@ -1,4 +1,4 @@
-"""Traced graphs without what they compute anew for every prompt and layer: shapes, and a mask for each query."""
+"""Traced graphs without what they compute again for every prompt and layer: shapes, and a mask for each query."""
 
 import os
 from collections import defaultdict

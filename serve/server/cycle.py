@@ -48,10 +48,7 @@ class Cycle(RequestResponseCycle):
         await super().send(message)
 
     def _send_whole(self, start: Any, message: Any) -> bool:
-        """Sends a whole answer as uvicorn would, but faster; False if it is not a plain one: nothing is sent then.
-
-        Then nothing was sent.
-        """
+        """Sends a whole answer as uvicorn would, but faster; False if it is not a plain one: nothing is sent then."""
         body, (length, *headers) = message.get("body", b""), start["headers"]
         lines = b"".join([b"%b: %b\r\n" % header for header in (*self.default_headers, *headers)])
         if (

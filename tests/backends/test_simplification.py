@@ -72,7 +72,7 @@ def node_types(path):
     return {node.op_type for node in onnx.load(path).graph.node}
 
 
-def test_sizes_and_mask_are_not_computed_anew(tmp_path):
+def test_sizes_and_mask_are_not_computed_again(tmp_path):
     """What a trace takes from shapes is gone, and every prompt has the logits that it had, alone and in a batch."""
     traced, simplified = tmp_path / "traced.onnx", tmp_path / "simplified.onnx"
     for path in (traced, simplified):

@@ -2,13 +2,12 @@
 
     python -m benchmarks.autopilot_run [--requests 20000] [--cascade] [--no-kill] [--pictures FOLDER]
 
-Into it fall: a process that is killed (SIGKILL), a price that changes while the server runs, and a drift half-way,
-after which prompts are of other topics and the weak model is wrong on others. Topics are planted so that the bundled
-router ranks the hard one as the easiest: what is certified before the drift takes a learned generation, or with
-`--cascade` the weak model's own log-probabilities. The mock keeps its own ledger and counts what was judged for which
-prompt. Printed: what was certified when and what it lost in truth; at the end calls and dollars beside the mock's, by
-model (those of the killed process that it had not written yet are missing), and whether any comparison was counted
-twice or lost. With `--pictures`, the dashboard at six moments, to be looked at (needs playwright and chromium).
+Into it fall, while clients ask: a process that is killed (SIGKILL), a price that changes, and a drift half-way, after
+which prompts are of other topics and the weak model is wrong on others. Topics are planted so that the bundled router
+ranks the hard one as the easiest: what is certified before the drift takes a learned generation, or with `--cascade`
+the weak model's own log-probabilities. Printed: what was certified when and what it lost in truth; at the end each call
+of the mock beside its row and its bill (`autopilot_ledger`): those without a row must be of the killed process. With
+`--pictures`, the dashboard at six moments, to be looked at (needs playwright and chromium).
 """
 
 import argparse
@@ -21,8 +20,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +32,16 @@ from pointsman.serve.config import StoreConfig
 from pointsman.serve.store.store import Store
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))  # the mock, the database and the process are the tests' own
+from benchmarks.autopilot_ledger import KEYS, CallLog, explain, local_ports
+
 from support.databases import Postgres, _binaries
-from support.planted_models import PlantedModels
 from support.processes import ServerProcess
 from support.upstream import LocalServer
 
-_PRICES = {"big": (10.0, 30.0), "small": (1.0, 2.0), "judge": (2.0, 6.0)}
-_NEW_PRICES = {**_PRICES, "small": (2.0, 4.0)}
+_FIRST = {"big": (10.0, 30.0), "small": (1.0, 2.0), "judge": (2.0, 6.0)}
+_PRICES = dict(zip(KEYS.values(), (_FIRST, {**_FIRST, "small": (2.0, 4.0)}), strict=True))
 _BOUND = 0.05
 _CLIENTS = 24
-_TOKENS = (100, 50)
-_PICTURES = (1, 5, 7, 11, 12, 20)  # twentieths of the requests: young, a process killed, a new price, drift twice, end
 _TOPICS = {  # share of prompts on which the weak model is wrong, before and after the drift
     "How long do I boil {} eggs with rice, and which cheese goes with it?": (0.4, None),
     "Prove that the integral of x^{} converges and derive the theorem.": (0.01, None),
@@ -53,7 +51,7 @@ _TOPICS = {  # share of prompts on which the weak model is wrong, before and aft
 }
 
 
-class _Topics(PlantedModels):
+class _Topics(CallLog):
     """Models whose quality depends on the topic."""
 
     def is_wrong(self, prompt: str) -> bool:
@@ -77,14 +75,13 @@ def main() -> int:
         postgres.start()
         url = postgres.new_database()
         with tempfile.TemporaryDirectory() as folder, LocalServer(models.app()) as upstream:
-            path = Path(folder) / "config.yaml"
-            config = _Config(path, f"{upstream.url}/v1", url, cascade=args.cascade)
-            config.write(_PRICES)
-            with ServerProcess("--config", str(path), "--workers", "3") as server:
-                facts = asyncio.run(
-                    _run(server, models, config, args.requests, kill=not args.no_kill, pictures=args.pictures)
-                )
-            facts |= asyncio.run(_check(url, models))
+            config = _Config(Path(folder) / "config.yaml", f"{upstream.url}/v1", url, cascade=args.cascade)
+            config.write(next(iter(KEYS)))
+            with ServerProcess("--config", str(config.path), "--workers", "3", **KEYS) as server:
+                run = _Run(server, models, config, args.requests, kill=not args.no_kill, pictures=args.pictures)
+                facts = asyncio.run(run.all())
+            print(*(line for line in server.lines if "WARNING" in line or "ERROR" in line), sep="", file=sys.stderr)
+            facts |= asyncio.run(_explained(url, models, run.killed))
     finally:
         postgres.remove()
     print(json.dumps({"bench": "autopilot_run", **facts}))
@@ -100,19 +97,21 @@ class _Config:
     store: str
     cascade: bool
 
-    def write(self, prices: dict[str, tuple[float, float]]) -> None:
-        """Writes it, at once."""
+    def write(self, variable: str) -> None:
+        """Writes it, at once, with the key that a variable holds, and its prices."""
         models = {
             name: {
                 "base_url": self.upstream,
+                "api_key": f"env:{variable}",
                 "price": {"input_usd_per_million": dear, "output_usd_per_million": out},
                 "timeouts": {"first_byte_s": 120},
             }
-            for name, (dear, out) in prices.items()
+            for name, (dear, out) in _PRICES[KEYS[variable]].items()
         }
         autopilot = {"max_loss": _BOUND, "judge": "judge", "compare": 0.2, "max_usd_per_day": 1000, "concurrency": 8}
         values = {
-            "strong": "big", "weak": "small", "models": models, "store": {"url": self.store}, "autopilot": autopilot,
+            "strong": "big", "weak": "small", "models": models, "autopilot": autopilot,
+            "store": {"url": self.store, "prompts": "text"},
             "drift": {"reference": "traffic", "warm_up": 500}, **({"cascade": {}} if self.cascade else {}),
         }  # fmt: skip
         temporary = self.path.with_suffix(".new")
@@ -120,102 +119,148 @@ class _Config:
         temporary.replace(self.path)
 
 
-async def _run(
-    server: ServerProcess, models: _Topics, config: _Config, n: int, *, kill: bool, pictures: Path | None
-) -> dict[str, Any]:
-    rows, usd, weak_loss = [], 0.0, 0
-    before: Counter[str] = Counter()
-    print(f"{'requests':>9}{'state':>12}{'certified':>11}{'to weak':>9}{'true loss':>11}{'score':>10}{'compared':>10}"
-          f"{'saved $':>9}{'net $':>9}  event")  # fmt: skip
-    prices, killed = _PRICES, False
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=_CLIENTS)) as session:
-        step = n // 20
-        for first in range(0, n, step):
-            event = ""
-            if first == 4 * step and kill:
-                event, killed = "SIGKILL of one process, half-way", True
-            if first == 6 * step:
-                event = "price of small doubled"
+@dataclass
+class _Run:
+    """The traffic, and what happens to the server meanwhile.
+
+    Attributes:
+        killed: ports of the killed process's connections.
+    """
+
+    server: ServerProcess
+    models: _Topics
+    config: _Config
+    n: int
+    kill: bool
+    pictures: Path | None
+    killed: frozenset[int] = frozenset()
+    _seen: set[str] = field(default_factory=set)
+
+    async def all(self) -> dict[str, Any]:
+        """Asks everything; what was certified when, and lost in truth."""
+        rows, lost, step = [], 0, self.n // 20
+        begun = time.perf_counter()
+        print(f"{'requests':>9}{'state':>12}{'certified':>11}{'to weak':>9}{'true loss':>11}{'score':>10}"
+              f"{'compared':>10}{'saved $':>9}{'net $':>9}  event")  # fmt: skip
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=_CLIENTS)) as session:
+            await self._see("start")
+            for first in range(0, self.n, step):
+                drifted = first >= 10 * step
+                happens = {4: self._kill, 6: self._change_price}.get(first // step)
+                answered = await self._ask(session, first, step, drifted=drifted, happens=happens)
+                await asyncio.sleep(2.5)
+                facts = await self._status(session)
+                weak = [i for i, model in answered if model == "small"]
+                lost += (now := sum(self.models.is_wrong(_prompt(i, drifted=drifted)) for i in weak))
+                told = {4: "SIGKILL of one process, half-way", 6: "price of small doubled, half-way", 10: "drift"}
+                row = {
+                    "requests": first + step, "state": facts["state"], "certified": facts["certified_share"],
+                    "weak": len(weak) / step, "loss": now / step,
+                    "generation": (facts["generation"] or {}).get("number"),
+                    "score": (facts["generation"] or {}).get("score"), "compared": facts["comparisons"]["n"],
+                    "saved_usd": facts["saved_usd"], "net_usd": facts["net_saved_usd"],
+                    "event": told.get(first // step, ""),
+                }  # fmt: skip
+                rows.append(row)
+                print(f"{row['requests']:>9,}{row['state']:>12}{row['certified']:>11.1%}{row['weak']:>9.1%}"
+                      f"{row['loss']:>11.4f}{row['score'] or '':>10}{row['compared']:>10,}{row['saved_usd']:>9.2f}"
+                      f"{row['net_usd']:>9.2f}  {row['event']}", flush=True)  # fmt: skip
+                again = "again " if drifted and facts["phase"] == "certified" else ""
+                await self._see(f"{again}{facts['phase']}")
+            n_calls = -1
+            while n_calls != (n_calls := len(self.models.log)):  # until nothing is compared any more
                 await asyncio.sleep(3.0)
-                usd, before = usd + _usd(models.calls - before, prices), models.calls.copy()
-                prices = _NEW_PRICES
-                config.write(prices)
-                await asyncio.sleep(4.0)
-            if first == 10 * step:
-                event = "drift: other topics, the weak model is wrong on others"
-            kill_at = first + step // 2 if event.startswith("SIGKILL") else -1
-            answered = await _ask(session, server, first, step, drifted=first >= 10 * step, kill_at=kill_at)
-            await asyncio.sleep(2.5)
-            async with session.get(f"{server.url}/v1/autopilot") as answer:
-                facts = await answer.json()
-            weak = [i for i, model in answered if model == "small"]
-            lost = sum(models.is_wrong(_prompt(i, drifted=first >= 10 * step)) for i in weak)
-            weak_loss += lost
-            row = {
-                "requests": first + step, "state": facts["state"], "certified": facts["certified_share"],
-                "weak": len(weak) / step, "loss": lost / step, "generation": (facts["generation"] or {}).get("number"),
-                "score": (facts["generation"] or {}).get("score"), "compared": facts["comparisons"]["n"],
-                "saved_usd": facts["saved_usd"], "net_usd": facts["net_saved_usd"], "event": event,
-            }  # fmt: skip
-            rows.append(row)
-            print(f"{row['requests']:>9,}{row['state']:>12}{row['certified']:>11.1%}{row['weak']:>9.1%}"
-                  f"{row['loss']:>11.4f}{row['score'] or '':>10}{row['compared']:>10,}{row['saved_usd']:>9.2f}"
-                  f"{row['net_usd']:>9.2f}  {event}", flush=True)  # fmt: skip
-            if pictures is not None and (twentieth := first // step + 1) in _PICTURES:
-                await _picture(server.url, pictures / f"{twentieth:02}-of-20.png")
-        await asyncio.sleep(5.0)
-        async with session.get(f"{server.url}/v1/autopilot") as answer:
-            facts = await answer.json()
-    usd += _usd(models.calls - before, prices)
-    events = [event for event in facts["events"] if event["what"] != "opened"]
-    for event in events:
-        print(time.strftime("%H:%M:%S", time.localtime(event["at"])), event)
-    return {
-        "rows": rows, "mean_loss": weak_loss / n, "killed": killed, "mock_usd": round(usd, 4),
-        "mock_calls": dict(models.calls),
-        "status_comparisons": facts["comparisons"], "closed": [g["closed"] for g in facts["generations"]],
-    }  # fmt: skip
+            facts = await self._status(session)
+            await session.post(f"{self.server.url}/v1/autopilot", json={"action": "pause"})
+            await self._see("paused")
+        for event in facts["events"]:
+            if event["what"] != "opened":
+                print(time.strftime("%H:%M:%S", time.localtime(event["at"])), event)
+        return {
+            "rows": rows, "mean_loss": lost / self.n, "seconds": round(time.perf_counter() - begun, 1),
+            "status_comparisons": facts["comparisons"], "status_saved_usd": facts["saved_usd"],
+            "closed": [g["closed"] for g in facts["generations"]],
+        }  # fmt: skip
+
+    async def _status(self, session: aiohttp.ClientSession) -> dict[str, Any]:
+        async with session.get(f"{self.server.url}/v1/autopilot") as answer:
+            facts: dict[str, Any] = await answer.json()
+            return facts
+
+    def _kill(self) -> None:
+        """Kills the process that is busiest; stopped first, so that its connections can be read."""
+        if self.kill:
+            busiest = max(self.server.pids, key=_cpu_ticks)
+            os.kill(busiest, signal.SIGSTOP)
+            self.killed = local_ports(busiest)
+            os.kill(busiest, signal.SIGKILL)
+
+    def _change_price(self) -> None:
+        self.config.write(list(KEYS)[1])
+
+    async def _ask(
+        self,
+        session: aiohttp.ClientSession,
+        first: int,
+        n: int,
+        *,
+        drifted: bool,
+        happens: Callable[[], None] | None,
+    ) -> list[tuple[int, str | None]]:
+        """Who answered each prompt; a request whose process is killed is asked again, as a client would.
+
+        Args:
+            happens: called when half of them have been asked.
+        """
+        numbers, answered = iter(range(first, first + n)), list[tuple[int, str | None]]()
+
+        async def client() -> None:
+            for i in numbers:
+                if happens is not None and i == first + n // 2:
+                    happens()
+                document = {"model": "auto", "messages": [{"role": "user", "content": _prompt(i, drifted=drifted)}]}
+                for _ in range(20):
+                    try:
+                        async with session.post(f"{self.server.url}/v1/chat/completions", json=document) as answer:
+                            await answer.read()
+                            if answer.status == 200:
+                                answered.append((i, answer.headers["x-pointsman-model"]))
+                                break
+                    except aiohttp.ClientError:
+                        await asyncio.sleep(0.2)
+                else:
+                    answered.append((i, None))
+
+        await asyncio.gather(*(client() for _ in range(_CLIENTS)))
+        return answered
+
+    async def _see(self, moment: str) -> None:
+        """A picture of the dashboard's first view, the first time that a moment comes."""
+        if self.pictures is None or moment in self._seen:
+            return
+        self._seen.add(moment)
+        from playwright.async_api import async_playwright
+
+        self.pictures.mkdir(parents=True, exist_ok=True)
+        flags = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+        async with async_playwright() as playwright:
+            browser = await playwright.chromium.launch(executable_path=shutil.which("chromium"), args=flags)
+            page = await browser.new_page(viewport={"width": 1440, "height": 900})
+            await page.goto(self.server.url)
+            await page.locator("#overview-body").wait_for(timeout=60_000)
+            await page.wait_for_timeout(1500)  # charts are drawn
+            name = f"{len(self._seen)}-{moment.replace(' ', '-')}"
+            await page.screenshot(path=self.pictures / f"{name}.png")
+            await page.screenshot(path=self.pictures / f"{name}-whole.png", full_page=True)
+            await browser.close()
 
 
-async def _picture(url: str, path: Path) -> None:
-    """The whole first view of the dashboard."""
-    from playwright.async_api import async_playwright
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = await browser.new_page(viewport={"width": 1440, "height": 900})
-        await page.goto(url)
-        await page.locator("#overview-body").wait_for(timeout=60_000)
-        await page.wait_for_timeout(1500)  # charts are drawn
-        await page.screenshot(path=path, full_page=True)
-        await browser.close()
-
-
-async def _check(url: str, models: _Topics) -> dict[str, Any]:
-    """What the store holds beside what the mock saw."""
+async def _explained(url: str, models: _Topics, killed: frozenset[int]) -> dict[str, Any]:
     async with Store(StoreConfig(url=url)) as store:
-        rows = await store.autopilot()
-        charged = await store.spend(0.0)
-    spent, calls = sum(row.cost_usd for row in charged), Counter[str]()
-    for row in charged:
-        calls[row.model] += row.n_requests
-    missing = Counter({model: n - calls[model] for model, n in models.calls.items()})
-    twice = sum(1 for n in models.judged.values() if n != 2)
-    found = {
-        "comparison_rows": len(rows), "counted": sum(row.counted for row in rows),
-        "ids": len({row.id for row in rows}), "judged_prompts": len(models.judged), "not_judged_twice": twice,
-        "lost": len(models.judged) - len(rows), "store_usd": round(spent, 4),
-        "calls_not_in_store": missing,
-        "their_usd_at_first_prices": round(_usd(missing, _PRICES), 4),
-    }  # fmt: skip
-    print(found)
+        found = await explain(store, models, killed=killed, prices=_PRICES)
+    for name, value in found.items():
+        print(f"{name}: {value}")
     return found
-
-
-def _usd(calls: Counter[str], prices: dict[str, tuple[float, float]]) -> float:
-    read, written = _TOKENS
-    return sum(n * (prices[model][0] * read + prices[model][1] * written) / 1e6 for model, n in calls.items())
 
 
 def _prompt(i: int, *, drifted: bool) -> str:
@@ -226,33 +271,6 @@ def _prompt(i: int, *, drifted: bool) -> str:
 
 def _cpu_ticks(pid: int) -> int:
     return sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
-
-
-async def _ask(
-    session: aiohttp.ClientSession, server: ServerProcess, first: int, n: int, *, drifted: bool, kill_at: int
-) -> list[tuple[int, str | None]]:
-    """Who answered each prompt; a request whose process is killed is asked again, as a client would."""
-    numbers, answered = iter(range(first, first + n)), list[tuple[int, str | None]]()
-
-    async def client() -> None:
-        for i in numbers:
-            if i == kill_at:
-                os.kill(max(server.pids, key=_cpu_ticks), signal.SIGKILL)  # the one that most connections are with
-            document = {"model": "auto", "messages": [{"role": "user", "content": _prompt(i, drifted=drifted)}]}
-            for _ in range(20):
-                try:
-                    async with session.post(f"{server.url}/v1/chat/completions", json=document) as answer:
-                        await answer.read()
-                        if answer.status == 200:
-                            answered.append((i, answer.headers["x-pointsman-model"]))
-                            break
-                except aiohttp.ClientError:
-                    await asyncio.sleep(0.2)
-            else:
-                answered.append((i, None))
-
-    await asyncio.gather(*(client() for _ in range(_CLIENTS)))
-    return answered
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from pointsman.serve.autopilot.draw import Draws
 from pointsman.serve.autopilot.fingerprints import Fingerprints, fingerprint_of
 from pointsman.serve.autopilot.generation import Generation, describe_generation
 from pointsman.serve.autopilot.metrics import AutopilotMetrics
-from pointsman.serve.autopilot.observe_requests import Look, RequestObserver
+from pointsman.serve.autopilot.observe_requests import Ask, Look, RequestObserver
 from pointsman.serve.autopilot.place import Prompt
 from pointsman.serve.autopilot.serving import Serving
 from pointsman.serve.autopilot.state import AutopilotState, Counts
@@ -36,6 +36,7 @@ from pointsman.serve.config.autopilot import AutopilotConfig
 from pointsman.serve.feedback.comparison import Compared, Other
 from pointsman.serve.feedback.sample import Sample
 from pointsman.serve.observers.together import Together
+from pointsman.serve.protocols.usage import Charge
 from pointsman.serve.request.context import RequestContext
 from pointsman.serve.request.record import Record
 from pointsman.serve.store.rows import Row
@@ -67,8 +68,8 @@ class Autopilot:
         *,
         store: AutopilotStore,
         put: Callable[[Row], None],
-        compare: Callable[[Sample, Other | None], Any],
-        ask: Callable[[Sample], Awaitable[Other | None]],
+        compare: Callable[[Sample, Other | None, list[Charge]], Any],
+        ask: Ask,
         registry: CollectorRegistry,
         rng: random.Random | None = None,
         clock: Callable[[], float] = time.time,
@@ -221,25 +222,22 @@ class Autopilot:
         waiting = self._draws.n_pending
         return describe(self._state, self.config, self._serving, store_away=self._store_away, waiting=waiting)
 
-    async def _compared(self, sample: Sample, other: Other | None) -> Compared | None:
+    async def _compared(self, sample: Sample, other: Other | None, charges: list[Charge]) -> Compared | None:
         """Compares; the strong model's answer is asked for, too, where a third one's was given."""
         strong = self._serving.pair.strong if self._serving is not None else sample.model
-        asked: Other | None = None
         if sample.against == sample.model:
             sample = replace(sample, against=strong)
         elif sample.against is not None and sample.model != strong:
-            if (asked := await self._ask(replace(sample, against=strong))) is None:
+            if (asked := await self._ask(replace(sample, against=strong), charges)) is None:
                 return None
             sample = replace(
                 sample, model=strong, answer=asked.answer, n_tokens=asked.n_tokens, attempt=asked.attempt
             )  # fmt: skip
-        compared: Compared | None = await self._compare(sample, other)
+        compared: Compared | None = await self._compare(sample, other, charges)
         if compared is None:
             return None
         self._fingerprints.see(compared.row.model_b, fingerprint_of(compared.other.attempt))
-        if asked is None:
-            return compared
-        return replace(compared, row=replace(compared.row, cost_usd=(compared.row.cost_usd or 0.0) + asked.cost_usd))
+        return compared
 
     def _flush(self) -> None:
         self._ended.flush()

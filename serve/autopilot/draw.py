@@ -5,7 +5,7 @@ import logging
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from prometheus_client import Counter
@@ -20,6 +20,7 @@ from pointsman.serve.config.autopilot import AutopilotConfig
 from pointsman.serve.feedback.comparison import Compared, Other
 from pointsman.serve.feedback.sample import Sample
 from pointsman.serve.http.errors import RequestError
+from pointsman.serve.protocols.usage import Charge
 from pointsman.serve.store.rows import AutopilotRow, Row
 
 __all__ = ["RESULTS", "Draws"]
@@ -30,7 +31,7 @@ _JUDGED = 40
 RESULTS = ("compared", "failed", "over_budget", "busy", "read")
 
 
-Read: TypeAlias = Callable[[], Awaitable[tuple[Prompt, Other] | None]]  # None: the budget is exhausted
+Read: TypeAlias = Callable[[list[Charge]], Awaitable[tuple[Prompt, Other] | None]]  # None: the budget is exhausted
 
 
 @dataclass(slots=True)
@@ -44,6 +45,7 @@ class _Drawn:
         other: the answer that it is compared with; None until it has been asked for.
         place: None until it is known, or where it is not compared.
         was_read: its weak answer was asked for to be read; `only_read` if nothing else came of it.
+        charges: what was paid for it.
     """
 
     sample: Sample
@@ -58,6 +60,11 @@ class _Drawn:
     place: Place | None = None
     was_read: bool = False
     only_read: bool = False
+    charges: list[Charge] = field(default_factory=list)
+
+    @property
+    def usd(self) -> float:
+        return sum(charge.cost_usd or 0.0 for charge in self.charges)
 
 
 class Draws:
@@ -73,7 +80,7 @@ class Draws:
         config: AutopilotConfig,
         *,
         put: Callable[[Row], None],
-        compare: Callable[[Sample, Other | None], Awaitable[Compared | None]],
+        compare: Callable[[Sample, Other | None, list[Charge]], Awaitable[Compared | None]],
         results: Counter,
         rng: random.Random,
     ) -> None:
@@ -192,7 +199,7 @@ class Draws:
         """None where the budget is exhausted, or the answer was only read."""
         async with self._slots:
             if drawn.prompt is None:
-                found = await read() if read is not None else None
+                found = await read(drawn.charges) if read is not None else None
                 if found is None:
                     return None
                 prompt, drawn.other = found
@@ -204,12 +211,12 @@ class Draws:
                 return None
             candidate = drawn.place.candidate if drawn.place is not None else None
             sample = drawn.sample if candidate is None else replace(drawn.sample, against=candidate)
-            return await self._compare(sample, drawn.other)
+            return await self._compare(sample, drawn.other, drawn.charges)
 
     def _not_drawn(self, drawn: _Drawn) -> str:
         """Of an answer that was read, and whose request then is not compared."""
         self.counts.n_read += 1
-        self.counts.read_usd += drawn.other.cost_usd if drawn.other is not None else 0.0
+        self.counts.read_usd += drawn.usd
         following = self._pending[0][0] if self._pending else None
         if following is not None and following.plan is drawn.plan:
             following.n_undrawn += drawn.n_undrawn + 1
@@ -230,10 +237,10 @@ class Draws:
             return "failed"
         except (UpstreamError, RequestError) as error:
             _LOG.warning("comparison of request %s: %s", drawn.sample.request_id, error)
-            return self._failed(config)
+            return self._failed(drawn, config)
         except Exception:  # noqa: BLE001  (whatever an upstream answers, the next comparison must still be made)
             _LOG.exception("comparison of request %s", drawn.sample.request_id)
-            return self._failed(config)
+            return self._failed(drawn, config)
         if drawn.was_read and drawn.prompt is not None:
             self.see(drawn.prompt)
         if drawn.only_read:
@@ -241,6 +248,7 @@ class Draws:
             return self._not_drawn(drawn)
         if compared is None or pair is None:
             self.counts.n_over_budget += 1
+            self.counts.failed_usd += drawn.usd
             return "over_budget"
         self._judged.append(True)
         if config is not None and config.source != "people" and compared.row.model_a == drawn.sample.model:
@@ -248,8 +256,9 @@ class Draws:
         self._put(_row(drawn, compared, pair))
         return "compared"
 
-    def _failed(self, config: AutopilotConfig | None) -> str:
+    def _failed(self, drawn: _Drawn, config: AutopilotConfig | None) -> str:
         self.counts.n_failed += 1
+        self.counts.failed_usd += drawn.usd
         self._judged.append(False)
         limit = config.max_failures if config is not None else 1.0
         if len(self._judged) == _JUDGED and self._judged.count(False) > limit * _JUDGED:

@@ -12,23 +12,23 @@ from pointsman.serve.autopilot.serving import Serving
 from pointsman.serve.config.autopilot import AutopilotConfig
 from pointsman.serve.feedback.comparison import Other
 from pointsman.serve.feedback.sample import Sample, answer_text, is_comparable, take_sample
+from pointsman.serve.protocols.usage import Charge
 from pointsman.serve.request.cascade_run import CascadeRun
 from pointsman.serve.request.context import RequestContext
 from pointsman.serve.request.record import Record
 from pointsman.serve.upstreams.tries import Attempt
 
-__all__ = ["Look", "RequestObserver"]
+__all__ = ["Ask", "Look", "RequestObserver"]
 
 _POLICY = "autopilot"  # of the decisions whose threshold is certified
 Look: TypeAlias = Callable[[RequestContext, Attempt], Awaitable[float]]  # scores a weak answer
+Ask: TypeAlias = Callable[[Sample, list[Charge]], Awaitable[Other | None]]  # `Shadow.ask`
 
 
 class RequestObserver:
     """Sees the finished requests of one process."""
 
-    def __init__(
-        self, draws: Draws, fingerprints: Fingerprints, *, ask: Callable[[Sample], Awaitable[Other | None]]
-    ) -> None:
+    def __init__(self, draws: Draws, fingerprints: Fingerprints, *, ask: Ask) -> None:
         """Sees nothing before `reconfigure`.
 
         Args:
@@ -100,8 +100,8 @@ class RequestObserver:
         take, length = partial(take_sample, record), len(context.request.prompt)
         if run.score is None:
 
-            async def read() -> tuple[Prompt, Other] | None:
-                if (sample := take()) is None or (other := await self._ask(sample)) is None:
+            async def read(charges: list[Charge]) -> tuple[Prompt, Other] | None:
+                if (sample := take()) is None or (other := await self._ask(sample, charges)) is None:
                     return None
                 return Prompt(await look(context, other.attempt), length, context.embedding), other
 

@@ -39,6 +39,7 @@ class Counts:
         saved_usd: against asking the strong model for as many tokens; n_unpriced of them could not be priced.
         n_failed: comparisons that failed; n_over_budget, n_busy: that were not made.
         n_read, read_usd: weak answers that were asked for only to be read, and their dollars.
+        failed_usd: what was paid for comparisons that came to nothing.
     """
 
     n_requests: int = 0
@@ -50,6 +51,12 @@ class Counts:
     n_busy: int = 0
     n_read: int = 0
     read_usd: float = 0.0
+    failed_usd: float = 0.0
+
+    @property
+    def without_row_usd(self) -> float:
+        """Dollars of comparing that no comparison's row holds."""
+        return self.read_usd + self.failed_usd
 
     def add(self, other: "Counts") -> None:
         """Adds another's."""
@@ -223,7 +230,7 @@ class AutopilotState:
             loss = round(current.certificate.estimate(current.certificate.n_open - 1).value, 6)
         share = round(current.share, 4) if current is not None else 0.0
         figures: dict[str, Any] = {"certified_share": share, "loss": loss, "generation": self.serving}
-        usd = sum(row.cost_usd for row in rows) + counts.read_usd
+        usd = sum(row.cost_usd for row in rows) + counts.without_row_usd
         self.days = add_to_day(
             self.days, now, requests=counts.n_requests, weak=counts.n_weak, saved_usd=counts.saved_usd,
             comparisons=len(rows), compared_usd=usd, failed=counts.n_failed, **figures,

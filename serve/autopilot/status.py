@@ -29,7 +29,7 @@ def describe(
     if facts.get("next") and facts["next"]["comparisons"] is not None and per_comparison is not None:
         facts["next"]["usd"] = round(facts["next"]["comparisons"] * per_comparison, 6)
     phase, why = phase_of(state)
-    comparing_usd = state.compared_usd + counts.read_usd
+    comparing_usd = state.compared_usd + counts.without_row_usd
     return {
         "configured": True,
         "state": word_of(state, store_away=store_away),

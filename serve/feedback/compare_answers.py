@@ -10,6 +10,7 @@ import orjson
 from pointsman.core.answer_signals import Answer, known_signals
 from pointsman.core.decision import Decision
 from pointsman.core.errors import UpstreamError
+from pointsman.core.pair import ModelPair
 from pointsman.serve.config import ShadowConfig
 from pointsman.serve.config.shadow import NO_JUDGE
 from pointsman.serve.feedback.comparison import Compared, Other
@@ -49,32 +50,44 @@ class AnswerComparer:
         self._ledger, self._money = ledger, money
         self._refused_logprobs, self._keep_characters = refused_logprobs, keep_characters
         self._upstreams: Mapping[str, Upstream] = {}
+        self._billing: Billing | None = None
         self._scorer: Scorer | None = None
         self.scorer_usd = 0.0
 
-    def reconfigure(self, upstreams: Mapping[str, Upstream], scorer: Scorer | None, scorer_usd: float) -> None:
-        """Asks these from now on; see `Shadow.reconfigure`."""
-        self._upstreams, self._scorer, self.scorer_usd = upstreams, scorer, scorer_usd
+    def reconfigure(
+        self, upstreams: Mapping[str, Upstream], billing: Billing, scorer: Scorer | None, scorer_usd: float
+    ) -> None:
+        """Asks these from now on, and pays these prices: each call is billed as it was sent, whatever follows.
 
-    async def ask_other(self, sample: Sample, config: ShadowConfig, billing: Billing) -> Other:
+        See `Shadow.reconfigure`.
+        """
+        self._upstreams, self._billing, self._scorer, self.scorer_usd = upstreams, billing, scorer, scorer_usd
+
+    async def ask_other(self, sample: Sample, config: ShadowConfig, pair: ModelPair, charges: list[Charge]) -> Other:
         """The other model's answer.
+
+        Args:
+            charges: what is paid is added, also of what fails.
 
         Raises:
             UpstreamError, RequestError: it failed.
         """
-        charges = list[Charge]()
         request = shadow_request(sample.document, config)
-        answer, attempt = await self._other_answer(other_model(sample, billing.pair), request, billing, charges)
-        cost_usd = sum(charge.cost_usd or 0.0 for charge in charges)
-        return Other(answer, attempt, charges[0].usage.output_tokens, cost_usd)
+        answer, attempt = await self._other_answer(other_model(sample, pair), request, pair, charges)
+        return Other(answer, attempt, charges[-1].usage.output_tokens)
 
-    async def compare(self, sample: Sample, other: Other, config: ShadowConfig, billing: Billing) -> Compared:
+    async def compare(
+        self, sample: Sample, other: Other, config: ShadowConfig, pair: ModelPair, charges: list[Charge]
+    ) -> Compared:
         """Asks the judge about both answers, in both orders.
+
+        Args:
+            charges: of the comparison so far; what is paid is added, also of what fails.
 
         Raises:
             UpstreamError, RequestError: the judge failed.
         """
-        charges, shares = list[Charge](), [0.5]
+        shares = [0.5]
         if config.judge == NO_JUDGE:
             shares = [await self._scored(sample, other.answer, charges)]
         elif other.answer != sample.answer:
@@ -84,7 +97,7 @@ class AnswerComparer:
                 {"messages": [{"role": "user", "content": text}], config.limit_parameter: config.judge_max_tokens}
                 for text in orders
             ]
-            first, second = [(await self._ask(config.judge, request, billing, charges))[0] for request in asked]
+            first, second = [(await self._ask(config.judge, request, charges))[0] for request in asked]
             shares = [_share(first), 1.0 - _share(second)]
         mean = sum(shares) / len(shares)
         prompt = sample.prompt or sample.question
@@ -99,10 +112,10 @@ class AnswerComparer:
             decision_id=sample.decision_id,
             at=now,
             model_a=sample.model,
-            model_b=other_model(sample, billing.pair),
+            model_b=other_model(sample, pair),
             outcome=0.5 if mean == 0.5 else float(mean > 0.5),
             judge=_SCORER if config.judge == NO_JUDGE else config.judge,
-            cost_usd=other.cost_usd + sum(charge.cost_usd or 0.0 for charge in charges),
+            cost_usd=sum(charge.cost_usd or 0.0 for charge in charges),
             tokens_a=sample.n_tokens,
             tokens_b=other.n_tokens,
             answer_a=self._kept(sample.answer),
@@ -115,13 +128,14 @@ class AnswerComparer:
 
     async def _scored(self, sample: Sample, answer: str, charges: list[Charge]) -> float:
         """Share of the win of the answer that was given, by the scorer; half where people will say."""
-        if self._scorer is None:
+        scorer, usd = self._scorer, self.scorer_usd
+        if scorer is None:
             return 0.5
         scores = []
         for text in (sample.answer, answer):
-            scores.append(await self._scorer(sample.question, text, sample.document))
-            if self.scorer_usd > 0.0:
-                self._charge(Charge(_SCORER, Usage(0, 0), self.scorer_usd), charges)
+            scores.append(await scorer(sample.question, text, sample.document))
+            if usd > 0.0:
+                self._charge(Charge(_SCORER, Usage(0, 0), usd), charges)
         given, other = scores
         if given is None or other is None:
             raise UpstreamError("the scorer gave no score")
@@ -131,30 +145,30 @@ class AnswerComparer:
         return clean_text(text[: self._keep_characters]) if self._keep_characters else None
 
     async def _other_answer(
-        self, model: str, request: Mapping[str, Any], billing: Billing, charges: list[Charge]
+        self, model: str, request: Mapping[str, Any], pair: ModelPair, charges: list[Charge]
     ) -> tuple[str, Attempt]:
         """What the other model says; of the weak model with log-probabilities, where it tells them."""
-        if model != billing.pair.weak or model in self._refused_logprobs or {"logprobs", "top_logprobs"} & set(request):
-            return await self._ask(model, request, billing, charges)
+        if model != pair.weak or model in self._refused_logprobs or {"logprobs", "top_logprobs"} & set(request):
+            return await self._ask(model, request, charges)
         try:
-            return await self._ask(model, {**request, "logprobs": True, "top_logprobs": 2}, billing, charges)
+            return await self._ask(model, {**request, "logprobs": True, "top_logprobs": 2}, charges)
         except _RefusedError:
-            found = await self._ask(model, request, billing, charges)
+            found = await self._ask(model, request, charges)
             self._refused_logprobs.add(model)
             return found
         except RequestError:  # a translator that has no such parameter
-            return await self._ask(model, request, billing, charges)
+            return await self._ask(model, request, charges)
 
-    async def _ask(
-        self, model: str, request: Mapping[str, Any], billing: Billing, charges: list[Charge]
-    ) -> tuple[str, Attempt]:
+    async def _ask(self, model: str, request: Mapping[str, Any], charges: list[Charge]) -> tuple[str, Attempt]:
         """What a model says, and the attempt; what it charges is booked whatever comes of it."""
-        document = {**request, "model": model}
+        document, upstream, billing = {**request, "model": model}, self._upstreams.get(model), self._billing
+        if upstream is None or billing is None:
+            raise UpstreamError(f"model {model!r} is no longer configured")
         decision = Decision(model, None, None, None, "shadow", (model,))
         call = Call(CHAT.path, orjson.dumps(document), document, False, decision)
         attempt = Attempt(model)
         try:
-            attempt.reply = await self._upstreams[model].send(call)
+            attempt.reply = await upstream.send(call)
         except asyncio.CancelledError:
             attempt.abandoned = True
             raise

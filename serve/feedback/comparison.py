@@ -16,13 +16,11 @@ class Other:
         answer: its text.
         attempt: how it came.
         n_tokens: of the answer.
-        cost_usd: what it cost beyond the request itself.
     """
 
     answer: str
     attempt: Attempt
     n_tokens: int
-    cost_usd: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from pointsman.serve.http.errors import RequestError
 from pointsman.serve.money.billing import Billing
 from pointsman.serve.money.ledger import SHADOW_KEY, Ledger
 from pointsman.serve.money.metrics import MoneyMetrics
+from pointsman.serve.protocols.usage import Charge
 from pointsman.serve.request.record import Record
 from pointsman.serve.store.rows import Row
 from pointsman.serve.upstreams.base import Upstream
@@ -98,7 +99,7 @@ class Shadow:
             scorer_usd: what scoring an answer costs.
         """
         self._config, self._billing, self._exhausted = config, billing, exhausted
-        self._comparer.reconfigure(upstreams, scorer, scorer_usd)
+        self._comparer.reconfigure(upstreams, billing, scorer, scorer_usd)
 
     async def start(self) -> None:
         """Begins to compare what is drawn."""
@@ -160,13 +161,16 @@ class Shadow:
         self._of_keys.settle(sample.key, reserved_usd=most_usd, usd=cost_usd)
         return compared
 
-    async def compare(self, sample: Sample, other: Other | None = None) -> Compared | None:
+    async def compare(
+        self, sample: Sample, other: Other | None = None, charges: list[Charge] | None = None
+    ) -> Compared | None:
         """Compares if the daily budget covers the maximum cost, and no hard budget is exhausted.
 
         What it can cost is set aside while it does. None where it is not left, or nothing is to be compared.
 
         Args:
             other: what the other model said; None asks it.
+            charges: of the comparison so far, see `AnswerComparer`; None where there are none.
 
         Raises:
             UpstreamError, RequestError: the other model or the judge failed.
@@ -174,17 +178,21 @@ class Shadow:
         config, billing = self._config, self._billing
         if config is None or billing is None:
             return None
+        charges = [] if charges is None else charges
         most_usd = judging_usd(sample, config, billing, scorer_usd=self._comparer.scorer_usd)
         if other is None:
             most_usd += answer_usd(sample, config, billing)
         with self._held(most_usd, config) as is_left:
             if not is_left:
                 return None
-            other = other or await self._comparer.ask_other(sample, config, billing)
-            return await self._comparer.compare(sample, other, config, billing)
+            other = other or await self._comparer.ask_other(sample, config, billing.pair, charges)
+            return await self._comparer.compare(sample, other, config, billing.pair, charges)
 
-    async def ask(self, sample: Sample) -> Other | None:
+    async def ask(self, sample: Sample, charges: list[Charge]) -> Other | None:
         """The other model's answer alone, within the same budget; None where it is not left.
+
+        Args:
+            charges: what is paid is added, also of what fails.
 
         Raises:
             UpstreamError, RequestError: it failed.
@@ -193,7 +201,7 @@ class Shadow:
         if config is None or billing is None:
             return None
         with self._held(answer_usd(sample, config, billing), config) as is_left:
-            return await self._comparer.ask_other(sample, config, billing) if is_left else None
+            return await self._comparer.ask_other(sample, config, billing.pair, charges) if is_left else None
 
     @contextmanager
     def _held(self, usd: float, config: ShadowConfig) -> Iterator[bool]:

@@ -35,6 +35,7 @@ from pointsman.serve.autopilot.train_generation import train_candidates
 from pointsman.serve.config.autopilot import AutopilotConfig
 from pointsman.serve.feedback.comparison import Compared, Other
 from pointsman.serve.feedback.sample import Sample
+from pointsman.serve.protocols.usage import Charge
 from pointsman.serve.store.rows import AutopilotRow, ComparisonRow, Row
 from pointsman.serve.upstreams.tries import Attempt
 
@@ -140,7 +141,7 @@ class _Stream:
         """The state as a process reads it from the store."""
         return AutopilotState.from_dict(json.loads(json.dumps(self.state.to_dict())))
 
-    async def _compare(self, sample: Sample, other: Other | None) -> Compared:
+    async def _compare(self, sample: Sample, other: Other | None, charges: list[Charge]) -> Compared:
         for _ in range(self.rng.randrange(3)):
             await asyncio.sleep(0)
         if self.rng.random() < _FAILING:
@@ -172,7 +173,7 @@ class _Stream:
         prompt, other = Prompt(score, 1, None), Other("b", Attempt("small"), 1)
         if not self.threshold:
 
-            async def read() -> tuple[Prompt, Other]:
+            async def read(charges: list[Charge]) -> tuple[Prompt, Other]:
                 await asyncio.sleep(0)
                 return prompt, other
 

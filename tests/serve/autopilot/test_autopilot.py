@@ -17,6 +17,7 @@ from pointsman.serve.autopilot.state import AutopilotState
 from pointsman.serve.autopilot.train_generation import train
 from pointsman.serve.cli import main
 from pointsman.serve.config.load import make_config
+from pointsman.serve.money.ledger import SHADOW_KEY
 from pointsman.serve.store.store import Store
 
 from support.autopilot_server import ask, lifespan, prompt, serving, settings, settled
@@ -194,6 +195,10 @@ async def test_a_judge_that_answers_rubbish_is_paused(planted, tmp_path):
         assert facts["comparisons"]["failed"] >= 40
         assert "more than 50% of the last 40 comparisons failed" in facts["paused"]
         assert facts["state"] == "paused"
+        await app.engine.state.ledger.sync()
+        spent = app.engine.state.ledger.spent_usd("day", key=SHADOW_KEY)
+        assert spent > 0.0
+        assert facts["comparisons"]["usd"] == pytest.approx(spent, abs=1e-5)  # rubbish is paid, too
 
 
 async def test_outages_are_no_losses(planted, tmp_path):

@@ -20,6 +20,7 @@ from pointsman.serve.autopilot.place import Prompt
 from pointsman.serve.config.autopilot import AutopilotConfig
 from pointsman.serve.feedback.comparison import Compared, Other
 from pointsman.serve.feedback.sample import Sample
+from pointsman.serve.protocols.usage import Charge, Usage
 from pointsman.serve.store.rows import AutopilotRow, ComparisonRow
 from pointsman.serve.upstreams.tries import Attempt
 
@@ -60,7 +61,7 @@ def sample(i: int) -> Sample:
     return Sample(f"{i}", None, "big", {}, "q", "a", 1)
 
 
-async def _compare(of: Sample, other: Other | None) -> Compared:
+async def _compare(of: Sample, other: Other | None, charges: list[Charge]) -> Compared:
     row = ComparisonRow(
         id=of.request_id, request_id=of.request_id, at=1.0, model_a="big", model_b="small", outcome=0.5, judge="judge"
     )
@@ -68,8 +69,9 @@ async def _compare(of: Sample, other: Other | None) -> Compared:
 
 
 def read(score: float):
-    async def answer() -> tuple[Prompt, Other]:
-        return Prompt(score, 1, None), Other("b", Attempt("small"), 1, 0.25)
+    async def answer(charges: list[Charge]) -> tuple[Prompt, Other]:
+        charges.append(Charge("small", Usage(1, 1), 0.25))
+        return Prompt(score, 1, None), Other("b", Attempt("small"), 1)
 
     return answer
 
@@ -127,10 +129,11 @@ async def test_a_budget_that_is_exhausted_and_a_reader_that_fails_count_for_noth
     """The request is left out with those before it; it is told apart in the counts."""
     process = _Process(ComparisonPlan(3, 1.0, 1.0), seed=0)
 
-    async def exhausted() -> None:
+    async def exhausted(charges: list[Charge]) -> None:
         return None
 
-    async def broken() -> tuple[Prompt, Other]:
+    async def broken(charges: list[Charge]) -> tuple[Prompt, Other]:
+        charges.append(Charge("small", Usage(1, 1), 0.5))
         raise RuntimeError("no")
 
     process.draws.draw(partial(sample, 0), None, process.config, read=exhausted)
@@ -140,6 +143,7 @@ async def test_a_budget_that_is_exhausted_and_a_reader_that_fails_count_for_noth
     await process.settle()
     counts = process.draws.counts
     assert (counts.n_over_budget, counts.n_failed, counts.n_read) == (1, 1, 0)
+    assert counts.without_row_usd == 0.5  # what failed is paid, too
     assert [(row.id, row.n_undrawn) for row in process.rows] == [("2", 1)]
     assert process.rows[0].loss == pytest.approx(0.0)
 
@@ -148,7 +152,8 @@ async def test_answers_that_are_only_read_count_as_made_when_failures_are_counte
     """An upstream that fails at a quarter of the readings is no reason to pause at half, though nothing is compared."""
     process = _Process(ComparisonPlan(1, 0.999999, 1e-9), seed=1)
 
-    async def broken() -> tuple[Prompt, Other]:
+    async def broken(charges: list[Charge]) -> tuple[Prompt, Other]:
+        charges.append(Charge("small", Usage(1, 1), 0.5))
         raise RuntimeError("no")
 
     for i in range(200):

@@ -130,6 +130,32 @@ async def test_both_orders_are_judged(judge, outcome):
     assert row.cost_usd == pytest.approx((100 * 10 + 50 * 30 + 2 * (100 * 5 + 50 * 15)) / 1e6)
 
 
+@pytest.mark.parametrize("after", range(3))
+async def test_each_call_is_billed_at_the_prices_that_it_was_sent_under(after):
+    """New prices and upstreams in the middle of a comparison: those sent before cost the old prices.
+
+    Without its judge, what is left of a comparison fails, and what was sent stays booked.
+    """
+    for keeps_judge in (True, False):
+        shadow, asked = make(), []
+        dear = {name: Price(10 * price.input_usd, 10 * price.output_usd) for name, price in PRICES.items()}
+
+        def say(document, shadow=shadow, asked=asked, dear=dear, keeps_judge=keeps_judge):
+            asked.append(document["model"])
+            if len(asked) == after + 1:  # under way when the configuration is loaded
+                models = {name: shadow.models[name] for name in ("big", "judge") if keeps_judge or name != "judge"}
+                shadow.reconfigure(shadow._config, models, Billing(dear, ModelPair("big", "small")))
+            return "strong words" if document["model"] == "big" else prefers("strong words")(document)
+
+        shadow.models["big"]._say = shadow.models["judge"]._say = say
+        rows = await compared(shadow, sample())
+        sent = asked if keeps_judge else ["big", "judge", "judge"][: after + 1]
+        assert asked == sent
+        usd = [(dear if i > after else PRICES)[model].cost_usd(100, 50) for i, model in enumerate(sent)]
+        assert shadow.ledger.spent_usd("day", key=SHADOW_KEY) == pytest.approx(sum(usd))
+        assert [row.cost_usd for row in rows] == ([pytest.approx(sum(usd))] if len(sent) == 3 else [])
+
+
 async def test_strong_answers_are_compared_with_the_weak_model():
     """The other way round all is the same: the weak model is asked and paid, the outcome is that of who answered."""
     shadow = make()

@@ -87,5 +87,5 @@ def make_plan(certificate: Certificate, share: float, *, most: int = 1) -> Compa
 
 def traffic_shares(certificate: Certificate) -> FloatArray:
     """Share of the requests that each step sends to the weak model, from earlier ones and from the comparisons."""
-    seen = np.cumsum(certificate.weights())[:-1]
-    return np.asarray((_PRIOR * certificate.chain.shares + seen) / (_PRIOR + certificate.n_requests))
+    seen = np.cumsum(certificate.weights())[:-1]  # as weighted, they may be more than there were
+    return np.minimum((_PRIOR * certificate.chain.shares + seen) / (_PRIOR + certificate.n_requests), 1.0)

@@ -10,7 +10,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 from uuid import uuid4
@@ -20,6 +20,7 @@ from prometheus_client import CollectorRegistry
 from pointsman.core.errors import PointsmanError, StoreError
 from pointsman.core.ladder import rung_at
 from pointsman.serve.autopilot.counting import waits_for_label
+from pointsman.serve.autopilot.counts import Counts
 from pointsman.serve.autopilot.draw import Draws
 from pointsman.serve.autopilot.fingerprints import Fingerprints, fingerprint_of
 from pointsman.serve.autopilot.generation import Generation, describe_generation
@@ -27,7 +28,7 @@ from pointsman.serve.autopilot.metrics import AutopilotMetrics
 from pointsman.serve.autopilot.observe_requests import Ask, Look, RequestObserver
 from pointsman.serve.autopilot.place import Prompt
 from pointsman.serve.autopilot.serving import Serving
-from pointsman.serve.autopilot.state import AutopilotState, Counts
+from pointsman.serve.autopilot.state import AutopilotState
 from pointsman.serve.autopilot.status import describe
 from pointsman.serve.autopilot.training import Trainer
 from pointsman.serve.autopilot.turn import Turn, act_on
@@ -87,6 +88,8 @@ class Autopilot:
         self._look: Look | None = None
         self._writer = f"{os.getpid()}-{uuid4().hex[:8]}"
         self._serving: Serving | None = None
+        self._configured_at = 0.0
+        self._superseded = False
         self._alarm: Callable[[], str | None] = lambda: None
         self._reset_alarm: Callable[[], Awaitable[object]] | None = None
         self._state = AutopilotState("")
@@ -123,6 +126,8 @@ class Autopilot:
         self._ended.flush()
         self._look = look
         changed = self._serving is not None and self._serving != serving
+        if self._serving != serving:
+            self._configured_at = self._clock()
         self.config, self._serving, self._alarm = config, serving, alarm or (lambda: None)
         self._reset_alarm = reset_alarm
         self._observer.reconfigure(config, serving, look)
@@ -219,8 +224,8 @@ class Autopilot:
         if self.config is None or self._serving is None:
             return {"configured": False}
         self._ended.flush()
-        waiting = self._draws.n_pending
-        return describe(self._state, self.config, self._serving, store_away=self._store_away, waiting=waiting)
+        away = "store away" if self._store_away else "superseded" if self._superseded else None
+        return describe(self._state, self.config, self._serving, away=away, waiting=self._draws.n_pending)
 
     async def _compared(self, sample: Sample, other: Other | None, charges: list[Charge]) -> Compared | None:
         """Compares; the strong model's answer is asked for, too, where a third one's was given."""
@@ -263,7 +268,7 @@ class Autopilot:
             while n_folded == _AT_ONCE:
                 turn = Turn(
                     self.config, self._serving, self._writer, counts, self._alarm(), self._clock(),
-                    scores=scores, pause=pause, first=first, changed=changed,
+                    scores=scores, pause=pause, first=first, changed=changed, configured_at=self._configured_at,
                 )  # fmt: skip
                 kept, n_folded = await self._store.fold_autopilot(_STATE, turn, limit=_AT_ONCE, waits=waits_for_label)
                 counts, pause, first, changed = Counts(), None, {}, {}
@@ -285,14 +290,19 @@ class Autopilot:
 
     def _follow(self, state: AutopilotState | None) -> None:
         """Serves and draws by a state; None certifies nothing."""
-        self._store_away = state is None
-        if state is not None:
-            self._state = state
-            self._fingerprints.known = state.fingerprints
-        now = state.current if state is not None else None
-        self._generation = now
-        self._draws.follow(state.running if state is not None else ())
+        self._store_away, superseded, serving = state is None, False, self._serving
+        now: Generation | None = None
+        running: Sequence[Generation] = ()
+        if state is not None and serving is not None:
+            self._state, self._fingerprints.known = state, state.fingerprints
+            if superseded := not state.is_served(serving.identity, serving.terms):
+                if not self._superseded:
+                    _LOG.warning("the autopilot certifies nothing here: another process has a newer configuration")
+            else:
+                now, running = state.current, state.running
+        self._superseded, self._generation = superseded, now
+        self._draws.follow(running)
         facts = describe_generation(now, self.config.compare) if now is not None and self.config is not None else {}
-        pays = now is not None and self._serving is not None and now.share > self._serving.weak_cost
+        pays = now is not None and serving is not None and now.share > serving.weak_cost
         self._threshold = max(now.threshold, 0.0) if now is not None and pays else 0.0
         self._metrics.show(facts, threshold=self._threshold, paused=self._state.paused is not None)

@@ -5,23 +5,24 @@ import logging
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from dataclasses import replace
+from typing import TypeAlias
 
 from prometheus_client import Counter
 
 from pointsman.core.autopilot import JointPlan
 from pointsman.core.errors import UpstreamError
 from pointsman.core.pair import ModelPair
+from pointsman.serve.autopilot.counts import Counts
+from pointsman.serve.autopilot.drawn import Drawn, make_row
 from pointsman.serve.autopilot.generation import Generation
-from pointsman.serve.autopilot.place import Begins, Place, Prompt, Running, place_of
-from pointsman.serve.autopilot.state import Counts
+from pointsman.serve.autopilot.place import Begins, Prompt, Running, place_of
 from pointsman.serve.config.autopilot import AutopilotConfig
 from pointsman.serve.feedback.comparison import Compared, Other
 from pointsman.serve.feedback.sample import Sample
 from pointsman.serve.http.errors import RequestError
 from pointsman.serve.protocols.usage import Charge
-from pointsman.serve.store.rows import AutopilotRow, Row
+from pointsman.serve.store.rows import Row
 
 __all__ = ["RESULTS", "Draws"]
 
@@ -32,39 +33,6 @@ RESULTS = ("compared", "failed", "over_budget", "busy", "read")
 
 
 Read: TypeAlias = Callable[[list[Charge]], Awaitable[tuple[Prompt, Other] | None]]  # None: the budget is exhausted
-
-
-@dataclass(slots=True)
-class _Drawn:
-    """A request that was drawn, with what its row needs.
-
-    Attributes:
-        plan: in force when it was drawn; None of a request whose answer is read for a chain that is still to be made.
-        level: uniform in [0, 1): it is compared iff this is below the probability of its cells.
-        prompt: None until the weak answer has been read.
-        other: the answer that it is compared with; None until it has been asked for.
-        place: None until it is known, or where it is not compared.
-        was_read: its weak answer was asked for to be read; `only_read` if nothing else came of it.
-        charges: what was paid for it.
-    """
-
-    sample: Sample
-    running: tuple[Running, ...]
-    plan: JointPlan | None
-    level: float
-    n_undrawn: int
-    wants_label: bool
-    label_share: float
-    prompt: Prompt | None
-    other: Other | None
-    place: Place | None = None
-    was_read: bool = False
-    only_read: bool = False
-    charges: list[Charge] = field(default_factory=list)
-
-    @property
-    def usd(self) -> float:
-        return sum(charge.cost_usd or 0.0 for charge in self.charges)
 
 
 class Draws:
@@ -99,7 +67,7 @@ class Draws:
         self._generations: dict[int, Generation] = {}
         self._plan: JointPlan | None = None
         self._n_undrawn = 0
-        self._pending: deque[tuple[_Drawn, asyncio.Task[Compared | None]]] = deque()
+        self._pending: deque[tuple[Drawn, asyncio.Task[Compared | None]]] = deque()
         self._slots = asyncio.Semaphore(config.concurrency)
         self._judged: deque[bool] = deque(maxlen=_JUDGED)
 
@@ -168,7 +136,7 @@ class Draws:
             return
         if (sample := take()) is None:
             return
-        drawn = _Drawn(sample, self._running, plan, level, 0, False, config.label_share, prompt, other, place)
+        drawn = Drawn(sample, self._running, plan, level, 0, False, config.label_share, prompt, other, place)
         if plan is not None:
             drawn.wants_label = config.label_share > 0.0 and self._rng.random() < config.label_share
             drawn.n_undrawn, self._n_undrawn = self._n_undrawn, 0
@@ -195,7 +163,7 @@ class Draws:
             drawn, task = self._pending.popleft()
             self._results.labels(self._finish(drawn, task, config, pair)).inc()
 
-    async def _compared(self, drawn: _Drawn, read: Read | None) -> Compared | None:
+    async def _compared(self, drawn: Drawn, read: Read | None) -> Compared | None:
         """None where the budget is exhausted, or the answer was only read."""
         async with self._slots:
             if drawn.prompt is None:
@@ -213,7 +181,7 @@ class Draws:
             sample = drawn.sample if candidate is None else replace(drawn.sample, against=candidate)
             return await self._compare(sample, drawn.other, drawn.charges)
 
-    def _not_drawn(self, drawn: _Drawn) -> str:
+    def _not_drawn(self, drawn: Drawn) -> str:
         """Of an answer that was read, and whose request then is not compared."""
         self.counts.n_read += 1
         self.counts.read_usd += drawn.usd
@@ -226,7 +194,7 @@ class Draws:
 
     def _finish(
         self,
-        drawn: _Drawn,
+        drawn: Drawn,
         task: "asyncio.Task[Compared | None]",
         config: AutopilotConfig | None,
         pair: ModelPair | None,
@@ -253,10 +221,10 @@ class Draws:
         self._judged.append(True)
         if config is not None and config.source != "people" and compared.row.model_a == drawn.sample.model:
             self._put(compared.row)  # else neither answer is the one that was given
-        self._put(_row(drawn, compared, pair))
+        self._put(make_row(drawn, compared, pair))
         return "compared"
 
-    def _failed(self, drawn: _Drawn, config: AutopilotConfig | None) -> str:
+    def _failed(self, drawn: Drawn, config: AutopilotConfig | None) -> str:
         self.counts.n_failed += 1
         self.counts.failed_usd += drawn.usd
         self._judged.append(False)
@@ -265,53 +233,3 @@ class Draws:
             self._judged.clear()
             self.pause = f"more than {limit:.0%} of the last {_JUDGED} comparisons failed; see the log, then resume"
         return "failed"
-
-
-def _row(drawn: _Drawn, compared: Compared, pair: ModelPair) -> AutopilotRow:
-    plans = [g.generation.plan for g in drawn.running]
-    told = [(plan.reach, plan.inside, plan.outside) for plan in plans if plan is not None]
-    assert drawn.prompt is not None and drawn.place is not None  # it is compared
-    place = drawn.place
-    beside: list[tuple[Any, ...]] = [
-        (each.generation.number, score, *plan)
-        for each, score, plan in zip(drawn.running[1:], place.scores[1:], told[1:], strict=True)
-    ]
-    if place.untils:
-        beside = [(*each, until) for each, until in zip(beside, place.untils[1:], strict=True)]
-    embedding = drawn.prompt.embedding
-    return AutopilotRow(
-        id=compared.row.id,
-        at=compared.row.at,
-        generation=drawn.running[0].generation.number,
-        score=place.scores[0],
-        loss=_loss(compared, pair),
-        probability=place.probability,
-        n_undrawn=drawn.n_undrawn,
-        plan=told[0],
-        agreed=compared.agreed,
-        cost_usd=compared.row.cost_usd or 0.0,
-        embedding=None if embedding is None else embedding.astype("<f4", copy=False).tobytes(),
-        others=tuple(beside),
-        win_rate=drawn.prompt.win_rate,
-        n_characters=drawn.prompt.n_characters,
-        label_share=drawn.label_share,
-        wants_label=int(drawn.wants_label),
-        shown=_shown(drawn.sample, compared, pair) if drawn.wants_label else None,
-        until=place.untils[0] if place.untils else None,
-        candidate=place.candidate,
-        win_rates=drawn.prompt.win_rates or (),
-    )
-
-
-def _shown(sample: Sample, compared: Compared, pair: ModelPair) -> dict[str, str]:
-    """What people are asked about; see `labels.py`."""
-    strong, weak = compared.answer, compared.other.answer
-    if compared.row.model_a != pair.strong:
-        strong, weak = weak, strong
-    return {"request_id": sample.request_id, "question": sample.question, "strong": strong, "weak": weak}
-
-
-def _loss(compared: Compared, pair: ModelPair) -> float:
-    """Strong's score less weak's: 1 where the strong answer won, 0 for a tie, -1 where it lost."""
-    won = 2.0 * compared.share - 1.0
-    return won if compared.row.model_a == pair.strong else -won

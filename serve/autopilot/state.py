@@ -17,51 +17,19 @@ from pointsman.core.comparison_plan import ComparisonPlan, make_plan
 from pointsman.core.judge_bias import largest_corrected_loss
 from pointsman.core.threshold_chain import make_chain
 from pointsman.serve.autopilot.counting import add_comparisons, plans_of
+from pointsman.serve.autopilot.counts import Counts
 from pointsman.serve.autopilot.days import add_to_day
 from pointsman.serve.autopilot.generation import Generation, Learned, learned_from
 from pointsman.serve.config.autopilot import AutopilotConfig
 from pointsman.serve.store.rows import AutopilotRow
 
-__all__ = ["AutopilotState", "Counts"]
+__all__ = ["AutopilotState"]
 
 _MAX_EVENTS = 200
 _KEPT = 8  # generations whose certificates are kept, for a rollback
 _REPLAN_EVERY = 20
+_HEARD_S = 60.0  # a configuration that no process has told for so long is nobody's any more
 _LABELS = 1000  # pairs of judged and labelled losses that are kept, to show the judge's bias
-
-
-@dataclass(slots=True)
-class Counts:
-    """What a process has seen since its last report.
-
-    Attributes:
-        n_requests: under the certificate's threshold; n_weak of them were answered by the weak model.
-        saved_usd: against asking the strong model for as many tokens; n_unpriced of them could not be priced.
-        n_failed: comparisons that failed; n_over_budget, n_busy: that were not made.
-        n_read, read_usd: weak answers that were asked for only to be read, and their dollars.
-        failed_usd: what was paid for comparisons that came to nothing.
-    """
-
-    n_requests: int = 0
-    n_weak: int = 0
-    saved_usd: float = 0.0
-    n_unpriced: int = 0
-    n_failed: int = 0
-    n_over_budget: int = 0
-    n_busy: int = 0
-    n_read: int = 0
-    read_usd: float = 0.0
-    failed_usd: float = 0.0
-
-    @property
-    def without_row_usd(self) -> float:
-        """Dollars of comparing that no comparison's row holds."""
-        return self.read_usd + self.failed_usd
-
-    def add(self, other: "Counts") -> None:
-        """Adds another's."""
-        for name, value in asdict(other).items():
-            setattr(self, name, getattr(self, name) + value)
 
 
 @dataclass(slots=True)
@@ -83,6 +51,8 @@ class AutopilotState:
         labels: judged and labelled loss of the latest comparisons that people have labelled.
         fingerprints: by model, the `system_fingerprint` values that evidence rests on.
         alarm: of drift that was heeded last.
+        configured_at, heard_at: when the first process took the configuration that is served, and when one last told
+            it, in seconds since 1970.
     """
 
     terms: str
@@ -102,6 +72,8 @@ class AutopilotState:
     labels: list[list[float]] = field(default_factory=list)
     fingerprints: dict[str, list[str]] = field(default_factory=dict)
     alarm: str | None = None
+    configured_at: float = 0.0
+    heard_at: float = 0.0
 
     @property
     def current(self) -> Generation | None:
@@ -122,11 +94,22 @@ class AutopilotState:
         now: float,
         *,
         bills: tuple[tuple[str, float], ...] = (),
+        configured_at: float | None = None,
     ) -> None:
         """Has a generation of a router serve: the best one that it had, after a rollback, or a new one.
 
-        Under changed terms everything starts over, except that the error already used stays used.
+        Under changed terms everything starts over, except that the error already used stays used. A process that has
+        not reloaded yet changes nothing while others tell a newer configuration: they would void it in turns.
+
+        Args:
+            configured_at: when the process took this configuration; now if None.
         """
+        taken_at = now if configured_at is None else configured_at
+        if not self.is_served(router, terms):
+            if taken_at < self.configured_at and now < self.heard_at + _HEARD_S:
+                return
+            self.configured_at = taken_at
+        self.heard_at = now
         if terms != self.terms:
             self.terms = terms
             self.close("models, judge or bound have changed", now)
@@ -141,6 +124,10 @@ class AutopilotState:
         generation = Generation(self._next_number(), router, checkpoint, now, bills=bills)
         self._add(generation, now)
         self._take_over(generation, now)
+
+    def is_served(self, router: str, terms: str) -> bool:
+        """Whether this is the configuration of what serves."""
+        return self.terms == terms and self.current is not None and self.current.router == router
 
     def begin_learned(self, learned: Learned, n_rows: int, now: float) -> None:
         """Has a learned score certified beside what serves, in place of whatever was."""

@@ -15,12 +15,13 @@ __all__ = ["describe", "phase_of", "word_of"]
 
 
 def describe(
-    state: AutopilotState, config: AutopilotConfig, serving: Serving, *, store_away: bool, waiting: int
+    state: AutopilotState, config: AutopilotConfig, serving: Serving, *, away: str | None, waiting: int
 ) -> dict[str, Any]:
     """Everything: what is certified, saved, spent and next, how it came about, and why.
 
     Args:
-        store_away: the state is that of before the store went away.
+        away: "store away" where the state is that of before the store went away, "superseded" where it is of other
+            processes, whose configuration is newer; None where neither is so.
         waiting: comparisons of this process that are under way.
     """
     current, counts = state.current, state.counts
@@ -32,11 +33,11 @@ def describe(
     comparing_usd = state.compared_usd + counts.without_row_usd
     return {
         "configured": True,
-        "state": word_of(state, store_away=store_away),
+        "state": away or word_of(state),
         "phase": phase,
         "why": why,
         "paused": state.paused,
-        "store_away": store_away,
+        "store_away": away == "store away",
         "router": serving.router,
         "strong": serving.pair.strong,
         "weak": serving.pair.weak,
@@ -83,11 +84,9 @@ def phase_of(state: AutopilotState) -> tuple[str, str | None]:
     return ("void", str(closed[-1]["why"])) if closed else ("learning", None)
 
 
-def word_of(state: AutopilotState, *, store_away: bool) -> str:
+def word_of(state: AutopilotState) -> str:
     """What the autopilot does now."""
     current = state.current
-    if store_away:
-        return "store away"
     if state.paused:
         return "paused"
     if current is None or current.certificate is None:

@@ -4,9 +4,10 @@ import logging
 from dataclasses import dataclass, field
 from typing import Any
 
+from pointsman.serve.autopilot.counts import Counts
 from pointsman.serve.autopilot.place import Begins
 from pointsman.serve.autopilot.serving import Serving
-from pointsman.serve.autopilot.state import AutopilotState, Counts
+from pointsman.serve.autopilot.state import AutopilotState
 from pointsman.serve.autopilot.training import due
 from pointsman.serve.config.autopilot import AutopilotConfig
 
@@ -26,6 +27,7 @@ class Turn:
         scores: of the first requests of generations without a chain, by number.
         pause: why comparing is to pause; None while it is not.
         first, changed: fingerprints, see `Fingerprints.take`.
+        configured_at: when the process took its configuration; now if None.
     """
 
     config: AutopilotConfig
@@ -38,6 +40,7 @@ class Turn:
     pause: str | None = None
     first: dict[str, str] = field(default_factory=dict)
     changed: dict[str, list[str]] = field(default_factory=dict)
+    configured_at: float | None = None
 
     def __call__(self, kept: Any, rows: Any) -> Any:
         try:
@@ -51,7 +54,9 @@ class Turn:
                 state.close("drift", self.now)  # else another process has noticed the same drift: nothing is certified
         self._heed_fingerprints(state)
         now = self.serving
-        state.serve(now.identity, now.checkpoint, now.terms, self.now, bills=now.bills)
+        state.serve(
+            now.identity, now.checkpoint, now.terms, self.now, bills=now.bills, configured_at=self.configured_at
+        )
         state.counts.add(self.counts)
         if self.pause is not None and state.paused is None:
             state.paused = self.pause

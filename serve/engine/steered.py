@@ -11,7 +11,7 @@ from pointsman.core.pair import ModelPair
 from pointsman.core.prices import Price
 from pointsman.serve.autopilot.serving import Serving
 from pointsman.serve.checkpoints.load import checkpoint_folder
-from pointsman.serve.config import Config
+from pointsman.serve.config import Config, ModelConfig
 from pointsman.serve.policy.served_router import ServedRouter
 
 __all__ = ["steered"]
@@ -50,7 +50,7 @@ def steered(
     terms: dict[str, object] = {"pair": many or [pair.strong, pair.weak]}
     if (autopilot := config.autopilot) is not None:
         asked = {each: config.settings_of(each) for each in (*(many or (pair.strong, pair.weak)), autopilot.judge)}
-        terms["models"] = {each: model.model_dump(mode="json", include=_ASKED) for each, model in asked.items()}
+        terms["models"] = {each: _who_answers(model) for each, model in asked.items()}
         terms["bound"] = [autopilot.max_loss, autopilot.confidence, autopilot.judge]
         if autopilot.scorer is not None:
             terms["scorer"] = autopilot.scorer.model_dump(mode="json", include={"url", "entry_point"})
@@ -71,6 +71,11 @@ def steered(
         bills=bills,
         weak_cost=dollars[0] / dollars[1] if cascade is not None and dollars[1] > 0.0 else 0.0,
     )
+
+
+def _who_answers(model: ModelConfig) -> dict[str, object]:
+    more = {"parameters", "override"} if model.parameters else set()  # e.g. a reasoning effort: another model in effect
+    return model.model_dump(mode="json", include=_ASKED | more)
 
 
 def _digest(data: bytes) -> str:

@@ -241,7 +241,7 @@ async def test_a_drift_alarm_closes_the_certificate_once(planted, tmp_path):
 
 
 async def test_another_model_voids_and_another_price_does_not(planted, tmp_path):
-    """A configuration that names another weak model begins anew; a new price keeps what is certified."""
+    """A configuration whose weak model answers otherwise begins anew; a new price keeps what is certified."""
     store = f"sqlite:///{tmp_path}/m.db"
     values = settings(planted.url, store)
     async with serving(values) as (client, app):
@@ -252,11 +252,33 @@ async def test_another_model_voids_and_another_price_does_not(planted, tmp_path)
     values["models"]["small"]["price"] = {"input_usd_per_million": 2.0, "output_usd_per_million": 4.0}
     async with serving(values) as (client, app):
         assert app.engine.state.autopilot.status()["certified_share"] == certified > 0.0
-    values["models"]["small"]["model"] = "smaller"
+    values["models"]["small"]["parameters"] = {"reasoning_effort": "low"}
     async with serving(values) as (client, app):
         facts = app.engine.state.autopilot.status()
         assert facts["certified_share"] == 0.0
         assert facts["generations"][0]["closed"] == "models, judge or bound have changed"
+
+
+async def test_a_server_with_an_older_configuration_certifies_nothing_and_voids_nothing(planted, tmp_path, caplog):
+    """While servers of one store are reloaded one after the other, the ones that still wait send all to the strong one,
+    say so, and leave the certificate of the others alone; once reloaded they follow it.
+    """
+    values = settings(planted.url, f"sqlite:///{tmp_path}/v.db")
+    newer = {**values, "autopilot": {**values["autopilot"], "max_loss": 0.3}}
+    async with serving(values) as (client, app), serving(newer) as (_, other):
+        await ask(client, 0, 45)
+        for _ in range(3):
+            await app.engine.state.autopilot._turn()
+            await other.engine.state.autopilot._turn()
+        facts = app.engine.state.autopilot.status()
+        assert (facts["state"], facts["certified_share"]) == ("superseded", 0.0)
+        assert [g["closed"] for g in facts["generations"]] == ["models, judge or bound have changed", None]
+        assert set(await ask(client, 200, 20)) == {"big"}
+        assert app.engine.state.autopilot._draws.n_pending == 0
+        assert caplog.text.count("another process has a newer configuration") == 1
+        state = app.engine.state.autopilot
+        await state.reconfigure(other.engine.config.autopilot, other.engine._steered())
+        assert state.status()["state"] == "warming up"
 
 
 async def test_without_the_store_what_is_certified_serves_on(planted, tmp_path, monkeypatch):

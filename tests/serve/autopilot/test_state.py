@@ -5,14 +5,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pointsman.core.learned_score import LearnedScore
 from pointsman.core.pair import ModelPair
+from pointsman.serve.autopilot.counts import Counts
 from pointsman.serve.autopilot.days import add_to_day
 from pointsman.serve.autopilot.fingerprints import RUN, Fingerprints
 from pointsman.serve.autopilot.generation import describe_generation
 from pointsman.serve.autopilot.serving import Serving
-from pointsman.serve.autopilot.state import AutopilotState, Counts
+from pointsman.serve.autopilot.state import AutopilotState
 from pointsman.serve.autopilot.status import describe, phase_of
 from pointsman.serve.autopilot.training import due
 from pointsman.serve.autopilot.turn import Turn, act_on
@@ -93,6 +96,27 @@ def test_a_rollback_voids_what_was_learned_and_serves_what_was_before():
         act_on(state, "rollback", 10.0)
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.sampled_from(["old", "new"]), max_size=30), st.booleans())
+def test_processes_that_reload_one_after_the_other_void_once(turns, routers):
+    """However the turns of a process that has reloaded and of one that has not follow each other, one voids, once.
+
+    The other changes nothing until nobody has told the newer configuration for a minute; then it begins anew.
+    """
+    old = SERVING
+    new = replace(SERVING, identity="others") if routers else replace(SERVING, terms="others")
+    kept, now = None, 100.0
+    for who in ("old", "new", *turns, "old"):
+        serving, configured_at = (old, 50.0) if who == "old" else (new, 99.0)
+        kept = Turn(CONFIG, serving, who, Counts(), None, now, configured_at=configured_at)(kept, [])
+        now += 1.0
+    state = AutopilotState.from_dict(json.loads(json.dumps(kept)))
+    assert (state.is_served(new.identity, new.terms), state.is_served(old.identity, old.terms)) == (True, False)
+    assert [g.number for g in state.generations] == [0, 1]
+    kept = Turn(CONFIG, old, "old", Counts(), None, now + 60.0, configured_at=50.0)(kept, [])
+    assert AutopilotState.from_dict(kept).is_served(old.identity, old.terms)
+
+
 def test_a_state_is_the_same_after_a_restart():
     """What is kept as JSON gives the same state, learned scores and days included; an older version's is read."""
     state = begun()
@@ -140,7 +164,7 @@ def test_what_is_void_says_why():
     state.begin_chain(1, [0.1, 0.9], CONFIG, 3.0)
     state.count(rows(state, 400), CONFIG, 4.0)
     assert phase_of(state) == ("certified", None)
-    facts = describe(state, CONFIG, SERVING, store_away=False, waiting=0)
+    facts = describe(state, CONFIG, SERVING, away=None, waiting=0)
     assert [g["role"] for g in facts["generations"]] == ["void", "serving"]
     assert json.loads(json.dumps(facts)) == facts
     assert describe_generation(state.current, 1.0)["certified_share"] == facts["certified_share"] > 0.0
@@ -193,7 +217,7 @@ def test_labels_correct_the_judge():
     certificate = state.current.certificate
     assert certificate.estimate(len(certificate.chain) - 1).value == pytest.approx(1.0, abs=0.02)
     assert state.current.share <= 0.1
-    facts = describe(state, config, SERVING, store_away=False, waiting=0)["labels"]
+    facts = describe(state, config, SERVING, away=None, waiting=0)["labels"]
     assert (facts["n"], facts["judge_bias"], facts["judge_disagrees_with_people"]) == (100, -1.0, 1.0)
 
 

@@ -76,11 +76,19 @@ class DollarCurve:
         return float(np.nanmean(self.quality_at(budgets) - self.hull.quality_at(budgets)))
 
     def to_dict(self, names: Sequence[str]) -> dict[str, Any]:
-        """The curve and the single models as JSON types."""
+        """The curve and the single models as JSON types; `asked` is the part of the prompts that each model answers."""
+        asked = [np.bincount(row, minlength=len(names)) / len(row) for row in self.chosen]
+        columns = zip(self.thresholds, self.usd, self.quality, self.quality_error, asked, strict=True)
         return {
             "curve": [
-                {"threshold": float(t), "usd": float(c), "quality": float(q), "quality_error": float(e)}
-                for t, c, q, e in zip(self.thresholds, self.usd, self.quality, self.quality_error, strict=True)
+                {
+                    "threshold": float(t),
+                    "usd": float(c),
+                    "quality": float(q),
+                    "quality_error": float(e),
+                    "asked": np.round(parts, 4).tolist(),
+                }
+                for t, c, q, e, parts in columns
             ],
             "singles": [
                 {"model": name, "usd": float(c), "quality": float(q)}

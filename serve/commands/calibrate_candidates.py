@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["calibrate_candidates", "calibrated_choice", "known_bills"]
 
 _MAX_REFERENCE = 2000  # prompts: half of them may have to give centroids
+_DRAWN = ("curve", "singles", "hull")
 _ASSUMPTION = "prompts to come are drawn like the ones that this was calibrated on (exchangeable), at these bills"
 
 
@@ -127,7 +128,20 @@ def calibrated_choice(
         pair=ModelPair(table.models[0], table.models[-1]),
         calibration=Calibration.from_win_rates(points, source=table.source),
         thresholds={**(checkpoint.thresholds if same else {}), rule: result},
+        metrics=_with_labelled(checkpoint, table, found),
     )
+
+
+def _with_labelled(checkpoint: Checkpoint, table: "ScoreTable", found: Predictions) -> dict[str, Any]:
+    """The checkpoint's figures, with quality against dollars on these labels instead of earlier ones."""
+    from pointsman.backends.evaluation.quality_by_dollars import threshold_curve
+
+    figures = {name: value for name, value in checkpoint.metrics.items() if name != "labelled"}
+    if not np.isfinite(table.usd).any(axis=0).all():
+        return figures
+    curve = threshold_curve(found.win_rates, found.usd, table.scores, table.usd, point_usd=found.point_usd)
+    drawn = curve.to_dict(table.models)
+    return figures | {"labelled": {"candidates": list(table.models)} | {key: drawn[key] for key in _DRAWN}}
 
 
 def _referenced(checkpoint: Checkpoint, table: "ScoreTable", found: Predictions) -> Checkpoint:

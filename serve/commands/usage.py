@@ -168,11 +168,13 @@ def _savings_lines(savings: "Savings") -> list[str]:
     lines = [
         f"saved {dollars(savings.saved_usd)}{part}{ends}",
         f"  {counted(savings.n_requests, 'routed request')} cost {dollars(savings.spent_usd)}; "
-        f"the strong model alone {dollars(savings.always_strong_usd)}",
+        f"{savings.reference or 'the strong model'} alone {dollars(savings.always_strong_usd)}",
         f"  by: {savings.method}",
     ]
     if savings.shadow_usd:
         lines.append(f"  shadow comparisons cost another {dollars(savings.shadow_usd)}")
+    if savings.reference is not None:
+        return [*lines, f"The column saved $ takes {savings.reference}'s answers as long as its labelled or live ones."]
     return [*lines, "The column saved $ assumes that both models' answers are equally long."]
 
 

@@ -4,19 +4,11 @@ from typing import Any
 
 from pointsman.serve.engine.engine import Engine
 
-__all__ = ["facts_about", "facts_now"]
-
-_TOKENS = 300  # of a prompt, and of an answer, to give a price per thousand prompts
+__all__ = ["facts_about", "facts_now", "typical_prices"]
 
 
 def facts_about(engine: Engine) -> dict[str, Any]:
     """What does not change while an engine serves, as JSON types."""
-    prices = {name: listed.price for name, listed in engine.price_list.items()}
-    usd = {
-        side: round(1000.0 * prices[model].cost_usd(_TOKENS, _TOKENS), 6)
-        for side, model in (("strong", engine.pair.strong), ("weak", engine.pair.weak))
-        if model in prices
-    }
     return {
         "pair": [engine.pair.strong, engine.pair.weak],
         "candidates": list(engine.candidates),
@@ -24,8 +16,26 @@ def facts_about(engine: Engine) -> dict[str, Any]:
         "models": list(engine.upstreams),
         "rules": [rule.name for rule in engine.config.rules],
         "autopilot": next(iter(engine.routers)) if engine.config.autopilot is not None else None,
-        "prices": {**usd, "tokens": _TOKENS} if len(usd) == 2 else None,
     }
+
+
+def typical_prices(engine: Engine) -> list[dict[str, Any]] | None:
+    """Dollars of a thousand prompts at each candidate, answered at its own expected length, and the tokens they are
+    for; None where a price is not known.
+    """
+    answers = engine.bills.typical_answers(next(iter(engine.routers)))
+    if any(each.usd is None or each.model not in engine.price_list for each in answers):
+        return None
+    return [
+        {
+            "model": each.model,
+            "usd": round(1000.0 * each.usd, 6),
+            "input_tokens": round(each.input_tokens),
+            "output_tokens": round(each.output_tokens),
+        }
+        for each in answers
+        if each.usd is not None
+    ]
 
 
 def facts_now(engine: Engine) -> dict[str, Any]:

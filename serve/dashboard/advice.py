@@ -99,7 +99,7 @@ def best_step(engine: Engine, found: Found) -> Advice:
         return _next_certified(engine, found)
     if config.shadow is None:
         return Advice(
-            f"Compare {percent(_COMPARED_SHARE)} of the answers with the strong model's, by a judge.",
+            f"Compare {percent(_COMPARED_SHARE)} of the answers with {engine.roles.reference}'s, by a judge.",
             _cost_of_comparing(found),
             Action("copy", "Copy the lines", "shadow: {judge: JUDGE, share: 0.02, max_usd_per_day: 5}"),
         )
@@ -112,7 +112,7 @@ def best_step(engine: Engine, found: Found) -> Advice:
 
 
 def _with_comparisons(engine: Engine, found: Found) -> Advice:
-    saving, pair = found.saving, f"--strong {engine.pair.strong} --weak {engine.pair.weak}"
+    saving, models = found.saving, engine.roles.options
     left = saving.spread_usd if saving is not None else None
     worth = "More may be saved" if left is None else f"Up to {dollars(left)} more a month"
     if found.bundled and found.n_comparisons >= _ENOUGH_TO_LEARN:
@@ -123,7 +123,7 @@ def _with_comparisons(engine: Engine, found: Found) -> Advice:
                 "copy",
                 "Copy the commands",
                 "pointsman export-battles --as outcomes -o labels.jsonl\n"
-                f"pointsman learn labels.jsonl {pair} --max-loss 5% --apply",
+                f"pointsman learn labels.jsonl {models} --max-loss 5% --apply",
             ),
         )
     if found.bound is None:
@@ -142,7 +142,7 @@ def _with_comparisons(engine: Engine, found: Found) -> Advice:
             f"Calibrate again on more labels: {100.0 * room:.1f} points of the bound are not used.",
             f"{worth}.",
             Action(
-                "copy", "Copy the command", f"pointsman learn labels.csv {pair} --max-loss {found.bound.max_loss:g}"
+                "copy", "Copy the command", f"pointsman learn labels.csv {models} --max-loss {found.bound.max_loss:g}"
             ),
         )
     return Advice(
@@ -156,7 +156,7 @@ def _next_certified(engine: Engine, found: Found) -> Advice:
     following, saving = status.get("next"), found.saving
     if saving is not None and found.n_comparisons >= _LEARNED_TWICE and _costs_more(status, saving):
         return Advice(
-            "Compare less: comparisons cost more than the weak model saves.",
+            f"Compare less: comparisons cost more than asking {engine.roles.others} saves.",
             f"{dollars(saving.compared_usd)} went to comparisons, {dollars(_gross(saving))} were saved.",
             Action("copy", "Copy the lines", f"autopilot:\n  compare: {engine.config.autopilot.compare / 4.0:.2g}"),
         )
@@ -168,7 +168,7 @@ def _next_certified(engine: Engine, found: Found) -> Advice:
     if following["comparisons"] is None:
         return Advice(
             "Wait: the next step opens if comparisons go on as they have begun.",
-            f"Then {percent(following['share'])} may go to the weak model.",
+            f"Then {percent(following['share'])} may go to {engine.roles.others}.",
         )
     n = counted(following["comparisons"], "comparison")
     now = status["certified_share"]
@@ -180,7 +180,7 @@ def _next_certified(engine: Engine, found: Found) -> Advice:
     )
     return Advice(
         f"Wait: after about {n} more{cost} the next step can open.",
-        f"Then {percent(following['share'])} may go to the weak model{more}.",
+        f"Then {percent(following['share'])} may go to {engine.roles.others}{more}.",
     )
 
 

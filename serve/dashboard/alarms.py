@@ -63,7 +63,6 @@ def alarms_now(engine: Engine, *, bound: Bound | None, loss: Loss | None, failed
     """
     found = [*_models(engine), *_errors(*failed), *_drift(engine), *_budgets(engine), *_autopilot(engine)]
     if bound is not None and not bound.kept_by(loss) and loss is not None:
-        pair = f"--strong {engine.pair.strong} --weak {engine.pair.weak}"
         cause = f"Comparisons show a quality of {points(loss.value)}, at best {points(loss.low)}"
         effect = f"The bound of {points(bound.max_loss)} does not hold: the calibration promised too much."
         found.append(
@@ -71,7 +70,11 @@ def alarms_now(engine: Engine, *, bound: Bound | None, loss: Loss | None, failed
                 cause + ".",
                 effect,
                 "Lower the loss asked for, or calibrate on your own prompts.",
-                Action("copy", "Copy the command", f"pointsman learn labels.csv {pair} --max-loss {bound.max_loss:g}"),
+                Action(
+                    "copy",
+                    "Copy the command",
+                    f"pointsman learn labels.csv {engine.roles.options} --max-loss {bound.max_loss:g}",
+                ),
             )
         )
     elif bound is not None and bound.state == "overridden":
@@ -122,7 +125,7 @@ def _drift(engine: Engine) -> list[Alarm]:
     for name, watch in drift.status()["routers"].items():
         if watch["alarm"] is None:
             found += [
-                _drift_of_key(name, key, alarm, strong=drift.falls_back(name, key))
+                _drift_of_key(name, key, alarm, to=engine.roles.reference if drift.falls_back(name, key) else None)
                 for key, alarm in watch["key_alarms"].items()
             ]
             continue
@@ -134,10 +137,13 @@ def _drift(engine: Engine) -> list[Alarm]:
         do = "Calibrate it on recent prompts, then reset the alarm."
         if drift.falls_back(name):
             effect = (
-                "Its guarantees would be void, so all its prompts go to the strong model: nothing is lost or saved."
+                f"Its guarantees would be void, so all its prompts go to {engine.roles.reference}: "
+                "nothing is lost or saved."
             )
         elif autopilot:
-            effect = "What was certified is void: all goes to the strong model until the new traffic is certified."
+            effect = (
+                f"What was certified is void: all goes to {engine.roles.reference} until the new traffic is certified."
+            )
             do = "Nothing: comparisons of the new traffic have begun, and certify it by themselves."
         found.append(
             Alarm(
@@ -150,29 +156,27 @@ def _drift(engine: Engine) -> list[Alarm]:
     return found
 
 
-def _drift_of_key(router: str, key: str, alarm: dict[str, Any], *, strong: bool) -> Alarm:
+def _drift_of_key(router: str, key: str, alarm: dict[str, Any], *, to: str | None) -> Alarm:
     effect = "Its prompts are left out of the tests, which began again; guarantees hold for the others."
     return Alarm(
         f"Drift: the prompts of key {key} are not those that router {router} was calibrated on "
         f"(seen after {counted(alarm['n_prompts'], 'prompt')}).",
-        f"Its prompts go to the strong model. {effect}" if strong else effect,
+        f"Its prompts go to {to}. {effect}" if to is not None else effect,
         "Ask whose key it is what changed; calibrate on its prompts if they are to stay, then reset the alarm.",
         Action("post", "Reset the alarm", path="/v1/drift/reset", body={"router": router}),
     )
 
 
 def _budgets(engine: Engine) -> list[Alarm]:
-    found = []
+    found, roles = [], engine.roles
     for budget in engine.policies.describe()["budgets"]:
         name, over = budget["name"].removeprefix("budget:"), budget["spent_usd"] - budget["planned_usd"]
         if budget["spent_usd"] >= budget["usd"]:
-            effect = (
-                "The weak model alone answers" if budget["hard"] else "As little as possible goes to the strong model"
-            )
+            effect = f"{roles.cheapest} alone answers" if budget["hard"] else "As little as possible is spent"
             found.append(
                 Alarm(
                     f"Budget {name} is exhausted: {dollars(budget['spent_usd'])} of {dollars(budget['usd'])}.",
-                    f"{effect} until it resets; a bound on the loss is not in force meanwhile.",
+                    f"{effect[0].upper()}{effect[1:]} until it resets; a bound on the loss is not in force meanwhile.",
                     "Raise policy.budgets, or wait.",
                 )
             )
@@ -180,7 +184,7 @@ def _budgets(engine: Engine) -> list[Alarm]:
             found.append(
                 Alarm(
                     f"Budget {name} is {dollars(over)} ahead of its plan.",
-                    "Fewer prompts go to the strong model than otherwise; it may override a bound on the loss.",
+                    "Less is spent on each prompt than otherwise; it may override a bound on the loss.",
                     "Nothing, if the traffic was a burst; else raise policy.budgets.",
                 )
             )
@@ -204,7 +208,7 @@ def _autopilot(engine: Engine) -> list[Alarm]:
         return [
             Alarm(
                 f"What the autopilot had certified is void: {_DRIFT if status['why'] == 'drift' else status['why']}.",
-                "All goes to the strong model: nothing is lost, nothing is saved.",
+                f"All goes to {engine.roles.reference}: nothing is lost, nothing is saved.",
                 "Nothing: it learns from new comparisons, and opens its steps again.",
             )
         ]

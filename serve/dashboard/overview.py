@@ -83,8 +83,8 @@ class Overview:
         budgets = engine.policies.describe()["budgets"]
         priced = all(name in engine.price_list for name in engine.candidates)
         parts = [
-            saving_verdict(saving, stand_in=not engine.config.routed, priced=priced), quality_verdict(loss, bound),
-            budget_verdict(budgets),
+            saving_verdict(saving, engine.roles, stand_in=not engine.config.routed, priced=priced),
+            quality_verdict(loss, bound, engine.roles), budget_verdict(budgets),
         ]  # fmt: skip
         autopilot = state.autopilot.status() if state.autopilot is not None and engine.config.autopilot else None
         return {

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Scope
 
 from pointsman.serve.auth.require_key import request_key, require_admin
 from pointsman.serve.config import RouterConfig
-from pointsman.serve.dashboard.about import facts_about
+from pointsman.serve.dashboard.about import facts_about, typical_prices
 from pointsman.serve.dashboard.api import Answers, Events, Query
 from pointsman.serve.dashboard.decisions import Decisions
 from pointsman.serve.dashboard.overview import Overview
@@ -34,7 +34,14 @@ def dashboard_routes(engine: Engine, own: Callable[[ASGIApp], ASGIApp], *, keys:
         return []
     bundled = next((name for name, router in engine.config.routers.items() if _is_bundled(name, router)), None)
     store = engine.state.store.for_searches() if engine.state.store is not None else None
-    sources = Sources(engine.routers, config.reports, store, bundled=bundled is not None)
+    sources = Sources(
+        engine.routers,
+        config.reports,
+        store,
+        bundled=bundled is not None,
+        bills=engine.bills,
+        candidates=engine.candidates,
+    )
     decisions = Decisions(hub, store)
     overview = Overview(engine, hub, bundled=bundled == next(iter(engine.routers)))
     about = facts_about(engine) | {"keys": keys, "store": engine.state.store is not None, "bundled": bundled}
@@ -44,7 +51,7 @@ def dashboard_routes(engine: Engine, own: Callable[[ASGIApp], ASGIApp], *, keys:
         key = request_key(scope)
         admin = key is None or key.admin
         cards = [card for card in sources.cards() if admin or card["kind"] != "traffic"]
-        return orjson.dumps({**about, "sources": cards, "admin": admin})
+        return orjson.dumps({**about, "prices": typical_prices(engine), "sources": cards, "admin": admin})
 
     async def read_source(scope: Scope, query: Query) -> bytes:
         wanted = scope["path_params"]["id"]

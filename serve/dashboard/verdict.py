@@ -3,6 +3,7 @@
 from typing import Any
 
 from pointsman.core.counted import counted
+from pointsman.core.roles import Roles
 from pointsman.serve.dashboard.figures import percent, points
 from pointsman.serve.dashboard.quality import Bound, Loss
 from pointsman.serve.dashboard.saving import Saving
@@ -12,7 +13,7 @@ __all__ = ["budget_verdict", "quality_verdict", "saving_verdict"]
 _OVER = 0.02  # of a budget, ahead of its plan
 
 
-def saving_verdict(saving: Saving | None, *, stand_in: bool, priced: bool) -> dict[str, Any]:
+def saving_verdict(saving: Saving | None, roles: Roles, *, stand_in: bool, priced: bool) -> dict[str, Any]:
     """`state` (good, bad or unknown) and `text`."""
     if stand_in:
         return _part("unknown", "Stand-ins answer: no model is asked, nothing is saved")
@@ -22,17 +23,17 @@ def saving_verdict(saving: Saving | None, *, stand_in: bool, priced: bool) -> di
         return _part("unknown", "Saving not known: no routed request yet")
     if saving.share >= 0.0:
         return _part("good" if saving.share > 0.0 else "unknown", f"Saving {percent(saving.share)}")
-    return _part("bad", f"Costs {percent(-saving.share)} more than always asking the strong model")
+    return _part("bad", f"Costs {percent(-saving.share)} more than always asking {roles.reference}")
 
 
-def quality_verdict(loss: Loss | None, bound: Bound | None) -> dict[str, Any]:
+def quality_verdict(loss: Loss | None, bound: Bound | None, roles: Roles) -> dict[str, Any]:
     """Likewise. Held means: nothing that was measured speaks against it, and no promise is void."""
     if bound is not None and bound.state == "void":
         return _part("bad", f"quality bound void{_measured(loss)}")
     if bound is not None and not bound.kept_by(loss):
         return _part("bad", f"quality below the bound{_measured(loss)}")
     if loss is not None and loss.weak_share == 0.0:
-        return _part("good", "quality held (the strong model answers all)")
+        return _part("good", f"quality held ({roles.reference} answers all)")
     if loss is None or not loss.tells:
         few = "not measured" if loss is None else f"{counted(loss.n_comparisons, 'comparison')}, too few to tell"
         if bound is not None and bound.state == "held":

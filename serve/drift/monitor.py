@@ -169,7 +169,11 @@ class DriftMonitor:
                 list(watch.key_alarms)[-1], name,
             )  # fmt: skip
             return
-        then = "routed prompts all go to strong now" if self.config.on_alarm == "strong" else "routing goes on"
+        then = (
+            "routed prompts all go to the strong model (of more candidates the reference) now"
+            if self.config.on_alarm == "strong"
+            else "routing goes on"
+        )
         _LOG.warning(
             "drift: the %s of router %s is not what it was in %s (after %d prompts); "
             "its guarantees are void, %s; calibrate it on live prompts, then POST /v1/drift/reset",

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from pointsman.core.decision import Decision
 from pointsman.core.pair import ModelPair
+from pointsman.core.roles import Roles
 from pointsman.serve.config import Config
 from pointsman.serve.config.digest import config_digest
 from pointsman.serve.config.secret import Secret
@@ -95,10 +96,11 @@ class Engine:
         self.failover = Failover(self.services)
         self.price_list = read_price_list(config)
         known = {name: entry.price for name, entry in self.price_list.items()}
-        bills = ExpectedBills(self.candidates, self.routers, known, self.state.answer_tokens)
+        self.bills = bills = ExpectedBills(self.candidates, self.routers, known, self.state.answer_tokens)
         self.pair = ModelPair(self.candidates[0], bills.cheapest)
-        self.billing = Billing(known, self.pair, self.candidates)
-        self._typical_usd = bills.typical
+        self.roles = Roles.of(self.candidates, self.pair)
+        lengths = bills.output_tokens if self.roles.many else None
+        self.billing = Billing(known, self.pair, self.candidates, lengths)
         prices = (known.get(self.pair.strong), known.get(self.pair.weak))
         check_comparisons(config, self.billing)
         if config.autopilot is not None:
@@ -110,6 +112,8 @@ class Engine:
             self.state.policies,
             digest=self.digest,
             prices=prices,
+            typical_usd=self._typical_usd(),
+            unpriced=[name for name in self.candidates if name not in known],
             spending=self.state.ledger,
             leasing=self.state.leases,
         )
@@ -245,10 +249,16 @@ class Engine:
             answered = await self.failover.ask(call, others, new_stream, context.attempts)
         return answered
 
+    def _typical_usd(self) -> tuple[float, float] | None:
+        """Expected bill of a typical prompt at the reference and at the cheapest candidate; None if one is unknown."""
+        usd = dict(zip(self.candidates, next(iter(self.bills.typical.values())), strict=True))
+        strong, weak = usd[self.pair.strong], usd[self.pair.weak]
+        return None if strong is None or weak is None else (strong, weak)
+
     def _steered(self) -> "Serving":
         from pointsman.serve.engine.steered import steered
 
-        return steered(self.config, self.routers, self.pair, self.billing.prices, self._typical_usd)
+        return steered(self.config, self.routers, self.pair, self.billing.prices, self.bills.typical)
 
     def _call(self, context: RequestContext, decision: Decision) -> Call:
         request = context.request

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,11 +17,26 @@ from pointsman.serve.request.context import RequestContext
 from pointsman.serve.request.conversations import next_turn
 from pointsman.serve.request.record import Record
 
-__all__ = ["ExpectedBills", "LearnAnswerTokens"]
+__all__ = ["ExpectedBills", "LearnAnswerTokens", "TypicalAnswer"]
 
 _LOG = logging.getLogger(__name__)
 _CHANGED = 1.25  # times the labelled bill, or less than its inverse: more than caches and rounding explain
 _TYPICAL_TOKENS = 300.0  # of a prompt, where the labels do not say
+
+
+class TypicalAnswer(NamedTuple):
+    """An answer of a candidate to a prompt like the labelled ones.
+
+    Attributes:
+        model: the candidate.
+        usd: its expected bill; None where it is not known.
+        input_tokens, output_tokens: that the bill rests on.
+    """
+
+    model: str
+    usd: float | None
+    input_tokens: float
+    output_tokens: float
 
 
 class ExpectedBills:
@@ -40,8 +56,8 @@ class ExpectedBills:
         answers: AnswerTokens,
     ) -> None:
         """Takes the candidates, the reference first, the known prices, and the lengths of answers."""
-        self._names, self._prices, self._answers = tuple(candidates), prices, answers
-        self.typical = {name: self._typical_usd(served.router) for name, served in routers.items()}
+        self._names, self._prices, self._answers, self._routers = tuple(candidates), prices, answers, routers
+        self.typical = {name: [each.usd for each in self.typical_answers(name)] for name in routers}
         self._worth = {name: _worth(usd, routers[name].router) for name, usd in self.typical.items()}
         for name, served in routers.items():
             self._warn_of_other_prices(name, served.router)
@@ -70,23 +86,34 @@ class ExpectedBills:
             for i, name in enumerate(self._names)
         ]
 
+    def output_tokens(self, context: RequestContext, model: str) -> float:
+        """Expected length of a candidate's answer: of similar labelled prompts, else of its live answers."""
+        labelled = context.bills[self._names.index(model)] if context.bills and model in self._names else None
+        if labelled is not None and labelled.output_tokens is not None:
+            return labelled.output_tokens
+        return self._answers.mean(model)
+
     def point_usd(self, context: RequestContext) -> float | None:
         """See `core.choice`; None where the router does not know the candidates' mean scores, or a price is missing."""
         router = context.parsed.router if context.parsed is not None else None
         return self._worth.get(router) if router is not None else None
 
-    def _typical_usd(self, router: Router) -> list[float | None]:
-        """Expected bill of each candidate on a prompt like the labelled ones."""
-        means = router.means or (CandidateMeans(0.0),) * len(self._names)
-        return [
-            expected_usd(
-                self._prices.get(name),
-                input_tokens=_TYPICAL_TOKENS if mean.input_tokens is None else mean.input_tokens,
-                output_tokens=self._answers.mean(name),
-                labelled=LabelledBill(mean.usd, mean.output_tokens),
-            )
-            for name, mean in zip(self._names, means, strict=True)
-        ]
+    def typical_answers(self, router: str) -> list[TypicalAnswer]:
+        """What each candidate is expected to charge now for a prompt like the labelled ones."""
+        read = self._routers[router].router
+        means = read.means or (CandidateMeans(0.0),) * len(self._names)
+        return [self._typical(name, mean) for name, mean in zip(self._names, means, strict=True)]
+
+    def worth(self, router: str) -> float | None:
+        """Dollars that a point of quality is worth at threshold 1; None where that is not known."""
+        return self._worth.get(router)
+
+    def _typical(self, name: str, mean: CandidateMeans) -> TypicalAnswer:
+        read = _TYPICAL_TOKENS if mean.input_tokens is None else mean.input_tokens
+        written = self._answers.mean(name) if mean.output_tokens is None else mean.output_tokens
+        labelled = LabelledBill(mean.usd, mean.output_tokens)
+        usd = expected_usd(self._prices.get(name), input_tokens=read, output_tokens=written, labelled=labelled)
+        return TypicalAnswer(name, usd, read, written)
 
     def _warn_of_other_prices(self, router: str, read: Router) -> None:
         """Warns of labelled bills that were paid at other prices than the configured ones."""

@@ -23,7 +23,7 @@ from pointsman.serve.request.context import RequestContext
 
 __all__ = ["Explainer", "explanation_lines"]
 
-_OF_CALIBRATION = ("win_rate_percentile", "calibration", "strong_share")
+_OF_CALIBRATION = ("win_rate_percentile", "calibration", "strong_share", "spend_share")
 _N_NEAREST = 3
 _OUTPUT_TOKENS = 300
 
@@ -152,6 +152,11 @@ def explanation_lines(explanation: Mapping[str, Any]) -> list[str]:
         lines.append(f"The win rate is higher than that of {percentile:.1%} of the calibration prompts.")
     if (share := explanation.get("strong_share")) is not None:
         lines.append(f"At this threshold {share:.1%} of the calibration prompts go to the strong model.")
+    if (share := explanation.get("spend_share")) is not None:
+        lines.append(
+            f"At this threshold the calibration's prompts spend {share:.1%} of the way from the cheapest candidate's "
+            "bill to the reference's."
+        )
     if (novelty := explanation.get("novelty")) is not None:
         lines.append(f"Novelty: further from the training prompts than {novelty['percentile']:.1%} of the calibration.")
         named = [near for near in novelty["nearest"] if near["example"]]
@@ -181,7 +186,9 @@ def _summary(decision: Decision) -> str:
 
 
 def _placed(served: ServedRouter, decision: Decision) -> dict[str, Any]:
-    """Ranks of the win rate and the threshold among the calibration's win rates."""
+    """Ranks of the win rate and the threshold among the calibration's win rates; of more than two candidates these are
+    turning points, see `core.choice`, which say what share of spending the threshold gives.
+    """
     if served.calibration is None or decision.win_rate is None:
         return {}
     quantiles = np.asarray(served.calibration.quantiles)
@@ -191,9 +198,11 @@ def _placed(served: ServedRouter, decision: Decision) -> dict[str, Any]:
         first, end = np.searchsorted(quantiles, value, "left"), np.searchsorted(quantiles, value, "right")
         return float(np.clip((first + end - 1) / 2 / last, 0.0, 1.0))
 
-    placed = {"win_rate_percentile": below(decision.win_rate), "calibration": served.calibration.source}
+    placed: dict[str, Any] = {"calibration": served.calibration.source}
+    if not decision.weighed:
+        placed["win_rate_percentile"] = below(decision.win_rate)
     if decision.threshold is not None:
-        placed["strong_share"] = 1.0 - below(decision.threshold)
+        placed["spend_share" if decision.weighed else "strong_share"] = 1.0 - below(decision.threshold)
     return placed
 
 

@@ -34,7 +34,9 @@ class MoneyMetrics:
         # A gauge: a request whose weak model failed costs more than the strong model alone.
         self._saved = adder(
             Gauge(
-                "pointsman_saved_usd", "Dollars saved against always using the strong model, at equal answer length.",
+                "pointsman_saved_usd",
+                "Dollars saved against always using the strong model, at equal answer length; of more than two "
+                "candidates against the reference, at its expected length.",
                 registry=registry, multiprocess_mode="sum",
             )
         )  # fmt: skip

@@ -17,6 +17,7 @@ __all__ = ["Savings", "SavingsTally", "read_savings"]
 
 _MIN_FIT = 30
 _EQUAL = "the strong model's answers assumed to be as long as those given; no interval"
+_EXPECTED = "the reference's answers assumed to be as long as its labelled or live ones; no interval"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class Savings:
         method: how the lengths of the strong model's missing answers were estimated.
         confidence: of the interval.
         shadow_usd: cost of shadow comparisons, including failed ones; not part of `spent_usd`.
+        reference: name of the reference where there were more than two candidates; None for a pair.
     """
 
     n_requests: int
@@ -43,6 +45,7 @@ class Savings:
     method: str
     confidence: float
     shadow_usd: float = 0.0
+    reference: str | None = None
 
 
 @dataclass(slots=True)
@@ -61,6 +64,8 @@ class SavingsTally:
     spent_usd: float = 0.0
     strong_usd: float = 0.0
     shadow_usd: float = 0.0
+    _reference: str | None = None  # of more than two candidates
+    _input_usd: float = 0.0  # to add to strong_usd for what is charged without the answers that were not given
     _weak: list[tuple[float, float, float]] = field(default_factory=list)
     _fit: list[tuple[float, float, float]] = field(default_factory=list)
     _pairs: list[tuple[float, float]] = field(default_factory=list)
@@ -80,10 +85,21 @@ class SavingsTally:
             strong = self.strong or row.reference
             if strong is None:
                 continue
+            if row.weighed:
+                self._reference = strong
             if row.model != strong:
                 self._weak.append(length)
+                self._input_usd += self._of_input(row)
             elif not row.usage_estimated:
                 self._fit.append(length)
+
+    def _of_input(self, row: DecisionRow) -> float:
+        """What the strong model charges for a request but for its answer, less the row's own estimate with one."""
+        if self.price is None or row.input_tokens is None or row.strong_usd is None:
+            return 0.0
+        if not row.weighed:  # estimated with an answer as long as the one that was given
+            return -(row.output_tokens or 0) * self.price.output_usd / 1e6
+        return self.price.cost_usd(row.input_tokens, 0, cached_tokens=row.cached_tokens or 0) - row.strong_usd
 
     def compare(self, rows: Sequence[ComparisonRow]) -> None:
         """Adds comparisons; those with the strong model show how long its answers are."""
@@ -94,13 +110,12 @@ class SavingsTally:
     def savings(self, *, confidence: float = 0.95, seed: int = 0) -> Savings:
         """The savings, by the best of three methods for which there is enough data."""
         found, method = self._lengths(confidence, np.random.default_rng(seed))
-        given = sum(output for _, _, output in self._weak)
         per_token = self.price.output_usd / 1e6 if self.price is not None else 0.0
         always = self.strong_usd
         low: float | None = None
         high: float | None = None
         if found is not None:
-            base = self.strong_usd - per_token * given
+            base = self.strong_usd + self._input_usd
             always = base + per_token * found.total
             low = base + per_token * found.low - self.spent_usd
             high = base + per_token * found.high - self.spent_usd
@@ -115,26 +130,32 @@ class SavingsTally:
             method=method,
             confidence=confidence,
             shadow_usd=self.shadow_usd,
+            reference=self._reference,
         )
 
     def _lengths(self, confidence: float, rng: np.random.Generator) -> tuple[TotalEstimate | None, str]:
         """Estimated tokens of the strong model's missing answers, and the method."""
         if self.strong is None or self.price is None or not self._weak:
-            return None, _EQUAL
+            return None, self._assumed
         weak = np.array(self._weak)
         pairs = np.array(self._pairs).reshape(-1, 2)
         if len(pairs) >= _MIN_FIT and pairs[:, 0].sum() > 0:
             found = ratio_total(weak[:, 2], pairs[:, 0], pairs[:, 1], confidence=confidence, rng=rng)
             return found, f"ratio of lengths in {counted(len(pairs), 'shadow comparison')}, bootstrap interval"
         if len(self._fit) < _MIN_FIT:
-            return None, _EQUAL
+            return None, self._assumed
         fit = np.array(self._fit)
         features, fit_features = (length_features(rows[:, 0], rows[:, 1]) for rows in (weak, fit))
         found = regression_total(features, fit_features, fit[:, 2], confidence=confidence, rng=rng)
         return found, (
-            f"regression of {counted(len(fit), 'answer')} of the strong model on the prompt's length and win rate, "
+            f"regression of {counted(len(fit), 'answer')} of {self._reference or 'the strong model'} on the prompt's "
+            "length and win rate, "
             "bootstrap interval"
         )
+
+    @property
+    def _assumed(self) -> str:
+        return _EQUAL if self._reference is None else _EXPECTED
 
 
 async def read_savings(

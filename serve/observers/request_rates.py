@@ -21,7 +21,8 @@ _FAILED = frozenset({"failed", "broken", "crashed"})
 class Counts:
     """Requests of one second, or in total; the dashboard reads the fields in this order.
 
-    The last two are the number and cost of those whose saving is known.
+    `n_priced` and `priced_usd` are the number and cost of those whose saving is known; `share` is the sum of how far
+    routed requests went from the cheapest candidate's bill to the reference's, which for a pair counts strong calls.
     """
 
     requests: int = 0
@@ -32,6 +33,7 @@ class Counts:
     saved_usd: float = 0.0
     n_priced: int = 0
     priced_usd: float = 0.0
+    share: float = 0.0
 
     def count(self, row: LiveRow) -> None:
         self.requests += 1
@@ -39,6 +41,7 @@ class Counts:
         if row["router"] is not None:
             self.routed += 1
             self.strong += row["strong"]
+            self.share += row["strong"] if row["share"] is None else row["share"]
         if (cost := row["cost_usd"]) is not None:
             self.usd += cost
             if (strong := row["strong_usd"]) is not None:

@@ -1,6 +1,6 @@
 """What the configured rules need: stored thresholds of the routers, prices, and a ledger for budgets."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from pointsman.core.prices import Price
 from pointsman.serve.config import PolicyConfig, SettingConfig
@@ -13,13 +13,17 @@ def policy_problems(
     config: PolicyConfig,
     routers: Mapping[str, ServedRouter],
     prices: tuple[Price | None, Price | None],
+    unpriced: Sequence[str] = (),
     *,
     has_ledger: bool,
 ) -> Iterator[str]:
     """Everything that the rules of a configuration need and do not have, one message each."""
     if config.budgets:
-        if None in prices:
-            yield "policy.budgets need the prices of both models: give models.<name>.price"
+        if unpriced or None in prices:
+            yield (
+                f"policy.budgets need the prices of all models; not known: {', '.join(unpriced) or 'of both'}. "
+                "Give models.<name>.price"
+            )
         elif not has_ledger:
             yield "policy.budgets need a ledger, and this deployment keeps none"
     settings = {"policy": config, **{f"policy.tiers.{name}": tier for name, tier in config.tiers.items()}}

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from zlib import crc32
 from zoneinfo import ZoneInfo
@@ -47,6 +47,8 @@ class Policies:
         *,
         digest: str = "",
         prices: tuple[Price | None, Price | None] = (None, None),
+        typical_usd: tuple[float, float] | None = None,
+        unpriced: Sequence[str] = (),
         spending: Spending | None = None,
         leasing: Leasing | None = None,
         clock: Callable[[], float] = time.time,
@@ -55,7 +57,10 @@ class Policies:
 
         Args:
             digest: of the whole configuration; an administrator's changes apply only to this one.
-            prices: of the strong and the weak model.
+            prices: of the strong and the weak model; of more candidates of the reference and the cheapest.
+            typical_usd: what an answer of either is expected to cost until answers have been seen; by 300 tokens of
+                prompt and answer if None.
+            unpriced: candidates whose price is not known.
             spending: what was spent, for the budgets.
             leasing: leases of hard budgets; without them a hard budget holds as far as spending is known.
             clock: seconds since 1970.
@@ -65,7 +70,7 @@ class Policies:
         """
         self.config, self.state, self.digest = config, state, digest
         self._routers = routers
-        self._prices = prices
+        self._typical_usd = typical_usd or (_typical_usd(prices[0]), _typical_usd(prices[1]))
         self._spending = spending
         self._leasing = leasing
         self._clock = clock
@@ -76,7 +81,7 @@ class Policies:
         self._bounds = Bounds(bounds.floor, NEVER_STRONG if bounds.ceiling is None else bounds.ceiling)
         self._setting_of_all = config if config.is_set else None
         self._names = {name: f"{name} {_fingerprint(router)}" for name, router in routers.items()}
-        for problem in policy_problems(config, routers, prices, has_ledger=spending is not None):
+        for problem in policy_problems(config, routers, prices, unpriced, has_ledger=spending is not None):
             raise ConfigError(problem)
 
     def rule(self, field: ModelField, key: AccessKey | None = None, *, base: Ruling | None = None) -> Ruled:
@@ -260,7 +265,7 @@ class Policies:
 
     def _new_budget(self, config: BudgetConfig, key: str | None) -> Budget:
         assert self._spending is not None
-        costs = PacerCosts(*(_typical_usd(price) for price in self._prices))
+        costs = PacerCosts(*self._typical_usd)
         traffic = self.state.traffic(self.config.timezone, self.config.requests_per_hour)
         pacer = Pacer(config.usd, config.per, costs=costs, traffic=traffic, forecast=key is None, zone=self._zone)
         lease = None

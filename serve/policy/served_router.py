@@ -34,8 +34,8 @@ class ServedRouter:
         has_own_default: whether the configuration gives it a threshold or a share of its own.
         reference: sample that live prompts are compared with; None if its checkpoint has none for this pair.
         checkpoint: name of the folder that it was read from, if any.
-        labelled: results of every threshold on the labels of its calibration, see `core.operating_points`; None
-            without labels.
+        labelled: results of every threshold on the labels of its calibration, see `core.operating_points`; of more
+            than two candidates quality against dollars as an evaluation has it; None without labels.
     """
 
     name: str
@@ -46,7 +46,7 @@ class ServedRouter:
     has_own_default: bool = False
     reference: Reference | None = None
     checkpoint: str | None = None
-    labelled: Mapping[str, list[float]] | None = None
+    labelled: Mapping[str, Any] | None = None
 
     def stored_threshold(self, rule: str, wanted: float) -> float | None:
         """The threshold that calibration stored for a rule, e.g. "max_loss", and its value.
@@ -123,9 +123,16 @@ def serve_router(name: str, config: RouterConfig, *, candidates: Sequence[str] =
         has_own_default=_has_own_default(config),
         reference=reference,
         checkpoint=checkpoint.path.name if checkpoint.path is not None else None,
-        labelled=checkpoint.metrics.get("labelled") if fits else None,
+        labelled=_labelled(checkpoint) if fits else None,
     )
     return replace(served, default_threshold=_default_threshold(served, config))
+
+
+def _labelled(checkpoint: Checkpoint) -> Mapping[str, Any] | None:
+    """What was measured of these candidates."""
+    found: Mapping[str, Any] | None = checkpoint.metrics.get("labelled")
+    known = None if found is None else found.get("candidates", list(checkpoint.candidates))
+    return found if known == list(checkpoint.candidates) else None
 
 
 def _weighed(name: str, config: RouterConfig, checkpoint: Checkpoint, candidates: Sequence[str]) -> tuple[str, ...]:

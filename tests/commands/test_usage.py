@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pointsman.core.prices import Price
 from pointsman.serve.cli import main
 from pointsman.serve.config import StoreConfig
+from pointsman.serve.money.savings import SavingsTally
 from pointsman.serve.request.ids import new_row_id
 from pointsman.serve.store.rows import ComparisonRow, DecisionRow, SpendRow
 from pointsman.serve.store.store import Store
@@ -171,6 +173,21 @@ def test_shadow_comparisons_tell_lengths_better(store, capsys):
     strong = [row.strong_usd for row in rows if row.model == "big"]
     doubled = sum(cost(BIG, row.input_tokens, 2 * row.output_tokens) for row in weak)
     assert found["always_strong_usd"] == pytest.approx(sum(strong) + doubled)
+
+
+def test_of_many_candidates_the_missing_answers_are_estimated_alike(store, capsys):
+    """Whatever the rows take for the reference's length, regression replaces it; the reference is named."""
+    rows, _ = simulated()
+    store.put(rows)
+    pair = report(capsys, "--config", store.config)["savings"]
+    tally = SavingsTally("big", Price(*BIG))
+    weighed = [{"model": "big", "win_rate": 0.5, "usd": 1.0, "relative_bill": 1.0, "score": 0.5}]
+    off = [3.0 if row.model == "small" else 1.0 for row in rows]
+    tally.add([replace(row, weighed=weighed, strong_usd=k * row.strong_usd) for k, row in zip(off, rows, strict=True)])
+    found = tally.savings()
+    assert found.always_strong_usd == pytest.approx(pair["always_strong_usd"])
+    assert (found.low_usd, found.high_usd) == pytest.approx((pair["low_usd"], pair["high_usd"]))
+    assert found.reference == "big" and "answers of big" in found.method
 
 
 def test_the_table_is_for_people(store, capsys):

@@ -18,7 +18,7 @@ export class Curve {
     this.labelled = Boolean(state.row.curve);
     const { row, evaluation } = state;
     byId("curve-title").textContent = this.labelled
-      ? "Quality against the share of strong calls" : "Share of strong calls by threshold";
+      ? "Quality against the share of strong calls" : `${row.spending ? "Share of spending" : "Share of strong calls"} by threshold`;
     if (!this.labelled) {
       legend("curve-legend", [["share at a threshold", colour("strong")], ["this point", colour("strong"), "dot"]]);
       this.chart.show([row.points.threshold, row.points.share], { whole: true, words: this.words() });
@@ -67,7 +67,7 @@ export class Curve {
         y: { words: "", values: percents },
         scales: { x: { time: false, range: [low, high] }, y: { range: [0, 1] } },
         series: [{}, line("strong")], hooks,
-        tip: (k) => `threshold ${number(this.state.row.points.threshold[k], 3)}: ${percent(this.state.row.points.share[k])} to strong`,
+        tip: (k) => `threshold ${number(this.state.row.points.threshold[k], 3)}: ${this.state.roles.spent(percent(this.state.row.points.share[k]))}`,
       };
     }
     const values = this.data.slice(1).flat().filter((value) => value !== null);

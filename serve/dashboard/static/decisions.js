@@ -155,7 +155,7 @@ export class Decisions {
 
   row(decision, fresh) {
     const key = keyOf(decision);
-    const side = ["strong", "weak"][this.about.pair.indexOf(decision.model)] ?? "";
+    const side = decision.model === this.about.pair[0] ? "strong" : this.about.candidates.includes(decision.model) ? "weak" : "";
     const opener = decision.prompt ? el("button", { type: "button" }, decision.prompt)
       : el("button", { type: "button", class: "untold" }, decision.router ? "prompt not kept" : decision.path);
     opener.setAttribute("aria-expanded", String(this.opened.has(key)));
@@ -176,7 +176,7 @@ export class Decisions {
       this.opened.delete(key);
       return;
     }
-    this.opened.set(key, el("tr", { class: "why" }, el("td", { colspan: HEAD.length }, explain(decision, this.about))));
+    this.opened.set(key, el("tr", { class: "why" }, el("td", { colspan: HEAD.length - (this.about.keys ? 0 : 1) }, explain(decision, this.about))));
     row.after(this.opened.get(key));
   }
 }

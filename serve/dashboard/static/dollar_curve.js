@@ -18,7 +18,7 @@ export class DollarCurve {
     this.hull = state.row.dollars.hull.map((name) => this.singles.find((one) => one.model === name)).sort((a, b) => a.usd - b.usd);
     const { usd, quality, quality_error: error, threshold } = state.row.points;
     this.sorted = usd.map((cost, k) => ({ cost, quality: quality[k], half: error ? 1.96 * error[k] : 0, threshold: threshold[k] })).sort((a, b) => a.cost - b.cost);
-    byId("curve-title").textContent = "Quality against dollars per 1,000 prompts";
+    byId("curve-title").textContent = `${state.evaluation.expected ? "Expected quality" : "Quality"} against dollars per 1,000 prompts`;
     legend("curve-legend", [[state.row.name, colour("strong")], ...(error ? [["95 % band", colour("band"), "block"]] : []), ["single models", colour("weak"), "dot"], ["random mixtures of them", colour("faint"), "dashed"],
       ["this point", colour("strong"), "dot"], ...(state.inForce ? [["in force", colour("good"), "dot"]] : [])]);
     const line = (of) => this.sorted.map(of);
@@ -44,7 +44,7 @@ export class DollarCurve {
     const margin = 0.08 * (high - low) || 0.01;
     return {
       x: { words: "dollars per 1,000 prompts", values: (u, ticks) => ticks.map(money) },
-      y: { words: "quality", values: numbers },
+      y: { words: this.state.evaluation.expected ? `quality expected by the router, ${this.state.roles.reference} = 1` : "quality", values: numbers },
       scales: { x: { time: false, range: [0, 1.05 * Math.max(...costs)] }, y: { range: [low - margin, high + margin] } },
       series: [{}, { stroke: colour("strong"), width: 2.5, points: { show: false } }, ...[0, 1].map(() => ({ width: 0, points: { show: false } }))],
       bands: [{ series: [3, 2], fill: colour("band") }],

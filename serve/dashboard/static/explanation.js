@@ -2,7 +2,7 @@
 
 import { read } from "./api.js";
 import { el } from "./el.js";
-import { dollars, milliseconds, moment, number } from "./numbers.js";
+import { dollars, milliseconds, moment, money, number, points } from "./numbers.js";
 import { candidates, reasons } from "./reasons.js";
 import { scale } from "./scale.js";
 
@@ -18,31 +18,42 @@ function reasonsOf(decision) {
   const place = el("div", {}, el("h4", {}, "What it rests on"), el("p", { class: "faint" }, "asking the router"));
   const model = `router-${decision.router}-${Math.min(1, decision.threshold).toFixed(6)}`;
   read("/v1/route", { body: { model, prompt: decision.prompt, explain: true } })
-    .then(({ explanation }) => place.lastChild.replaceWith(reasons(explanation)))
+    .then(({ explanation }) => place.lastChild.replaceWith(reasons({ ...explanation, candidates: null })))
     .catch((error) => { place.lastChild.textContent = error.message; });
   return place;
 }
 
 const tidy = (words) => words.replaceAll("_", " ");
 
+// What was expected of the one that was chosen among many: its quality against the reference's, and its bill.
+function expected({ weighed, decided, reference }) {
+  const one = weighed.find(({ model }) => model === decided);
+  const quality = decided === reference ? "the reference" : one?.win_rate == null ? "quality not known" : points(2 * one.win_rate - 1);
+  return one?.usd == null ? quality : `${quality} for ${money(one.usd)}`;
+}
+
 // Why it went where it went, in a few words.
-export function inWords({ win_rate: rate, threshold, policy, reason, cascade, decided }) {
+export function inWords(decision) {
+  const { win_rate: rate, threshold, policy, reason, cascade, decided, weighed } = decision;
   if (cascade) return `cascade: ${cascade}`;
   if (rate == null || threshold == null) return reason ? tidy(reason) : decided ? "named itself" : "refused before";
-  const compared = `win rate ${number(rate, 3)} ${rate >= threshold ? "≥" : "<"} ${threshold > 1 ? "1" : number(threshold, 3)}`;
+  const compared = weighed?.length ? `${expected(decision)}, threshold ${threshold > 1 ? "1" : number(threshold, 3)}` : `win rate ${number(rate, 3)} ${rate >= threshold ? "≥" : "<"} ${threshold > 1 ? "1" : number(threshold, 3)}`;
   return [compared, reason && reason !== "win_rate" ? tidy(reason) : "", policy ?? ""].filter(Boolean).join(", ");
 }
 
 export function explain(decision, about) {
   const { win_rate: rate, threshold } = decision;
-  const chosen = decision.decided === about.pair[0] ? "the strong model" : decision.decided === about.pair[1] ? "the weak model" : decision.decided;
-  const why = rate != null && threshold != null
+  const many = Boolean(decision.weighed?.length);
+  const chosen = many ? decision.decided : ["the strong model", "the weak model"][about.pair.indexOf(decision.decided)] ?? decision.decided;
+  const why = many && rate != null && threshold != null
+    ? `${chosen} (${expected(decision)}): least loss of quality and bill together at the threshold ${number(Math.min(1, threshold), 3)}`
+    : rate != null && threshold != null
     ? `${chosen}, as the win rate is ${rate >= threshold ? "at or above" : "below"} the threshold`
     : `${chosen ?? "nobody"}: ${decision.reason ?? "the request was refused before"}`;
   return el("div", { class: "explained" },
     el("div", {},
       el("h4", {}, "Decision"),
-      rate != null && threshold != null ? scale(rate, threshold) : null,
+      rate != null && threshold != null && !many ? scale(rate, threshold) : null,
       list([["to", why], ["asked for", decision.requested], ["router", decision.router], ["policy", decision.policy],
         ["reason", decision.reason], ["rule", decision.rule], ["key", decision.key_id], ["session", decision.session]]),
     ),

@@ -6,13 +6,14 @@ import { Decisions } from "./decisions.js";
 import { byId, el, legend } from "./el.js";
 import { events } from "./events.js";
 import { money as dollars, milliseconds, number, percent } from "./numbers.js";
+import { roles } from "./roles.js";
 
 const SECONDS = 300;
 const ROLLING = 30;
 const FEW = 5; // of fewer prompts no share is drawn
 const RETRY_MS = 1500;
 const DRIFT = { alarm: "alarm", watching: "none seen", "warming up": "too early", "not watched": "–" };
-const [TIME, N, ROUTED, STRONG, FAILED, COST] = [0, 1, 2, 3, 4, 5];
+const [TIME, N, ROUTED, STRONG, FAILED, COST, SHARE] = [0, 1, 2, 3, 4, 5, 9];
 
 export class Live {
   constructor(about) {
@@ -21,6 +22,8 @@ export class Live {
     this.last = 0;
     this.cards = new Map();
     this.decisions = new Decisions(about);
+    this.roles = roles(about);
+    byId("strong-title").textContent = `${this.roles.shareTitle}, over 30 s`;
     this.rate = new Chart(byId("rate"), () => this.describeRate());
     this.strong = new Chart(byId("strong"), () => this.describeStrong());
     if (about.workers) byId("live-note").textContent = "One of several worker processes; the table" + (about.store ? " pages through all of them." : ", too.");
@@ -97,13 +100,14 @@ export class Live {
   }
 
   showCards(event) {
-    const [, routed, strong, failed, cost, saved] = event.totals;
+    const [, routed, strong, failed, cost, saved, , , spent] = event.totals;
+    const { many, reference, always } = this.roles;
     const all = event.totals[0];
     this.card("rate", "Requests / s", number(this.sum(N, 10) / 10, 1), `${number(all)} in all`);
     const target = event.target_share;
     const allowed = Math.min(...event.budgets.map((each) => each.strong_share ?? 1));
-    this.card("strong", "Strong share", routed ? percent(strong / routed) : "–",
-      `${number(strong)} of ${number(routed)}`, target == null ? "" : `wanted ${percent(target)}`,
+    this.card("strong", this.roles.share, routed ? percent(spent / routed) : "–",
+      many ? `${number(strong)} of ${number(routed)} to ${reference}` : `${number(strong)} of ${number(routed)}`, target == null ? "" : `wanted ${percent(target)}`,
       allowed < Math.min(1, target ?? 1) ? `budget: ${percent(allowed)}` : "");
     const budget = event.budgets.toSorted((one, other) => other.spent_usd / other.usd - one.spent_usd / one.usd)[0];
     if (budget) {
@@ -114,7 +118,8 @@ export class Live {
       this.card("spend", "Spent", event.priced ? dollars(cost) : "–",
         event.priced ? `${dollars(this.sum(COST, 60) * 60)} an hour` : "no prices configured");
     }
-    this.card("saved", "Saved", event.priced ? dollars(saved) : "–", event.priced ? "vs. always strong, at equal answer length" : "no prices configured");
+    this.card("saved", "Saved", event.priced ? dollars(saved) : "–", event.priced ? `vs. ${always},` : "no prices configured",
+      event.priced ? `at ${many ? "expected lengths" : "equal answer length"}` : "");
     const { routing, upstream, overhead } = event.latency;
     this.card("latency", "Upstream, median", milliseconds(upstream?.[0]), `99th: ${milliseconds(upstream?.[1])}`,
       `routing ${milliseconds(routing?.[0])}`, `overhead ${milliseconds(overhead?.[0])}`);
@@ -143,14 +148,14 @@ export class Live {
     let [routed, chosen] = [0, 0];
     const share = times.map((time, k) => {
       routed += (row(time)?.[ROUTED] ?? 0) - (k >= ROLLING ? row(times[k - ROLLING])?.[ROUTED] ?? 0 : 0);
-      chosen += (row(time)?.[STRONG] ?? 0) - (k >= ROLLING ? row(times[k - ROLLING])?.[STRONG] ?? 0 : 0);
+      chosen += (row(time)?.[SHARE] ?? 0) - (k >= ROLLING ? row(times[k - ROLLING])?.[SHARE] ?? 0 : 0);
       return routed >= FEW ? chosen / routed : null;
     });
     const ago = times.map((time) => time - this.now);
-    legend("rate-legend", [["to strong", colour("strong-fill"), "block"], ["others", colour("weak-fill"), "block"]]);
+    legend("rate-legend", [[this.roles.to, colour("strong-fill"), "block"], ["others", colour("weak-fill"), "block"]]);
     legend("strong-legend", [["share", colour("strong")], ...(this.event.target_share == null ? [] : [["wanted", colour("faint"), "dashed"]])]);
     this.rate.show([ago, all, strong], { words: `Requests per second over five minutes; ${number(this.sum(N, 10) / 10, 1)} now.` });
-    this.strong.show([ago, share], { words: `Share of strong calls over five minutes; ${percent(share.at(-1))} now.` });
+    this.strong.show([ago, share], { words: `${this.roles.shareTitle}, over five minutes; ${percent(share.at(-1))} now.` });
   }
 
   ago(k) {
@@ -164,7 +169,7 @@ export class Live {
       y: { words: "", values: numbers },
       scales: { x: { time: false, range: [-SECONDS, 0] }, y: { range: (u, low, high) => [0, Math.max(5, 1.15 * (high ?? 0))] } },
       series: [{}, bars("weak-fill"), bars("strong-fill")],
-      tip: (k) => `${this.ago(k)}: ${number(this.rate.data[1][k])} requests, ${number(this.rate.data[2][k])} to strong`,
+      tip: (k) => `${this.ago(k)}: ${number(this.rate.data[1][k])} requests, ${number(this.rate.data[2][k])} ${this.roles.to}`,
     };
   }
 
@@ -174,7 +179,7 @@ export class Live {
       y: { words: "", values: percents },
       scales: { x: { time: false, range: [-SECONDS, 0] }, y: { range: [0, 1] } },
       series: [{}, { stroke: colour("strong"), width: 2, points: { show: false } }],
-      tip: (k) => `${this.ago(k)}: ${percent(this.strong.data[1][k])} to strong`,
+      tip: (k) => `${this.ago(k)}: ${this.roles.spent(percent(this.strong.data[1][k]))}`,
       hooks: { drawAxes: [(u) => {
         const target = this.event.target_share;
         if (target != null) pen(u).line([-SECONDS, target], [0, target], { stroke: colour("faint"), dash: [5, 5] });

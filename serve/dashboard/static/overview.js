@@ -4,6 +4,7 @@ import { read } from "./api.js";
 import { actions } from "./actions.js";
 import { Autopilot } from "./autopilot.js";
 import { byId, el, tableParts } from "./el.js";
+import { roles } from "./roles.js";
 import { money as dollars, number, percent, points } from "./numbers.js";
 import { QualityBySpan, SavingBySpan } from "./spans.js";
 
@@ -14,6 +15,7 @@ export class Overview {
   constructor(about, complain) {
     this.about = about;
     this.complain = complain;
+    this.roles = roles(about);
     this.shown = {};
     this.saving = new SavingBySpan();
     this.quality = new QualityBySpan();
@@ -61,14 +63,14 @@ export class Overview {
       el("span", { class: `part ${state}` }, el("span", { class: "sign", "aria-hidden": "true" }, STATES[state]), text[0].toUpperCase() + text.slice(1))));
     this.part("alarms", seen.alarms, (alarms) => alarms.map((alarm) => el("div", { class: "panel alarm" },
       el("h3", {}, alarm.cause), el("p", {}, alarm.effect), el("p", { class: "step" }, el("span", {}, alarm.do), this.button(alarm.action)))));
-    this.part("saving-facts", [seen.saving, seen.kept], () => savingFacts(seen));
-    this.part("quality-facts", [seen.loss, seen.ratings, seen.bound], () => qualityFacts(seen));
+    this.part("saving-facts", [seen.saving, seen.kept], () => savingFacts(seen, this.roles));
+    this.part("quality-facts", [seen.loss, seen.ratings, seen.bound], () => qualityFacts(seen, this.roles));
     this.part("advice", [seen.advice], ([advice]) => [el("p", { class: "big" }, advice.text), el("p", {}, advice.worth),
       ...[this.button(advice.action, "primary")].filter(Boolean), ...(advice.action?.kind === "copy" ? [el("pre", {}, el("code", {}, advice.action.text))] : [])]);
     this.part("checklist", seen.checklist, (steps) => steps.every((step) => step.done) ? [] : checklist(steps));
     this.part("why", seen.why, (rules) => rules.flatMap((rule) => [el("dt", {}, rule.router), el("dd", {}, rule.words)]));
-    this.part("budgets", seen.budgets, (budgets) => budgets.length ? [budgetTable(budgets)] : []);
-    this.part("cascade", [seen.cascade], ([cascade]) => cascade ? cascadeFacts(cascade) : []);
+    this.part("budgets", seen.budgets, (budgets) => budgets.length ? [budgetTable(budgets, this.roles)] : []);
+    this.part("cascade", [seen.cascade], ([cascade]) => cascade ? cascadeFacts(cascade, this.roles) : []);
     this.autopilot.show(seen.autopilot, this.about);
     this.saving.show(seen.spans);
     this.quality.show(seen.spans, seen.bound);
@@ -93,22 +95,22 @@ const range = (low, high, format) => (low == null ? "" : `${format(low)} to ${fo
 const line = (...words) => el("p", { class: "faint" }, ...words);
 const value = (words, figure) => el("div", { class: "value", "data-figure": figure }, words);
 
-function savingFacts({ saving, kept }) {
+function savingFacts({ saving, kept }, { reference }) {
   if (!saving) return [value("–", "saved-total"), line("Nothing is known yet: no routed request whose prices are known.")];
   return [
     value(saving.share == null ? "–" : `${percent(saving.share, 0)} · ${dollars(saving.saved_usd)}`, "saved-total"),
     line(saving.low == null ? "No interval: " + saving.method : `${range(saving.low, saving.high, (part) => percent(part, 1))}; ${range(saving.low_usd, saving.high_usd, dollars)} (95\u00a0%)`),
     line(`${number(saving.n_requests)} requests cost ${dollars(saving.spent_usd)}`, saving.compared_usd ? `, comparisons ${dollars(saving.compared_usd)}` : "",
-      `; always asking the strong model ${dollars(saving.always_usd)}.`),
+      `; always asking ${reference} ${dollars(saving.always_usd)}.`),
     line(saving.month_usd == null ? "" : `${dollars(saving.month_usd)} a month at this rate. `, kept ? "" : "Since this process started; a store keeps more."),
   ];
 }
 
 const BOUND = { held: "in force", void: "void", overridden: "overridden", broken: "not kept" };
 
-function qualityFacts({ loss, ratings, bound, reference }) {
+function qualityFacts({ loss, ratings, bound, reference }, roles) {
   const found = [value(loss?.tells ? points(loss.value) : "–", "quality-change")];
-  if (!loss) found.push(line("Not measured: no answer was compared with the strong model's."));
+  if (!loss) found.push(line(`Not measured: no answer was compared with ${roles.reference}'s.`));
   else if (loss.weak_share === 0) found.push(line(`${reference} answers everything: nothing is lost.`));
   else {
     found.push(line(`${range(-loss.high, -loss.low, (part) => points(-part))} (95\u00a0%) against ${reference}, over all requests so far`),
@@ -133,22 +135,22 @@ function checklist(steps) {
       el("strong", {}, step.name), step.done ? el("span", { class: "good" }, " done") : ` ${step.how}`)))];
 }
 
-function budgetTable(budgets) {
+function budgetTable(budgets, roles) {
   const head = ["Budget", "Spent", "Plan by now", "Ceiling", "Prompts to come", "Allows"];
   const rows = budgets.map((one) => [`${one.name.replace("budget:", "")}${one.hard ? ", hard" : ""}`, dollars(one.spent_usd), dollars(one.planned_usd),
-    dollars(one.usd), number(one.prompts_to_come), `${percent(one.strong_share)} to strong`]);
+    dollars(one.usd), number(one.prompts_to_come), roles.spent(percent(one.strong_share))]);
   return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Budgets" }, el("table", { class: "stack" }, ...tableParts(head, rows)));
 }
 
-const REASONS = { verifier: "the verifier expects the strong answer to be better", empty: "empty", refusal: "a refusal", length: "cut short", json: "not the JSON that was asked for",
+const REASONS = { verifier: "the verifier expects the next answer to be better", empty: "empty", refusal: "a refusal", length: "cut short", json: "not the JSON that was asked for",
   tools: "tool calls that are wrong", checker: "your checker refused it", unread: "it could not be read" };
 
-function cascadeFacts(found) {
+function cascadeFacts(found, { reference }) {
   const share = found.n_read ? found.n_escalated / found.n_read : null;
   return [
     el("h3", {}, "Cascade"),
     el("p", {}, `${number(found.n_read)} cheap answers read since this process started, ${percent(share)} escalated`,
       found.n_escalated ? ": " + Object.entries(found.reasons).map(([reason, n]) => `${number(n)} ${REASONS[reason] ?? reason}`).join(", ") + "." : "."),
-    line(`Saved ${dollars(found.saved_usd)} against always asking the strong model; ${dollars(found.unused_usd)} went to answers that were not returned.`),
+    line(`Saved ${dollars(found.saved_usd)} against always asking ${reference}; ${dollars(found.unused_usd)} went to answers that were not returned.`),
   ];
 }

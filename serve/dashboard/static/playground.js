@@ -3,7 +3,7 @@
 import { read, request, whatIsWrong } from "./api.js";
 import { byId, el } from "./el.js";
 import { events } from "./events.js";
-import { milliseconds, percent } from "./numbers.js";
+import { milliseconds, number, percent } from "./numbers.js";
 import { reasons } from "./reasons.js";
 import { scale } from "./scale.js";
 
@@ -12,7 +12,8 @@ export class Playground {
     const fields = ["auto", ...about.routers.flatMap(({ name }) => [`router-${name}`, `router-${name}-30pct`])];
     byId("fields").replaceChildren(...fields.map((value) => el("option", { value })));
     byId("ask-field").value = "auto";
-    const many = about.candidates.length > 2;
+    const many = (this.many = about.candidates.length > 2);
+    if (many) document.querySelector("#ask button").textContent = `Ask all ${about.candidates.length}`;
     if (many) byId("about-asking").textContent = `Try a prompt. All ${about.candidates.length} candidates are asked: this costs what as many answers cost.`;
     this.answers = (many ? about.candidates : about.pair).map((model, k) => {
       const made = { tag: el("span", { class: "tag", hidden: true }, "chosen"), text: el("div", { class: "text" }), note: el("p", { class: "faint" }) };
@@ -61,9 +62,10 @@ export class Playground {
       const known = decision.win_rate != null && decision.threshold != null;
       verdict.replaceChildren(
         el("p", { class: "big" }, "Goes to ", el("strong", {}, decision.model)),
-        known ? scale(decision.win_rate, decision.threshold) : null,
-        el("p", {}, known
-          ? `The ${decision.router} router gives the strong model's answer a chance of ${percent(decision.win_rate)} to be preferred, ` +
+        known && !this.many ? scale(decision.win_rate, decision.threshold) : "",
+        el("p", {}, known && this.many
+          ? `Of ${decision.candidates.length} candidates ${decision.model} loses least, in quality and bill together, at the threshold of ${number(decision.threshold, 3)} (router ${decision.router}).`
+          : known ? `The ${decision.router} router gives the strong model's answer a chance of ${percent(decision.win_rate)} to be preferred, ` +
             `${decision.win_rate >= decision.threshold ? "at or above" : "below"} the threshold of ${percent(decision.threshold)}.`
           : decision.reason),
         decision.policy ? el("p", { class: "faint" }, `The threshold comes from: ${decision.policy}`) : "",

@@ -33,6 +33,7 @@ export function span(points) {
   return [Math.floor(100 * inner[0]) / 100, Math.ceil(100 * inner.at(-1)) / 100];
 }
 
+// `prices` are of the reference (strong) and the cheapest (weak).
 export function dollarsOf(points, prices) {
   return points.usd ?? points.share.map((share) => share * prices.strong + (1 - share) * prices.weak);
 }

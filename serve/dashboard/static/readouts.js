@@ -15,15 +15,19 @@ export class Readouts {
     this.later = null;
   }
 
-  show({ point, threshold, pricedBy, row }) {
+  show({ point, threshold, pricedBy, row, roles, evaluation, k }) {
     const [share, usd, saving, quality] = this.cards;
     const within = (figure, format, low = -Infinity, high = Infinity) => figure === null || figure[1] === null ? "" :
       `${format(Math.max(low, figure[0] - Z * figure[1]))} to ${format(Math.min(high, figure[0] + Z * figure[1]))}`;
-    fill(share, row.dollars ? "Share of spending" : "Strong share", percent(point.share[0]), within(point.share, percent, 0, 1),
-      row.dollars ? "cheapest to reference" : "of prompts like these");
+    fill(share, roles.share, percent(point.share[0]), within(point.share, percent, 0, 1), roles.many ? "cheapest to reference" : "of prompts like these");
+    const asked = row.dollars?.curve[k].asked?.map((part, i) => [evaluation.candidates[i], part]).filter(([, part]) => part > 0);
+    byId("asked").hidden = !asked;
+    byId("asked").textContent = asked ? `Asked at this point: ${asked.map(([name, part]) => `${name} ${percent(part)}`).join(", ")}` : "";
     fill(usd, "Cost per 1,000", dollars(point.usd[0]), within(point.usd, dollars, 0), pricedBy);
-    fill(saving, "Saved", percent(point.saving?.[0]), within(point.saving, percent), "against always strong");
-    if (point.quality) {
+    fill(saving, "Saved", percent(point.saving?.[0]), within(point.saving, percent), `against ${roles.always}`);
+    if (point.quality && evaluation.expected) {
+      fill(quality, "Expected quality", percent(point.retained?.[0] ?? null), `of ${roles.reference}'s`, "not measured");
+    } else if (point.quality) {
       fill(quality, "Quality retained", percent(point.retained?.[0] ?? null), within(point.retained, percent),
         `${number(point.quality[0], 3)}` + (point.recovered ? `, ${percent(point.recovered[0], 0)} of the gap` : " on average"));
     } else {
@@ -31,8 +35,8 @@ export class Readouts {
     }
     clearTimeout(this.later);
     this.later = setTimeout(() => {
-      byId("said").textContent = `Threshold ${threshold}: ${percent(point.share[0])} strong calls, ${dollars(point.usd[0])} for 1,000 prompts` +
-        (point.retained ? `, ${percent(point.retained[0])} of the strong model's quality` : "") + ".";
+      byId("said").textContent = `Threshold ${threshold}: ${roles.spent(percent(point.share[0]))}, ${dollars(point.usd[0])} for 1,000 prompts` +
+        (point.retained ? `, ${percent(point.retained[0])} of ${roles.reference}'s quality${evaluation.expected ? ", as expected" : ""}` : "") + ".";
     }, 400);
   }
 }

@@ -18,6 +18,7 @@ export function reasons(found) {
   const rows = [];
   const add = (words, value) => rows.push(el("dt", {}, words), el("dd", {}, value));
   if (found.win_rate_percentile != null) add("win rate", `above ${percent(found.win_rate_percentile)} of the calibration's`);
+  if (found.spend_share != null) add("threshold", `spends ${percent(found.spend_share)} of the way from the cheapest candidate's bill to the reference's on the calibration's prompts`);
   if (found.strong_share != null) add("threshold", `sends ${percent(found.strong_share)} of the calibration's prompts to strong`);
   if (found.novelty) {
     add("novelty", `further from the training prompts than ${percent(found.novelty.percentile)} of the calibration's`);
@@ -30,7 +31,7 @@ export function reasons(found) {
   }
   if (found.rule) add("rule", [found.rule.name, ...found.rule.because].join(": "));
   if (found.candidates?.length) add("weighed", candidates(found.candidates));
-  if (found.cost?.strong.usd != null && found.cost.weak.usd != null) {
+  if (found.spend_share == null && !found.margin && found.cost?.strong.usd != null && found.cost.weak.usd != null) {
     const about = found.cost.estimated ? "about " : "";
     add("cost", `${about}${dollars(found.cost.strong.usd)} of strong, ${about}${dollars(found.cost.weak.usd)} of weak`);
   }

@@ -4,7 +4,7 @@ import { read } from "./api.js";
 import { asRows } from "./candidates.js";
 import { Curve } from "./curve.js";
 import { DollarCurve } from "./dollar_curve.js";
-import { byId, options } from "./el.js";
+import { byId, el, options } from "./el.js";
 import { showFigures } from "./figures.js";
 import { Histogram } from "./histogram.js";
 import { dollars, number, plain } from "./numbers.js";
@@ -12,19 +12,26 @@ import { asked as askedOf, remember } from "./place.js";
 import { asked, dollarsOf, figuresAt, nearest, pointAt, span } from "./points.js";
 import { Readouts } from "./readouts.js";
 import { Reliability } from "./reliability.js";
+import { roles } from "./roles.js";
 
 const KINDS = {
   report: "Your evaluations", bundled: "The bundled router on benchmarks", traffic: "Prompts routed here", calibration: "Calibrations", file: "Opened",
 };
 const TITLES = { traffic: (router) => `Routed by ${router}`, calibration: (router) => `Calibration of ${router}` };
 const EXAMPLE = { strong: 10, weak: 0.5 };
+const PAIR = { candidates: ["strong", "weak"], pair: ["strong", "weak"] };
 
 export class Simulator {
   constructor(about, complain) {
     this.about = about;
     this.complain = complain;
     this.opened = new Map();
-    this.prices = { ...EXAMPLE, ...about.prices, ...JSON.parse(localStorage.getItem("pointsman-prices") ?? "{}") };
+    const { candidates, prices } = about;
+    this.sides = candidates.length > 2 ? candidates : ["strong", "weak"];
+    this.kept = candidates.length > 2 ? `pointsman-prices ${candidates.join(" ")}` : "pointsman-prices";
+    const example = this.sides.map((side, k) => [side, EXAMPLE.strong * (EXAMPLE.weak / EXAMPLE.strong) ** (k / (this.sides.length - 1))]);
+    const configured = prices?.map(({ model, usd }) => [candidates.length > 2 ? model : this.sides[candidates.indexOf(model)], usd]);
+    this.prices = { ...Object.fromEntries(configured ?? example), ...JSON.parse(localStorage.getItem(this.kept) ?? "{}") };
     this.readouts = new Readouts();
     const clicked = (wanted) => (wanted.share === undefined ? this.setThreshold(wanted.threshold) : this.setShare(wanted.share));
     this.byShare = new Curve(clicked);
@@ -80,7 +87,6 @@ export class Simulator {
     follow("threshold-number", (value) => this.setThreshold(value), "change");
     follow("share-number", (value) => this.setShare(value / 100), "change");
     follow("dollars-number", (value) => this.setDollars(value), "change");
-    for (const side of ["strong", "weak"]) follow(`${side}-usd`, (value) => this.setPrice(side, Math.max(0, value)));
     byId("copy-field").addEventListener("click", () => this.copy("model-field"));
     byId("copy-config").addEventListener("click", () => this.copy("config-line"));
     byId("apply").addEventListener("click", () => this.setPolicy({ threshold: this.threshold }));
@@ -140,34 +146,73 @@ export class Simulator {
     const curve = this.row.dollars ? this.byDollars : this.byShare;
     if (curve !== this.curve) this.curve.chart.clear("");
     this.curve = curve;
-    byId("histogram-panel").parentElement.hidden = Boolean(this.row.dollars); // of many candidates no share is one of prompts
+    this.ofPrompts = !this.row.dollars && !this.row.spending; // of many candidates no share is one of prompts
+    byId("histogram-panel").parentElement.hidden = !this.ofPrompts;
     this.range = span(this.row.points);
     const slider = byId("threshold");
     [slider.min, slider.max, slider.step] = [this.range[0], this.range[1], 0.001];
+    const { candidates } = this.evaluation;
+    this.roles = roles(candidates?.length > 2 ? { candidates, pair: [candidates[0], this.cheapest()] } : PAIR);
+    document.querySelector("label[for=share]").textContent = this.roles.percent;
+    byId("share-number").setAttribute("aria-label", `${this.roles.percent}, as a number`);
     this.measured = Boolean(this.row.points.usd);
     byId("prices").disabled = this.measured;
-    byId("about-prices").textContent = this.measured ? "Not used: these prompts' own dollars are known." : localStorage.getItem("pointsman-prices") ? "Your prices, kept in this browser."
-      : this.about.prices ? `As configured, for ${this.about.prices.tokens} tokens in and ${this.about.prices.tokens} out.`
-        : "Examples: put in what yours cost.";
+    this.listPrices();
+    byId("about-prices").textContent = this.aboutPrices();
     this.showPrices();
     const start = this.threshold ?? this.about.routers.find((router) => router.name === this.served())?.threshold;
     const inside = start !== undefined && start !== null && start >= this.range[0] && start <= this.range[1];
     this.threshold = asked(this.row.points, inside ? start : this.row.points.threshold[nearest(this.row.points.share, 0.5)]);
     this.evaluate();
     this.curve.show(this);
-    if (!this.row.dollars) {
+    if (this.ofPrompts) {
       this.histogram.show(this);
       this.reliability.show(this);
     }
     this.write();
   }
 
+  // The cheapest candidate of the evaluation on show.
+  cheapest() {
+    const singles = this.row.dollars?.singles ?? this.sides.map((model) => ({ model, usd: this.prices[model] }));
+    return singles.slice(1).reduce((least, one) => (one.usd < least.usd ? one : least)).model;
+  }
+
+  // What the two ends of every share cost: the reference, and the cheapest.
+  ends() {
+    const usd = this.sides.map((side) => this.prices[side]);
+    return { strong: usd[0], weak: Math.min(...usd.slice(1)) };
+  }
+
+  // A field for each model: what it costs here, or what it cost alone on the evaluation's own prompts.
+  listPrices() {
+    const singles = this.row.dollars?.singles.map(({ model, usd }) => [model, 1000 * usd]);
+    this.priceFields = new Map((singles ?? this.sides.map((side) => [side, this.prices[side]])).map(([side, usd]) => {
+      const field = el("input", { id: `${side}-usd`, type: "number", min: "0", step: "any", inputmode: "decimal" });
+      field.value = plain(usd);
+      if (!singles) field.addEventListener("input", () => Number.isFinite(field.valueAsNumber) && this.setPrice(side, Math.max(0, field.valueAsNumber)));
+      return [side, field];
+    }));
+    byId("price-fields").replaceChildren(...[...this.priceFields].map(([side, field]) =>
+      el("label", { class: "field" }, `${this.sides.length === 2 && !singles ? side[0].toUpperCase() + side.slice(1) : side}, $`, field)));
+  }
+
+  aboutPrices() {
+    if (this.row.dollars) return this.evaluation.expected ? "Each alone, as expected for these prompts." : "Each alone, on these prompts.";
+    if (this.measured) return "Not used: these prompts' own dollars are known.";
+    if (localStorage.getItem(this.kept)) return "Your prices, kept in this browser.";
+    if (!this.about.prices) return "Examples: put in what yours cost.";
+    const tokens = this.about.prices.map((one) => [one.model, `${number(one.input_tokens)} tokens in, ${number(one.output_tokens)} out`]);
+    const all = new Set(tokens.map(([, words]) => words));
+    return all.size === 1 ? `As configured, for ${[...all][0]}.` : `As configured, for ${tokens.map(([name, words]) => `${words} (${name})`).join("; ")}.`;
+  }
+
   evaluate() {
     this.k = pointAt(this.row.points, this.threshold);
-    this.point = figuresAt(this.row.points, this.k, this.prices);
-    const own = this.about.prices || localStorage.getItem("pointsman-prices");
+    this.point = figuresAt(this.row.points, this.k, this.ends());
+    const own = this.about.prices || localStorage.getItem(this.kept);
     const served = this.about.routers.find((router) => router.name === this.served())?.threshold;
-    this.inForce = this.row.dollars && served != null ? figuresAt(this.row.points, pointAt(this.row.points, served), this.prices) : null;
+    this.inForce = this.row.dollars && served != null ? figuresAt(this.row.points, pointAt(this.row.points, served), this.ends()) : null;
     this.pricedBy = this.measured ? "as measured" : own ? "by your prices" : "at example prices";
   }
 
@@ -188,15 +233,14 @@ export class Simulator {
 
   setPrice(side, value) {
     this.prices[side] = value;
-    localStorage.setItem("pointsman-prices", JSON.stringify(this.prices));
-    byId("about-prices").textContent = "Your prices, kept in this browser.";
-    this.showPrices(byId(`${side}-usd`));
+    localStorage.setItem(this.kept, JSON.stringify(this.prices));
+    byId("about-prices").textContent = this.aboutPrices();
+    this.showPrices();
     this.move();
   }
 
-  showPrices(self) {
-    for (const side of ["strong", "weak"]) if (byId(`${side}-usd`) !== self) byId(`${side}-usd`).value = plain(this.prices[side]);
-    this.costs = dollarsOf(this.row.points, this.prices);
+  showPrices() {
+    this.costs = dollarsOf(this.row.points, this.ends());
     const [low, high] = [Math.min(...this.costs), Math.max(...this.costs)];
     const slider = byId("dollars");
     [slider.min, slider.max, slider.step] = [low, high, (high - low) / 1000 || 0.001];
@@ -208,7 +252,7 @@ export class Simulator {
     this.evaluate();
     this.write(self);
     this.curve.move(this);
-    if (!this.row.dollars) this.histogram.move(this);
+    if (this.ofPrompts) this.histogram.move(this);
     this.keep();
   }
 

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pointsman.core.decision import Decision
+from pointsman.core.pair import ModelPair
 from pointsman.core.paired_loss import paired_loss
+from pointsman.core.roles import Roles
 from pointsman.serve import create_app
 from pointsman.serve.auth.keys import new_key, write_keys
 from pointsman.serve.config.load import make_config
@@ -36,6 +38,7 @@ from support.dashboard_scenes import Past, app_of, bounded_checkpoint, raise_dri
 _PRICE = {"input_usd_per_million": 1.0, "output_usd_per_million": 2.0}
 MODELS = {name: {"base_url": "http://127.0.0.1:9/v1", "price": _PRICE} for name in ("big", "small")}
 NOWHERE = "http://127.0.0.1:9/v1"
+PAIR = Roles.of(("big", "small"), ModelPair("big", "small"))
 PAST = Past(n_requests=300, n_comparisons=60, days=3.0)
 
 
@@ -170,18 +173,18 @@ LOSS = Loss(0.012, -0.01, 0.034, 59, 0.6)
 )  # fmt: skip
 def test_the_verdict_on_quality(loss, bound, state, text):
     """Held where nothing measured speaks against it; a void bound and a broken one come first."""
-    assert quality_verdict(loss, bound) == {"state": state, "text": text}
+    assert quality_verdict(loss, bound, PAIR) == {"state": state, "text": text}
 
 
 def test_the_verdict_on_money():
     """In percent of always asking the strong model; what is not known is said, and a loss of money too."""
     saving, _ = saving_of(Dollars(10, 59.0, 100.0, 9.0), SavingsTally(), seconds=60.0, series={})
-    assert saving_verdict(saving, stand_in=False, priced=True) == {"state": "good", "text": "Saving 41 %"}
+    assert saving_verdict(saving, PAIR, stand_in=False, priced=True) == {"state": "good", "text": "Saving 41 %"}
     assert saving.month_usd is None
     dear, _ = saving_of(Dollars(10, 110.0, 100.0, 9.0), SavingsTally(), seconds=60.0, series={})
-    assert saving_verdict(dear, stand_in=False, priced=True)["text"].startswith("Costs 10 % more")
+    assert saving_verdict(dear, PAIR, stand_in=False, priced=True)["text"].startswith("Costs 10 % more")
     for stand_in, priced, words in ((True, True, "Stand-ins"), (False, False, "prices"), (False, True, "no routed")):
-        said = saving_verdict(None, stand_in=stand_in, priced=priced)
+        said = saving_verdict(None, PAIR, stand_in=stand_in, priced=priced)
         assert said["state"] == "unknown" and words in said["text"]
 
 

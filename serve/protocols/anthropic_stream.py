@@ -7,6 +7,7 @@ import orjson
 from pointsman.serve.http.errors import UpstreamFailure
 from pointsman.serve.protocols.anthropic_errors import messages_error
 from pointsman.serve.protocols.openai_streams import EventStream
+from pointsman.serve.protocols.turns import event_marks
 from pointsman.serve.protocols.usage import read_usage
 
 __all__ = ["MessagesStream"]
@@ -33,6 +34,7 @@ class MessagesStream(EventStream):
         return b"event: error\ndata: " + orjson.dumps(messages_error(failure.status, failure.message)) + b"\n\n"
 
     def _note(self, event: dict[str, Any]) -> None:
+        self.marks += event_marks(event)
         kind, delta = event.get("type"), event.get("delta")
         if kind == "message_stop":
             self.finished = self.done = True

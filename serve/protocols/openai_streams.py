@@ -9,7 +9,7 @@ import orjson
 from pointsman.serve.http.errors import UpstreamFailure
 from pointsman.serve.protocols.edit_json import hide_usage
 from pointsman.serve.protocols.token_count import TextSample
-from pointsman.serve.protocols.turns import event_marks
+from pointsman.serve.protocols.turns import event_marks, message_marks
 from pointsman.serve.protocols.upstream_errors import ReportedError, ReportedFailure, find_error
 from pointsman.serve.protocols.usage import Usage, read_usage
 
@@ -61,16 +61,16 @@ class EventStream(ABC):
         Raises:
             UpstreamFailure: the data is neither a JSON object nor [DONE], or the first event is an error.
         """
-        if data.strip() == b"[DONE]":
+        data = data.strip()
+        if data == b"[DONE]":
             self.done = True
-        elif data.strip():
+        elif data:
             event = _read(data)
             if (reported := self._error(event)) is not None:
                 if not self.begun:
                     self._note(event)  # it may tell its usage
                     raise ReportedFailure(reported)
                 self.failed = True
-            self.marks += event_marks(event)
             self.begun = self.begun or (event.get("type") != "ping" and bool(event))
             self._note(event)
 
@@ -92,7 +92,7 @@ class EventStream(ABC):
 
     @abstractmethod
     def _note(self, event: dict[str, Any]) -> None:
-        """Reads an event: sets `finished`, `done` and `usage`, adds to `answer`."""
+        """Reads an event: sets `finished`, `done` and `usage`, adds to `answer` and `marks`."""
 
 
 class ChatStream(EventStream):
@@ -134,6 +134,7 @@ class ChatStream(EventStream):
     def _note_delta(self, delta: dict[str, Any]) -> None:
         self.answer.add(delta.get("content"))
         if len(delta) > 1 or "content" not in delta:
+            self.marks += message_marks(delta)
             self.thought.add(delta.get("reasoning_content") or delta.get("reasoning"))
             self.answer.add(delta.get("refusal"))
             calls = delta.get("tool_calls")
@@ -157,6 +158,7 @@ class ResponsesStream(EventStream):
         return find_error(event)
 
     def _note(self, event: dict[str, Any]) -> None:
+        self.marks += event_marks(event)
         kind = event.get("type")
         if isinstance(kind, str) and kind.endswith(".delta") and "audio" not in kind:
             (self.thought if "reasoning" in kind else self.answer).add(event.get("delta"))

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from typing import Self
 
@@ -90,17 +90,18 @@ async def relay_events(
     async with aclosing(chunks):
         try:
             while not stream.failed and (chunk := await _next(chunks, _patience_s(stream))) is not None:
-                is_large = len(chunk) + buffer.n_held > LARGE_BYTES
-                events = await asyncio.to_thread(buffer.feed, chunk) if is_large else buffer.feed(chunk)
-                sane = _shown(_sane(events, stream), stream)
-                while (
-                    shown := next(sane, b"") if len(events) <= LARGE_BYTES else await asyncio.to_thread(next, sane, b"")
-                ):
+                if len(chunk) + buffer.n_held <= LARGE_BYTES:
+                    shown, failure = _read(buffer, chunk, stream)
+                else:
+                    shown, failure = await asyncio.to_thread(_read, buffer, chunk, stream)
+                if shown:
                     held += shown
                     if stream.begun:
                         started = True
-                        yield await off_loop(len(held), redact, held)
+                        yield redact(held) if len(held) <= LARGE_BYTES else await asyncio.to_thread(redact, held)
                         held = b""
+                if failure is not None:
+                    raise failure
             if not stream.failed:
                 for last in _finish(buffer.rest, stream):
                     if shown := held + stream.show(last):
@@ -140,15 +141,19 @@ class PrimedStream:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> bytes:
+    def __anext__(self) -> Awaitable[bytes]:
         if self._first:
             first, self._first = self._first, b""
-            return first
-        return await anext(self._rest)
+            return _at_once(first)
+        return self._rest.__anext__()
 
     async def aclose(self) -> None:
         """Hangs up."""
         await self._rest.aclose()
+
+
+async def _at_once(first: bytes) -> bytes:
+    return first
 
 
 def _patience_s(stream: EventStream) -> float | None:
@@ -160,35 +165,30 @@ def _patience_s(stream: EventStream) -> float | None:
 
 async def _next(chunks: ByteStream, timeout_s: float | None) -> bytes | None:
     try:
+        if timeout_s is None:
+            return await chunks.__anext__()
         async with asyncio.timeout(timeout_s):
             return await chunks.__anext__()
     except (StopAsyncIteration, TimeoutError):
         return None
 
 
-def _sane(events: bytes, stream: EventStream) -> Iterator[bytes]:
-    """`events` if all are well-formed; else those before the first malformed one, and its failure."""
-    start = 0
+def _read(buffer: EventBuffer, chunk: bytes, stream: EventStream) -> tuple[bytes, UpstreamFailure | None]:
+    """What the client gets of the events that `chunk` completes, and the failure of the first malformed one, if any."""
+    events, start = buffer.feed(chunk), 0
+    if events[:6] == b"data: " and events.find(b"\n") == len(events) - 2 and b"\r" not in events:  # one, as most come
+        stream.see(events[6:-2])
+        return stream.show(events), None
     for end in _END.finditer(events):
         try:
             for data in event_data(events[start : end.end()]):
                 stream.see(data)
-        except UpstreamFailure:
-            if start:
-                yield events[:start]
-            raise
+        except UpstreamFailure as failure:
+            return stream.show(events[:start]), failure
         start = end.end()
         if stream.failed:
             break
-    if start:
-        yield events[:start]
-
-
-def _shown(sane: Iterator[bytes], stream: EventStream) -> Iterator[bytes]:
-    """Well-formed events as the client gets them, without hidden ones."""
-    for events in sane:
-        if shown := stream.show(events):
-            yield shown
+    return stream.show(events[:start]), None
 
 
 def _finish(rest: bytes, stream: EventStream) -> Iterator[bytes]:

@@ -16,6 +16,7 @@ __all__ = [
     "has_answer",
     "held_marks",
     "is_models_turn",
+    "message_marks",
     "pending_marks",
     "thought_mark",
     "turns_of",
@@ -97,12 +98,12 @@ def answer_marks(answer: Mapping[str, Any]) -> list[str]:
     for choice in choices if isinstance(choices, list) else ():
         message = choice.get("message") if isinstance(choice, dict) else None
         if isinstance(message, dict) and not message.keys() <= _PLAIN:
-            marks += _message_marks(message)
+            marks += message_marks(message)
     return marks
 
 
 def event_marks(event: Mapping[str, Any]) -> list[str]:
-    """Marks in one event of a stream of any of the three APIs."""
+    """Marks in one event of a stream of the Messages or the Responses API."""
     kind = event.get("type")
     if kind == "content_block_start":
         return list(_part_marks([event.get("content_block")]))
@@ -114,13 +115,20 @@ def event_marks(event: Mapping[str, Any]) -> list[str]:
         return list(_part_marks([event.get("item")]))
     if isinstance(response := event.get("response"), dict):
         return list(_response_marks(response))
-    marks: list[str] = []
-    choices = event.get("choices")
-    for choice in choices if isinstance(choices, list) else ():
-        delta = choice.get("delta") if isinstance(choice, dict) else None
-        if isinstance(delta, dict) and not delta.keys() <= _PLAIN:
-            marks += _message_marks(delta)
-    return marks
+    return []
+
+
+def message_marks(message: Mapping[str, Any]) -> Iterator[str]:
+    """Marks of a chat message, or of what a chunk adds to it."""
+    calls = message.get("tool_calls")
+    for call in calls if isinstance(calls, list) else ():
+        if isinstance(call, dict):
+            yield from _calls(call.get("id"))
+    for name in ("reasoning_details", "thinking_blocks"):
+        thoughts = message.get(name)
+        for thought in thoughts if isinstance(thoughts, list) else ():
+            if isinstance(thought, dict) and (mark := thought_mark(thought)) is not None:
+                yield mark
 
 
 def is_models_turn(turn: object) -> bool:
@@ -171,19 +179,6 @@ def _compacted(item: object) -> str | None:
         return None
     sealed = item.get("encrypted_content")
     return "held:" + _digest(sealed) if isinstance(sealed, str) and sealed else None
-
-
-def _message_marks(message: Mapping[str, Any]) -> Iterator[str]:
-    """Of a chat message, or of what a chunk adds to it."""
-    calls = message.get("tool_calls")
-    for call in calls if isinstance(calls, list) else ():
-        if isinstance(call, dict):
-            yield from _calls(call.get("id"))
-    for name in ("reasoning_details", "thinking_blocks"):
-        thoughts = message.get(name)
-        for thought in thoughts if isinstance(thoughts, list) else ():
-            if isinstance(thought, dict) and (mark := thought_mark(thought)) is not None:
-                yield mark
 
 
 def _calls(id: object) -> Iterator[str]:

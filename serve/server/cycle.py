@@ -41,11 +41,23 @@ class Cycle(RequestResponseCycle):
             if (headers := message.get("headers")) and headers[0][0] == b"content-length":
                 self._start = message
                 return
+        elif self.chunked_encoding and self._send_chunk(message):
+            return
         elif start is not None:
             if self._send_whole(start, message):
                 return
             await super().send(start)
         await super().send(message)
+
+    def _send_chunk(self, message: Any) -> bool:
+        """Sends a part of a stream as uvicorn would; False if it is not a plain one: nothing is sent then."""
+        body = message.get("body")
+        if not body or not message.get("more_body") or self.scope["method"] == "HEAD":
+            return False
+        if self.response_complete or self.disconnected or self.flow.write_paused:
+            return False
+        self.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+        return True
 
     def _send_whole(self, start: Any, message: Any) -> bool:
         """Sends a whole answer as uvicorn would, but faster; False if it is not a plain one: nothing is sent then."""

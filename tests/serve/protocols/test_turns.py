@@ -5,7 +5,14 @@ import copy
 import pytest
 
 from pointsman.serve.protocols.thoughts import thought_marks, without_thoughts
-from pointsman.serve.protocols.turns import answer_marks, event_marks, has_answer, held_marks, pending_marks
+from pointsman.serve.protocols.turns import (
+    answer_marks,
+    event_marks,
+    has_answer,
+    held_marks,
+    message_marks,
+    pending_marks,
+)
 
 from support.agents import SHAPES
 
@@ -84,8 +91,10 @@ def test_answers_and_streams_leave_the_same_marks():
     assert [mark for event in events for mark in event_marks(event)] == answer_marks(message)
     assert len(answer_marks(message)) == 3
     call = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-    chunk = {"choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0, **call}]}}]}
-    assert event_marks(chunk) == answer_marks({"choices": [{"message": {"tool_calls": [call]}}]}) == ["call:call_1"]
+    delta = {"tool_calls": [{"index": 0, **call}]}
+    assert (
+        [*message_marks(delta)] == answer_marks({"choices": [{"message": {"tool_calls": [call]}}]}) == ["call:call_1"]
+    )
     item = {"type": "function_call", "id": "fc_1", "call_id": "call_1"}
     response = {"object": "response", "id": "resp_1", "conversation": {"id": "conv_1"}, "output": [item]}
     created = {"type": "response.created", "response": {**response, "output": []}}

@@ -44,7 +44,7 @@ _CAUTION = 1.5  # standard deviations of the traffic to come that are not counte
 _TAIL = 0.001  # of a period's prompts: the rest of the money is never spread over fewer
 _LEAST_PACE = 0.01
 _LEAST_USD = 1e-12
-_FRESH_S, _FRESH = 0.05, 0.001  # so long, and for so many more prompts of those seen, a plan holds
+_FRESH_S, _FRESH = 0.05, 0.01  # so long, and for so many more prompts of those seen, a plan holds
 _MEMORY = 1000.0  # answers that a mean cost reaches back
 _PRIOR = 20.0  # answers that the estimate given at the start counts for
 
@@ -201,12 +201,14 @@ class Pacer:
         missed = 0.0  # of a share of 1: summed so that no rounding keeps it from 1
         if extra_usd > 0.0:
             for weight, rest, sure in self._plan:
-                missed += weight * (1.0 - min(max((left_usd - rest * weak_usd) / sure / extra_usd, 0.0), 1.0))
+                paid = (left_usd - rest * weak_usd) / sure / extra_usd
+                if paid < 1.0:
+                    missed += weight * (1.0 - paid) if paid > 0.0 else weight
         self._share = max(1.0 - missed, 0.0)
         return recent.threshold(self._share)
 
     def _is_fresh(self, now: float) -> bool:
-        """Whether the prompts to come are still as when they were last planned for, but for a thousandth of them."""
+        """Whether the prompts to come are still as when they were last planned for, but for a hundredth of them."""
         at, seen = self._planned
         return 0.0 <= now - at < _FRESH_S and now < self._period.end and (self._seen - seen) < _FRESH * self._seen
 

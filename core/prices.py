@@ -60,6 +60,8 @@ class Price:
             cache_write_hour_tokens: those of `cache_write_tokens`.
             audio_output_tokens: those of `output_tokens`.
         """
+        if not (cached_tokens or cache_write_tokens or audio_input_tokens or audio_output_tokens):  # as of most answers
+            return (input_tokens * self.input_usd + output_tokens * self.output_usd) / 1e6 + self.per_request_usd
         cached = min(cached_tokens, input_tokens)
         written = min(cache_write_tokens, input_tokens - cached)
         hour = min(cache_write_hour_tokens, written)

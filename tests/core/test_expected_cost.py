@@ -19,6 +19,16 @@ def test_it_is_what_the_answer_would_be_charged(input_tokens, cached, output):
     assert got == pytest.approx(price.cost_usd(input_tokens, output, cached_tokens=cached))
 
 
+@given(TOKENS, TOKENS, st.floats(0, 100), st.floats(0, 100))
+def test_plain_tokens_cost_what_the_same_tokens_cost_in_parts(input_tokens, output, input_usd, output_usd):
+    """Told apart at equal prices, as cached, written, heard or spoken, tokens cost what they cost untold."""
+    price = Price(input_usd, output_usd, per_request_usd=0.01)
+    third, half = input_tokens // 3, output // 2
+    parts = {"cached_tokens": third, "cache_write_tokens": third, "audio_input_tokens": third}
+    in_parts = price.cost_usd(input_tokens, output, **parts, audio_output_tokens=half)
+    assert price.cost_usd(input_tokens, output) == pytest.approx(in_parts)
+
+
 def test_labels_come_before_means_and_prices_before_labelled_bills():
     """Labelled tokens are priced; a labelled bill counts without a price; without either nothing is known."""
     price = Price(0.0, 10.0)

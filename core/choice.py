@@ -30,6 +30,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from pointsman.core.recent import NEVER_STRONG
+
 __all__ = ["MOST", "Candidate", "Choice", "Weighed", "choose", "relative_bills", "turning_point"]
 
 MOST = 1e9  # times the reference's bill: more counts as this, and stays finite
@@ -105,9 +107,10 @@ def choose(
             the reference on this prompt if None.
 
     Raises:
-        ValueError: there is no candidate, two share a name, or `threshold` leaves [0, 1].
+        ValueError: there is no candidate, two share a name, or `threshold` leaves [0, 1] and is not `NEVER_STRONG`,
+            at which the cheapest is first even if it surely loses: there is no money for another.
     """
-    if not 0.0 <= threshold <= 1.0:
+    if not 0.0 <= threshold <= NEVER_STRONG:
         raise ValueError(f"threshold is {threshold}, wanted a number in [0, 1]")
     field = _Field(candidates, reference, point_usd)
     rows, r, dearness = range(len(candidates)), field.relative_bills, field.dearness
@@ -233,4 +236,4 @@ class _Field:
         cheapest = min(
             range(len(rates)), key=lambda i: (self.dearness[i], rates[i], i != self.row, self._candidates[i].name)
         )
-        return cheapest if rates[cheapest] < 1.0 else None
+        return cheapest if rates[cheapest] < 1.0 or threshold > 1.0 else None

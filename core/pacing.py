@@ -44,6 +44,7 @@ _CAUTION = 1.5  # standard deviations of the traffic to come that are not counte
 _TAIL = 0.001  # of a period's prompts: the rest of the money is never spread over fewer
 _LEAST_PACE = 0.01
 _LEAST_USD = 1e-12
+_NOTHING_LEFT = 1.0 - 1e-9  # of a missed share: weights sum to 1 but for their rounding
 _FRESH_S, _FRESH = 0.05, 0.01  # so long, and for so many more prompts of those seen, a plan holds
 _MEMORY = 1000.0  # answers that a mean cost reaches back
 _PRIOR = 20.0  # answers that the estimate given at the start counts for
@@ -198,13 +199,13 @@ class Pacer:
             self._part = part
             self._plan = [(weight, rest, self._sure(rest)) for weight, rest in self._to_come(now)]
             self._planned = (now, self._seen)
-        missed = 0.0  # of a share of 1: summed so that no rounding keeps it from 1
+        missed = 0.0  # of a share of 1, which no rounding keeps it from
         if extra_usd > 0.0:
             for weight, rest, sure in self._plan:
                 paid = (left_usd - rest * weak_usd) / sure / extra_usd
                 if paid < 1.0:
                     missed += weight * (1.0 - paid) if paid > 0.0 else weight
-        self._share = max(1.0 - missed, 0.0)
+        self._share = 1.0 - missed if missed < _NOTHING_LEFT else 0.0
         return recent.threshold(self._share)
 
     def _is_fresh(self, now: float) -> bool:

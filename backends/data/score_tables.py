@@ -102,7 +102,7 @@ def read_score_table(
     """All tables as one; a model and a prompt that meet again are averaged.
 
     Args:
-        models: the columns of scores of a wide table.
+        models: the columns of scores of a wide table; one alone is the model of a table of prompts and scores.
         scale: lowest and highest score of the sources, which become 0 and 1.
 
     Raises:
@@ -168,9 +168,13 @@ def _check_scores(table: ScoreTable) -> None:
 def _read(source: Source, models: Sequence[str]) -> _Rows:
     names = set(label_columns(source))
     group = next((name for name in GROUP_COLUMNS if name in names), None)
-    if set(_LONG) <= names:
+    of_one = len(models) == 1 and models[0] not in names and "model" not in names and {"prompt", "score"} <= names
+    if set(_LONG) <= names or of_one:
         columns = {"score": "score", **{name: column for name, column in _EXTRAS.items() if column in names}}
-        table = read_labels(source, columns=["prompt", "model", *columns.values(), *([group] if group else [])])
+        wanted = ["prompt", *([] if of_one else ["model"]), *columns.values(), *([group] if group else [])]
+        table = read_labels(source, columns=wanted)
+        if of_one:
+            return _kept(table, [models[0]] * len(table), columns, group)
         table = table.take(~table.missing("model"))
         return _kept(table, table.texts("model"), columns, group)
     if {"model_a", "model_b"} <= names and not set(models) <= names:
@@ -185,8 +189,8 @@ def _read(source: Source, models: Sequence[str]) -> _Rows:
             f"{source_name(source)} has no column {', '.join(map(repr, missing))}; it has {', '.join(sorted(names))}: "
             "name its columns of scores as candidates, or rename them"
         )
-    wanted = [{"score": model, **{name: f"{model}_{name}" for name in _EXTRAS}} for model in models]
-    found = [{name: column for name, column in columns.items() if column in names} for columns in wanted]
+    columns_of = [{"score": model, **{name: f"{model}_{name}" for name in _EXTRAS}} for model in models]
+    found = [{name: column for name, column in columns.items() if column in names} for columns in columns_of]
     every = [column for columns in found for column in columns.values()]
     table = read_labels(source, columns=["prompt", *every, *([group] if group else [])])
     parts = [_kept(table, [model] * len(table), found[i], group) for i, model in enumerate(models)]

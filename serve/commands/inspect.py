@@ -31,6 +31,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.server is not None:
         facts = _readable(facts)
+    if "metrics" in facts:  # the dashboard draws what was measured at each threshold
+        facts["metrics"] = {name: value for name, value in facts["metrics"].items() if name != "labelled"}
     shown = {name: _text(value) for name, value in facts.items() if value not in (None, {}, [])}
     margin = max(map(len, shown), default=0) + 2
     for name, text in shown.items():
@@ -56,7 +58,7 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
     return {
         "kind": checkpoint.kind,
         "path": str(checkpoint.path) if checkpoint.path else None,
-        "pair": {"strong": checkpoint.pair.strong, "weak": checkpoint.pair.weak},
+        **_candidates(checkpoint),
         "models": list(checkpoint.models),
         "embedder": None
         if checkpoint.embedder is None
@@ -67,7 +69,12 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
         else {
             "source": calibration.source,
             "n_prompts": calibration.n_prompts,
-            "thresholds": {f"{share:.0%} strong": round(calibration.threshold(share), 6) for share in _SHARES},
+            "thresholds": {
+                f"{share:.0%} {'of spending' if _is_of_many(checkpoint) else 'strong'}": round(
+                    calibration.threshold(share), 6
+                )
+                for share in _SHARES
+            },
         },
         "thresholds": dict(checkpoint.thresholds),
         "reference": {name: value for name, value in checkpoint.reference.items() if name != "examples"},
@@ -76,6 +83,17 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
         "provenance": dict(checkpoint.provenance),
         "metrics": dict(checkpoint.metrics),
     }
+
+
+def _is_of_many(checkpoint: Checkpoint) -> bool:
+    return len(checkpoint.candidates) > 2
+
+
+def _candidates(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What it chooses among: a pair, or more, the reference first."""
+    if not _is_of_many(checkpoint):
+        return {"pair": {"strong": checkpoint.pair.strong, "weak": checkpoint.pair.weak}}
+    return {"candidates": list(checkpoint.candidates)}
 
 
 def _drift(url: str, api_key: str | None) -> dict[str, Any]:

@@ -257,5 +257,17 @@ def _write(args: argparse.Namespace, before: Checkpoint, made: Checkpoint, facts
         return 0
     for line in facts.get("lines", ()):
         print(line, file=sys.stderr)
+    print(_next_step(before, made, target), file=sys.stderr)
     print(target)
     return 0
+
+
+def _next_step(before: Checkpoint, made: Checkpoint, target: str) -> str:
+    """How to serve the changed candidates."""
+    named = ",".join(made.candidates)
+    stored = counted(len(before.thresholds), "stored threshold")
+    void = f"; {stored} of the candidates before hold no longer" if before.thresholds else ""
+    return (
+        f"to serve it: name {', '.join(made.candidates)} as candidates, and for shares, dollars and bounds run "
+        f"`pointsman calibrate TABLE --candidates {named} --checkpoint {target}`{void}"
+    )

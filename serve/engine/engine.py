@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+from pointsman.core.choice_calibration import BEST
 from pointsman.core.decision import Decision
 from pointsman.core.pair import ModelPair
 from pointsman.core.roles import Roles
@@ -114,6 +115,7 @@ class Engine:
             prices=prices,
             typical_usd=self._typical_usd(),
             unpriced=[name for name in self.candidates if name not in known],
+            unbound=BEST if self.roles.many else 0.0,
             spending=self.state.ledger,
             leasing=self.state.leases,
         )

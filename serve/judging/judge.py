@@ -63,7 +63,10 @@ class Judging:
                 raise ValueError(f"{name} is {value}, wanted a positive number")
         unpriced = {self.model_a, self.model_b, self.judge} - set(self.prices)
         if self.max_cost_usd is not None and unpriced:
-            raise ValueError(f"max_cost_usd needs the price of {', '.join(sorted(unpriced))}: --price MODEL=IN,OUT")
+            raise ValueError(
+                f"a ceiling in dollars needs the price of {', '.join(sorted(unpriced))}: --price MODEL=IN,OUT, or "
+                "models.<name>.price in the configuration"
+            )
 
 
 @dataclass(slots=True)

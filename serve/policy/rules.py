@@ -49,6 +49,7 @@ class Policies:
         prices: tuple[Price | None, Price | None] = (None, None),
         typical_usd: tuple[float, float] | None = None,
         unpriced: Sequence[str] = (),
+        unbound: float = 0.0,
         spending: Spending | None = None,
         leasing: Leasing | None = None,
         clock: Callable[[], float] = time.time,
@@ -61,6 +62,7 @@ class Policies:
             typical_usd: what an answer of either is expected to cost until answers have been seen; by 300 tokens of
                 prompt and answer if None.
             unpriced: candidates whose price is not known.
+            unbound: threshold while a budget has more than enough, for routers without one of their own.
             spending: what was spent, for the budgets.
             leasing: leases of hard budgets; without them a hard budget holds as far as spending is known.
             clock: seconds since 1970.
@@ -71,7 +73,7 @@ class Policies:
         self.config, self.state, self.digest = config, state, digest
         self._routers = routers
         self._typical_usd = typical_usd or (_typical_usd(prices[0]), _typical_usd(prices[1]))
-        self._spending = spending
+        self._spending, self._unbound = spending, unbound
         self._leasing = leasing
         self._clock = clock
         self._zone = ZoneInfo(config.timezone)
@@ -202,7 +204,7 @@ class Policies:
         name, setting = self._setting(key, now)
         if setting is None:
             if self.config.budgets and not router.has_own_default:
-                return Ruling(0.0, f"budget:{self.config.budgets[0].label}"), (live,)
+                return Ruling(self._unbound, f"budget:{self.config.budgets[0].label}"), (live,)
             return Ruling(router.threshold(field), "default"), (live,)
         if setting.strong_share is not None:
             share = self.state.share(f"{self._names[router.name]} {name}{_of(key)}", setting.strong_share)

@@ -36,6 +36,7 @@ class ServedRouter:
         checkpoint: name of the folder that it was read from, if any.
         labelled: results of every threshold on the labels of its calibration, see `core.operating_points`; of more
             than two candidates quality against dollars as an evaluation has it; None without labels.
+        candidates: more than two by the checkpoint's names, the reference first; empty for a pair.
     """
 
     name: str
@@ -47,6 +48,7 @@ class ServedRouter:
     reference: Reference | None = None
     checkpoint: str | None = None
     labelled: Mapping[str, Any] | None = None
+    candidates: tuple[str, ...] = ()
 
     def stored_threshold(self, rule: str, wanted: float) -> float | None:
         """The threshold that calibration stored for a rule, e.g. "max_loss", and its value.
@@ -77,7 +79,7 @@ class ServedRouter:
         if wanted.strong_share is None and self.default_threshold is not None:
             return self.default_threshold
         raise RequestError(
-            f"router {self.name!r} is not calibrated: name a threshold, as in router-{self.name}-0.5, "
+            f"router {self.name!r} is not calibrated for these models: name a threshold, as in router-{self.name}-0.5, "
             "or calibrate its checkpoint with `pointsman calibrate`",
             param="model",
             code="not_calibrated",
@@ -124,6 +126,7 @@ def serve_router(name: str, config: RouterConfig, *, candidates: Sequence[str] =
         reference=reference,
         checkpoint=checkpoint.path.name if checkpoint.path is not None else None,
         labelled=_labelled(checkpoint) if fits else None,
+        candidates=weighed if len(weighed) > 2 else (),
     )
     return replace(served, default_threshold=_default_threshold(served, config))
 
@@ -162,10 +165,11 @@ def _weighed(name: str, config: RouterConfig, checkpoint: Checkpoint, candidates
 def no_stored_threshold(router: ServedRouter, rule: str, wanted: float) -> str:
     """The error for a router without a threshold for a rule."""
     option = rule.replace("_", "-")
+    words = "TABLE" + (f" --candidates {','.join(router.candidates)}" if router.candidates else "")
     return (
         f"router {router.name!r} has no threshold for {rule} {wanted:g}, it has "
         f"{', '.join(router.thresholds) or 'none from calibration'}: store one with "
-        f"`pointsman calibrate --{option} {wanted:g} --checkpoint ...`"
+        f"`pointsman calibrate {words} --{option} {wanted:g} --checkpoint {router.checkpoint or 'DIR'}`"
     )
 
 

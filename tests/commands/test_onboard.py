@@ -105,11 +105,12 @@ def test_landmarks_scored_elsewhere(two, tmp_path, capsys):
     assert len(prompts) == 40 and set(prompts) <= set(TABLE.prompts)
     with (tmp_path / "scored.csv").open("w", newline="") as file:
         rows = csv.writer(file)
-        rows.writerow(["prompt", "model", "score", "cost_usd"])
-        rows.writerows([prompt, "middle", RIGHT[prompt]["middle"], 0.002] for prompt in prompts)
+        rows.writerow(["prompt", "score", "cost_usd"])
+        rows.writerows([prompt, RIGHT[prompt]["middle"], 0.002] for prompt in prompts)
     assert onboard(two, "--scores", tmp_path / "scored.csv", "-o", tmp_path / "three") == 0
     said = capsys.readouterr().err
     assert "from 40 landmarks" in said and "over mixtures of the other candidates at its cost" in said
+    assert f"pointsman calibrate TABLE --candidates big,small,middle --checkpoint {tmp_path / 'three'}" in said
     assert read_checkpoint(tmp_path / "three").candidates == ("big", "small", "middle")
     assert read_checkpoint(two).candidates == ("big", "small")
 

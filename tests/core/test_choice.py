@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from pointsman.core.choice import Candidate, choose, relative_bills, turning_point
 from pointsman.core.choice_rows import weigh_rows
+from pointsman.core.recent import NEVER_STRONG
 
 RATES = st.one_of(st.floats(0, 1), st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]))
 BILLS = st.one_of(st.floats(0, 2), st.sampled_from([0.0, 0.5, 1.0]))
@@ -43,6 +44,7 @@ def _obvious(candidates, reference, threshold):
 @example(0.1, math.nextafter(0.1, 1.0), 1.0, 0.1)
 @example(0.7, 0.7, 0.0, 5.0)
 @example(1.0, 1.0, 1.0, 0.0)
+@example(1.0, NEVER_STRONG, 1.0, 0.0)
 def test_two_candidates_are_routellms_rule(win_rate, threshold, strong_usd, weak_usd):
     """Of two candidates the reference is chosen exactly where win_rate >= threshold, whatever they cost."""
     strong, weak = Candidate("strong", 0.5, strong_usd), Candidate("weak", win_rate, weak_usd)
@@ -51,7 +53,18 @@ def test_two_candidates_are_routellms_rule(win_rate, threshold, strong_usd, weak
     assert choice.share == float(win_rate >= threshold)
     assert turning_point([strong, weak], strong) == win_rate
     rows = weigh_rows([[0.5, win_rate]], None if strong_usd is None or weak_usd is None else [[strong_usd, weak_usd]])
-    assert (rows.chosen(threshold)[0] == 0) == (win_rate >= threshold)
+    if threshold <= 1.0:
+        assert (rows.chosen(threshold)[0] == 0) == (win_rate >= threshold)
+
+
+@given(fields())
+def test_without_money_the_cheapest_answers_even_if_it_surely_loses(field):
+    """The threshold that no win rate of a pair reaches leaves the cheapest of any number."""
+    field = [Candidate(c.name, c.win_rate, 1.0 + i if c.usd is None else c.usd) for i, c in enumerate(field)]
+    chosen = choose(field, field[0], threshold=NEVER_STRONG).ranking[0]
+    assert chosen.relative_bill == min(relative_bills(field, field[0]))
+    if len(field) > 2:
+        assert chosen.candidate.usd == min(c.usd for c in field)
 
 
 @given(fields(min_size=3), THRESHOLDS)

@@ -195,6 +195,15 @@ def test_the_pacers_threshold_never_rises_with_the_money_that_is_left(left, more
     assert pacer.threshold(now, left + more, recent) <= pacer.threshold(now, left, recent)
 
 
+@given(st.floats(-10, 0), st.floats(0, 86_399), st.integers(0, 500))
+def test_no_money_is_a_share_of_exactly_nothing(left, second, n):
+    """Whatever prompts are to come: what rounding leaves of a share would go on asking the strong model."""
+    pacer, recent = a_pacer(), RecentWinRates(size=128)
+    for i in range(n):
+        pacer.count(DAY + second * i / max(n, 1))
+    assert pacer.threshold(DAY + second, left, recent) == NEVER_STRONG and pacer.share == 0.0
+
+
 def a_pacer(usd=10.0, rates=None, forecast=True):
     return Pacer(usd, "day", costs=PacerCosts(0.01, 0.0005), traffic=TrafficShape(rates), forecast=forecast)
 

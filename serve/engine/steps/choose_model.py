@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pointsman.core.choice import Candidate, Choice, choose, turning_point
 from pointsman.core.decision import Decision
 from pointsman.core.pair import ModelPair
+from pointsman.core.recent import NEVER_STRONG
 from pointsman.serve.engine.expected_bills import ExpectedBills
 from pointsman.serve.request.context import RequestContext
 
@@ -62,7 +63,7 @@ class ChooseAmong:
         field = self._bills.candidates(context)
         reference = field[0]
         able = [candidate for candidate in field if candidate.name in context.candidates]
-        threshold = 0.0 if context.threshold is None else min(context.threshold, 1.0)
+        threshold = 0.0 if context.threshold is None else min(context.threshold, NEVER_STRONG)
         worth = self._bills.point_usd(context)
         choice = choose(able, reference, threshold=threshold, point_usd=worth)
         if not context.dry_run:

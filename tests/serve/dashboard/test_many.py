@@ -130,6 +130,21 @@ def test_the_reference_is_billed_at_its_own_length(served):
         assert row["strong_usd"] == pytest.approx((25.0 * row["input_tokens"] + 100.0 * length) / 1e6)
 
 
+def test_a_checkpoint_of_many_is_inspected_as_such(checkpoint, capsys):
+    """Its candidates are listed, its thresholds are of shares of spending, and no curve fills the terminal."""
+    assert main(["inspect", checkpoint]) == 0
+    said = capsys.readouterr().out
+    assert "candidates   big, middle, small" in said and "30% of spending" in said and not _OF_TWO.search(said)
+    assert "quality_error" not in said
+
+
+def test_a_threshold_that_is_missing_names_the_command(served):
+    """The command that stores it, with the table, the candidates and the checkpoint."""
+    body = {"model": "router-three-cost2", "prompt": "hello"}
+    said = served.post("/v1/route", json=body).json()["error"]["message"]
+    assert "`pointsman calibrate TABLE --candidates big,middle,small --max-cost-usd 2 --checkpoint three`" in said
+
+
 def test_explanations_name_a_share_of_spending(served):
     """Turning points are not win rates: no rank among them is given, and no prompt goes "to strong"."""
     body = {"model": "router-three-0.6", "prompt": PROMPTS["poem"].format(n="lake"), "explain": True}

@@ -169,6 +169,18 @@ def test_a_spent_hard_budget_leaves_the_cheapest(checkpoint, upstream):
             controller.route(ASKED["proof"], model="big")
 
 
+def test_a_budget_buys_what_is_expected_to_be_best_and_no_more(checkpoint, upstream):
+    """With plenty left a budget alone asks at threshold 0.5, a threshold of the router's own stays as it is."""
+    policy = {"budgets": [{"usd": 1e6, "per": "day"}]}
+    config = config_of_three(checkpoint, upstream.url, policy=policy)
+    with Controller(config=config) as controller:
+        assert controller.route(ASKED["sum"]).threshold == 0.6
+    config["routers"] = {"three": {"checkpoint": checkpoint}}
+    with Controller(config=config) as controller:
+        decision = controller.route(ASKED["proof"])
+        assert (decision.threshold, decision.policy, decision.model) == (0.5, "budget:day", "big")
+
+
 def test_a_share_is_held(checkpoint, upstream):
     """A share of spending is held over many requests, whatever their topics."""
     policy = {"strong_share": 0.5}

@@ -46,7 +46,8 @@ def _run(words: Sequence[str], chosen: str | None) -> int:
     try:
         args, unknown = parser.parse_known_args(words)
         if unknown:
-            commands[args.command].error(f"unrecognized arguments: {' '.join(unknown)}")
+            hint = ", candidates are separated by commas" if "--candidates" in words and unknown[0][:1] != "-" else ""
+            commands[args.command].error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     except SystemExit as stop:
         return int(stop.code or 0)
     config = getattr(args, "config", None)

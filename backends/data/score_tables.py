@@ -91,7 +91,9 @@ def check_candidates(table: ScoreTable, candidates: Sequence[str]) -> None:
         if name in candidates[:i]:
             raise DataError(f"candidate {name!r} is named twice: name each once")
         if name not in table.models:
-            raise DataError(f"{table.source} has no scores of candidate {name!r}; it has {known}")
+            raise DataError(
+                f"{table.source} has no scores of candidate {name!r}; it has {known}: add its scores, or leave it out"
+            )
         if not np.isfinite(table.scores[:, table.models.index(name)]).any():
             raise DataError(f"{table.source}: all scores of candidate {name!r} are missing: leave it out or score it")
 

@@ -15,7 +15,7 @@ from pointsman.core.router import Router
 from pointsman.serve.checkpoints.promotion import checkpoint_names, promoted_folder, promoted_name
 from pointsman.serve.checkpoints.shared_arrays import read_arrays
 
-__all__ = ["checkpoint_folder", "is_bundled", "load_checkpoint", "load_embedder", "load_router"]
+__all__ = ["check_size", "checkpoint_folder", "is_bundled", "load_checkpoint", "load_embedder", "load_router"]
 
 _BUNDLED = ("mf",)
 _LEARNED = Path("checkpoints")
@@ -99,12 +99,26 @@ def load_router(
         embedder: options for the embedder, e.g. {"base_url": ..., "api_key": ...}.
 
     Raises:
+        ConfigError: the checkpoint is of fewer models than there are candidates.
         CheckpointError, EmbedderMismatchError: the checkpoint is damaged or does not fit its embedder.
     """
+    check_size(checkpoint, candidates)
     embed = load_embedder(checkpoint, embedder)
     if len(candidates) == 2:
         return build_router(checkpoint, embed, pair=ModelPair(*candidates))
     return build_router(checkpoint, embed, pair=pair, candidates=candidates or None)
+
+
+def check_size(checkpoint: Checkpoint, candidates: Sequence[str]) -> None:
+    """Raises `ConfigError` where a checkpoint is of fewer models than there are candidates: no mapping helps."""
+    if checkpoint.kind == "random" or len(candidates) <= max(len(checkpoint.models), 2):
+        return
+    name = checkpoint.path.name if checkpoint.path is not None else checkpoint.kind
+    raise ConfigError(
+        f"checkpoint {name!r} is of {len(checkpoint.models)} models ({', '.join(checkpoint.models)}), which cannot "
+        f"weigh {len(candidates)} candidates: train a router of them, `pointsman train linear TABLE --candidates "
+        f"{','.join(candidates)} -o DIR`, and name DIR instead"
+    )
 
 
 def load_embedder(checkpoint: Checkpoint, options: Mapping[str, Any] | None = None) -> Embedder | None:

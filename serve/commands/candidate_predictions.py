@@ -61,4 +61,7 @@ def require_bills(table: "ScoreTable", purpose: str) -> None:
     """
     known = [bool(column.any()) for column in np.isfinite(table.usd).T]
     if lacking := [model for model, is_known in zip(table.models, known, strict=True) if not is_known]:
-        raise DataError(f"{table.source} has no cost_usd of {', '.join(lacking)}: {purpose} needs bills")
+        raise DataError(
+            f"{table.source} has no cost_usd of {', '.join(lacking)}: {purpose} needs bills: add that column, "
+            "in wide tables MODEL_cost_usd"
+        )

@@ -58,6 +58,7 @@ def evaluate_candidates(args: argparse.Namespace) -> int:
     table = read_score_table([mapped(args.outcomes, args)], args.candidates, scale=args.scale)
     check_candidates(table, args.candidates)
     table = table.of(args.candidates)
+    _note_missing(table)
     reports = {name: _report(name, table, args) for name in args.routers}
     _draw(reports, table, args)
     if args.json:
@@ -68,6 +69,16 @@ def evaluate_candidates(args: argparse.Namespace) -> int:
     for name in failed:
         print(f"{name}: {' '.join(map(str, args.fail_if))}", file=sys.stderr)
     return int(bool(failed))
+
+
+def _note_missing(table: "ScoreTable") -> None:
+    """Says where a mean stands in for a score."""
+    import numpy as np
+
+    n_missing = int((~np.isfinite(table.scores)).any(axis=1).sum())
+    if n_missing:
+        said = f"{counted(n_missing, 'prompt')} of {len(table):,} lack the score of a candidate: its mean counts there"
+        print(said, file=sys.stderr)
 
 
 def _draw(reports: dict[str, Any], table: "ScoreTable", args: argparse.Namespace) -> None:

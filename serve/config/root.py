@@ -127,7 +127,7 @@ class Config(Part):
         if may_lack and judge == NO_JUDGE:
             return
         if judge not in self.models or judge in self.routed:
-            raise ValueError(f"{part}.judge is {judge!r}, wanted a name under models that is neither strong nor weak")
+            raise ValueError(f"{part}.judge is {judge!r}, wanted a name under models that is not routed itself")
 
     def _check_autopilot(self) -> None:
         if not self.routed:
@@ -177,6 +177,8 @@ class Config(Part):
     def _candidate_problems(self) -> Iterator[str]:
         names = self.candidates
         if not names:
+            if "candidates" in self.model_fields_set:
+                yield "candidates are empty, wanted at least two, the reference first; or leave the key out"
             return
         if self.strong is not None or self.weak is not None:
             yield "candidates and strong or weak are given together, wanted one of both"

@@ -10,7 +10,7 @@ from pointsman.core.checkpoint import Checkpoint
 from pointsman.core.errors import ConfigError
 from pointsman.core.reference import Reference, read_reference
 from pointsman.core.router import Router
-from pointsman.serve.checkpoints.load import load_checkpoint, load_router
+from pointsman.serve.checkpoints.load import check_size, load_checkpoint, load_router
 from pointsman.serve.config import RouterConfig
 from pointsman.serve.config.secret import read_key
 from pointsman.serve.http.errors import RequestError
@@ -152,6 +152,10 @@ def _weighed(name: str, config: RouterConfig, checkpoint: Checkpoint, candidates
             f"set routers.{name}.candidates instead"
         )
     mapped = tuple(config.candidates.get(each, each) for each in candidates)
+    check_size(checkpoint, candidates)
+    if twice := next((each for each in mapped if mapped.count(each) > 1), None):
+        same = [each for each, known in zip(candidates, mapped, strict=True) if known == twice]
+        raise ConfigError(f"routers.{name}.candidates maps {' and '.join(same)} to {twice!r}, wanted a model for each")
     unknown = [each for each in mapped if each not in checkpoint.models] if checkpoint.kind != "random" else []
     if unknown:
         known_models = ", ".join(checkpoint.models[:20]) + (", ..." if len(checkpoint.models) > 20 else "")
@@ -194,9 +198,11 @@ def _default_threshold(router: ServedRouter, config: RouterConfig) -> float | No
     if router.calibration is not None:
         return router.calibration.threshold(_DEFAULT_SHARE if config.strong_share is None else config.strong_share)
     if config.strong_share is not None:
+        named = f" --candidates {','.join(router.candidates)}" if router.candidates else ""
         raise ConfigError(
-            f"routers.{router.name}.strong_share needs a calibration for this checkpoint and pair: "
-            "calibrate it with `pointsman calibrate`, or give a threshold"
+            f"routers.{router.name}.strong_share needs a calibration for these models, in this order: "
+            f"make one with `pointsman calibrate TABLE{named} --strong-share {config.strong_share:g} --checkpoint "
+            f"{router.checkpoint or 'DIR'}`, or give a threshold"
         )
     return None
 

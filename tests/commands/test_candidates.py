@@ -74,7 +74,12 @@ def test_wrong_candidates_are_named(outcomes, tmp_path, capsys):
     for arguments, message in (
         (("train", "blend", outcomes, "-o", folder), "name the candidates, the reference first"),
         (("train", "knn", outcomes, "--candidates", "big,gpt-9", "-o", folder), "no scores of candidate 'gpt-9'"),
-        (("evaluate", outcomes, "--routers", "mf", "--candidates", NAMES), "does not know model 'big'"),
+        (("train", "knn", outcomes, "--candidates", NAMES, "--strong", "big", "-o", folder), "leave out --strong"),
+        (
+            ("train", "knn", outcomes, "-o", folder, "--candidates", *NAMES.split(",")),
+            "candidates are separated by commas",
+        ),
+        (("evaluate", outcomes, "--routers", "mf", "--candidates", NAMES), "of 2 models (strong, weak)"),
     ):
         status, _, err = _run(capsys, *arguments)
         assert status != 0 and message in err

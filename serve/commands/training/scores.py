@@ -40,6 +40,8 @@ def train_scores(args: argparse.Namespace, kind: str) -> int:
     from pointsman.core.errors import DataError
 
     args.embedder = args.embedder or "static+surface"
+    if args.candidates and (args.strong or args.weak):
+        raise ValueError("--candidates and --strong or --weak are given, wanted one: leave out --strong and --weak")
     candidates = args.candidates or [*args.strong, *args.weak]
     if not candidates:
         known = ", ".join(read_score_table([mapped(source, args) for source in args.data]).models[:40])

@@ -229,7 +229,13 @@ def test_the_server_shows_the_candidates(checkpoint, upstream):
         ({"candidates": ["big", "small", "big"]}, "name 'big' twice"),
         ({"strong": "big", "weak": "small"}, "given together, wanted one of both"),
         ({"candidates": ["big", "gpt-9", "small"]}, "does not know 'gpt-9'; its checkpoint knows big, middle, small"),
-        ({"routers": {"mf": {}}}, "router 'mf' does not know 'big', 'middle', 'small'"),
+        (
+            {"routers": {"mf": {}}},
+            r"is of 2 models \(strong, weak\), which cannot weigh 3 candidates: train a router of them",
+        ),
+        ({"candidates": []}, "candidates are empty, wanted at least two"),
+        ({"policy": {"budgets": [{"usd": 1}]}, "models": {"middle": {"price": None}}}, "all models; not known: middle"),
+        ({"policy": {"max_loss": 0.01}}, "calibrate TABLE --candidates big,middle,small --max-loss 0.01 --checkpoint"),
         ({"routers": {"r": {"kind": "mf", "candidates": {"huge": "strong"}}}}, "maps huge, wanted some of big"),
         ({"models": {"big": {"parameters": {"model": "x"}}}}, "parameters model are the request's own"),
     ],
@@ -251,6 +257,21 @@ def test_names_of_the_checkpoint_are_mapped(checkpoint, upstream):
     values["routers"]["three"]["candidates"] = {"gpt-big": "big"}
     with Controller(config=values) as controller:
         assert controller.route(ASKED["proof"]).model == "gpt-big"
+
+
+@pytest.mark.parametrize(
+    ("candidates", "router", "message"),
+    [
+        (["middle", "big", "small"], {"strong_share": 0.3}, "--candidates middle,big,small --strong-share 0.3"),
+        (CANDIDATES, {"candidates": {"big": "middle"}}, "maps big and middle to 'middle'"),
+    ],
+)
+def test_routers_of_other_candidates_say_how_to_fit_them(checkpoint, upstream, candidates, router, message):
+    """Another reference needs a calibration of its own, and no two candidates are one model of the checkpoint."""
+    values = config_of_three(checkpoint, upstream.url)
+    values |= {"candidates": list(candidates), "routers": {"three": {"checkpoint": checkpoint, **router}}}
+    with pytest.raises(ConfigError, match=message):
+        Controller(config=values)
 
 
 def test_candidates_are_named_in_python(checkpoint, upstream):

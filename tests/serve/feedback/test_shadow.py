@@ -378,7 +378,7 @@ def test_a_share_is_a_share(monkeypatch):
     [
         ({"store": None}, "shadow needs a store"),
         ({"shadow": {"share": 0.1, "judge": "nobody", "max_usd_per_day": 1.0}}, "shadow.judge is 'nobody'"),
-        ({"shadow": {"share": 0.1, "judge": "big", "max_usd_per_day": 1.0}}, "neither strong nor weak"),
+        ({"shadow": {"share": 0.1, "judge": "big", "max_usd_per_day": 1.0}}, "not routed itself"),
         ({"shadow": {"share": 0.0, "judge": "judge", "max_usd_per_day": 1.0}}, "shadow.share"),
         ({"shadow": {"share": 0.1, "judge": "judge", "max_usd_per_day": 0.0}}, "shadow.max_usd_per_day"),
     ],

@@ -240,7 +240,7 @@ def test_stored_thresholds_are_named_in_the_model_field(checkpoint):
         decided = [controller.route("Hi", model=f"router-mine-{rule}") for rule in ("loss0.02", "cost2", "cost2.0")]
         assert [decision.threshold for decision in decided] == [0.75, 0.6, 0.6]
         assert decided[0].policy == "request"
-        with pytest.raises(RequestError, match=r"pointsman calibrate --max-loss 0\.5"):
+        with pytest.raises(RequestError, match=r"pointsman calibrate TABLE --max-loss 0\.5"):
             controller.route("Hi", model="router-mine-loss0.5")
     with LocalServer(create_app(make_config({"routers": routers}))) as front:
         listed = [card["id"] for card in httpx.get(f"{front.url}/v1/models").json()["data"]]
@@ -258,5 +258,5 @@ def test_a_stored_threshold_may_be_the_default(checkpoint):
         {"routers": {"mine": {**router, "max_loss": 0.5}}},
         {"routers": {"mine": router}, "policy": {"max_loss": 0.5}},
     ):
-        with pytest.raises(ConfigError, match="pointsman calibrate --max-loss"):
+        with pytest.raises(ConfigError, match="pointsman calibrate TABLE --max-loss"):
             Controller(config=values)

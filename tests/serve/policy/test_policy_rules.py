@@ -251,7 +251,7 @@ def test_rules_that_lack_what_they_need_are_refused():
     """Budgets without prices, and a stored threshold that the checkpoint does not have."""
     with pytest.raises(ConfigError, match=r"models\.<name>\.price"):
         rules({"budgets": [{"usd": 5}]}, prices=(PRICES[0], None))
-    with pytest.raises(ConfigError, match="pointsman calibrate --max-loss"):
+    with pytest.raises(ConfigError, match="pointsman calibrate TABLE --max-loss"):
         rules({"tiers": {"paid": {"max_loss": 0.5}}})
 
 

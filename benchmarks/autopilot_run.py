@@ -2,7 +2,7 @@
 
     python -m benchmarks.autopilot_run [--requests 20000] [--cascade] [--no-kill] [--pictures FOLDER]
 
-Into it fall, while clients ask: a process that is killed (SIGKILL), a price that changes, and a drift half-way, after
+Into it fall, while clients ask: a process that is killed (SIGKILL), prices that change, and a drift half-way, after
 which prompts are of other topics and the weak model is wrong on others. Topics are planted so that the bundled router
 ranks the hard one as the easiest: what is certified before the drift takes a learned generation, or with `--cascade`
 the weak model's own log-probabilities. Printed: what was certified when and what it lost in truth; at the end each call
@@ -39,7 +39,8 @@ from support.processes import ServerProcess
 from support.upstream import LocalServer
 
 _FIRST = {"big": (10.0, 30.0), "small": (1.0, 2.0), "judge": (2.0, 6.0)}
-_PRICES = dict(zip(KEYS.values(), (_FIRST, {**_FIRST, "small": (2.0, 4.0)}), strict=True))
+_THEN = {"big": (11.0, 31.0), "small": (2.0, 4.0), "judge": (3.0, 8.0)}
+_PRICES = dict(zip(KEYS.values(), (_FIRST, _THEN), strict=True))
 _BOUND = 0.05
 _CLIENTS = 24
 _TOPICS = {  # share of prompts on which the weak model is wrong, before and after the drift
@@ -146,13 +147,13 @@ class _Run:
             await self._see("start")
             for first in range(0, self.n, step):
                 drifted = first >= 10 * step
-                happens = {4: self._kill, 6: self._change_price}.get(first // step)
+                happens = {4: self._kill, 6: self._change_prices}.get(first // step)
                 answered = await self._ask(session, first, step, drifted=drifted, happens=happens)
                 await asyncio.sleep(2.5)
                 facts = await self._status(session)
                 weak = [i for i, model in answered if model == "small"]
                 lost += (now := sum(self.models.is_wrong(_prompt(i, drifted=drifted)) for i in weak))
-                told = {4: "SIGKILL of one process, half-way", 6: "price of small doubled, half-way", 10: "drift"}
+                told = {4: "SIGKILL of one process, half-way", 6: "other prices, half-way", 10: "drift"}
                 row = {
                     "requests": first + step, "state": facts["state"], "certified": facts["certified_share"],
                     "weak": len(weak) / step, "loss": now / step,
@@ -195,7 +196,7 @@ class _Run:
             self.killed = local_ports(busiest)
             os.kill(busiest, signal.SIGKILL)
 
-    def _change_price(self) -> None:
+    def _change_prices(self) -> None:
         self.config.write(list(KEYS)[1])
 
     async def _ask(

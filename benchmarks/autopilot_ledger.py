@@ -1,6 +1,6 @@
 """What the models of `autopilot_run` were asked, call by call, and each call's row and bill in the store.
 
-The configuration before and the one after, with other prices, name different keys, so every call tells which of them it was
+The configurations before and after the change of prices name different keys, so every call tells which of them it was
 sent under: that is what it must be billed at. A call without a row must be of the killed process.
 """
 

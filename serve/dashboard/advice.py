@@ -208,16 +208,24 @@ def _cost_of_comparing(found: Found) -> str:
 
 def checklist(engine: Engine, found: Found) -> list[dict[str, Any]]:
     """From stand-ins to a certified router: what is done, and what to do for the rest."""
-    loss = "" if found.loss is None else f" ({points(found.loss.value)})"
-    steps = (
+    loss = "" if found.loss is None or not found.loss.tells else f" ({points(found.loss.value)})"
+    begun = (
         ("Name models", bool(engine.config.routed), "pointsman init writes a configuration from the keys it finds."),
         ("Ask", found.n_requests > 0, "Set your client's base URL to this server's, ending in /v1."),
-        (f"Compare{loss}", found.n_comparisons > 0, "shadow: or autopilot: has a judge compare answers."),
-        (
-            "Learn",
-            not found.bundled or engine.config.autopilot is not None,
-            "pointsman learn makes a router from your own outcomes.",
-        ),
-        ("Certify", found.bound is not None, "pointsman learn --max-loss 5%, or autopilot:, promises it."),
     )
+    steps: tuple[tuple[str, bool, str], ...]
+    if engine.config.autopilot is not None and engine.state.autopilot is not None:
+        phase = engine.state.autopilot.status()["phase"]
+        steps = (
+            *begun,
+            ("Compare", found.n_comparisons > 0, "The autopilot does, from the first hundreds of requests on."),
+            ("Certify", phase != "learning", "The autopilot does, as soon as comparisons prove it."),
+        )
+    else:
+        steps = (
+            *begun,
+            (f"Compare{loss}", found.n_comparisons > 0, "shadow: or autopilot: has a judge compare answers."),
+            ("Learn", not found.bundled, "pointsman learn makes a router from your own outcomes."),
+            ("Certify", found.bound is not None, "pointsman learn --max-loss 5%, or autopilot:, promises it."),
+        )
     return [{"name": name, "done": done, "how": how} for name, done, how in steps]

@@ -267,6 +267,7 @@ def autopiloted(tmp_path) -> Iterator[LocalServer]:
     status = app.engine.state.autopilot.status
     app.engine.state.autopilot.status = lambda: status() | known
     with LocalServer(app) as running:
+        running.known = known
         yield running
 
 
@@ -279,11 +280,19 @@ def test_the_autopilots_panel_fits_a_phone(browser, autopiloted):
     parts = "[...document.querySelectorAll('#autopilot .scroll, #autopilot .card')]"
     assert page.evaluate(f"{parts}.filter((part) => part.scrollWidth > part.clientWidth).length") == 0
     labels = [cell.get_attribute("data-label") for cell in page.locator("#autopilot-more td").all()]
-    page.close()
     assert labels == ["Since", "Comparisons", "Steps open", "Certified", "State"]
-    for said in ("decides by small's answer, which costs 5.3 % of the strong model's", "over all prompts",
-                 "if small answers 62 % of them", "for $0.123", "−$0.000457", "$1.23 less comparisons"):  # fmt: skip
+    for said in ("decides by small's answer, which costs 5.3 % of big's", "over all prompts", "Certified for small",
+                 "if small answers 62 % of them", "for $0.123", "−$0.000457", "$1.23 saved", "62 % may go to small",
+                 "answers with a doubt below 0.432"):  # fmt: skip
         assert said in words
+    autopiloted.known |= {"candidates": ["big", "middle", "small"], "state": "paused", "paused": "by an administrator"}
+    page.reload()
+    page.wait_for_selector("#autopilot-more td")
+    words = page.locator("#autopilot").inner_text().replace(" ", " ")
+    page.close()
+    assert words.count("Certified for cheaper models") == words.count("if cheaper models answer 62 % of them") == 1
+    assert "strong" not in words and "weak" not in words
+    assert "Paused (by an administrator): what is certified is served" in words
 
 
 def test_the_page_writes_dollars_as_the_commands_do(watched, server):

@@ -11,9 +11,10 @@ from pointsman.serve.autopilot.state import AutopilotState
 from pointsman.serve.autopilot.training import due
 from pointsman.serve.config.autopilot import AutopilotConfig
 
-__all__ = ["Turn", "act_on"]
+__all__ = ["BY_ADMIN", "Turn", "act_on"]
 
 _LOG = logging.getLogger(__name__)
+BY_ADMIN = "by an administrator"  # why comparing is paused
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,5 +103,5 @@ def act_on(state: AutopilotState, action: str, now: float) -> None:
         state.close("reset", now)
         state.paused = None
     else:
-        state.paused = "by an administrator" if action == "pause" else None
+        state.paused = BY_ADMIN if action == "pause" else None
     state.note(action, now)

@@ -157,7 +157,7 @@ def _next_certified(engine: Engine, found: Found) -> Advice:
     if saving is not None and found.n_comparisons >= _LEARNED_TWICE and _costs_more(status, saving):
         return Advice(
             f"Compare less: comparisons cost more than asking {engine.roles.others} saves.",
-            f"{dollars(saving.compared_usd)} went to comparisons, {dollars(_gross(saving))} were saved.",
+            f"{dollars(saving.compared_usd)} went to comparisons, {dollars(saving.gross_usd)} were saved.",
             Action("copy", "Copy the lines", f"autopilot:\n  compare: {engine.config.autopilot.compare / 4.0:.2g}"),
         )
     if following is None and status["certified_share"] == 0.0:
@@ -189,12 +189,7 @@ def _costs_more(status: dict[str, Any], saving: Saving) -> bool:
     n, weak = status["requests"]["n"], status["requests"]["weak"]
     if saving.saved_usd >= 0.0 or not weak:
         return False
-    return bool(0.0 < _gross(saving) * status["certified_share"] * n / weak < saving.compared_usd)
-
-
-def _gross(saving: Saving) -> float:
-    """Saved before comparisons are paid."""
-    return saving.saved_usd + saving.compared_usd
+    return bool(0.0 < saving.gross_usd * status["certified_share"] * n / weak < saving.compared_usd)
 
 
 def _cost_of_comparing(found: Found) -> str:

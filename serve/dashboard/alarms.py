@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pointsman.core.counted import counted
+from pointsman.serve.autopilot.turn import BY_ADMIN
 from pointsman.serve.dashboard.figures import dollars, percent, points
 from pointsman.serve.dashboard.quality import Bound, Loss
 from pointsman.serve.engine.engine import Engine
@@ -204,12 +205,23 @@ def _autopilot(engine: Engine) -> list[Alarm]:
                 "Bring the database back.",
             )
         ]
+    if status.get("state") == "superseded":
+        return [
+            Alarm(
+                "Other servers of this store have a newer configuration.",
+                f"All that comes here goes to {engine.roles.reference}: nothing is lost, nothing is saved.",
+                "Reload or restart this server with the newer configuration.",
+            )
+        ]
     if status["phase"] == "void":
+        following = status.get("next") or {}
+        n = following.get("comparisons")
+        opens = "." if n is None else f", the first after about {counted(n, 'comparison')}."
         return [
             Alarm(
                 f"What the autopilot had certified is void: {_DRIFT if status['why'] == 'drift' else status['why']}.",
                 f"All goes to {engine.roles.reference}: nothing is lost, nothing is saved.",
-                "Nothing: it learns from new comparisons, and opens its steps again.",
+                f"Nothing: it learns from new comparisons, and opens its steps again{opens}",
             )
         ]
     if status.get("paused"):
@@ -217,7 +229,7 @@ def _autopilot(engine: Engine) -> list[Alarm]:
             Alarm(
                 f"The autopilot is paused: {status['paused']}.",
                 "What is certified holds and is served on; nothing new is certified.",
-                "Resume it when the cause is gone.",
+                "Resume it to go on learning." if status["paused"] == BY_ADMIN else "Resume it when the cause is gone.",
                 Action("post", "Resume", path="/v1/autopilot", body={"action": "resume"}),
             )
         ]

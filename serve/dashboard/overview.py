@@ -80,13 +80,19 @@ class Overview:
             n_requests=history["n_requests"], seconds=history["seconds"], n_comparisons=history["n_comparisons"],
             bundled=self._bundled, saving=saving, loss=loss, bound=bound, alarms=alarms,
         )  # fmt: skip
-        budgets = engine.policies.describe()["budgets"]
+        budgets, why = engine.policies.describe()["budgets"], why_this_share(engine)
         priced = all(name in engine.price_list for name in engine.candidates)
-        parts = [
-            saving_verdict(saving, engine.roles, stand_in=not engine.config.routed, priced=priced),
-            quality_verdict(loss, bound, engine.roles), budget_verdict(budgets),
-        ]  # fmt: skip
         autopilot = state.autopilot.status() if state.autopilot is not None and engine.config.autopilot else None
+        nothing_away = autopilot is not None and next(iter(why))["threshold"] == 0.0
+        parts = [
+            saving_verdict(
+                saving, engine.roles, stand_in=not engine.config.routed, priced=priced, learning=autopilot is not None
+            ),
+            quality_verdict(
+                loss, bound, engine.roles, nothing_away=nothing_away
+            ),
+            budget_verdict(budgets),
+        ]  # fmt: skip
         return {
             "by": by,
             "stand_in": not engine.config.routed,
@@ -100,7 +106,7 @@ class Overview:
             "reference": engine.pair.strong,
             "advice": best_step(engine, found).to_dict(),
             "checklist": checklist(engine, found),
-            "why": why_this_share(engine),
+            "why": why,
             "budgets": budgets,
             "autopilot": autopilot,
             "cascade": state.cascade_tally.facts() if engine.config.cascade is not None else None,

@@ -64,6 +64,11 @@ class Saving:
     spread_usd: float | None
     method: str
 
+    @property
+    def gross_usd(self) -> float:
+        """Saved before comparisons are paid."""
+        return self.saved_usd + self.compared_usd
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""
         return asdict(self)

@@ -4,7 +4,7 @@ from typing import Any
 
 from pointsman.core.counted import counted
 from pointsman.core.roles import Roles
-from pointsman.serve.dashboard.figures import percent, points
+from pointsman.serve.dashboard.figures import dollars, percent, points
 from pointsman.serve.dashboard.quality import Bound, Loss
 from pointsman.serve.dashboard.saving import Saving
 
@@ -13,8 +13,14 @@ __all__ = ["budget_verdict", "quality_verdict", "saving_verdict"]
 _OVER = 0.02  # of a budget, ahead of its plan
 
 
-def saving_verdict(saving: Saving | None, roles: Roles, *, stand_in: bool, priced: bool) -> dict[str, Any]:
-    """`state` (good, bad or unknown) and `text`."""
+def saving_verdict(
+    saving: Saving | None, roles: Roles, *, stand_in: bool, priced: bool, learning: bool = False
+) -> dict[str, Any]:
+    """`state` (good, bad or unknown) and `text`.
+
+    Args:
+        learning: whether an autopilot is paid for what it opens later.
+    """
     if stand_in:
         return _part("unknown", "Stand-ins answer: no model is asked, nothing is saved")
     if not priced:
@@ -23,11 +29,20 @@ def saving_verdict(saving: Saving | None, roles: Roles, *, stand_in: bool, price
         return _part("unknown", "Saving not known: no routed request yet")
     if saving.share >= 0.0:
         return _part("good" if saving.share > 0.0 else "unknown", f"Saving {percent(saving.share)}")
+    if learning and saving.gross_usd >= 0.0:
+        saved, cost = dollars(saving.gross_usd), dollars(saving.compared_usd)
+        return _part("unknown", f"Not saving yet: comparing has cost {cost}, and {saved} were saved")
     return _part("bad", f"Costs {percent(-saving.share)} more than always asking {roles.reference}")
 
 
-def quality_verdict(loss: Loss | None, bound: Bound | None, roles: Roles) -> dict[str, Any]:
-    """Likewise. Held means: nothing that was measured speaks against it, and no promise is void."""
+def quality_verdict(
+    loss: Loss | None, bound: Bound | None, roles: Roles, *, nothing_away: bool = False
+) -> dict[str, Any]:
+    """Likewise. Held means: nothing that was measured speaks against it, and no promise is void.
+
+    Args:
+        nothing_away: whether an autopilot sends everything to the reference now.
+    """
     if bound is not None and bound.state == "void":
         return _part("bad", f"quality bound void{_measured(loss)}")
     if bound is not None and not bound.kept_by(loss):
@@ -36,6 +51,8 @@ def quality_verdict(loss: Loss | None, bound: Bound | None, roles: Roles) -> dic
         return _part("good", f"quality held ({roles.reference} answers all)")
     if loss is None or not loss.tells:
         few = "not measured" if loss is None else f"{counted(loss.n_comparisons, 'comparison')}, too few to tell"
+        if nothing_away:
+            return _part("good", f"quality held (now {roles.reference} answers all)")
         if bound is not None and bound.state == "held":
             return _part("good", f"quality bound of {points(bound.max_loss)} in force ({few})")
         return _part("unknown", f"quality {few}" if loss is None else f"quality not known ({few})")

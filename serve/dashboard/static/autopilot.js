@@ -4,7 +4,7 @@ import { byId, el, tableParts } from "./el.js";
 import { money as dollars, moment, number, percent, points } from "./numbers.js";
 
 // Whom else than the reference the certificate sends requests to.
-const others = ({ candidates, weak }) => (candidates.length > 2 ? "cheaper models" : weak);
+const others = ({ candidates, weak }) => (candidates.length > 2 ? "cheaper candidates" : weak);
 
 const STATES = {
   "warming up": ({ strong }) => `Warming up: ${strong} answers everything; the first requests say how prompts differ.`,

@@ -59,6 +59,7 @@ export class Overview {
 
   show(seen) {
     byId("overview-body").hidden = false;
+    byId("advice-title").textContent = seen.autopilot ? "What happens next?" : "What should I change?";
     this.part("verdict-line", seen.verdict, (parts) => parts.map(({ state, text }) =>
       el("span", { class: `part ${state}` }, el("span", { class: "sign", "aria-hidden": "true" }, STATES[state]), text[0].toUpperCase() + text.slice(1))));
     this.part("alarms", seen.alarms, (alarms) => alarms.map((alarm) => el("div", { class: "panel alarm" },
@@ -99,7 +100,7 @@ function savingFacts({ saving, kept }, { reference }) {
   if (!saving) return [value("–", "saved-total"), line("Nothing is known yet: no routed request whose prices are known.")];
   return [
     value(saving.share == null ? "–" : `${percent(saving.share, 0)} · ${dollars(saving.saved_usd)}`, "saved-total"),
-    line(saving.low == null ? "No interval: " + saving.method : `${range(saving.low, saving.high, (part) => percent(part, 1))}; ${range(saving.low_usd, saving.high_usd, dollars)} (95\u00a0%)`),
+    line(saving.low == null ? `${saving.method[0].toUpperCase()}${saving.method.slice(1)}.` : `${range(saving.low, saving.high, (part) => percent(part, 1))}; ${range(saving.low_usd, saving.high_usd, dollars)} (95\u00a0%)`),
     line(`${number(saving.n_requests)} requests cost ${dollars(saving.spent_usd)}`, saving.compared_usd ? `, comparisons ${dollars(saving.compared_usd)}` : "",
       `; always asking ${reference} ${dollars(saving.always_usd)}.`),
     line(saving.month_usd == null ? "" : `${dollars(saving.month_usd)} a month at this rate. `, kept ? "" : "Since this process started; a store keeps more."),

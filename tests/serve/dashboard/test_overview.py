@@ -16,7 +16,7 @@ from pointsman.core.roles import Roles
 from pointsman.serve import create_app
 from pointsman.serve.auth.keys import new_key, write_keys
 from pointsman.serve.config.load import make_config
-from pointsman.serve.dashboard.advice import Found, best_step
+from pointsman.serve.dashboard.advice import Found, best_step, checklist
 from pointsman.serve.dashboard.alarms import alarms_now
 from pointsman.serve.dashboard.figures import dollars, percent, points
 from pointsman.serve.dashboard.quality import Bound, Loss, ratings_of, served_loss
@@ -176,6 +176,13 @@ def test_the_verdict_on_quality(loss, bound, state, text):
     assert quality_verdict(loss, bound, PAIR) == {"state": state, "text": text}
 
 
+@pytest.mark.parametrize("loss", [None, replace(LOSS, n_comparisons=3)])
+def test_where_the_autopilot_sends_nothing_away_quality_is_held(loss):
+    """Also before anything was measured, and after what was certified has become void."""
+    said = quality_verdict(loss, Bound(0.05, 0.95, "autopilot"), PAIR, nothing_away=True)
+    assert said == {"state": "good", "text": "quality held (now the strong model answers all)"}
+
+
 def test_the_verdict_on_money():
     """In percent of always asking the strong model; what is not known is said, and a loss of money too."""
     saving, _ = saving_of(Dollars(10, 59.0, 100.0, 9.0), SavingsTally(), seconds=60.0, series={})
@@ -183,6 +190,11 @@ def test_the_verdict_on_money():
     assert saving.month_usd is None
     dear, _ = saving_of(Dollars(10, 110.0, 100.0, 9.0), SavingsTally(), seconds=60.0, series={})
     assert saving_verdict(dear, PAIR, stand_in=False, priced=True)["text"].startswith("Costs 10 % more")
+    learning, _ = saving_of(Dollars(10, 99.0, 100.0, 9.0), SavingsTally(shadow_usd=2.5), seconds=60.0, series={})
+    said = saving_verdict(learning, PAIR, stand_in=False, priced=True, learning=True)
+    assert said == {"state": "unknown", "text": "Not saving yet: comparing has cost $2.50, and $1.00 were saved"}
+    assert saving_verdict(learning, PAIR, stand_in=False, priced=True)["state"] == "bad"
+    assert saving_verdict(dear, PAIR, stand_in=False, priced=True, learning=True)["state"] == "bad"
     for stand_in, priced, words in ((True, True, "Stand-ins"), (False, False, "prices"), (False, True, "no routed")):
         said = saving_verdict(None, PAIR, stand_in=stand_in, priced=priced)
         assert said["state"] == "unknown" and words in said["text"]
@@ -318,11 +330,17 @@ async def test_comparisons_that_cost_more_than_they_save_are_advised_against(pas
         texts[compared_usd] = best_step(engine, found)
     assert texts[1.0].text.startswith("Wait: after about 40 comparisons more ($1.50)") and "a month" in texts[1.0].worth
     assert texts[60.0].text.startswith("Compare less") and "compare: 0.05" in texts[60.0].action.text
-    young = best_step(engine, Found(10, 3600.0, 400, True, saving, None, None, []))
+    young_found = Found(10, 3600.0, 400, True, saving, None, None, [])
+    young = best_step(engine, young_found)
     assert young.text.startswith("Wait: after about 40 comparisons more")  # what they open pays for them later
     known["requests"]["weak"] = 10  # so far; half of all from now on
     assert best_step(engine, found).text.startswith("Wait: after about 40 comparisons more")
     assert "$60.00" in texts[60.0].worth and "$41.00" in texts[60.0].worth
+    engine.state.autopilot.status = lambda: known | {"phase": "learning"}
+    steps = checklist(engine, young_found)
+    assert [(step["name"], step["done"]) for step in steps] == [
+        ("Name models", True), ("Ask", True), ("Compare", True), ("Certify", False)]  # fmt: skip
+    assert all("shadow" not in step["how"] for step in steps)
     for share, said in ((0.0, "Wait: the first requests"), (0.5, "Nothing: all that can be certified")):
         engine.state.autopilot.status = lambda share=share: known | {"certified_share": share, "next": None}
         found = Found(10, 3600.0, 40, True, None, None, None, [])
@@ -335,6 +353,7 @@ async def test_comparisons_that_cost_more_than_they_save_are_advised_against(pas
         ({"store_away": True}, "store cannot be reached", "served on"),
         ({"phase": "void", "why": "drift"}, "is void: the traffic has changed", "strong model"),
         ({"paused": "by an administrator"}, "paused: by an administrator", "holds"),
+        ({"state": "superseded"}, "have a newer configuration", "strong model"),
     ],
 )
 def test_the_autopilots_troubles_are_alarms(past, status, cause, effect):
@@ -347,6 +366,10 @@ def test_the_autopilots_troubles_are_alarms(past, status, cause, effect):
     engine.state.autopilot.status = lambda: calm | status
     (alarm,) = alarms_now(engine, bound=None, loss=None, failed=(0, 0))
     assert cause in alarm.cause and effect in alarm.effect and alarm.do
+    if "phase" in status:
+        engine.state.autopilot.status = lambda: calm | status | {"next": {"comparisons": 21}}
+        (again,) = alarms_now(engine, bound=None, loss=None, failed=(0, 0))
+        assert again.do == alarm.do.removesuffix(".") + ", the first after about 21 comparisons."
     assert ("paused" in status) == (alarm.action is not None and alarm.action.body == {"action": "resume"})
 
 

@@ -221,7 +221,7 @@ def _autopilot(engine: Engine) -> list[Alarm]:
             Alarm(
                 f"What the autopilot had certified is void: {_DRIFT if status['why'] == 'drift' else status['why']}.",
                 f"All goes to {engine.roles.reference}: nothing is lost, nothing is saved.",
-                f"Nothing: it learns from new comparisons, and opens its steps again{opens}",
+                f"Nothing to do: it learns from new comparisons, and opens its steps again{opens}",
             )
         ]
     if status.get("paused"):

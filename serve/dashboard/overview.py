@@ -62,7 +62,7 @@ class Overview:
             until, history = self._kept.get(by, (0.0, {}))
             if time.monotonic() >= until:
                 began = time.monotonic()
-                history = await self._history(by)
+                history = await self._history(by) | {"read_at": self._clock()}
                 taken = time.monotonic() - began
                 self._kept[by] = (time.monotonic() + max(_LEAST_KEPT_S, taken / _PART_OF_TIME), history)
         return self._now(by, history)
@@ -111,6 +111,8 @@ class Overview:
             "autopilot": autopilot,
             "cascade": state.cascade_tally.facts() if engine.config.cascade is not None else None,
             "n_requests": history["n_requests"],
+            "read_at": history["read_at"],
+            "age_s": self._clock() - history["read_at"],
             "kept": state.store is not None,
         }
 

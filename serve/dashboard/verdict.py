@@ -10,6 +10,7 @@ from pointsman.serve.dashboard.saving import Saving
 
 __all__ = ["budget_verdict", "quality_verdict", "saving_verdict"]
 
+_NOISE_USD = 1e-6  # of sums
 _OVER = 0.02  # of a budget, ahead of its plan
 
 
@@ -29,9 +30,9 @@ def saving_verdict(
         return _part("unknown", "Saving not known: no routed request yet")
     if saving.share >= 0.0:
         return _part("good" if saving.share > 0.0 else "unknown", f"Saving {percent(saving.share)}")
-    if learning and saving.gross_usd >= 0.0:
-        saved, cost = dollars(saving.gross_usd), dollars(saving.compared_usd)
-        return _part("unknown", f"Not saving yet: comparing has cost {cost}, and {saved} were saved")
+    if learning and saving.gross_usd > -_NOISE_USD:
+        saved = dollars(saving.gross_usd) if saving.gross_usd >= _NOISE_USD else "nothing"
+        return _part("unknown", f"Not saving yet: {saved} saved, {dollars(saving.compared_usd)} paid for comparing")
     return _part("bad", f"Costs {percent(-saving.share)} more than always asking {roles.reference}")
 
 

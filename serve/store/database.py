@@ -1,5 +1,7 @@
 """One SQLite file or PostgreSQL database: connections, errors, and differences between the two."""
 
+import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -19,6 +21,8 @@ from pointsman.core.errors import MissingExtraError, StoreError
 
 __all__ = ["Database", "RowError"]
 
+_LOG = logging.getLogger(__name__)
+_ROLLING = set["asyncio.Future[None]"]()  # rollbacks under way: the loop alone would not keep them
 _BUSY_S = 5.0
 _CONNECT_S = 5.0
 _COMMAND_S = 30.0
@@ -125,6 +129,7 @@ class Database:
         event.listen(engine.sync_engine, "do_connect", self._find_file)
         event.listen(engine.sync_engine, "connect", self._note_file)
         event.listen(engine.sync_engine, "connect", _prepare)
+        event.listen(engine.sync_engine, "invalidate", _roll_back)
         if searches:
             event.listen(engine.sync_engine, "connect", _limit)
             event.listen(engine.sync_engine, "begin", _begin_search)
@@ -182,6 +187,23 @@ def _prepare(connection: Any, record: object) -> None:
     for pragma in (f"busy_timeout = {int(1000 * _BUSY_S)}", "journal_mode = WAL", "synchronous = NORMAL"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _roll_back(connection: Any, _: object, __: object) -> None:
+    """Ends the transaction of a connection whose task was cancelled, before the connection is closed.
+
+    SQLite keeps a closed connection, with its lock on the file, for as long as a statement of it is unfinished, and the
+    cancelled task's is until the garbage collector comes by.
+    """
+    rolling = asyncio.ensure_future(connection.driver_connection.rollback())
+    _ROLLING.add(rolling)
+    rolling.add_done_callback(_rolled_back)
+
+
+def _rolled_back(rolling: "asyncio.Future[None]") -> None:
+    _ROLLING.discard(rolling)
+    if not rolling.cancelled() and (error := rolling.exception()) is not None:
+        _LOG.debug("a transaction could not be rolled back: %s", error)  # its connection is closed already
 
 
 def _begin(connection: Connection) -> None:

@@ -8,14 +8,18 @@ import httpx
 from pointsman.serve import create_app
 from pointsman.serve.config.load import make_config
 
-__all__ = ["ask", "lifespan", "prompt", "serving", "settings", "settled"]
+__all__ = ["ask", "compared", "lifespan", "prompt", "serving", "settings", "settled"]
 
 PRICES = {"big": (10.0, 30.0), "small": (1.0, 2.0), "judge": (5.0, 15.0)}
 
 
 def settings(url: str, store: str, **more) -> dict:
     models = {
-        name: {"base_url": url, "price": {"input_usd_per_million": dear, "output_usd_per_million": out}}
+        name: {
+            "base_url": url,
+            "price": {"input_usd_per_million": dear, "output_usd_per_million": out},
+            "timeouts": {"connect_s": 60.0},  # no test is about a machine that is slow
+        }
         for name, (dear, out) in PRICES.items()
     }
     autopilot = {"max_loss": 0.2, "judge": "judge", "compare": 1.0, "max_usd_per_day": 1000, "concurrency": 16}
@@ -68,14 +72,23 @@ async def ask(client, first: int, n: int, **more) -> list[str]:
     return list(await asyncio.gather(*(one(i) for i in range(first, first + n))))
 
 
+async def compared(autopilot) -> None:
+    """Waits until everything that was drawn has been compared."""
+    autopilot._flush()
+    while pending := [task for _, task in autopilot._draws._pending]:
+        await asyncio.wait(pending)
+        autopilot._flush()
+
+
 async def settled(app, *, counted: bool = True) -> dict:
     """Waits until everything that was drawn has been written and, unless told otherwise, counted; the status then."""
     autopilot, state = app.engine.state.autopilot, app.engine.state
-    for _ in range(600):
-        autopilot._flush()
-        if not autopilot._draws.n_pending and not state.writer._queue:
-            await autopilot._turn()
-            if not counted or all(row.counted for row in await state.store.autopilot()):
-                return autopilot.status()
+    for _ in range(600):  # turns, however long each of them takes
+        await compared(autopilot)
+        while state.writer._queue:
+            await asyncio.sleep(0.01)
+        await autopilot._turn()
+        if not counted or all(row.counted for row in await state.store.autopilot()):
+            return autopilot.status()
         await asyncio.sleep(0.05)
     raise AssertionError(f"comparisons were not counted: {autopilot.status()}")

@@ -5,10 +5,11 @@ import { actions } from "./actions.js";
 import { Autopilot } from "./autopilot.js";
 import { byId, el, tableParts } from "./el.js";
 import { roles } from "./roles.js";
-import { money as dollars, number, percent, points } from "./numbers.js";
+import { clock, money as dollars, number, percent, points } from "./numbers.js";
 import { QualityBySpan, SavingBySpan } from "./spans.js";
 
 const EVERY_MS = 10_000;
+const OLD_S = 15; // figures of a busy store are kept for a while
 const STATES = { good: "✓", bad: "✕", unknown: "–" };
 
 export class Overview {
@@ -40,7 +41,7 @@ export class Overview {
     try {
       const seen = await read(`/api/overview?by=${by}`);
       if (by !== byId("by").value) return;
-      byId("overview-note").textContent = "";
+      byId("overview-note").textContent = seen.age_s > OLD_S ? `Money and quality as of ${clock(seen.read_at)}` : "";
       this.show(seen);
     } catch (error) {
       byId("overview-note").textContent = error.message;

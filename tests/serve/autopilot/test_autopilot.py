@@ -20,7 +20,7 @@ from pointsman.serve.config.load import make_config
 from pointsman.serve.money.ledger import SHADOW_KEY
 from pointsman.serve.store.store import Store
 
-from support.autopilot_server import ask, lifespan, prompt, serving, settings, settled
+from support.autopilot_server import ask, compared, lifespan, prompt, serving, settings, settled
 from support.planted_models import PlantedModels
 from support.upstream import LocalServer
 
@@ -96,14 +96,11 @@ async def test_two_processes_count_each_comparison_once(planted, store_url):
         for _ in range(3):
             await asyncio.gather(*(pilot._turn() for pilot in pilots))
         await asyncio.gather(ask(one, 400, 80), ask(two, 600, 80))
-        for _ in range(100):
-            for pilot in pilots:
-                pilot._flush()
-                await pilot._turn()
-            made = sum(autopilot_done(pilot) for pilot in pilots)
-            if not any(pilot._draws.n_pending for pilot in pilots) and made == pilots[0].status()["comparisons"]["n"]:
-                break
-            await asyncio.sleep(0.1)
+        for pilot in pilots:
+            await compared(pilot)
+        made = sum(autopilot_done(pilot) for pilot in pilots)
+        for app in (first, second, first):
+            await settled(app)
         await pilots[0]._turn()
         await pilots[1]._turn()
         assert pilots[0].status()["generation"] == pilots[1].status()["generation"]

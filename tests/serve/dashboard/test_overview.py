@@ -192,7 +192,10 @@ def test_the_verdict_on_money():
     assert saving_verdict(dear, PAIR, stand_in=False, priced=True)["text"].startswith("Costs 10 % more")
     learning, _ = saving_of(Dollars(10, 99.0, 100.0, 9.0), SavingsTally(shadow_usd=2.5), seconds=60.0, series={})
     said = saving_verdict(learning, PAIR, stand_in=False, priced=True, learning=True)
-    assert said == {"state": "unknown", "text": "Not saving yet: comparing has cost $2.50, and $1.00 were saved"}
+    assert said == {"state": "unknown", "text": "Not saving yet: $1.00 saved, $2.50 paid for comparing"}
+    begun, _ = saving_of(Dollars(10, 1e2 + 1e-13, 1e2, 9.0), SavingsTally(shadow_usd=2.5), seconds=60.0, series={})
+    said = saving_verdict(begun, PAIR, stand_in=False, priced=True, learning=True)
+    assert said["text"] == "Not saving yet: nothing saved, $2.50 paid for comparing"
     assert saving_verdict(learning, PAIR, stand_in=False, priced=True)["state"] == "bad"
     assert saving_verdict(dear, PAIR, stand_in=False, priced=True, learning=True)["state"] == "bad"
     for stand_in, priced, words in ((True, True, "Stand-ins"), (False, False, "prices"), (False, True, "no routed")):

@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import sqlite3
+import threading
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -90,3 +91,38 @@ async def test_a_search_ends_at_its_deadline(store, monkeypatch):
         with pytest.raises(StoreError, match=r"the search took longer than .*: narrow it"):
             await searches.decisions(DecisionFilter(text="nowhere"))
     assert len(await searches.decisions(DecisionFilter(text="word"), limit=500)) == 200
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize(
+    "statement", ["SELECT wait()", "INSERT INTO status VALUES ('b', 'null', 1, wait()) RETURNING at"]
+)
+async def test_a_write_that_is_cancelled_leaves_no_lock(tmp_path, statement, times):
+    """Whoever writes next may, however a client or a server that stops has cut the transaction before it short."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def wait() -> float:
+        begun.set()
+        go_on.wait(60)
+        return 1.0
+
+    async with Store(StoreConfig(url=f"sqlite:///{tmp_path}/l.db")) as store:
+        database = store._database
+
+        async def cut_short() -> None:
+            async with database.writing() as connection:
+                raw = await connection.get_raw_connection()
+                await raw.driver_connection.create_function("wait", 0, wait)
+                await connection.exec_driver_sql("INSERT INTO status VALUES ('a', 'null', 1, 1.0)")
+                await connection.exec_driver_sql(statement)
+
+        task = asyncio.create_task(cut_short())
+        await asyncio.to_thread(begun.wait, 60)
+        for _ in range(times):
+            task.cancel()
+            await asyncio.sleep(0)
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await store.set_status("c", 1)
+        assert (await store.status("a"), (await store.status("c")).value) == (None, 1)

@@ -91,12 +91,17 @@ def hide_usage(events: bytes) -> bytes:
     """
     if _USAGE not in events:
         return events
-    if events.find(b"\n\n") == len(events) - 2 and (last := _LAST_NULL.search(events)):  # as OpenAI sends each chunk
-        return events[: last.start()] + last[1]
-    return b"".join(_without_usage(event) if _USAGE in event else event for event in _EVENT.findall(events))
+    if b"\r" in events or b"\n\n\n" in events:
+        return b"".join(map(_without_usage, _EVENT.findall(events)))
+    *parts, rest = events.split(b"\n\n")
+    return b"".join([_without_usage(part + b"\n\n") for part in parts]) + _without_usage(rest)
 
 
 def _without_usage(event: bytes) -> bytes:
+    if _USAGE not in event:
+        return event
+    if last := _LAST_NULL.search(event):  # as OpenAI sends each chunk
+        return event[: last.start()] + last[1]
     data = _DATA.findall(event)
     if len(data) != 1:
         return event

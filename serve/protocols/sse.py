@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
 from typing import Self
 
@@ -176,19 +176,30 @@ async def _next(chunks: ByteStream, timeout_s: float | None) -> bytes | None:
 def _read(buffer: EventBuffer, chunk: bytes, stream: EventStream) -> tuple[bytes, UpstreamFailure | None]:
     """What the client gets of the events that `chunk` completes, and the failure of the first malformed one, if any."""
     events, start = buffer.feed(chunk), 0
-    if events[:6] == b"data: " and events.find(b"\n") == len(events) - 2 and b"\r" not in events:  # one, as most come
-        stream.see(events[6:-2])
-        return stream.show(events), None
-    for end in _END.finditer(events):
+    for end, found in _cut(events):
         try:
-            for data in event_data(events[start : end.end()]):
+            for data in found:
                 stream.see(data)
         except UpstreamFailure as failure:
             return stream.show(events[:start]), failure
-        start = end.end()
+        start = end
         if stream.failed:
             break
     return stream.show(events[:start]), None
+
+
+def _cut(events: bytes) -> Iterator[tuple[int, Sequence[bytes]]]:
+    """Where each of some complete events ends, and its data."""
+    *parts, rest = events.split(b"\n\n")
+    end = 0
+    if rest or b"\r" in events or not all(part.startswith(b"data: ") and b"\n" not in part for part in parts):
+        for match in _END.finditer(events):
+            yield match.end(), event_data(events[end : match.end()])
+            end = match.end()
+        return
+    for part in parts:  # one line of data each, as most services send them
+        end += len(part) + 2
+        yield end, (part[6:],)
 
 
 def _finish(rest: bytes, stream: EventStream) -> Iterator[bytes]:

@@ -1,6 +1,7 @@
 """Tokens of answers: as the upstream reports them, asked for where the client does not, or counted here."""
 
 import json
+from itertools import cycle
 
 import httpx
 import pytest
@@ -99,25 +100,25 @@ def chunk(text, **more):
 @given(
     st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.just('"usage": null'), max_size=5),
     st.sampled_from([(",", ":"), (", ", ": ")]),
-    st.sampled_from(["\n\n", "\r\n\r\n", "\r\r"]),
+    st.lists(st.sampled_from(["\n\n", "\r\n\r\n", "\r\r", "\n\n\n"]), min_size=1, max_size=2),
     st.sampled_from(["first", "middle", "last"]),
 )
-def test_hiding_usage_shows_what_would_have_come_without_asking(texts, separators, end, place):
-    """Byte by byte, in compact and in spaced JSON, whatever the answers say."""
+def test_hiding_usage_shows_what_would_have_come_without_asking(texts, separators, ends, place):
+    """Byte by byte, in compact and in spaced JSON, whatever the answers say, and however events end."""
 
-    def event(value):
-        return f"data: {json.dumps(value, separators=separators)}{end}".encode()
+    def stream(values):
+        lines = [f"data: {json.dumps(value, separators=separators)}" for value in values]
+        return "".join(map("".join, zip(lines, cycle(ends)))).encode()
 
     def with_null(value):
         items = list(value.items())
         items.insert({"first": 0, "middle": 1, "last": len(items)}[place], ("usage", None))
         return dict(items)
 
-    plain = [event(chunk(text)) for text in texts]
-    asked = [event(with_null(chunk(text))) for text in texts]
-    told = event({"id": "c", "choices": [], "usage": REPORTED})
-    assert hide_usage(b"".join([*asked, told, DONE])) == b"".join([*plain, DONE])
-    assert hide_usage(b"".join([*plain, DONE])) == b"".join([*plain, DONE])
+    plain = stream(map(chunk, texts)) + DONE
+    told = {"id": "c", "choices": [], "usage": REPORTED}
+    assert hide_usage(stream([*map(with_null, map(chunk, texts)), told]) + DONE) == plain
+    assert hide_usage(plain) == plain
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -22,6 +23,7 @@ from pointsman.serve.feedback.comparison import Compared, Other
 from pointsman.serve.feedback.sample import Sample
 from pointsman.serve.http.errors import RequestError
 from pointsman.serve.protocols.usage import Charge
+from pointsman.serve.request.ids import new_row_id
 from pointsman.serve.store.rows import Row
 
 __all__ = ["RESULTS", "Draws"]
@@ -219,6 +221,7 @@ class Draws:
             self.counts.failed_usd += drawn.usd
             return "over_budget"
         self._judged.append(True)
+        compared = replace(compared, row=replace(compared.row, id=new_row_id(time.time())))  # they are counted by it
         if config is not None and config.source != "people" and compared.row.model_a == drawn.sample.model:
             self._put(compared.row)  # else neither answer is the one that was given
         self._put(make_row(drawn, compared, pair))

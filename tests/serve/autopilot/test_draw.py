@@ -1,6 +1,7 @@
 """Draws: a score that is known only after a weak answer has been read is drawn as one that was known before."""
 
 import asyncio
+import itertools
 import random
 from functools import partial
 
@@ -28,6 +29,8 @@ PAIR = ModelPair("big", "small")
 CHAIN = Chain([0.25, 0.5, 0.75], [0.25, 0.5, 0.75])
 SCORES = st.lists(st.floats(0.0, 1.0), max_size=40)
 
+_ENDED = itertools.count()  # comparisons so far
+
 
 def generation(plan: ComparisonPlan | None) -> Generation:
     certificate = Certificate(CHAIN, max_loss=0.1, error=0.05) if plan is not None else None
@@ -53,8 +56,8 @@ class _Process:
             self.rows.append(row)
 
     @property
-    def fates(self) -> list[tuple[str, float, float, int]]:
-        return [(row.id, row.score, row.probability, row.n_undrawn) for row in self.rows]
+    def fates(self) -> list[tuple[float, float, float, int]]:
+        return [(row.cost_usd, row.score, row.probability, row.n_undrawn) for row in self.rows]
 
 
 def sample(i: int) -> Sample:
@@ -63,7 +66,14 @@ def sample(i: int) -> Sample:
 
 async def _compare(of: Sample, other: Other | None, charges: list[Charge]) -> Compared:
     row = ComparisonRow(
-        id=of.request_id, request_id=of.request_id, at=1.0, model_a="big", model_b="small", outcome=0.5, judge="judge"
+        id=f"{next(_ENDED):06}",
+        request_id=of.request_id,
+        at=1.0,
+        model_a="big",
+        model_b="small",
+        outcome=0.5,
+        judge="judge",
+        cost_usd=float(of.request_id),
     )
     return Compared(row, True, 0.5, other or Other("b", Attempt("small"), 1), "a")
 
@@ -102,6 +112,32 @@ def test_what_is_read_first_is_drawn_as_what_was_known(scores, seed, data):
     asyncio.run(both())
 
 
+@settings(max_examples=20, deadline=None)
+@given(st.permutations(range(6)))
+def test_comparisons_are_counted_in_the_order_of_the_draw(order):
+    """Whichever ends first: the store counts by id, and a comparison whose loss takes longer must not count later."""
+
+    async def ended_in_that_order() -> list[float]:
+        process = _Process(ComparisonPlan(3, 1.0, 1.0), seed=0)
+        ends = [asyncio.Event() for _ in order]
+
+        async def compare(of: Sample, other: Other | None, charges: list[Charge]) -> Compared:
+            await ends[int(of.request_id)].wait()
+            return await _compare(of, other, charges)
+
+        process.draws._compare = compare
+        for i in range(len(order)):
+            process.draws.draw(partial(sample, i), Prompt(0.1, 1, None), process.config)
+        for i in order:
+            ends[i].set()
+            await asyncio.wait([process.draws._pending[0][1]], timeout=0)
+            process.draws.flush(process.config, PAIR)
+        await process.settle()
+        return [row.cost_usd for row in sorted(process.rows, key=lambda row: row.id)]
+
+    assert asyncio.run(ended_in_that_order()) == [float(i) for i in range(len(order))]
+
+
 async def test_answers_are_read_until_the_chain_can_be_made(monkeypatch):
     """Without a chain nothing is compared, and the first answers are read for their scores alone."""
     monkeypatch.setattr(draw, "_WARM_UP", 5)
@@ -121,7 +157,7 @@ async def test_undrawn_requests_of_another_plan_are_left_out():
     process.draws.follow([generation(ComparisonPlan(3, 1.0, 1.0))])
     process.draws.draw(partial(sample, 1), Prompt(0.1, 1, None), process.config)
     await process.settle()
-    assert [(row.id, row.n_undrawn) for row in process.rows] == [("1", 0)]
+    assert [(row.cost_usd, row.n_undrawn) for row in process.rows] == [(1.0, 0)]
     assert process.draws.counts.n_read == 1
 
 
@@ -144,7 +180,7 @@ async def test_a_budget_that_is_exhausted_and_a_reader_that_fails_count_for_noth
     counts = process.draws.counts
     assert (counts.n_over_budget, counts.n_failed, counts.n_read) == (1, 1, 0)
     assert counts.without_row_usd == 0.5  # what failed is paid, too
-    assert [(row.id, row.n_undrawn) for row in process.rows] == [("2", 1)]
+    assert [(row.cost_usd, row.n_undrawn) for row in process.rows] == [(2.0, 1)]
     assert process.rows[0].loss == pytest.approx(0.0)
 
 

@@ -159,7 +159,7 @@ async def test_held_streams_are_certified_like_whole_answers(tmp_path):
     with LocalServer(upstream.app()) as server:
         models = {
             name: {
-                "base_url": f"{server.url}/v1", "model": f"{name}-1",
+                "base_url": f"{server.url}/v1", "model": f"{name}-1", "timeouts": {"connect_s": 60.0},
                 "price": {"input_usd_per_million": 1.0 + 9.0 * (name == "big"), "output_usd_per_million": 2.0},
             }
             for name in ("big", "small")

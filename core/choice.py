@@ -32,8 +32,9 @@ from typing import NamedTuple
 
 from pointsman.core.recent import NEVER_STRONG
 
-__all__ = ["MOST", "Candidate", "Choice", "Weighed", "choose", "relative_bills", "turning_point"]
+__all__ = ["MOST", "Candidate", "Choice", "Weighed", "choose", "choose_and_turn", "relative_bills", "turning_point"]
 
+_BELOW_ONE = math.nextafter(1.0, 0.0)
 MOST = 1e9  # times the reference's bill: more counts as this, and stays finite
 
 
@@ -110,9 +111,30 @@ def choose(
         ValueError: there is no candidate, two share a name, or `threshold` leaves [0, 1] and is not `NEVER_STRONG`,
             at which the cheapest is first even if it surely loses: there is no money for another.
     """
+    _check_threshold(threshold)
+    return _chosen(_Field(candidates, reference, point_usd), candidates, reference, threshold)
+
+
+def choose_and_turn(
+    candidates: Sequence[Candidate],
+    reference: Candidate,
+    *,
+    threshold: float,
+    level: float,
+    point_usd: float | None = None,
+) -> tuple[Choice, float | None]:
+    """`choose` and `turning_point` of the same candidates, which are weighed once."""
+    _check_threshold(threshold)
+    field = _Field(candidates, reference, point_usd)
+    return _chosen(field, candidates, reference, threshold), _turning_point(field, level)
+
+
+def _check_threshold(threshold: float) -> None:
     if not 0.0 <= threshold <= NEVER_STRONG:
         raise ValueError(f"threshold is {threshold}, wanted a number in [0, 1]")
-    field = _Field(candidates, reference, point_usd)
+
+
+def _chosen(field: "_Field", candidates: Sequence[Candidate], reference: Candidate, threshold: float) -> Choice:
     rows, r, dearness = range(len(candidates)), field.relative_bills, field.dearness
     rates = field.win_rates
     if rates is None:
@@ -120,7 +142,7 @@ def choose(
         return Choice(tuple(sorted(unscored, key=lambda weighed: weighed.candidate.name != reference.name)))
     counted = field.counted(capped=threshold < 0.5)
     scores = [rates[i] - counted[i] / 2.0 + threshold * counted[i] for i in rows]
-    left_out = field.left_out(rates)
+    left_out = field.left_out
     first = field.end(rates, threshold)
     keys = [(i != first, left_out[i], scores[i], -dearness[i], i != field.row, field.names[i], i) for i in rows]
     keys.sort()
@@ -147,11 +169,14 @@ def turning_point(
     Returns:
         A number in [0, 1]; None where a win rate is missing.
     """
-    field = _Field(candidates, reference, point_usd)
+    return _turning_point(_Field(candidates, reference, point_usd), level)
+
+
+def _turning_point(field: "_Field", level: float) -> float | None:
     rates = field.win_rates
     if rates is None:
         return None
-    left_out, r = field.left_out(rates), field.relative_bills
+    left_out, r = field.left_out, field.relative_bills
     above = [i for i in range(len(r)) if r[i] >= level and not left_out[i]]
     below = [i for i in range(len(r)) if r[i] < level and not left_out[i]]
     if not above or not below:
@@ -159,14 +184,16 @@ def turning_point(
     late = _crossing(rates, field.counted(capped=False), above, below)
     if late < 0.5:
         return min(max(_crossing(rates, field.counted(capped=True), above, below), 0.0), 0.5)
-    ends_at_cheapest = field.end(rates, 1.0) is not None
-    return min(late, math.nextafter(1.0, 0.0) if ends_at_cheapest else 1.0)
+    if late < _BELOW_ONE:
+        return late
+    return 1.0 if field.end(rates, 1.0) is None else _BELOW_ONE
 
 
 def _crossing(rates: Sequence[float], bills: Sequence[float], above: Sequence[int], below: Sequence[int]) -> float:
     """Highest t at which one of `above` scores no worse than all of `below`."""
-    constant = [rate - bill / 2.0 for rate, bill in zip(rates, bills, strict=True)]
-    return max(min((constant[b] - constant[a]) / (bills[a] - bills[b]) for b in below) for a in above)
+    lower = [(rates[b] - bills[b] / 2.0, bills[b]) for b in below]
+    upper = [(rates[a] - bills[a] / 2.0, bills[a]) for a in above]
+    return max([min([(low - high) / (dear - bill) for low, bill in lower]) for high, dear in upper])
 
 
 class _Field:
@@ -177,9 +204,12 @@ class _Field:
         row: of the reference among them; None where it is unable.
         relative_bills: r of each.
         dearness: what tells which of two is dearer: bills, or r where they do not count.
+        win_rates: of the reference over each, its own 1/2; None where one is missing.
+        left_out: which are dearer than another that is expected to be no worse, never the reference; empty without
+            win rates.
     """
 
-    __slots__ = ("_candidates", "_weight", "dearness", "names", "relative_bills", "row")
+    __slots__ = ("_candidates", "_weight", "dearness", "left_out", "names", "relative_bills", "row", "win_rates")
 
     def __init__(self, candidates: Sequence[Candidate], reference: Candidate, point_usd: float | None = None) -> None:
         names = [candidate.name for candidate in candidates]
@@ -204,20 +234,16 @@ class _Field:
             dearness = bills
         skipped = len(scale) - len(candidates)
         self.relative_bills, self.dearness = bills[skipped:], dearness[skipped:]
+        rates = [0.5 if i == self.row else candidate.win_rate for i, candidate in enumerate(candidates)]
+        known = [rate for rate in rates if rate is not None]
+        self.win_rates = known if len(known) == len(rates) else None
+        self.left_out = [] if self.win_rates is None else self._left_out(self.win_rates)
 
     def counted(self, *, capped: bool) -> list[float]:
         """r as the rule weighs it; of what is dearer than the reference as much as of the reference if `capped`."""
         return [(min(bill, 1.0) if capped else bill) * self._weight for bill in self.relative_bills]
 
-    @property
-    def win_rates(self) -> list[float] | None:
-        """Of the reference over each, its own 1/2; None where one is missing."""
-        rates = [0.5 if i == self.row else candidate.win_rate for i, candidate in enumerate(self._candidates)]
-        found = [rate for rate in rates if rate is not None]
-        return found if len(found) == len(rates) else None
-
-    def left_out(self, rates: Sequence[float]) -> list[bool]:
-        """Which are dearer than another that is expected to be no worse; never the reference."""
+    def _left_out(self, rates: Sequence[float]) -> list[bool]:
         found, best, waiting, last = [False] * len(rates), math.inf, math.inf, -math.inf
         for bill, rate, i in sorted(zip(self.dearness, rates, range(len(rates)), strict=True)):
             if bill > last:

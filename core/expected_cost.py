@@ -49,9 +49,9 @@ def expected_usd(
         return None if labelled is None else labelled.usd
     if labelled is not None and labelled.output_tokens is not None:
         output_tokens = labelled.output_tokens
-    cached_usd = price.input_usd if price.cached_input_usd is None else price.cached_input_usd
-    cached = min(cached_tokens, input_tokens)
-    millionths = (input_tokens - cached) * price.input_usd + cached * cached_usd + output_tokens * price.output_usd
+    millionths = input_tokens * price.input_usd + output_tokens * price.output_usd
+    if cached_tokens and price.cached_input_usd is not None:
+        millionths -= min(cached_tokens, input_tokens) * (price.input_usd - price.cached_input_usd)
     return millionths / 1e6 + price.per_request_usd
 
 

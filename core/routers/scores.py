@@ -1,5 +1,6 @@
 """Routers that predict every candidate's score and bill: neighbours, linear rows, and blends of both."""
 
+import math
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -81,9 +82,9 @@ class ScoreRouter(EmbeddingRouter):
         return rates, np.maximum(found[:, n : 2 * n], 0.0), np.maximum(found[:, 2 * n :], 0.0)
 
     def reading(self, embedding: Float32Array) -> Reading:
-        rates, usd, tokens = (values[0] for values in self.score_and_bill(embedding[None, :]))
-        bills = tuple(LabelledBill(_known(bill), _known(length)) for bill, length in zip(usd, tokens, strict=True))
-        return Reading.of([float(rate) for rate in rates], embedding=embedding, bills=bills)
+        rates, usd, tokens = (values[0].tolist() for values in self.score_and_bill(embedding[None, :]))
+        bills = [LabelledBill(_known(bill), _known(length)) for bill, length in zip(usd, tokens, strict=True)]
+        return Reading.of(rates, embedding=embedding, bills=tuple(bills))
 
 
 class NeighbourScoresRouter(ScoreRouter):
@@ -201,4 +202,4 @@ def _table(checkpoint: Checkpoint, name: str) -> FloatArray:
 
 
 def _known(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+    return value if math.isfinite(value) else None

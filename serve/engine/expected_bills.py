@@ -57,6 +57,7 @@ class ExpectedBills:
     ) -> None:
         """Takes the candidates, the reference first, the known prices, and the lengths of answers."""
         self._names, self._prices, self._answers, self._routers = tuple(candidates), prices, answers, routers
+        self._priced = [prices.get(name) for name in candidates]
         self.typical = {name: [each.usd for each in self.typical_answers(name)] for name in routers}
         self._worth = {name: _worth(usd, routers[name].router) for name, usd in self.typical.items()}
         for name, served in routers.items():
@@ -71,20 +72,17 @@ class ExpectedBills:
         prefix, total = turn.prefix_tokens, turn.prefix_tokens + turn.new_tokens
         if not total:
             total = len(context.request.prompt) / 4.0
-        return [
-            Candidate(
-                name,
-                rates[i],
-                expected_usd(
-                    self._prices.get(name),
-                    input_tokens=total,
-                    cached_tokens=prefix if name == context.current else 0.0,
-                    output_tokens=self._answers.mean(name),
-                    labelled=labelled[i],
-                ),
+        found = []
+        for name, price, rate, bill in zip(self._names, self._priced, rates, labelled, strict=True):
+            usd = expected_usd(
+                price,
+                input_tokens=total,
+                cached_tokens=prefix if name == context.current else 0.0,
+                output_tokens=self._answers.mean(name) if bill is None or bill.output_tokens is None else 0.0,
+                labelled=bill,
             )
-            for i, name in enumerate(self._names)
-        ]
+            found.append(Candidate(name, rate, usd))
+        return found
 
     def output_tokens(self, context: RequestContext, model: str) -> float:
         """Expected length of a candidate's answer: of similar labelled prompts, else of its live answers."""

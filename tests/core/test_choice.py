@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pointsman.core.choice import Candidate, choose, relative_bills, turning_point
+from pointsman.core.choice import Candidate, choose, choose_and_turn, relative_bills, turning_point
 from pointsman.core.choice_rows import weigh_rows
 from pointsman.core.recent import NEVER_STRONG
 
@@ -65,6 +65,14 @@ def test_without_money_the_cheapest_answers_even_if_it_surely_loses(field):
     assert chosen.relative_bill == min(relative_bills(field, field[0]))
     if len(field) > 2:
         assert chosen.candidate.usd == min(c.usd for c in field)
+
+
+@given(fields(), st.one_of(THRESHOLDS, st.just(NEVER_STRONG)), st.floats(0.01, 1.0), st.sampled_from([None, 0.5]))
+def test_weighed_once_they_are_chosen_and_turn_alike(field, threshold, level, worth):
+    """The choice and its turning point are those that each function finds alone."""
+    found = choose_and_turn(field, field[0], threshold=threshold, level=level, point_usd=worth)
+    assert found[0] == choose(field, field[0], threshold=threshold, point_usd=worth)
+    assert found[1] == turning_point(field, field[0], level=level, point_usd=worth)
 
 
 @given(fields(min_size=3), THRESHOLDS)

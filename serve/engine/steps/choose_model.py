@@ -3,7 +3,7 @@
 import random
 from collections.abc import Sequence
 
-from pointsman.core.choice import Candidate, Choice, choose, turning_point
+from pointsman.core.choice import Candidate, Choice, choose, choose_and_turn, turning_point
 from pointsman.core.decision import Decision
 from pointsman.core.pair import ModelPair
 from pointsman.core.recent import NEVER_STRONG
@@ -65,10 +65,13 @@ class ChooseAmong:
         able = [candidate for candidate in field if candidate.name in context.candidates]
         threshold = 0.0 if context.threshold is None else min(context.threshold, NEVER_STRONG)
         worth = self._bills.point_usd(context)
-        choice = choose(able, reference, threshold=threshold, point_usd=worth)
-        if not context.dry_run:
-            level = 1.0 - random.random()
-            context.point = turning_point(field, reference, level=level, point_usd=worth)
+        level = 1.0 - random.random()
+        if len(able) == len(field) and not context.dry_run:
+            choice, context.point = choose_and_turn(field, reference, threshold=threshold, level=level, point_usd=worth)
+        else:
+            choice = choose(able, reference, threshold=threshold, point_usd=worth)
+            if not context.dry_run:
+                context.point = turning_point(field, reference, level=level, point_usd=worth)
         if context.planned in context.candidates:
             choice = _first(choice, context.planned)
         if (rule := context.rule) is not None and rule.models and choice.model not in rule.models:

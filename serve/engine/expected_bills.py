@@ -107,11 +107,11 @@ class ExpectedBills:
         return self._worth.get(router)
 
     def _typical(self, name: str, mean: CandidateMeans) -> TypicalAnswer:
-        read = _TYPICAL_TOKENS if mean.input_tokens is None else mean.input_tokens
-        written = self._answers.mean(name) if mean.output_tokens is None else mean.output_tokens
-        labelled = LabelledBill(mean.usd, mean.output_tokens)
+        read = _TYPICAL_TOKENS if mean.input_tokens is None else float(mean.input_tokens)
+        written = self._answers.mean(name) if mean.output_tokens is None else float(mean.output_tokens)
+        labelled = LabelledBill(mean.usd, written)
         usd = expected_usd(self._prices.get(name), input_tokens=read, output_tokens=written, labelled=labelled)
-        return TypicalAnswer(name, usd, read, written)
+        return TypicalAnswer(name, None if usd is None else float(usd), read, written)
 
     def _warn_of_other_prices(self, router: str, read: Router) -> None:
         """Warns of labelled bills that were paid at other prices than the configured ones."""

@@ -78,6 +78,11 @@ class AnswerTokens:
         kept = 0.5 ** (1.0 / _HALF_LIFE)
         self._sums[model] = (total * kept + tokens, count * kept + 1.0)
 
+    def seen(self, model: str) -> tuple[float, float]:
+        """Mean tokens of its answers alone, without the guess, and how many they count as; 0 and 0 before the first."""
+        total, count = self._sums.get(model, (0.0, 0.0))
+        return (total / count if count else 0.0), count
+
     def mean(self, model: str) -> float:
         """Expected tokens of its next answer."""
         total, count = self._sums.get(model, (0.0, 0.0))

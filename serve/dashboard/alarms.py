@@ -63,6 +63,7 @@ def alarms_now(engine: Engine, *, bound: Bound | None, loss: Loss | None, failed
         failed: requests of the last minutes that failed, and all of them.
     """
     found = [*_models(engine), *_errors(*failed), *_drift(engine), *_budgets(engine), *_autopilot(engine)]
+    found += _lengths(engine)
     if bound is not None and not bound.kept_by(loss) and loss is not None:
         cause = f"Comparisons show a quality of {points(loss.value)}, at best {points(loss.low)}"
         effect = f"The bound of {points(bound.max_loss)} does not hold: the calibration promised too much."
@@ -190,6 +191,21 @@ def _budgets(engine: Engine) -> list[Alarm]:
                 )
             )
     return found
+
+
+def _lengths(engine: Engine) -> list[Alarm]:
+    """Bills are expected by labelled lengths: among many candidates they decide who is asked."""
+    others = engine.bills.other_lengths() if engine.roles.many else {}
+    if not others:
+        return []
+    told = [f"{name} {live:,.0f} tokens, labelled {labelled:,.0f}" for name, (labelled, live) in others.items()]
+    return [
+        Alarm(
+            f"Answers are of other lengths than the router's labels: {'; '.join(told)}.",
+            "Expected bills are off, and with them who is asked and every share of spending.",
+            "Label and train again with the models as they are served: the same effort and limits.",
+        )
+    ]
 
 
 def _autopilot(engine: Engine) -> list[Alarm]:

@@ -21,6 +21,7 @@ __all__ = ["ExpectedBills", "LearnAnswerTokens", "TypicalAnswer"]
 
 _LOG = logging.getLogger(__name__)
 _CHANGED = 1.25  # times the labelled bill, or less than its inverse: more than caches and rounding explain
+_OTHER, _ENOUGH = 2.0, 50.0  # times the labelled length, or less than its inverse, over so many answers
 _TYPICAL_TOKENS = 300.0  # of a prompt, where the labels do not say
 
 
@@ -101,6 +102,15 @@ class ExpectedBills:
         read = self._routers[router].router
         means = read.means or (CandidateMeans(0.0),) * len(self._names)
         return [self._typical(name, mean) for name, mean in zip(self._names, means, strict=True)]
+
+    def other_lengths(self) -> dict[str, tuple[float, float]]:
+        """Candidates whose live answers are of quite another length than the labelled ones, with both mean lengths."""
+        found = {}
+        for name, mean in zip(self._names, next(iter(self._routers.values())).router.means or (), strict=False):
+            live, count = self._answers.seen(name)
+            if mean.output_tokens and count >= _ENOUGH and not 1.0 / _OTHER <= live / mean.output_tokens <= _OTHER:
+                found[name] = (float(mean.output_tokens), live)
+        return found
 
     def worth(self, router: str) -> float | None:
         """Dollars that a point of quality is worth at threshold 1; None where that is not known."""

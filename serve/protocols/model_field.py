@@ -107,10 +107,12 @@ def _parse_setting(field: str, router: str, setting: str) -> ModelField:
         return ModelField(router=router, rule=_RULES[match[1]], wanted=float(match[2]))
     elif _NUMBER.fullmatch(setting) and (threshold := float(setting)) <= 1.0:
         return ModelField(router=router, threshold=threshold)
+    is_percent = _NUMBER.fullmatch(setting) and float(setting) <= 100.0
+    hint = f"; did you mean router-{router}-{setting}pct?" if is_percent else ""
     raise RequestError(
-        f"model {field!r} ends in {setting!r}: wanted a threshold from 0 to 1, as in router-{router}-0.5, "
-        f"the percentage of prompts for the strong model, as in router-{router}-30pct, "
-        f"or a bound that the checkpoint was calibrated for, as in router-{router}-loss0.02",
+        f"model {field!r} ends in {setting!r}: wanted a threshold from 0 to 1, as in router-{router}-0.5, a percentage "
+        f"(of prompts for the strong model, among more than two of spending), as in router-{router}-30pct, "
+        f"or a bound that the checkpoint was calibrated for, as in router-{router}-loss0.02{hint}",
         param="model",
         code="invalid_threshold",
     )

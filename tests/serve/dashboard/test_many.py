@@ -17,6 +17,7 @@ from pointsman.core.roles import Roles
 from pointsman.serve.checkpoints.load import load_checkpoint
 from pointsman.serve.cli import main
 from pointsman.serve.config.load import make_config
+from pointsman.serve.dashboard.alarms import alarms_now
 from pointsman.serve.dashboard.weighed_points import weighed_report
 from pointsman.serve.server.app import create_app
 
@@ -197,3 +198,14 @@ def test_no_view_is_about_two(served):
     assert (
         "loses least" in said["playground"] and "Ask all 3" in said["playground"] and "null" not in said["playground"]
     )
+
+
+def test_answers_of_other_lengths_than_labelled_raise_an_alarm(checkpoint):
+    """From fifty answers on that are twice as long as the labels, or half: bills are expected by these."""
+    engine = create_app(make_config(config_of_three(checkpoint, "http://127.0.0.1:9/v1"))).engine
+    for length, n, said in ((150, 60, []), (300, 5, []), (900, 490, ["big"])):
+        for _ in range(n):
+            engine.state.answer_tokens.learn("big", length)
+        assert list(engine.bills.other_lengths()) == said
+    (alarm,) = alarms_now(engine, bound=None, loss=None, failed=(0, 0))
+    assert "labelled 100" in alarm.cause and "train again" in alarm.do

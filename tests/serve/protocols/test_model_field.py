@@ -74,6 +74,15 @@ def test_a_malformed_threshold_says_what_was_wanted(field):
     assert (caught.value.status, caught.value.param) == (400, "model")
 
 
+@pytest.mark.parametrize(("field", "meant"), [("router-mf-30", "router-mf-30pct?"), ("router-mf-130", None)])
+def test_a_percentage_without_its_sign_is_hinted_at(field, meant):
+    """A number above 1 and up to 100 is likely a share."""
+    with pytest.raises(RequestError) as refused:
+        parse_model_field(field, routers=["mf"], models=[])
+    said = str(refused.value)
+    assert said.endswith(f"did you mean {meant}") if meant is not None else "did you mean" not in said
+
+
 @pytest.mark.parametrize("field", ["gpt-4", "router-nope-0.5", "router-", "router", "GPT-4o", "Auto", "mf"])
 def test_an_unknown_name_lists_what_there_is(field):
     """An unknown router or model is a 404 that lists the routers and models there are."""

@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 TRAINED_AT = (300, 900, 2700, 8100)
-_WORTH = 1.2
+_BOUNDS = (0.4, 0.6, 0.8, 1.0, 1.25, 1.5)  # times max_loss
 _BLOCKS = 10
 _LOGIT_SPREAD = 0.2  # standard deviation of the bundled router on its calibration prompts
 
@@ -137,9 +137,10 @@ def expected_to_pay(
     gains: FloatArray | None = None,
     n: float | None = None,
 ) -> bool:
-    """Whether a candidate is worth a generation: what it reaches is a fifth more than what serves does.
+    """Whether a candidate is worth a generation: it reaches more than what serves, by more than the jackknife's spread.
 
-    And it does so, on average, when any tenth of the comparisons is left out, by more than the spread of that.
+    What is reached is averaged over bounds around `max_loss`: where a few hundred losses cross one of them is mostly
+    luck. The rule may be any: it decides what is tried, and only later comparisons certify it.
 
     Args:
         candidate: those of its scores, each made without the comparison itself.
@@ -153,15 +154,14 @@ def expected_to_pay(
     def reached(policies: Policies, kept: FloatArray) -> float:
         until = None if policies.until is None else policies.until[kept]
         among = total * float(weights[kept].sum() / weights.sum())
-        return reachable_saving(
-            Policies(policies.since[kept], until), losses[kept], weights[kept], worth[kept], max_loss=max_loss, n=among
-        )
+        of_kept = Policies(policies.since[kept], until), losses[kept], weights[kept], worth[kept]
+        return float(np.mean([reachable_saving(*of_kept, max_loss=max_loss * times, n=among) for times in _BOUNDS]))
 
     gains_of = []
     block = np.arange(len(losses)) % _BLOCKS
     for left_out in range(_BLOCKS):
         kept = block != left_out
-        gains_of.append(reached(candidate, kept) - _WORTH * reached(serving, kept))
+        gains_of.append(reached(candidate, kept) - reached(serving, kept))
     spread = np.sqrt((_BLOCKS - 1) * np.var(gains_of))  # jackknife
     return bool(np.mean(gains_of) > spread)
 

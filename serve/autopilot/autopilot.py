@@ -105,6 +105,7 @@ class Autopilot:
         self._ended = Together(self._see)  # requests that are still to be counted
         self._trainer = Trainer(self._writer, lambda change: store.fold_autopilot(_STATE, change, limit=0), clock=clock)
         self._task: asyncio.Task[None] | None = None
+        self._turning = asyncio.Lock()  # one turn at a time, or an older state could be followed after a newer one
 
     async def reconfigure(
         self,
@@ -185,7 +186,8 @@ class Autopilot:
         """Leaves what is not compared yet, and tells what was counted."""
         if self._task is None:
             return
-        self._task.cancel()
+        async with self._turning:  # one that is under way has taken counts along
+            self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         self._task = None
         await self._trainer.close()
@@ -256,8 +258,11 @@ class Autopilot:
 
     async def _turn(self) -> None:
         """Counts what is new into the shared state, and follows it."""
-        if self.config is None or self._serving is None:
-            return
+        async with self._turning:
+            if self.config is not None and self._serving is not None:
+                await self._take_turn(self.config, self._serving)
+
+    async def _take_turn(self, config: AutopilotConfig, serving: Serving) -> None:
         self._ended.flush()
         draws = self._draws
         counts, draws.counts = draws.counts, Counts()
@@ -267,7 +272,7 @@ class Autopilot:
             n_folded = _AT_ONCE
             while n_folded == _AT_ONCE:
                 turn = Turn(
-                    self.config, self._serving, self._writer, counts, self._alarm(), self._clock(),
+                    config, serving, self._writer, counts, self._alarm(), self._clock(),
                     scores=scores, pause=pause, first=first, changed=changed, configured_at=self._configured_at,
                 )  # fmt: skip
                 kept, n_folded = await self._store.fold_autopilot(_STATE, turn, limit=_AT_ONCE, waits=waits_for_label)
@@ -276,7 +281,7 @@ class Autopilot:
             if self._reset_alarm is not None and (alarm := self._alarm()) is not None and alarm == self._state.alarm:
                 await self._reset_alarm()
             if self._task is not None:
-                self._trainer.begin_if_claimed(self._state, self.config, self._store.config)
+                self._trainer.begin_if_claimed(self._state, config, self._store.config)
         except StoreError as error:
             draws.counts.add(counts)
             draws.pause = pause or draws.pause

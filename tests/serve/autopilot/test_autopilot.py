@@ -180,6 +180,26 @@ async def test_an_administrator_pauses_resumes_and_resets(planted, tmp_path):
         assert (wrong.status_code, "wanted one of pause, resume, rollback, reset" in wrong.text) == (400, True)
 
 
+async def test_turns_never_overlap(planted, tmp_path, monkeypatch):
+    """Or a state of before, say, a reset would be followed after the one that has it."""
+    async with serving(settings(planted.url, f"sqlite:///{tmp_path}/t.db")) as (_, app):
+        autopilot, store = app.engine.state.autopilot, app.engine.state.store
+        real, n_running, most = store.fold_autopilot, 0, 0
+
+        async def watched(*args, **more):
+            nonlocal n_running, most
+            n_running += 1
+            most = max(most, n_running)
+            try:
+                return await real(*args, **more)
+            finally:
+                n_running -= 1
+
+        monkeypatch.setattr(store, "fold_autopilot", watched)
+        await asyncio.gather(*(autopilot._turn() for _ in range(5)))
+        assert most == 1
+
+
 async def test_a_judge_that_answers_rubbish_is_paused(planted, tmp_path):
     """Comparisons that fail count for nothing, are counted as failed, and comparing pauses by itself."""
     planted.rubbish = True

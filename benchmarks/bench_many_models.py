@@ -10,6 +10,7 @@ and the gain over mixtures of models over evenly spaced costs and over evenly sp
 
     python -m benchmarks.bench_many_models DATA --splits 10 --kinds blend,linear,knn --without claude-fable-5
     python -m benchmarks.bench_many_models DATA --splits 1 --draws 100 --prompts 400 --leave-out
+    python -m benchmarks.bench_many_models DATA --train-share 0.25        how much labels matter
 """
 
 import argparse
@@ -49,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--draws", type=int, default=0, help="shuffle, and draw, the training labels so often")
     parser.add_argument("--prompts", type=int, help="train each of those on so many prompts")
     parser.add_argument("--leave-out", action="store_true", help="train without each data set in turn, test on it")
+    parser.add_argument("--train-share", type=float, default=0.5, help="of the prompts; tests on at most a half")
     parser.add_argument("--embedder", default="static+surface")
     args = parser.parse_args(argv)
     table = read_score_table([str(args.data)])
@@ -60,7 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     embeddings = embed_prompts(table.prompts, resolve_embedder(args.embedder))
     rows = []
     for kind in args.kinds.split(","):
-        rows.append(_summary(kind, [_split(table, embeddings, kind, seed) for seed in range(args.splits)]))
+        splits = [_split(table, embeddings, kind, seed, train_share=args.train_share) for seed in range(args.splits)]
+        rows.append(_summary(kind, splits))
         for labels in ("shuffled", "random") if args.draws else ():
             drawn = [
                 _split(table, embeddings, kind, seed, labels=labels, n_prompts=args.prompts)
@@ -113,11 +116,16 @@ def _split(
     *,
     labels: str = "",
     n_prompts: int | None = None,
+    train_share: float = 0.5,
 ) -> Outcome:
-    """One split into halves; with shuffled labels, or with ones drawn by each model's mean, nothing can be learnt."""
+    """One split into halves; with shuffled labels, or with ones drawn by each model's mean, nothing can be learnt.
+
+    Fewer are trained on the same half, and tested on the same other one; more leave fewer to be tested on.
+    """
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(table))
-    train, test = order[: len(table) // 2][:n_prompts], order[len(table) // 2 :]
+    n_train = int(len(table) * train_share)
+    train, test = order[:n_train][:n_prompts], order[max(n_train, len(table) // 2) :]
     part = table.take(train)
     if labels == "shuffled":
         again = rng.permutation(len(part))
@@ -237,7 +245,7 @@ def _summary(name: str, outcomes: Sequence[Outcome]) -> dict[str, float | str | 
         )
         reached_usd = np.interp(curve.best_quality, outer.quality, outer.usd, right=curve.best_usd)
         envelope["cost_at_best"].append(min(1.0, float(reached_usd) / curve.best_usd))
-    mean_curve = np.nanmean(np.array(curve_rows), axis=0)
+    mean_curve = column_means(np.array(curve_rows))
     reached = np.flatnonzero(mean_curve >= 0.0)
     return {
         "router": name,

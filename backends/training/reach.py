@@ -7,13 +7,13 @@ out the least is taken that gains within half a point as much over mixtures of s
 pair all counts: whatever the part, the order of the prompts is the same.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from pointsman.backends.evaluation.quality_by_dollars import threshold_curve
 from pointsman.core.arrays import FloatArray
-from pointsman.core.evidence import Evidence, gain_over_fixed
+from pointsman.core.evidence import Evidence, gain_over_fixed, signal
 from pointsman.core.hull import point_usd
 from pointsman.core.score_models import column_means, ramp, shrunk_win_rates
 
@@ -54,7 +54,8 @@ def worth(left_out: LeftOut, counts: FloatArray, scores: FloatArray, usd: FloatA
         scores, usd: what came, same shape.
     """
     means = left_out.means, left_out.mean_usd
-    return gain_over_fixed(left_out.win_rates(counts), left_out.usd, scores, usd, means)
+    gained = gain_over_fixed(left_out.win_rates(counts), left_out.usd, scores, usd, means)
+    return replace(gained, signal=signal(left_out.predicted, scores))
 
 
 def reach(distances: FloatArray) -> tuple[float, float]:

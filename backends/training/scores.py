@@ -155,7 +155,8 @@ def _note(table: ScoreTable, candidates: Sequence[str], at: np.ndarray, evidence
         f"{100 * evidence.gain:+.2f} ± {164.5 * evidence.error:.2f} points on {evidence.n_prompts:,} left-out prompts"
     )
     if evidence.trusted:
-        return f"choosing by prompt gains {figure} over a fixed choice of models"
+        surely = f"; the scores predicted tell models apart by {evidence.signal:.1f} standard errors"
+        return f"choosing by prompt gains {figure} over a fixed choice of models{surely * (not evidence.surely_gains)}"
     scores, usd = column_means(table.scores)[at], column_means(table.usd)[at]
     if not np.isfinite(usd).all():
         return f"no better than a fixed choice of models ({figure}); use {candidates[int(np.argmax(scores))]} alone"

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pointsman.core.evidence import gain_over_fixed, shrinkage
+from pointsman.core.evidence import Evidence, gain_over_fixed, shrinkage, signal
 from pointsman.core.hull import point_usd, upper_hull
 from pointsman.core.landmarks import Landmarks
 from pointsman.core.score_models import NeighbourMeans, blend, column_means, fit_rows, shrunk_win_rates, usual_cosine
@@ -123,6 +123,42 @@ def test_noise_is_worth_nothing_and_a_signal_something(seed):
     for expected, bills in ((usd, usd), (None, None)):
         by_noise = gain_over_fixed(shrunk_win_rates(noise, noise, np.ones(4)), expected, scores, bills, means)
         assert not by_noise.trusted and by_noise.gain < 0
+
+
+@settings(max_examples=10)
+@given(SEEDS, st.floats(0.1, 10.0))
+def test_a_signal_is_the_slopes_standard_errors(seed, factor):
+    """Of two models it is least squares' own, whatever the scale and the constants of predictions, with the other sign
+    for opposite ones, and 0 for ones that do not tell the models apart.
+    """
+    rng = np.random.default_rng(seed)
+    predicted, scores = rng.random((200, 2)), rng.random((200, 2))
+    found = signal(predicted, scores)
+    x, y = (values[:, 0] - values[:, 1] for values in (predicted, scores))
+    x, y = x - x.mean(), y - y.mean()
+    slope = (x * y).sum() / (x**2).sum()
+    assert found == pytest.approx((x * y).sum() / np.sqrt(((x * (y - slope * x)) ** 2).sum()))
+    assert signal(factor * predicted + rng.random(2), scores) == pytest.approx(found)
+    assert signal(-predicted, scores) == pytest.approx(-found)
+    assert signal(np.tile(predicted[:, [0]], 2), scores) == 0.0
+
+
+@settings(max_examples=10)
+@given(SEEDS)
+def test_a_signal_needs_fewer_prompts_than_a_gain(seed):
+    """On 150 prompts a true prediction tells three models apart far more surely than a shuffled one can."""
+    rng = np.random.default_rng(seed)
+    truth = rng.random((150, 3))
+    scores = (rng.random((150, 3)) < truth).astype(float)
+    assert signal(truth, scores) > 6.0 > signal(truth[rng.permutation(150)], scores)
+
+
+@given(st.floats(-1.0, 1.0), st.floats(0.01, 1.0), st.floats(-9.0, 9.0))
+def test_a_signal_is_not_trusted_where_choosing_by_it_lost(gain, error, strength):
+    """What gained nothing on left-out prompts is never trusted, and a sure gain needs no signal."""
+    evidence = Evidence(gain, error, 100, strength)
+    assert evidence.trusted == (gain > 1.645 * error or (gain > 0.0 and strength > 2.33))
+    assert evidence.trusted or not evidence.surely_gains
 
 
 @settings(max_examples=5)

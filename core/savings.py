@@ -96,6 +96,9 @@ def regression_total(
 ) -> TotalEstimate:
     """Total over prompts with these features, from values that are known for others.
 
+    Replicates are kept within the values that were seen, or up to the total: where features hardly vary in the fit,
+    lines through them disagree without end far away.
+
     Args:
         features: shape (n, n_features); a constant is added.
         fit_features, fit_values: shapes (n_fit, n_features) and (n_fit,); a feature that is constant there is left out.
@@ -124,6 +127,8 @@ def regression_total(
     inverse = np.linalg.pinv(drawn[:, : k * k].reshape(-1, k, k), hermitian=True)
     solved = np.einsum("rij,rj->ri", inverse, drawn[:, k * k :])
     totals = solved @ wanted
+    ends = len(features) * values.min(), len(features) * values.max()
+    totals[1:] = np.clip(totals[1:], min(*ends, totals[0]), max(*ends, totals[0]))
     variance = ((values - x @ solved[0]) ** 2).sum() / (values.size - k)
     return _estimate(totals[0], totals[1:], float(np.sqrt(variance * len(features))), values.size, confidence, rng)
 

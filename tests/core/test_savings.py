@@ -142,3 +142,14 @@ def test_what_cannot_be_estimated_is_refused(call, problem):
     """The message says what is wrong."""
     with pytest.raises(ValueError, match=problem):
         call()
+
+
+@given(st.floats(1, 1e4), st.integers(0, 5))
+def test_intervals_do_not_leave_what_was_seen(far, seed):
+    """Where features hardly vary in the fit, lines through a few of its rows know nothing far away."""
+    draw = np.random.default_rng(seed)
+    fit = 1.0 + 1e-3 * draw.random(40)
+    values = np.where(draw.random(40) < 0.1, 900.0, 1000.0)
+    found = regression_total(np.full((60, 1), far), fit[:, None], values, rng=draw, n_replicates=200)
+    spread = 60 * 100.0  # of single answers around their mean, generously
+    assert found.high <= max(60 * 1000.0, found.total) + spread and found.low >= min(60 * 900.0, found.total) - spread

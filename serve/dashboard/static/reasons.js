@@ -30,11 +30,11 @@ export function reasons(found) {
       el("li", {}, `at cosine ${number(each.cosine, 2)}: strong won ${percent(each.strong_share, 0)}`))));
   }
   if (found.rule) add("rule", [found.rule.name, ...found.rule.because].join(": "));
-  if (found.candidates?.length) add("weighed", candidates(found.candidates));
   if (found.spend_share == null && !found.margin && found.cost?.strong.usd != null && found.cost.weak.usd != null) {
     const about = found.cost.estimated ? "about " : "";
     add("cost", `${about}${dollars(found.cost.strong.usd)} of strong, ${about}${dollars(found.cost.weak.usd)} of weak`);
   }
   if (found.drift?.alarm) add("drift", "live prompts are no longer like those of the calibration");
-  return rows.length ? el("dl", {}, ...rows) : el("p", { class: "faint" }, found.summary);
+  const facts = rows.length ? el("dl", {}, ...rows) : el("p", { class: "faint" }, found.summary);
+  return found.candidates?.length ? el("div", { class: "scroll" }, candidates(found.candidates), facts) : facts;
 }

@@ -80,12 +80,15 @@ async def explain(store: Store, models: CallLog, *, killed: frozenset[int], pric
     """
     decisions = [row async for rows in store.scan(DecisionFilter()) for row in rows]
     compared, certified, spent = await store.comparisons(), await store.autopilot(), await store.spend(0.0)
-    prompt_of = {row.request_id: row.prompt or "" for row in decisions}
-    without_row, misbilled = _match(models.log, _bills(decisions, compared, prompt_of), prices)
+    without_row, misbilled = _match(models.log, _bills(decisions, compared), prices)
+    judged = {call.prompt for call in models.log if call.model == "judge"}
+    left = [call for call in without_row if call.port not in killed]
+    only_read = [call for call in left if call.compares and call.prompt not in judged]  # beside a cascade
     return {
         "calls": Counter(call.model for call in models.log),
         "calls_without_row": _by_kind(without_row),
-        "of_them_not_of_the_killed_process": [_told(call) for call in without_row if call.port not in killed],
+        "only_read": len(only_read),
+        "unexplained": [_told(call) for call in left if call not in only_read],
         "bills_that_differ": misbilled,
         "comparison_rows": len(certified),
         "ids": len({row.id for row in certified}),
@@ -112,16 +115,26 @@ def _usd(call: Call, prices: Prices) -> float:
 
 
 def _bills(
-    decisions: Iterable[DecisionRow], compared: Iterable[ComparisonRow], prompt_of: Mapping[str, str]
+    decisions: Iterable[DecisionRow], compared: Iterable[ComparisonRow]
 ) -> dict[tuple[str, bool], list[tuple[Counter[str], float]]]:
     """By prompt, and whether it is of a comparison: the models that each row bills, and its dollars."""
     bills = defaultdict[tuple[str, bool], list[tuple[Counter[str], float]]](list)
+    of_request = {row.request_id: (row.prompt or "", _tried(row)) for row in decisions}
     for row in decisions:
-        bills[row.prompt or "", False].append((Counter(said.split()[0] for said in row.trail), row.cost_usd or 0.0))
+        bills[row.prompt or "", False].append((_tried(row), row.cost_usd or 0.0))
     for each in compared:
-        models = Counter({each.model_b: 1, each.judge: 2})
-        bills[prompt_of[each.request_id], True].append((models, each.cost_usd or 0.0))
+        prompt, tried = of_request[each.request_id]
+        bills[prompt, True].append((_asked(each, tried), each.cost_usd or 0.0))
     return bills
+
+
+def _tried(row: DecisionRow) -> Counter[str]:
+    return Counter(said.split()[0] for said in row.trail)
+
+
+def _asked(row: ComparisonRow, tried: Counter[str]) -> Counter[str]:
+    """The models that a comparison asks: a cascade's weak answer that was escalated is there already."""
+    return Counter({row.judge: 2} | ({} if row.model_b in tried else {row.model_b: 1}))
 
 
 def _match(
@@ -156,10 +169,11 @@ def _beyond_rows(
 ) -> dict[str, Any]:
     """What the spending holds of calls without a row: their model, number and dollars."""
     by_row, booked = Counter[str](), Counter[str]()
-    for row in decisions:
-        by_row.update(said.split()[0] for said in row.trail)
+    of_request = {row.request_id: _tried(row) for row in decisions}
+    for tried in (_tried(row) for row in decisions):
+        by_row.update(tried)
     for each in compared:
-        by_row.update({each.model_b: 1, each.judge: 2})
+        by_row.update(_asked(each, of_request[each.request_id]))
     for total in spent:
         booked[total.model] += total.n_requests
     return {"booked_without_row": dict(booked - by_row), "rows_not_booked": dict(by_row - booked)}

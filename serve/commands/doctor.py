@@ -84,9 +84,11 @@ def _checks(args: argparse.Namespace) -> Iterator[_Finding]:
 
 
 def _models(config: "Config", engine: "Engine", *, ask: bool) -> Iterator[_Finding]:
-    if config.strong is None or config.weak is None:
+    if not config.routed:
         yield _Finding(
-            "models", "note", "none configured, so stand-ins answer; name strong and weak, as `pointsman init` does"
+            "models",
+            "note",
+            "none configured, so stand-ins answer; name strong and weak, or candidates, as `pointsman init` does",
         )
         return
     from pointsman.serve.money.price_list import read_price_list

@@ -25,7 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the subcommand."""
     parser.add_argument("input", help=f"prompts: {FORMATS_HELP}")
     parser.add_argument("-o", "--output", required=True, help="battles, format by its suffix")
-    parser.add_argument("--model-a", help="model string, or a name under models of the config (default: its strong)")
+    parser.add_argument(
+        "--model-a", help="model string, or a name under models of the config (default: its strong, or the reference)"
+    )
     parser.add_argument("--model-b", help="the model to compare it with (default: the config's weak)")
     parser.add_argument("--judge", help="the model that compares their answers (default: the config's shadow.judge)")
     add_config_argument(parser, "YAML file that says where the models are")
@@ -94,9 +96,16 @@ def complete_models(args: argparse.Namespace) -> None:
     from pointsman.serve.config.load import read_values
 
     values = read_values(args.config) if args.config else {}
-    shadow = values.get("shadow")
+    shadow, candidates = values.get("shadow"), values.get("candidates")
     judge = shadow.get("judge") if isinstance(shadow, dict) else None
-    for name, found in (("model_a", values.get("strong")), ("model_b", values.get("weak")), ("judge", judge)):
+    strong, weak = values.get("strong"), values.get("weak")
+    if isinstance(candidates, list) and len(candidates) > 1:
+        strong = candidates[0]
+        weak = candidates[1] if len(candidates) == 2 else None
+        if weak is None and args.model_b is None:
+            others = ", ".join(map(str, candidates[1:]))
+            raise ConfigError(f"--model-b is not given, wanted the candidate to compare with {strong}: one of {others}")
+    for name, found in (("model_a", strong), ("model_b", weak), ("judge", judge)):
         if getattr(args, name) is None:
             if found is None:
                 raise ConfigError(

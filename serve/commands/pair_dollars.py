@@ -51,5 +51,5 @@ def _configured(config_file: str | None) -> tuple[Price, Price] | None:
 
     config = make_config(read_values(config_file), source=config_file)
     found = read_price_list(config)
-    strong, weak = found.get(config.strong or ""), found.get(config.weak or "")
-    return None if strong is None or weak is None else (strong.price, weak.price)
+    prices = [found[name].price for name in config.routed if name in found]
+    return (prices[0], prices[1]) if len(prices) == len(config.routed) == 2 else None

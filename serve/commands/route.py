@@ -18,7 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--router", help="router kind or checkpoint directory (default: the config's first, or mf)")
     setting = parser.add_mutually_exclusive_group()
     setting.add_argument("--threshold", type=fraction, help="strong iff win rate >= this (default: the router's)")
-    setting.add_argument("--strong-share", type=fraction, help="share of prompts for the strong model")
+    setting.add_argument(
+        "--strong-share", type=fraction,
+        help="share of prompts for the strong model; of more candidates of the way from the cheapest bill to the "
+        "reference's",
+    )  # fmt: skip
     add_config_argument(parser, "YAML file with routers and models")
     parser.add_argument(
         "--explain", action="store_true", help="explain the decision: why, what it costs, what it saves"

@@ -209,3 +209,19 @@ def test_answers_of_other_lengths_than_labelled_raise_an_alarm(checkpoint):
         assert list(engine.bills.other_lengths()) == said
     (alarm,) = alarms_now(engine, bound=None, loss=None, failed=(0, 0))
     assert "labelled 100" in alarm.cause and "train again" in alarm.do
+
+
+def test_commands_take_models_from_candidates(checkpoint, tmp_path, capsys):
+    """`doctor` knows that models are configured, and `judge` asks which candidate is meant."""
+    config = tmp_path / "many.json"
+    config.write_text(json.dumps(config_of_three(checkpoint, "http://127.0.0.1:9/v1")))
+    main(["doctor", "--config", str(config)])
+    said = capsys.readouterr().out
+    assert "stand-ins" not in said and all(f"{name} " in said for name in CANDIDATES)
+    (tmp_path / "prompts.csv").write_text("prompt\nhello\n")
+    words = ["judge", str(tmp_path / "prompts.csv"), "--config", str(config), "-o", str(tmp_path / "out.jsonl")]
+    assert main(words) == 1
+    assert (
+        "--model-b is not given, wanted the candidate to compare with big: one of middle, small"
+        in capsys.readouterr().err
+    )

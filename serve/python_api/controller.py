@@ -72,7 +72,7 @@ class Controller:
         """
         if isinstance(routers, str):
             raise ConfigError(f"routers is the single string {routers!r}, wanted a list of names: [{routers!r}]")
-        values = config.model_dump() if isinstance(config, Config) else config
+        values = config.model_dump(exclude_unset=True) if isinstance(config, Config) else config
         if isinstance(values, (str, os.PathLike)):
             values = read_values(values)
         made = make_config(values, routers=routers, strong=strong_model, weak=weak_model, candidates=candidates)

@@ -24,6 +24,7 @@ from pointsman.core.errors import (
 from pointsman.core.pair import ModelPair
 from pointsman.core.router import Reading, Router
 from pointsman.serve import Controller
+from pointsman.serve.config.load import make_config
 from pointsman.serve.http.errors import RequestError, UpstreamFailure
 
 from support.processes import wait_until
@@ -227,6 +228,16 @@ def test_a_config_names_routers_defaults_and_pairs(mf_folder):
         assert controller.route("x", "pair", 0.5).win_rate != controller.route("x", "fixed", 0.5).win_rate
         with pytest.raises(RequestError, match="not calibrated"):
             controller.route("x", "pair")
+
+
+@pytest.mark.parametrize("candidates", [[], ["a", "b", "c"]])
+def test_a_config_that_was_read_already_is_taken_as_it_is(candidates):
+    """A `Config` gives the controller that its values give, for a pair and for more."""
+    values = {"routers": {"random": {}}, "models": {name: {"base_url": "http://127.0.0.1:9"} for name in "abc"}}
+    values |= {"candidates": candidates} if candidates else {"strong": "a", "weak": "b"}
+    with Controller(config=make_config(values)) as made, Controller(config=values) as given:
+        assert made.engine.config == given.engine.config
+        assert made.engine.candidates == given.engine.candidates
 
 
 @pytest.mark.parametrize(

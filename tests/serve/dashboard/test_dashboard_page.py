@@ -15,6 +15,7 @@ from pointsman.serve import create_app
 from pointsman.serve.auth.keys import new_key, write_keys
 from pointsman.serve.cli import main
 from pointsman.serve.config.load import make_config
+from pointsman.serve.observers import live
 
 from support.dashboard_scenes import Past, app_of, bounded_checkpoint, raise_drift
 from support.upstream import LocalServer, Upstream
@@ -523,8 +524,9 @@ def test_the_key_stays_in_the_tab(browser, tmp_path):
         seen.context.close()
 
 
-def test_the_page_finds_a_server_that_comes_back(browser, server):
+def test_the_page_finds_a_server_that_comes_back(browser, server, monkeypatch):
     """While nothing answers the page says so; then it follows again, and shows what it missed."""
+    monkeypatch.setattr(live, "STREAM_S", 1.0)  # so that it asks again soon
     seen = Watched(browser)
     page = seen.page
     page.goto(f"{server.url}/#live")

@@ -8,7 +8,6 @@ from typing import Self
 
 from pointsman.serve.http.errors import UpstreamFailure
 from pointsman.serve.http.streams import ByteStream
-from pointsman.serve.protocols.large_json import LARGE_BYTES
 from pointsman.serve.protocols.off_loop import off_loop
 from pointsman.serve.protocols.openai_streams import EventStream
 
@@ -90,15 +89,12 @@ async def relay_events(
     async with aclosing(chunks):
         try:
             while not stream.failed and (chunk := await _next(chunks, _patience_s(stream))) is not None:
-                if len(chunk) + buffer.n_held <= LARGE_BYTES:
-                    shown, failure = _read(buffer, chunk, stream)
-                else:
-                    shown, failure = await asyncio.to_thread(_read, buffer, chunk, stream)
+                shown, failure = await off_loop(len(chunk) + buffer.n_held, _read, buffer, chunk, stream)
                 if shown:
                     held += shown
                     if stream.begun:
                         started = True
-                        yield redact(held) if len(held) <= LARGE_BYTES else await asyncio.to_thread(redact, held)
+                        yield await off_loop(len(held), redact, held)
                         held = b""
                 if failure is not None:
                     raise failure

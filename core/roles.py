@@ -1,6 +1,5 @@
 """What people read for the models that are routed among: of two their parts, strong and weak; of more their names."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pointsman.core.pair import ModelPair
@@ -19,11 +18,6 @@ class Roles:
 
     candidates: tuple[str, ...]
     pair: ModelPair
-
-    @classmethod
-    def of(cls, candidates: Sequence[str], pair: ModelPair) -> "Roles":
-        """The roles of any number of candidates."""
-        return cls(tuple(candidates), pair)
 
     @property
     def many(self) -> bool:

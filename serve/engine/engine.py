@@ -99,7 +99,7 @@ class Engine:
         known = {name: entry.price for name, entry in self.price_list.items()}
         self.bills = bills = ExpectedBills(self.candidates, self.routers, known, self.state.answer_tokens)
         self.pair = ModelPair(self.candidates[0], bills.cheapest)
-        self.roles = Roles.of(self.candidates, self.pair)
+        self.roles = Roles(self.candidates, self.pair)
         lengths = bills.output_tokens if self.roles.many else None
         self.billing = Billing(known, self.pair, self.candidates, lengths)
         prices = (known.get(self.pair.strong), known.get(self.pair.weak))

@@ -66,8 +66,8 @@ def served(checkpoint, tmp_path_factory):
 
 def test_words_are_of_two_or_of_names():
     """A pair is strong and weak; of more the reference and the cheapest are named, and commands name all."""
-    pair = Roles.of(("a", "b"), ModelPair("a", "b"))
-    many = Roles.of(("a", "b", "c"), ModelPair("a", "b"))
+    pair = Roles(("a", "b"), ModelPair("a", "b"))
+    many = Roles(("a", "b", "c"), ModelPair("a", "b"))
     assert (pair.reference, pair.others, pair.share) == ("the strong model", "the weak model", "strong share")
     assert pair.at_share("30 %") == "30 % to strong" and pair.options == "--strong a --weak b"
     assert (many.reference, many.cheapest, many.share) == ("a", "b", "share of spending")

@@ -38,7 +38,7 @@ from support.dashboard_scenes import Past, app_of, bounded_checkpoint, raise_dri
 _PRICE = {"input_usd_per_million": 1.0, "output_usd_per_million": 2.0}
 MODELS = {name: {"base_url": "http://127.0.0.1:9/v1", "price": _PRICE} for name in ("big", "small")}
 NOWHERE = "http://127.0.0.1:9/v1"
-PAIR = Roles.of(("big", "small"), ModelPair("big", "small"))
+PAIR = Roles(("big", "small"), ModelPair("big", "small"))
 PAST = Past(n_requests=300, n_comparisons=60, days=3.0)
 
 

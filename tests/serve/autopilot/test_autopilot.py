@@ -258,7 +258,7 @@ async def test_a_drift_alarm_closes_the_certificate_once(planted, tmp_path):
 
 
 async def test_another_model_voids_and_another_price_does_not(planted, tmp_path):
-    """A configuration whose weak model answers otherwise begins anew; a new price keeps what is certified."""
+    """A configuration whose weak model answers otherwise starts over; a new price keeps what is certified."""
     store = f"sqlite:///{tmp_path}/m.db"
     values = settings(planted.url, store)
     async with serving(values) as (client, app):

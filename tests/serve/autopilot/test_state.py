@@ -101,7 +101,7 @@ def test_a_rollback_voids_what_was_learned_and_serves_what_was_before():
 def test_processes_that_reload_one_after_the_other_void_once(turns, routers):
     """However the turns of a process that has reloaded and of one that has not follow each other, one voids, once.
 
-    The other changes nothing until nobody has told the newer configuration for a minute; then it begins anew.
+    The other changes nothing until nobody has told the newer configuration for a minute; then it starts over.
     """
     old = SERVING
     new = replace(SERVING, identity="others") if routers else replace(SERVING, terms="others")

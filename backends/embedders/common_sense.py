@@ -32,7 +32,6 @@ SCALE = 0.1  # small beside a unit vector: the coordinate hardly moves what is n
 N_BUCKETS = 2**15
 _WEIGHTS = "weights.safetensors"
 _HEAD_CHARS, _TAIL_CHARS = 400, 200
-_SHORT = 200
 _FACTORS = np.array([0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F, 0x165667B1], dtype=np.uint32)[:, None]
 _BEYOND = "\0" * (len(_FACTORS) - 1)
 _MIXER, _FOLD, _SHIFT = np.uint32(0x85EBCA6B), np.uint32(15), np.uint32(32 - 15)
@@ -99,11 +98,8 @@ def hashed_runs(texts: Sequence[str]) -> tuple[NDArray[np.uint32], IntArray]:
     codes = "".join([*(text + _BEYOND for text in shown), "\0"]).encode("utf-32-le", "surrogatepass")
     windows = np.ndarray((len(_FACTORS), len(codes) // 4 - len(_BEYOND)), np.uint32, codes, strides=(4, 4))
     hashed = windows * _FACTORS
-    if hashed.shape[1] < _SHORT:
-        hashed = np.add.accumulate(hashed, axis=0, dtype=np.uint32)
-    else:  # the same, quicker for many characters
-        for longer, shorter in zip(hashed[1:], hashed, strict=False):
-            longer += shorter
+    for longer, shorter in zip(hashed[1:], hashed, strict=False):  # quicker than an accumulation over five rows
+        longer += shorter
     hashed ^= hashed >> _FOLD
     hashed *= _MIXER
     hashed >>= _SHIFT

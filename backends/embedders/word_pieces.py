@@ -41,7 +41,8 @@ class WordPieces:
         Raises:
             TypeError: the text holds a lone surrogate.
         """
-        return np.frombuffer(self._encode(text) if _CONTROL.search(text) else self._recall(text.split()), np.intp)
+        has_control = not text.isprintable() and _CONTROL.search(text)  # most texts of one line need no search
+        return np.frombuffer(self._encode(text) if has_control else self._recall(text.split()), np.intp)
 
     def _recall(self, stretches: Sequence[str]) -> bytes:
         memory = self._memory

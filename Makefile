@@ -41,6 +41,7 @@ clean:
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Pointsman needs Python 3.11 or newer, this is " + sys.version) if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv .venv || { rm -rf .venv; echo "python -m venv failed; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	$(PIP) --upgrade pip  # what comes with Python may take twice as long
 
 .venv/.base: .venv/bin/python pyproject.toml constraints.txt
 	@echo "Installing Pointsman and what it needs into .venv (a minute or two, once) ..."

@@ -72,6 +72,7 @@ class DriftMonitor:
             multiprocess_mode="livemax",
         )
         self._is_new = False
+        self._turn = asyncio.Lock()  # what was read before a reset must not be taken over after it
         self._task: asyncio.Task[None] | None = None
 
     def reconfigure(self, routers: Mapping[str, ServedRouter]) -> None:
@@ -120,10 +121,11 @@ class DriftMonitor:
 
     async def reset(self, router: str | None = None) -> list[str]:
         """Resets the alarm of a router, or of all; returns the names of the routers that were reset."""
-        names = [name for name in self._watches if router in (None, name)]
-        for name in names:
-            self._watches[name].reset()
-            await self._keep(name)
+        async with self._turn:
+            names = [name for name in self._watches if router in (None, name)]
+            for name in names:
+                self._watches[name].reset()
+                await self._keep(name)
         self._show_gauges()
         return names
 
@@ -144,10 +146,11 @@ class DriftMonitor:
         while True:
             await asyncio.sleep(_PAUSE_S)
             turn += 1
-            await self._take_waiting()
-            if self._is_new or turn % _LOOK_EVERY == 0:
-                self._is_new = False
-                await self.load()
+            async with self._turn:
+                await self._take_waiting()
+                if self._is_new or turn % _LOOK_EVERY == 0:
+                    self._is_new = False
+                    await self.load()
 
     async def _take_waiting(self) -> None:
         while self._waiting:

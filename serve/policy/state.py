@@ -64,6 +64,7 @@ class PolicyState:
         self._sessions: tuple[tuple[int, float], Sessions] | None = None
         self._task: asyncio.Task[None] | None = None
         self._override: tuple[str, SettingConfig] | None = None
+        self._of_override = asyncio.Lock()  # what was read before it is set must not be taken over after that
         self.live: dict[str, LiveShare] = {}
         self.largest = LargestCosts()
 
@@ -118,11 +119,12 @@ class PolicyState:
         Raises:
             StoreError: the other processes could not be notified.
         """
-        self._override = (digest, setting) if setting is not None else None
         store = self._store()
-        if store is not None:
-            value = {"digest": digest, "setting": setting.model_dump()} if setting is not None else None
-            await store.set_status(_OVERRIDE, value)
+        async with self._of_override:
+            self._override = (digest, setting) if setting is not None else None
+            if store is not None:
+                value = {"digest": digest, "setting": setting.model_dump()} if setting is not None else None
+                await store.set_status(_OVERRIDE, value)
 
     def recent(self, router: str, quantiles: Callable[[], tuple[float, ...]]) -> RecentWinRates:
         """The recent win rates of a router; `quantiles` are its calibration's."""
@@ -204,9 +206,12 @@ class PolicyState:
                 await self._save(store)
 
     async def _read_override(self, store: StatusStore) -> None:
-        row = await store.status(_OVERRIDE)
-        value = row.value if row is not None else None
-        self._override = _restored(lambda kept: (kept["digest"], SettingConfig.model_validate(kept["setting"])), value)
+        async with self._of_override:
+            row = await store.status(_OVERRIDE)
+            value = row.value if row is not None else None
+            self._override = _restored(
+                lambda kept: (kept["digest"], SettingConfig.model_validate(kept["setting"])), value
+            )
 
     async def _save(self, store: StatusStore) -> None:
         try:

@@ -227,6 +227,40 @@ async def test_processes_share_alarms_and_resets(monkeypatch):
     await fresh.close()
 
 
+class SlowFacts(Facts):
+    """Looks up at once, and says so when it is let."""
+
+    def __init__(self):
+        super().__init__()
+        self.n_asked, self.let = 0, asyncio.Semaphore(0)
+
+    async def status(self, name):
+        found = await super().status(name)
+        self.n_asked += 1
+        await self.let.acquire()
+        return found
+
+
+async def test_what_was_read_before_a_reset_does_not_bring_the_alarm_back(monkeypatch):
+    """An alarm that is reset while this process is reading it stays reset."""
+    monkeypatch.setattr("pointsman.serve.drift.monitor._PAUSE_S", 0.01)
+    facts = SlowFacts()
+    alarm = {"test": "win rate", "at": 1.0, "n_prompts": 500, "evidence": 9.0, "level": 5.0}
+    monitor = DriftMonitor(DriftConfig(), lambda: facts)
+    monitor.reconfigure(routers(reference(embeds=False)))
+    await facts.set_status("drift mine", {"identity": monitor._watches["mine"].identity, "alarm": alarm})
+    await monitor.start()
+    await _until(lambda: facts.n_asked == 1)
+    reset = asyncio.create_task(monitor.reset())
+    await asyncio.sleep(0)
+    facts.let.release()  # the look
+    facts.let.release()  # what the reset writes is read again
+    await reset
+    await _until(lambda: facts.n_asked == 3)
+    assert not has_alarm(monitor)
+    await monitor.close()
+
+
 async def test_an_embedding_that_is_no_number_does_not_end_the_watch(caplog):
     """A prompt that cannot be tested is skipped and logged; the next ones are tested."""
     monitor = DriftMonitor(DriftConfig())

@@ -283,6 +283,39 @@ def test_other_processes_follow_what_an_administrator_sets():
     assert asyncio.run(follow()) == [SettingConfig(strong_share=0.6), None, None]
 
 
+class SlowShelf(Shelf):
+    """A shelf that looks up an override at once, and says so when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.let = asyncio.Event(), asyncio.Event()
+
+    async def status(self, name: str) -> Any:
+        found = await super().status(name)
+        if name == "policy override":
+            self.asked.set()
+            await self.let.wait()
+        return found
+
+
+@pytest.mark.parametrize(("before", "after"), [(0.6, None), (None, 0.6), (0.6, 0.2)])
+async def test_what_was_read_before_a_change_does_not_take_it_back(before, after):
+    """An administrator sets or resets while this process is reading what was in force: the newer one holds."""
+    shelf = SlowShelf()
+    state = PolicyState(lambda: shelf)
+    before, after = (None if share is None else SettingConfig(strong_share=share) for share in (before, after))
+    await state.set_override("d", before)
+    reading = asyncio.create_task(state.load())
+    await shelf.asked.wait()
+    setting = asyncio.create_task(state.set_override("d", after))
+    await asyncio.sleep(0)
+    shelf.let.set()
+    await asyncio.gather(reading, setting)
+    assert state.override("d") == after
+    await state.load()
+    assert state.override("d") == after
+
+
 class SharesOfKeys(RuleBasedStateMachine):
     """Keys that send what they like, with and without text, through the pipeline's own steps: what each gets."""
 

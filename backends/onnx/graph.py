@@ -2,11 +2,11 @@
 
 import os
 from pathlib import Path
-from threading import BoundedSemaphore
 from typing import Any
 
 import numpy as np
 
+from pointsman.backends.onnx.turns import Turns
 from pointsman.core.arrays import Float32Array, IntArray
 from pointsman.core.errors import CheckpointError, MissingExtraError
 
@@ -20,12 +20,12 @@ class Graph:
     """Logits from token ids and attention mask.
 
     Safe to call from several threads; releases the interpreter lock. No more calls run at a time than there are cores
-    for: the others wait, so that a server's event loop finds a core however many requests are being scored.
+    for: the others wait in turn, so that a server's event loop finds a core however many requests are being scored.
     """
 
     def __init__(self, session: Any, *, n_at_a_time: int) -> None:
         self._session = session
-        self._turns = BoundedSemaphore(n_at_a_time)
+        self._turns = Turns(n_at_a_time)
         self._dtypes = {i.name: np.int32 if "int32" in i.type else np.int64 for i in session.get_inputs()}
 
     def __call__(self, ids: IntArray, mask: IntArray) -> Float32Array:

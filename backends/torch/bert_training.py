@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ except ImportError as error:
 
 __all__ = ["BertRecipe", "TrainedBert", "default_base", "train_bert"]
 
+DEFAULT_LAYERS = 3  # of the default base's six: as good a router as all of them, in half the time
 _EVALUATION_BATCH = 64
 _UNLIMITED = 1 << 20
 
@@ -38,7 +39,7 @@ class BertRecipe:
 
     Attributes:
         pooling: "mean" over all tokens, or "model" for the base model's own classification head.
-        layers: keep this many of the base's first layers; all if None.
+        layers: keep this many of the base's first layers; if None, three of the default base's, all of another's.
         freeze_layers: leave the embeddings and this many of the first layers as they are.
         max_length: tokens read, at most what the base can; its limit if None.
         truncation: what is kept of a longer prompt: "head_tail" or "head".
@@ -117,6 +118,8 @@ def train_bert(
         CheckpointError: the state is damaged, or of another run.
         FitError: the base cannot be used, no class but one occurs, or training fails.
     """
+    if base is None and recipe.layers is None:
+        recipe = replace(recipe, layers=DEFAULT_LAYERS)
     base = default_base() if base is None else os.fspath(base)
     transformers.set_seed(recipe.finetuning.seed)
     labels = head_labels(examples.difference, margin=recipe.margin)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -210,6 +211,22 @@ def test_frozen_layers_stay_as_they_are(base):
     changed = {name.split(".")[2] for name in start if "layer" in name and not torch.equal(start[name], trained[name])}
     assert changed == {"1"}
     assert all(torch.equal(start[name], trained[name]) for name in start if name.startswith("embeddings"))
+
+
+def test_half_of_the_default_base_is_kept(base, monkeypatch):
+    """A base that is named is kept whole, the default one as far as was found to be enough, unless layers are given."""
+    monkeypatch.setattr("pointsman.backends.torch.bert_training.default_base", lambda: base)
+    monkeypatch.setattr("pointsman.backends.torch.bert_training.DEFAULT_LAYERS", 1)
+    recipe = training.BertRecipe(finetuning=tuning.FineTuning(epochs=0))
+
+    def n_layers(recipe, **named):
+        trained = training.train_bert(_examples(30, 0), recipe, **named)
+        assert trained.recipe.layers in (None, len(trained.model.encoder_layers()))
+        return len(trained.model.encoder_layers())
+
+    assert n_layers(recipe) == 1
+    assert n_layers(recipe, base=base) == 2
+    assert n_layers(replace(recipe, layers=2)) == 2
 
 
 def test_what_cannot_be_trained_says_why(base):

@@ -22,7 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the trainer; the recipe gives the defaults."""
     add_language_arguments(parser, base="encoder, folder or Hub id (default: all-MiniLM-L6-v2)", many=True)
     parser.add_argument("--pooling", choices=("mean", "model"), help="mean of all tokens, or the base's own head")
-    parser.add_argument("--layers", type=int, help="keep only the first LAYERS layers of the base (default: all)")
+    parser.add_argument(
+        "--layers", type=int, help="keep the first LAYERS layers (default: 3 of 6; all of another --base)"
+    )
     parser.add_argument(
         "--freeze-layers", type=int, help="do not train the embeddings and the first FREEZE_LAYERS layers"
     )

@@ -28,7 +28,7 @@ except ImportError as error:
 
 __all__ = ["BertRecipe", "TrainedBert", "default_base", "train_bert"]
 
-DEFAULT_LAYERS = 3  # of the default base's six: as good a router as all of them, in half the time
+DEFAULT_LAYERS = 3  # of the default base's six: half the time; see docs/language_model_routers.md for the quality
 _EVALUATION_BATCH = 64
 _UNLIMITED = 1 << 20
 

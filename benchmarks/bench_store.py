@@ -29,6 +29,7 @@ from pointsman.serve.config import StoreConfig
 from pointsman.serve.protocols.requests import ChatRequest
 from pointsman.serve.protocols.usage import Usage
 from pointsman.serve.request.context import RequestContext
+from pointsman.serve.request.in_step import InStep
 from pointsman.serve.request.record import Record
 from pointsman.serve.store.metrics import StoreMetrics
 from pointsman.serve.store.queries import DecisionFilter
@@ -78,7 +79,7 @@ async def _measure(url: str, *, n_rows: int, kept: str) -> dict[str, Any]:
     values = {"url": url, "prompts": kept, "embeddings": kept == "text", "queue_rows": n_rows, "queue_bytes": 10**10}
     async with Store(StoreConfig.model_validate({**values, "drain_s": 600.0})) as store:
         writer = Writer(store, metrics=StoreMetrics(CollectorRegistry()))
-        recorder = Recorder(store, writer.put)
+        recorder = Recorder(store, writer.put, in_step=InStep())
         await recorder.start()
         before = (await store.totals())[0].n_requests
         waits = [_observe(recorder, i) for i in range(n_rows)]

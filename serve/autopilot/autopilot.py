@@ -36,10 +36,11 @@ from pointsman.serve.config import StoreConfig
 from pointsman.serve.config.autopilot import AutopilotConfig
 from pointsman.serve.feedback.comparison import Compared, Other
 from pointsman.serve.feedback.sample import Sample
-from pointsman.serve.observers.together import Together
 from pointsman.serve.protocols.usage import Charge
 from pointsman.serve.request.context import RequestContext
+from pointsman.serve.request.in_step import InStep
 from pointsman.serve.request.record import Record
+from pointsman.serve.request.together import Together
 from pointsman.serve.store.rows import Row
 
 __all__ = ["Autopilot"]
@@ -72,6 +73,7 @@ class Autopilot:
         compare: Callable[[Sample, Other | None, list[Charge]], Any],
         ask: Ask,
         registry: CollectorRegistry,
+        in_step: InStep,
         rng: random.Random | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -102,7 +104,7 @@ class Autopilot:
         )
         self._fingerprints = Fingerprints()
         self._observer = RequestObserver(self._draws, self._fingerprints, ask=ask)
-        self._ended = Together(self._see)  # requests that are still to be counted
+        self._ended = Together(in_step, self._see)  # requests that are still to be counted
         self._trainer = Trainer(self._writer, lambda change: store.fold_autopilot(_STATE, change, limit=0), clock=clock)
         self._task: asyncio.Task[None] | None = None
         self._turning = asyncio.Lock()  # one turn at a time, or an older state could be followed after a newer one

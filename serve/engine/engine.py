@@ -29,7 +29,6 @@ from pointsman.serve.policy.served_router import serve_router
 from pointsman.serve.protocols.large_json import LARGE_BYTES
 from pointsman.serve.protocols.thoughts import may_hold_thoughts, thought_marks
 from pointsman.serve.request.context import RequestContext
-from pointsman.serve.request.in_step import InStep
 from pointsman.serve.request.record import Record
 from pointsman.serve.upstreams.attempts import Answered, Failover, Service
 from pointsman.serve.upstreams.base import Call, Upstream
@@ -120,7 +119,7 @@ class Engine:
             leasing=self.state.leases,
         )
         self.threads = RouterThreads()
-        self.in_step = InStep()
+        self.in_step = self.state.in_step
         self.rules = make_rules(config, self.routers, self.candidates)
         self.resolve = ResolveModel(self.routers, self.upstreams, config.aliases)
         self._cascade = make_cascade(config, self.pair, self.routers, self.billing.prices, self.failover, self.state)

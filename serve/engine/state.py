@@ -20,6 +20,7 @@ from pointsman.serve.observers.cascade_tally import CascadeTally
 from pointsman.serve.observers.cascades import CascadeMetrics
 from pointsman.serve.observers.live import LiveHub
 from pointsman.serve.policy.state import PolicyState
+from pointsman.serve.request.in_step import InStep
 from pointsman.serve.request.makers import Makers
 from pointsman.serve.request.record import Observer
 from pointsman.serve.request.worker_sessions import SESSIONS_VARIABLE, SharedModels, WorkerSessions
@@ -76,6 +77,7 @@ class ServerState:
         cascades: metrics of cascades.
         cascade_tally: likewise, for the dashboard.
         refused_logprobs: models that rejected requests for log-probabilities.
+        in_step: keeps requests that are served at the same time in step.
         registry: the Prometheus metrics of these parts.
         observers: get the record of every finished request, in this order; they must not block.
     """
@@ -94,6 +96,7 @@ class ServerState:
     def __init__(self, config: Config) -> None:
         """Makes the configured parts; opens nothing before `start`."""
         self.observers: tuple[Observer, ...] = ()
+        self.in_step = InStep()
         self.registry = CollectorRegistry()
         self._components: list[Component] = []
         self._n_started = 0
@@ -216,6 +219,7 @@ class ServerState:
             compare=self.comparer.compare,
             ask=self.comparer.ask,
             registry=self.registry,
+            in_step=self.in_step,
         )
         self.autopilot = self._observe(self._add(autopilot))
 
@@ -239,7 +243,7 @@ class ServerState:
         self._add(Retention(self.store, metrics=metrics))
         if keys:
             self.keys = self._add(StoreKeyRing(self.store))
-        self._observe(self._add(Recorder(self.store, self.writer.put)))
+        self._observe(self._add(Recorder(self.store, self.writer.put, in_step=self.in_step)))
 
     def _add(self, component: Part) -> Part:
         self._components.append(component)

@@ -6,9 +6,9 @@ from starlette.types import Scope
 
 from pointsman.serve.observers.prometheus import Metrics
 from pointsman.serve.observers.request_log import log_request
-from pointsman.serve.observers.together import Together
 from pointsman.serve.request.ids import request_id
 from pointsman.serve.request.record import Record
+from pointsman.serve.request.together import Together
 
 __all__ = ["Refusals"]
 

@@ -16,10 +16,10 @@ from pointsman.serve.engine.engine import Engine
 from pointsman.serve.observers.prometheus import Metrics
 from pointsman.serve.observers.refusals import Refusals
 from pointsman.serve.observers.request_log import log_request
-from pointsman.serve.observers.together import Together
 from pointsman.serve.protocols.anthropic_errors import MessagesErrors
 from pointsman.serve.protocols.surfaces import CHAT, COMPACT, COUNT_TOKENS, EMBEDDINGS, MESSAGES, RESPONSES
 from pointsman.serve.request.record import Observer
+from pointsman.serve.request.together import Together
 from pointsman.serve.server.endpoints.completions import Completions
 from pointsman.serve.server.endpoints.health import Health, MetricsText, Ready
 from pointsman.serve.server.fast_path import Dispatch
@@ -55,7 +55,7 @@ def create_app(
     """
     engine = engine or Engine(config or make_config())
     metrics = Metrics(engine.services, parts=engine.state.registry)
-    together = Together()
+    together = Together(engine.state.in_step)
     guard = _guard(engine, metrics, together)
     if reloader is not None:
         reloader.observe(metrics.reloaded)

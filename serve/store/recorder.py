@@ -1,19 +1,15 @@
-"""Turns the record of a request into a row of the store.
+"""Turns the record of a request into a row of the store."""
 
-Rows are made several at a time, between requests: the second takes a fraction of the first, which finds nothing of
-what it needs in the processor's caches.
-"""
-
-import asyncio
 import hmac
 import os
 import time
-from collections import deque
 from collections.abc import Callable
 
 from pointsman.core.errors import ConfigError
 from pointsman.serve.request.context import RequestContext
+from pointsman.serve.request.in_step import InStep
 from pointsman.serve.request.record import Record
+from pointsman.serve.request.together import Together
 from pointsman.serve.store.rows import DecisionRow, Row, clean_text
 from pointsman.serve.store.store import Store
 
@@ -21,28 +17,27 @@ __all__ = ["Recorder", "prompt_hash"]
 
 _MAX_TEXT = 300
 _SECRET = "prompt_hash_key"
-_AT_ONCE = 16  # rows: a fraction of a millisecond
-_LATER_S = 0.05
 
 
 class Recorder:
     """An observer of records; keeps prompts and embeddings only as configured."""
 
-    def __init__(self, store: Store, put: Callable[[Row], None], *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, store: Store, put: Callable[[Row], None], *, in_step: InStep, clock: Callable[[], float] = time.time
+    ) -> None:
         """Records nothing before `start`.
 
         Args:
             store: its configuration applies, and it may hold the key of the prompts' hashes.
             put: takes the rows.
+            in_step: of the requests.
             clock: seconds since 1970.
         """
         self._store = store
         self._config = store.config
-        self._put = put
         self._clock = clock
         self._hash_key: bytes | None = None
-        self._ended: deque[Record] = deque()
-        self._later: asyncio.TimerHandle | None = None
+        self._ended = Together(in_step, lambda record: put(self._row(record)))
 
     async def start(self) -> None:
         """Gets the key of the prompts' hashes.
@@ -62,23 +57,12 @@ class Recorder:
 
     async def close(self) -> None:
         """Makes and queues the rows still to be made."""
-        self._put_all()
+        self._ended.flush()
 
     def __call__(self, record: Record) -> None:
-        """A request has ended; its row follows within 50 ms."""
+        """A request has ended; its row follows soon."""
         record.recorded_at = self._clock()
-        self._ended.append(record)
-        if len(self._ended) >= _AT_ONCE:
-            self._put_all()
-        elif self._later is None:
-            self._later = asyncio.get_running_loop().call_later(_LATER_S, self._put_all)
-
-    def _put_all(self) -> None:
-        if self._later is not None:
-            self._later.cancel()
-            self._later = None
-        while self._ended:
-            self._put(self._row(self._ended.popleft()))
+        self._ended(record)
 
     def _row(self, record: Record) -> DecisionRow:
         at, row_id = record.recorded_at, record.row_id

@@ -6,7 +6,7 @@ from starlette.types import Receive, Scope, Send
 from pointsman.serve.engine.engine import Engine
 from pointsman.serve.http.asgi import send_body
 from pointsman.serve.observers.prometheus import CONTENT_TYPE, Metrics
-from pointsman.serve.observers.together import Together
+from pointsman.serve.request.together import Together
 from pointsman.serve.server.endpoints.headers import JSON
 
 __all__ = ["Health", "MetricsText", "Ready"]

@@ -18,6 +18,7 @@ from pointsman.serve.protocols.requests import ChatRequest
 from pointsman.serve.protocols.usage import Usage
 from pointsman.serve.request.context import RequestContext
 from pointsman.serve.request.ids import new_row_id
+from pointsman.serve.request.in_step import InStep
 from pointsman.serve.request.record import Record
 from pointsman.serve.store.keyring import StoreKeyRing
 from pointsman.serve.store.metrics import StoreMetrics
@@ -207,7 +208,7 @@ async def recorded(url, *records, **options):
     """The rows of records, as they come back from a store."""
     rows = []
     async with Store(StoreConfig(url=url, **options)) as store:
-        recorder = Recorder(store, rows.append, clock=lambda: NOW)
+        recorder = Recorder(store, rows.append, in_step=InStep(), clock=lambda: NOW)
         await recorder.start()
         for each in records:
             recorder(each)
@@ -221,7 +222,7 @@ async def test_a_row_follows_its_request_soon(store_url):
     """Rows are put in the requests' order without being asked for: some at once, and the last within moments."""
     rows, times = [], iter(range(100))
     async with Store(StoreConfig(url=store_url)) as store:
-        recorder = Recorder(store, rows.append, clock=lambda: NOW + next(times))
+        recorder = Recorder(store, rows.append, in_step=InStep(), clock=lambda: NOW + next(times))
         await recorder.start()
         for _ in range(40):
             recorder(record())

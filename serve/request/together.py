@@ -1,12 +1,16 @@
-"""Passes records to observers in batches, which takes less time than one by one between requests."""
+"""Passes records to observers in batches, which takes less time than one by one between requests.
+
+Where few requests are served at a time, batches are short: they hold up the request that comes next.
+"""
 
 import asyncio
 
+from pointsman.serve.request.in_step import InStep
 from pointsman.serve.request.record import Observer, Record
 
 __all__ = ["Together"]
 
-_MOST = 32
+_MOST, _MOST_OF_FEW = 32, 8
 _LATEST_S = 0.02
 _LONG_BYTES = 16 * 1024  # of a body that is not held on to until others come
 
@@ -17,16 +21,18 @@ class Together:
     It is also a component, so that nothing is left when the application ends.
     """
 
-    def __init__(self, *observers: Observer) -> None:
+    def __init__(self, in_step: InStep, *observers: Observer) -> None:
         """Starts empty; `observers` may be changed at any time."""
         self.observers = observers
+        self._in_step = in_step
         self._waiting: list[Record] = []
 
     def __call__(self, record: Record) -> None:
         """A request has ended."""
         waiting, context = self._waiting, record.context
         waiting.append(record)
-        if len(waiting) >= _MOST or (context is not None and len(context.request.body) > _LONG_BYTES):
+        most = _MOST if self._in_step.is_crowded else _MOST_OF_FEW
+        if len(waiting) >= most or (context is not None and len(context.request.body) > _LONG_BYTES):
             self.flush()
         elif len(waiting) == 1:
             asyncio.get_running_loop().call_later(_LATEST_S, self.flush)

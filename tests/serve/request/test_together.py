@@ -2,13 +2,15 @@
 
 import asyncio
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pointsman.serve.observers.together import Together
 from pointsman.serve.protocols.requests import make_question
 from pointsman.serve.request.context import RequestContext
+from pointsman.serve.request.in_step import InStep
 from pointsman.serve.request.record import Record
+from pointsman.serve.request.together import Together
 
 
 @given(st.lists(st.sampled_from(["record", "flush"]), max_size=100))
@@ -17,7 +19,7 @@ def test_each_observer_sees_every_record_once_and_in_order(steps):
 
     async def live():
         seen: list[list[int]] = [[], []]
-        together = Together(*(lambda record, own=own: own.append(int(record.id)) for own in seen))
+        together = Together(InStep(), *(lambda record, own=own: own.append(int(record.id)) for own in seen))
         n = 0
         for step in steps:
             if step == "record":
@@ -35,7 +37,7 @@ def test_each_observer_sees_every_record_once_and_in_order(steps):
 async def test_a_single_record_does_not_wait_for_others():
     """A moment later its observers have seen it, though no other request comes."""
     shown = asyncio.Event()
-    together = Together(lambda record: shown.set())
+    together = Together(InStep(), lambda record: shown.set())
     together(Record("alone", "/"))
     await asyncio.wait_for(shown.wait(), 60.0)
 
@@ -43,8 +45,23 @@ async def test_a_single_record_does_not_wait_for_others():
 async def test_a_long_request_is_not_held_on_to():
     """What has a body of megabytes is shown at once."""
     seen = []
-    together = Together(seen.append)
+    together = Together(InStep(), seen.append)
     together(Record("short", "/", context=RequestContext(make_question("Hi", "auto", body=b"x"))))
     assert not seen
     together(Record("long", "/", context=RequestContext(make_question("Hi", "auto", body=b"x" * 2**20))))
     assert [record.id for record in seen] == ["short", "long"]
+
+
+@pytest.mark.parametrize(("n_serving", "most"), [(1, 8), (2, 8), (3, 32), (100, 32)])
+async def test_batches_are_long_only_in_a_crowd(n_serving, most):
+    """One client's next request waits for a few records at most; a crowd's are passed on by the dozen."""
+    in_step, seen = InStep(), []
+    in_step.n_serving = n_serving
+    together = Together(in_step, seen.append)
+    batches = []
+    for number in range(64):
+        before = len(seen)
+        together(Record(str(number), "/"))
+        if len(seen) > before:
+            batches.append(len(seen) - before)
+    assert batches == [most] * (64 // most)

@@ -26,6 +26,7 @@ class Together:
         self.observers = observers
         self._in_step = in_step
         self._waiting: list[Record] = []
+        self._timer: asyncio.TimerHandle | None = None  # of this batch: an earlier one's would cut it short
 
     def __call__(self, record: Record) -> None:
         """A request has ended."""
@@ -34,11 +35,14 @@ class Together:
         most = _MOST if self._in_step.is_crowded else _MOST_OF_FEW
         if len(waiting) >= most or (context is not None and len(context.request.body) > _LONG_BYTES):
             self.flush()
-        elif len(waiting) == 1:
-            asyncio.get_running_loop().call_later(_LATEST_S, self.flush)
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_LATEST_S, self.flush)
 
     def flush(self) -> None:
         """Passes the waiting records to the observers."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         records, self._waiting = self._waiting, []
         for observe in self.observers:
             for record in records:

@@ -65,3 +65,19 @@ async def test_batches_are_long_only_in_a_crowd(n_serving, most):
         if len(seen) > before:
             batches.append(len(seen) - before)
     assert batches == [most] * (64 // most)
+
+
+async def test_a_batch_is_timed_from_its_own_first_record(monkeypatch):
+    """The timer of a batch that was passed on before its time does not pass on the next one."""
+    loop, timers = asyncio.get_running_loop(), []
+    monkeypatch.setattr(
+        loop, "call_later", lambda _, flush: timers.append(asyncio.Handle(flush, (), loop)) or timers[-1]
+    )
+    seen = []
+    together = Together(InStep(), seen.append)
+    for number in range(9):
+        together(Record(str(number), "/"))
+    assert [timer.cancelled() for timer in timers] == [True, False]
+    assert len(seen) == 8
+    timers[-1]._run()
+    assert len(seen) == 9

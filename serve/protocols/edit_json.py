@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-from pointsman.serve.protocols.large_json import LARGE_BYTES, member_places
+from pointsman.serve.protocols.large_json import LARGE_BYTES, in_parts, member_places, slices
 
 __all__ = ["add_members", "ask_for_usage", "hide_usage", "replace_model"]
 
@@ -41,11 +41,28 @@ def replace_model(body: bytes, model: str) -> bytes:
         body: a valid JSON object whose "model" is a string.
     """
     value = _quoted(model)
-    if body.count(_MODEL) == 1 and _ESCAPED_LETTER not in body:  # then the one place that spells the key is the key
-        old = _TEXT.match(body, body.index(_MODEL) + len(_MODEL))
+    if (key := _only_place(body)) is not None:
+        old = _TEXT.match(body, key + len(_MODEL))
         assert old is not None, "the body's model is a string"
-        return b"".join((body[: old.start(1)], value, body[old.end(1) :]))
+        return _with_part(body, old.start(1), old.end(1), value)
     return _replace_every(body, _MODEL, _TEXT, value)
+
+
+def _only_place(body: bytes) -> int | None:
+    """The position of the "model" key, if one place alone spells it, which then is the key."""
+    n_places = place = 0
+    for begin, end in in_parts(0, len(body)):
+        if found := body.count(_MODEL, begin, end + len(_MODEL) - 1):
+            n_places, place = n_places + found, body.index(_MODEL, begin)
+        if n_places > 1 or body.find(_ESCAPED_LETTER, begin, end + len(_ESCAPED_LETTER) - 1) >= 0:
+            return None
+    return place if n_places == 1 else None
+
+
+def _with_part(body: bytes, begin: int, end: int, new: bytes) -> bytes:
+    if len(body) <= LARGE_BYTES:
+        return b"".join((body[:begin], new, body[end:]))
+    return b"".join([*slices(body, 0, begin), new, *slices(body, end, len(body))])
 
 
 @lru_cache(maxsize=1024)
@@ -63,7 +80,7 @@ def add_members(body: bytes, members: Mapping[str, Any]) -> bytes:
     added = b"".join(
         b"," + json.dumps(name).encode() + b":" + json.dumps(value).encode() for name, value in members.items()
     )
-    return b"".join((body[:end], added, body[end:]))
+    return _with_part(body, end, end, added)
 
 
 def ask_for_usage(body: bytes, document: Mapping[str, Any]) -> bytes | None:
@@ -75,7 +92,7 @@ def ask_for_usage(body: bytes, document: Mapping[str, Any]) -> bytes | None:
     """
     if "stream_options" not in document:
         end = body.rindex(b"}")
-        return b"".join((body[:end], b',"stream_options":{"include_usage":true}', body[end:]))
+        return _with_part(body, end, end, b',"stream_options":{"include_usage":true}')
     options = document["stream_options"]
     if not isinstance(options, (dict, type(None))) or (options or {}).get("include_usage") is True:
         return None
@@ -124,10 +141,9 @@ def _replace_every(body: bytes, key: bytes, value: re.Pattern[bytes], new: bytes
     pieces: list[bytes] = []
     copied = 0
     for _, old in _members(body, key, value):
-        pieces += (body[copied : old.start(1)], new)
+        pieces += (*slices(body, copied, old.start(1)), new)
         copied = old.end(1)
-    pieces.append(body[copied:])
-    return b"".join(pieces)
+    return b"".join([*pieces, *slices(body, copied, len(body))])
 
 
 def _members(body: bytes, key: bytes, value: re.Pattern[bytes]) -> Iterator[tuple[int, re.Match[bytes]]]:

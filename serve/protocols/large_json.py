@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from pointsman.serve.http.errors import RequestError
 
-__all__ = ["LARGE_BYTES", "MAX_DEPTH", "TOO_DEEP", "Structure", "member_places", "read_large"]
+__all__ = ["LARGE_BYTES", "MAX_DEPTH", "TOO_DEEP", "Structure", "in_parts", "member_places", "read_large", "slices"]
 
 LARGE_BYTES = 64 * 1024  # what is shorter is quicker at once
 MAX_DEPTH = 300  # levels of arrays and objects: whatever goes through a document recursively gets to its end
@@ -25,6 +25,7 @@ _MAX_CONTAINERS = 50_000  # a conversation of a million tokens has half of them
 _MAX_VALUES = 1_000_000
 _BLOCK_BYTES = 256 * 1024
 _PIECE_BYTES = 256 * 1024  # a millisecond
+_PAUSE_S = 1e-5  # between the pieces, for other threads: who only offers Python's lock mostly takes it back itself
 _MOST_ESCAPES = 12  # bytes of the longest escape: two halves of a character
 _FIRST_HALVES = (b"d8", b"d9", b"da", b"db")
 _QUOTE, _BACKSLASH, _COMMA, _COLON = b'"\\,:'
@@ -51,8 +52,11 @@ class Structure:
     level: npt.NDArray[np.int32]
 
 
-def find_structure(body: bytes) -> Structure:
+def find_structure(body: bytes, *, bounded: bool = True) -> Structure:
     """Positions where a JSON text can be cut; if a text is not JSON, one of the pieces is not JSON either.
+
+    Args:
+        bounded: whether the number of values is.
 
     Raises:
         RequestError: it holds too many values, or is nested too deeply.
@@ -68,7 +72,7 @@ def find_structure(body: bytes) -> Structure:
         found.append((at, kind, np.minimum(level, level - steps)))
         n_containers += int(np.count_nonzero(steps == 1))
         n_values += int(np.count_nonzero(kind == _COMMA))
-        if n_containers > _MAX_CONTAINERS or n_values > _MAX_VALUES:
+        if bounded and (n_containers > _MAX_CONTAINERS or n_values > _MAX_VALUES):
             raise RequestError(
                 f"the body holds too many values, wanted at most {_MAX_CONTAINERS:,} arrays and objects, and "
                 f"{_MAX_VALUES:,} values: send fewer in one request",
@@ -79,16 +83,17 @@ def find_structure(body: bytes) -> Structure:
     return Structure(at, kind, level)
 
 
-def read_large(body: bytes, loads: Callable[[bytes], Any]) -> Any:
+def read_large(body: bytes, loads: Callable[[bytes], Any], *, bounded: bool = True) -> Any:
     """The value of a JSON text, parsed piece by piece with `loads`.
 
     Args:
         loads: raises `RequestError` for what is not JSON.
+        bounded: whether the number of values is, as it has to be where a client sends them.
 
     Raises:
         RequestError: it is not JSON, holds too many values, or is nested too deeply.
     """
-    structure = find_structure(body)
+    structure = find_structure(body, bounded=bounded)
     return _Reader(body, structure, loads).read(0, len(body), 0, structure.at.size)
 
 
@@ -100,6 +105,24 @@ def member_places(body: bytes) -> Iterator[tuple[int, int]]:
     commas = structure.at[outermost & (structure.kind == _COMMA)].tolist()
     begins = [int(structure.at[0]), *commas] if colons else []
     yield from ((begin + 1, colon) for begin, colon in zip(begins, colons, strict=True))
+
+
+def in_parts(begin: int, end: int) -> Iterator[tuple[int, int]]:
+    """Where to cut what lies between two positions of a long text, so that work on one part takes a millisecond.
+
+    A thread keeps Python's lock for as long as one function of C takes; between the parts others have their turn.
+    """
+    if end - begin <= _PIECE_BYTES:
+        yield begin, end
+        return
+    for at in range(begin, end, _PIECE_BYTES):
+        time.sleep(_PAUSE_S)
+        yield at, min(at + _PIECE_BYTES, end)
+
+
+def slices(text: bytes, begin: int, end: int) -> list[bytes]:
+    """What lies between two positions, in parts, whose joining leaves the lock to others unlike copying the whole."""
+    return [text[at:until] for at, until in in_parts(begin, end)]
 
 
 class _Reader:
@@ -114,26 +137,32 @@ class _Reader:
         if first == last:
             return self._scalar(begin, end)
         opening, closing = int(self._at[first]), int(self._at[last - 1])
-        around = self._body[begin:opening].strip(_BLANK) + self._body[closing + 1 : end].strip(_BLANK)
         ends = _OPEN.find(self._kind[first]), _CLOSE.find(self._kind[last - 1])
-        if around or ends[0] < 0 or ends[0] != ends[1] or self._level[first] != self._level[last - 1]:
+        fit = ends[0] == ends[1] >= 0 and self._level[first] == self._level[last - 1]
+        if not fit or _without_blanks(self._body, begin, end) != (opening, closing + 1):
             raise RequestError(_INVALID)
         cuts = [first, *self._commas(first, last), last - 1]
-        if len(cuts) == 2 and not self._body[opening + 1 : closing].strip(_BLANK):
+        if len(cuts) == 2 and _without_blanks(self._body, opening + 1, closing) == (closing, closing):
             return {} if ends[0] else []
         return self._object(cuts) if ends[0] else self._array(cuts)
 
     def _scalar(self, begin: int, end: int) -> Any:
         """A long string, in pieces; any other value whole."""
-        text = self._body[begin:end]
-        if not (text.startswith(b'"') and text.endswith(b'"') and len(text) >= 2 * _MOST_ESCAPES):
-            return self._piece(text.strip(_BLANK), begin)
-        pieces, at = [], 1
-        while at < len(text) - 1:
-            cut = _cut(text, at, min(at + _PIECE_BYTES, len(text) - 1))
-            pieces.append(self._piece(b'"%b"' % text[at:cut], begin + at))
-            at = cut
-        return "".join(pieces)
+        body = self._body
+        begin, end = _without_blanks(body, begin, end)
+        last = end - 1
+        if not (end - begin >= 2 * _MOST_ESCAPES and body[begin] == _QUOTE == body[last]):
+            return self._piece(body[begin:end], begin)
+        text = ""
+        for piece in self._pieces_of_string(begin + 1, last):
+            text += piece  # CPython lets it grow where it is; joining would copy everything at once
+        return text
+
+    def _pieces_of_string(self, begin: int, last: int) -> Iterator[str]:
+        while begin < last:
+            cut = _cut(self._body, begin, min(begin + _PIECE_BYTES, last), last)
+            yield self._piece(b'"%b"' % self._body[begin:cut], begin)
+            begin = cut
 
     def _array(self, cuts: list[int]) -> list[Any]:
         found: list[Any] = []
@@ -188,21 +217,22 @@ class _Reader:
         return found
 
     def _piece(self, piece: bytes, begin: int) -> Any:
-        time.sleep(0)  # other threads' turn
+        time.sleep(_PAUSE_S)
         try:
             return self._loads(piece)
         except RequestError as error:
             raise RequestError(f"{error}, counted from byte {begin}") from None
 
 
-def _cut(text: bytes, begin: int, end: int) -> int:
+def _cut(text: bytes, begin: int, end: int, last: int) -> int:
     """Where a string can be cut, at `end` or just before: between characters and escapes, not within a surrogate pair.
 
     Args:
         begin: of what is not read yet; nothing that begins before it goes beyond it.
+        last: position of the quote that ends the string.
     """
-    if end >= len(text) - 1:
-        return end
+    if end >= last:
+        return last
     for at in range(end, max(begin, end - 2 * _MOST_ESCAPES), -1):
         before = text[max(begin, at - _MOST_ESCAPES) : at]
         if b"\\" not in before and text[at] & 0xC0 != 0x80:
@@ -211,7 +241,21 @@ def _cut(text: bytes, begin: int, end: int) -> int:
             part = text[begin:at]
             if (len(part) - len(part.rstrip(b"\\"))) % 2 == 0:
                 return at
-    return len(text) - 1  # no string that anyone writes
+    return last  # no string that anyone writes
+
+
+def _without_blanks(text: bytes, begin: int, end: int) -> tuple[int, int]:
+    """Where a value begins and ends that has white space around it; twice `end` if there is only white space."""
+    for at, until in in_parts(begin, end):
+        if rest := text[at:until].lstrip(_BLANK):
+            begin = until - len(rest)
+            break
+    else:
+        return end, end
+    while text[end - 1] in _BLANK:
+        part = text[max(begin, end - _PIECE_BYTES) : end]
+        end -= len(part) - len(part.rstrip(_BLANK))
+    return begin, end
 
 
 def _in_pair(before: bytes) -> bool:

@@ -91,7 +91,7 @@ def count_input_tokens(document: Mapping[str, Any]) -> int:
                 extra += piece
             else:
                 sample.add(piece[:_COUNTED_CHARS] + "\n")
-                sample.n_chars += len(piece[_COUNTED_CHARS:])
+                sample.n_chars += max(0, len(piece) - _COUNTED_CHARS)
     if tools := document.get("tools"):
         with suppress(RecursionError):
             sample.add(json.dumps(tools))

@@ -82,10 +82,23 @@ def test_members_of_large_bodies_are_changed_like_those_of_small_ones(document, 
     items.insert(position, ("model", "auto"))
     items += [("stream_options", {"include_usage": False} if options else None)]
     body = json.dumps(dict(items), ensure_ascii=True).encode()
-    small = replace_model(body, "big"), ask_for_usage(body, dict(items))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(large_json, "_PIECE_BYTES", len(body))
+        small = replace_model(body, "big"), ask_for_usage(body, dict(items))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(edit_json, "LARGE_BYTES", 0)
         assert (replace_model(body, "big"), ask_for_usage(body, dict(items))) == small
+
+
+@pytest.mark.parametrize("form", [(", ", ": "), (",", ":"), ("\n,\t", " :\r\n")], ids=["usual", "compact", "wide"])
+@pytest.mark.parametrize("document", ["x" * 999, ["x" * 999], {"a": {"b": "x" * 999}}, [1, "x" * 999, {}]])
+def test_a_long_string_is_read_in_pieces_wherever_it_stands(document, form):
+    """With white space around it as well: read at once, it would keep all other threads waiting."""
+    read = []
+    text = json.dumps(document, separators=form).encode()
+    padded = b" " * 99 + text + b"\n" * 99
+    assert read_large(padded, lambda piece: [read.append(len(piece)), loads(piece)][1]) == document
+    assert max(read) <= large_json._PIECE_BYTES + 2
 
 
 def request_with(**members):

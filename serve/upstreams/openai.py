@@ -12,10 +12,10 @@ from typing import Any
 import orjson
 
 from pointsman.serve.config import TimeoutConfig
-from pointsman.serve.http.errors import UpstreamFailure, error_body
+from pointsman.serve.http.errors import RequestError, UpstreamFailure, error_body
 from pointsman.serve.http.streams import Headers
 from pointsman.serve.protocols.edit_json import replace_model
-from pointsman.serve.protocols.large_json import LARGE_BYTES
+from pointsman.serve.protocols.large_json import LARGE_BYTES, read_large
 from pointsman.serve.protocols.long_documents import explored, is_long
 from pointsman.serve.protocols.off_loop import off_loop
 from pointsman.serve.protocols.upstream_errors import describe_refusal, find_error
@@ -238,13 +238,20 @@ def _as_type(headers: Headers, content_type: bytes) -> Headers:
 def _read_object(body: bytes) -> dict[str, Any] | None:
     """The JSON object in a body, or None. NaN and infinities, which some upstreams send, are accepted."""
     try:
-        document = orjson.loads(body)
+        document = _loads(body) if len(body) <= LARGE_BYTES else read_large(body, _loads, bounded=False)
+    except RequestError:
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _loads(text: bytes) -> Any:
+    try:
+        return orjson.loads(text)
     except orjson.JSONDecodeError:
         try:
-            document = json.loads(body)
-        except (ValueError, RecursionError):
-            return None
-    return document if isinstance(document, dict) else None
+            return json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise RequestError("the answer is not JSON") from error
 
 
 def _brief(error: OSError) -> str:

@@ -12,6 +12,7 @@ import math
 import os
 import signal
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -49,6 +50,7 @@ _FACTORY = "pointsman.serve.server.launch:create_worker_app"
 _COLLECTIONS = (50_000, 20, 50)  # a request makes a hundred objects, and hardly ever a cycle
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _LARGE_BUFFER_BYTES = 4 * 1024 * 1024
+_TURN_S = 0.0005  # after which a thread passes Python's lock on; the usual 5 ms add up where the loop needs it often
 _DOORS = 16  # the loop accepts one connection per listener and turn: with one, a rush of them waits for seconds
 _SETTINGS: dict[str, Any] = {
     "ws": "none",
@@ -180,6 +182,7 @@ def run_server(
 
 def _application(engine: Engine, options: LaunchOptions, companions: Sequence[Companion] = ()) -> Application:
     path = Path(options.config) if options.config else None
+    sys.setswitchinterval(_TURN_S)
     _keep_large_buffers_apart()
     gc.freeze()  # what is loaded now mostly stays: no need to go through it, now or ever
     gc.set_threshold(*_COLLECTIONS)

@@ -17,6 +17,7 @@ from starlette.routing import Route
 from pointsman.serve import create_app
 from pointsman.serve.config import TimeoutConfig
 from pointsman.serve.config.load import make_config
+from pointsman.serve.http.errors import UpstreamFailure
 from pointsman.serve.upstreams.base import Call
 from pointsman.serve.upstreams.openai import OpenAIUpstream
 from pointsman.serve.upstreams.providers import Target
@@ -192,6 +193,37 @@ async def test_an_upstream_that_never_pauses_ends_at_the_deadline_of_the_whole_a
             answer = await client.post("/v1/chat/completions", json=body)
     upstream.close()
     assert '"upstream_timeout"' in answer.text
+
+
+def upstream_that_answers(body: bytes) -> OpenAIUpstream:
+    """An upstream whose every answer is a success with this body."""
+    answer = SimpleNamespace(status=200, headers=[(b"content-type", b"application/json")], whole=lambda: body)
+
+    async def post(*_, **__):
+        return answer
+
+    pool = SimpleNamespace(post=post, release=lambda *_: None)
+    return OpenAIUpstream(Target("m", "m", "http://127.0.0.1:9", None), pool, TimeoutConfig())
+
+
+EMBEDDING = Call("/embeddings", b'{"model": "m"}', {"model": "m"}, False, None)
+
+
+@pytest.mark.parametrize("vector", ["1," * 1_200_000 + "0.5", '"' + "QUJD" * 50_000 + '"', "1e999, NaN," * 9_000 + "1"])
+async def test_a_large_answer_is_read_as_a_small_one(vector):
+    """More numbers than a client may send, long strings, and numbers that JSON does not have."""
+    body = f'{{"data": [{{"embedding": [{vector}]}}], "usage": {{"prompt_tokens": 7}}}}'.encode()
+    reply = await upstream_that_answers(body).send(EMBEDDING)
+    assert reply.body == body
+    assert repr(reply.document) == repr(json.loads(body))
+
+
+@pytest.mark.parametrize("end", ["", "]", "}}", "}]", "]}}"])
+async def test_a_large_answer_that_is_damaged_is_an_error(end):
+    """Cut off, or with brackets that do not fit."""
+    body = ('{"data": [{"embedding": [' + "1," * 50_000 + "1]" + end).encode()
+    with pytest.raises(UpstreamFailure, match="wanted a JSON object"):
+        await upstream_that_answers(body).send(EMBEDDING)
 
 
 @pytest.mark.parametrize("whole", [True, False])

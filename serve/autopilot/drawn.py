@@ -9,7 +9,7 @@ from pointsman.serve.autopilot.place import Place, Prompt, Running
 from pointsman.serve.feedback.comparison import Compared, Other
 from pointsman.serve.feedback.sample import Sample
 from pointsman.serve.protocols.usage import Charge
-from pointsman.serve.store.rows import AutopilotRow
+from pointsman.serve.store.rows import AutopilotRow, clean_text
 
 __all__ = ["Drawn", "make_row"]
 
@@ -90,7 +90,8 @@ def _shown(sample: Sample, compared: Compared, pair: ModelPair) -> dict[str, str
     strong, weak = compared.answer, compared.other.answer
     if compared.row.model_a != pair.strong:
         strong, weak = weak, strong
-    return {"request_id": sample.request_id, "question": sample.question, "strong": strong, "weak": weak}
+    texts = {"question": sample.question, "strong": strong, "weak": weak}
+    return {"request_id": sample.request_id, **{name: clean_text(text) for name, text in texts.items()}}
 
 
 def _loss(compared: Compared, pair: ModelPair) -> float:

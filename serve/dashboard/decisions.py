@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from pointsman.serve.http.errors import RequestError
 from pointsman.serve.observers.live import LiveHub
-from pointsman.serve.observers.live_row import PROMPT_CHARACTERS, LiveRow, as_json
+from pointsman.serve.observers.live_row import PROMPT_CHARACTERS, LiveRow
+from pointsman.serve.protocols.write_json import write_json
 
 if TYPE_CHECKING:
     from pointsman.serve.store.rows import DecisionRow
@@ -51,7 +52,7 @@ class Decisions:
             found = _since([seen for seen in self._hub.recent() if _fits(seen, chosen)], query.get("before"))
         following = found[_PAGE - 1]["id"] if len(found) > _PAGE else None
         page = {"decisions": found[:_PAGE], "next": following, "kept": self._store is not None}
-        return as_json(page)
+        return write_json(page)
 
 
 def _view(row: "DecisionRow") -> LiveRow:

@@ -14,15 +14,17 @@ from dataclasses import replace
 from typing import Any
 
 import aiohttp
-import orjson
 from prometheus_client import Counter
 
 from pointsman.core.errors import ConfigError
 from pointsman.serve.config.cascade import CascadeConfig, CheckerConfig
 from pointsman.serve.config.secret import read_key
 from pointsman.serve.http.errors import RequestError, UpstreamFailure
+from pointsman.serve.protocols.off_loop import off_loop
+from pointsman.serve.protocols.read_json import read_json
 from pointsman.serve.protocols.said import Said, read_said
 from pointsman.serve.protocols.surfaces import CHAT
+from pointsman.serve.protocols.write_json import write_json
 from pointsman.serve.request.context import RequestContext
 from pointsman.serve.upstreams.attempts import Failover
 from pointsman.serve.upstreams.base import Call
@@ -95,10 +97,11 @@ class Checker:
         if self._key is not None:
             headers["authorization"] = f"Bearer {self._key.value}"
         url = self._config.url or ""
-        async with self._session.post(url, data=orjson.dumps(document), headers=headers) as reply:
+        body = await asyncio.to_thread(write_json, document)  # the request in it may be long
+        async with self._session.post(url, data=body, headers=headers) as reply:
             if reply.status != 200:
                 raise ValueError(f"it answered {reply.status}")
-            return orjson.loads(await reply.read())
+            return read_json(await reply.read())
 
 
 class PaidSignals:
@@ -115,7 +118,8 @@ class PaidSignals:
             return None
         document = {**call.document, "stream": False, "n": 1} if call.path == CHAT.path else {**call.document}
         document = {name: value for name, value in document.items() if name != "stream_options"} | {"stream": False}
-        again = replace(call, body=orjson.dumps(document), document=document, stream=False)
+        body = await off_loop(len(call.body), write_json, document)
+        again = replace(call, body=body, document=document, stream=False)
         asked = [self._ask(context, again, model) for _ in range(self._samples)]
         found = [one[0] for one in await asyncio.gather(*asked) if one]
         return sum(_result(one.text) == _result(said.text) for one in found) / len(found) if found else None
@@ -132,7 +136,7 @@ class PaidSignals:
             "logprobs": True,
             "top_logprobs": 5,
         }
-        question = replace(call, path=CHAT.path, body=orjson.dumps(document), document=document, stream=False)
+        question = replace(call, path=CHAT.path, body=write_json(document), document=document, stream=False)
         found = await self._ask(context, question, self._p_true)
         return _says_true(found[0]) if found else None
 

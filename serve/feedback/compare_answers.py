@@ -5,8 +5,6 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
-import orjson
-
 from pointsman.core.answer_signals import Answer, known_signals
 from pointsman.core.decision import Decision
 from pointsman.core.errors import UpstreamError
@@ -24,6 +22,7 @@ from pointsman.serve.money.metrics import MoneyMetrics
 from pointsman.serve.protocols.logprobs import refuses_logprobs
 from pointsman.serve.protocols.surfaces import CHAT
 from pointsman.serve.protocols.usage import Charge, Usage
+from pointsman.serve.protocols.write_json import write_json
 from pointsman.serve.request.ids import new_row_id
 from pointsman.serve.store.rows import ComparisonRow, clean_text
 from pointsman.serve.upstreams.base import Call, Upstream
@@ -165,7 +164,7 @@ class AnswerComparer:
         if upstream is None or billing is None:
             raise UpstreamError(f"model {model!r} is no longer configured")
         decision = Decision(model, None, None, None, "shadow", (model,))
-        call = Call(CHAT.path, orjson.dumps(document), document, False, decision)
+        call = Call(CHAT.path, write_json(document), document, False, decision)
         attempt = Attempt(model)
         try:
             attempt.reply = await upstream.send(call)

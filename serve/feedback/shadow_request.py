@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 from pointsman.core.errors import ConfigError
 from pointsman.core.pair import ModelPair
 from pointsman.serve.config import ShadowConfig
@@ -13,6 +11,7 @@ from pointsman.serve.feedback.sample import Sample
 from pointsman.serve.judging.budget import estimate_tokens
 from pointsman.serve.judging.verdict import TEMPLATE
 from pointsman.serve.money.billing import Billing
+from pointsman.serve.protocols.write_json import write_json
 
 __all__ = ["answer_usd", "check_shadow", "judging_usd", "other_model", "shadow_request"]
 
@@ -48,7 +47,7 @@ def other_model(sample: Sample, pair: ModelPair) -> str:
 
 def answer_usd(sample: Sample, config: ShadowConfig, billing: Billing) -> float:
     """The most that the other model's answer can cost."""
-    question = estimate_tokens(orjson.dumps(sample.document.get("messages")).decode())
+    question = estimate_tokens(write_json(sample.document.get("messages")).decode())
     return billing.prices[other_model(sample, billing.pair)].cost_usd(question, _longest_answer(sample, config))
 
 

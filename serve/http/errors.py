@@ -82,8 +82,9 @@ class UpstreamFailure(UpstreamError):  # noqa: N818  (an UpstreamError that know
 
 def error_body(message: str, type: str, *, param: str | None = None, code: str | None = None) -> bytes:
     """JSON of one error as OpenAI's API words it."""
-    error = {"message": _printable(message), "type": type, "param": param and _printable(param), "code": code}
-    return orjson.dumps({"error": error})
+    error = {"message": message, "type": type, "param": param, "code": code}
+    told = {name: _printable(value) if isinstance(value, str) else value for name, value in error.items()}
+    return orjson.dumps({"error": told})
 
 
 def _printable(text: str) -> str:

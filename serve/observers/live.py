@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pointsman.serve.http.errors import RequestError
-from pointsman.serve.observers.live_row import LiveRow, as_json, live_row
+from pointsman.serve.observers.live_row import LiveRow, live_row
 from pointsman.serve.observers.request_rates import RequestRates, latency
+from pointsman.serve.protocols.write_json import write_json
 from pointsman.serve.request.record import Record
 
 __all__ = ["STREAM_S", "LiveHub"]
@@ -136,4 +137,4 @@ class LiveHub:
             **self._facts(),
             "decisions": newest,
         }
-        return b"event: now\ndata: " + as_json(event) + b"\n\n"
+        return b"event: now\ndata: " + write_json(event) + b"\n\n"

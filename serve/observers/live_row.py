@@ -1,14 +1,11 @@
 """The dashboard's row for one request: JSON types under the names of the store's columns."""
 
-import json
 from typing import Any
-
-import orjson
 
 from pointsman.core.decision import Decision
 from pointsman.serve.request.record import Record
 
-__all__ = ["PROMPT_CHARACTERS", "LiveRow", "as_json", "live_row"]
+__all__ = ["PROMPT_CHARACTERS", "LiveRow", "live_row"]
 
 PROMPT_CHARACTERS = 2000
 LiveRow = dict[str, Any]
@@ -69,11 +66,3 @@ def live_row(record: Record, *, number: int, prompts: bool) -> LiveRow:
     if usage is not None:
         seen["input_tokens"], seen["output_tokens"] = usage.input_tokens, usage.output_tokens
     return seen
-
-
-def as_json(value: object) -> bytes:
-    """JSON of such rows; text that is not valid Unicode is escaped as it came."""
-    try:
-        return orjson.dumps(value)
-    except orjson.JSONEncodeError:
-        return json.dumps(value).encode("ascii")

@@ -7,10 +7,9 @@ import time
 from functools import lru_cache
 from typing import Any
 
-import orjson
-
 from pointsman.serve.observers.log_writer import LogWriter
 from pointsman.serve.observers.terminal_log import TerminalFormatter
+from pointsman.serve.protocols.write_json import write_json
 from pointsman.serve.request.record import Record
 
 __all__ = ["log_request", "set_up_logging"]
@@ -33,7 +32,7 @@ class _JsonFormatter(logging.Formatter):
 def _json_line(created: float, level: str, logger: str, fields: dict[str, Any]) -> bytes:
     second = int(created)
     told = f"{_second(second)}.{int((created - second) * 1e3):03d}Z"
-    return orjson.dumps({"time": told, "level": level, "logger": logger, **fields}, default=str)
+    return write_json({"time": told, "level": level, "logger": logger, **fields}, default=str)
 
 
 class _Summary:

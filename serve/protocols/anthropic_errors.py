@@ -2,8 +2,10 @@
 
 from typing import Any
 
-import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pointsman.serve.protocols.read_json import read_json
+from pointsman.serve.protocols.write_json import write_json
 
 __all__ = ["MessagesErrors", "messages_error", "reshape_error"]
 
@@ -64,14 +66,14 @@ def reshape_error(status: int, body: bytes) -> bytes:
         body: JSON, {"error": {"message": ...}} or anything else.
     """
     try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        document = read_json(body)
+    except ValueError:
         document = None
     if isinstance(document, dict) and document.get("type") == "error":
         return body
     error = document.get("error") if isinstance(document, dict) else None
     message, code = (error.get("message"), error.get("code")) if isinstance(error, dict) else (error, None)
-    return orjson.dumps(messages_error(status, str(message or f"the model answered {status}"), code=code))
+    return write_json(messages_error(status, str(message or f"the model answered {status}"), code=code))
 
 
 def _with_length(headers: list[tuple[bytes, bytes]], n_bytes: int) -> list[tuple[bytes, bytes]]:

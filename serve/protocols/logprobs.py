@@ -4,10 +4,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 from pointsman.serve.http.streams import ByteStream
+from pointsman.serve.protocols.read_json import read_json
 from pointsman.serve.protocols.sse import event_data
+from pointsman.serve.protocols.write_json import write_json
 
 __all__ = ["WithoutLogprobs", "ask_for_logprobs", "hide_logprobs", "refuses_logprobs"]
 
@@ -37,7 +37,7 @@ def ask_for_logprobs(body: bytes, document: Mapping[str, Any], path: str) -> tup
         return None
     changed = {**document, **added}
     if any(name in document for name in added):
-        return json.dumps(changed).encode("ascii"), changed
+        return write_json(changed), changed
     end = body.rindex(b"}")
     return b"".join((body[:end], b",", json.dumps(added).encode("ascii")[1:-1], body[end:])), changed
 
@@ -49,7 +49,7 @@ def refuses_logprobs(status: int, body: bytes) -> bool:
 
 def hide_logprobs(document: Mapping[str, Any]) -> bytes:
     """A whole answer without them, as JSON."""
-    return orjson.dumps(_hidden(document))
+    return write_json(_hidden(document))
 
 
 class WithoutLogprobs:
@@ -79,12 +79,12 @@ def hide_logprobs_in_events(events: bytes) -> bytes:
             pieces.append(block)
             continue
         try:
-            event = orjson.loads(found[0])
-        except orjson.JSONDecodeError:
+            event = read_json(found[0])
+        except ValueError:
             pieces.append(block)
             continue
         lines = [line for line in block.split(b"\n") if line.strip() and not line.startswith(b"data:")]
-        pieces.append(b"".join(line + b"\n" for line in lines) + b"data: " + orjson.dumps(_hidden(event)) + b"\n\n")
+        pieces.append(b"".join(line + b"\n" for line in lines) + b"data: " + write_json(_hidden(event)) + b"\n\n")
     return b"".join(pieces)
 
 

@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
+from pointsman.serve.protocols.read_json import read_json
 from pointsman.serve.protocols.token_count import TextSample
 
 __all__ = ["Said", "StreamReader", "ToolCall", "read_said"]
@@ -126,8 +125,8 @@ class StreamReader:
     def see(self, data: bytes) -> None:
         """Reads the data of one event; anything but a JSON object is ignored."""
         try:
-            event = orjson.loads(data)
-        except orjson.JSONDecodeError:
+            event = read_json(data)
+        except ValueError:
             return
         if not isinstance(event, dict):
             return

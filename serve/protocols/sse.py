@@ -110,7 +110,7 @@ async def relay_events(
                 if stream.closing:
                     yield stream.closing
             elif not stream.done:
-                failure.said = redact(failure.said.encode()).decode()
+                failure.said = redact(failure.said.encode("utf-8", "replace")).decode()
                 stream.failed, stream.failure = True, failure
                 yield stream.error_event(failure)
         finally:

@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from pointsman.serve.http.errors import UpstreamFailure, error_body
+from pointsman.serve.protocols.read_json import read_json
 
 __all__ = ["ReportedError", "ReportedFailure", "describe_refusal", "find_error"]
 
@@ -84,8 +83,8 @@ def find_error(document: Mapping[str, Any]) -> ReportedError | None:
 def describe_refusal(body: bytes) -> ReportedError | None:
     """What a body with an error status says, in whatever form; None where it says nothing that a person can read."""
     try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        document = read_json(body)
+    except ValueError:
         text = "" if _HTML.match(body) else body[: 4 * _MAX_MESSAGE].decode("utf-8", "replace").strip()
         return ReportedError(text[:_MAX_MESSAGE]) if text else None
     while isinstance(document, list):  # Gemini's

@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 from pointsman.serve.protocols.openai_streams import DONE
+from pointsman.serve.protocols.write_json import write_json
 
 __all__ = ["chat_as_stream", "holds_answer"]
 
@@ -50,7 +49,7 @@ def chat_as_stream(document: Mapping[str, Any], *, usage: bool) -> bytes:
         events += [{**head, "choices": [told]}, {**head, "choices": [ended]}]
     if usage:
         events.append({**head, "choices": [], "usage": document.get("usage")})
-    return b"".join(b"data: %s\n\n" % orjson.dumps(event) for event in events) + DONE
+    return b"".join(b"data: %s\n\n" % write_json(event) for event in events) + DONE
 
 
 def _is_services_fault(error: object) -> bool:

@@ -12,8 +12,6 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, Self
 
-import orjson
-
 from pointsman.core.arrays import FloatArray
 from pointsman.core.decision import Decision
 from pointsman.core.errors import ConfigError, UnknownRouterError
@@ -26,6 +24,7 @@ from pointsman.serve.http.streams import ByteStream
 from pointsman.serve.protocols.model_field import AUTO, ROUTER_PREFIX
 from pointsman.serve.protocols.requests import make_question, read_chat
 from pointsman.serve.protocols.surfaces import CHAT
+from pointsman.serve.protocols.write_json import write_json
 from pointsman.serve.python_api.loop_thread import BackgroundLoop
 from pointsman.serve.python_api.response import Answer, read_answer, read_events
 from pointsman.serve.request.context import RequestContext
@@ -196,8 +195,8 @@ class Controller:
 
     def _context(self, parameters: Mapping[str, Any], field: str) -> RequestContext:
         try:
-            body = orjson.dumps({"model": field, **parameters}, default=_plain)
-        except TypeError as error:
+            body = write_json({"model": field, **parameters}, default=_plain)
+        except (TypeError, ValueError) as error:
             raise ValueError(f"a parameter cannot be written as JSON: {error}") from error
         return RequestContext(read_chat(body))
 

@@ -159,7 +159,7 @@ async def _try(service: Service, call: Call, attempt: Attempt, new_stream: NewSt
             reply, stream = await _begin_stream(service, call, attempt, replace(reply, headers=headers), new_stream)
     except UpstreamFailure as failure:
         attempt.reply = failure.answer if attempt.reply is None else attempt.reply
-        failure.said = upstream.redact(failure.said.encode()).decode()
+        failure.said = upstream.redact(failure.said.encode("utf-8", "replace")).decode()
         attempt.result = failure.code
         raise
     except asyncio.CancelledError:

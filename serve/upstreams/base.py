@@ -5,13 +5,12 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import field
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import orjson
-
 from pointsman.core.decision import Decision
 from pointsman.core.quick_dataclass import quick_dataclass
 from pointsman.serve.http.errors import RequestError
 from pointsman.serve.http.streams import ByteStream, Headers
 from pointsman.serve.protocols.large_json import LARGE_BYTES
+from pointsman.serve.protocols.read_json import read_json
 
 if TYPE_CHECKING:
     from pointsman.serve.protocols.openai_streams import EventStream
@@ -77,8 +76,8 @@ class Reply:
         if self.document is not None or self.chunks is not None:
             return self.document or {}
         try:
-            document = orjson.loads(self.body)
-        except orjson.JSONDecodeError:
+            document = read_json(self.body)
+        except ValueError:
             return {}
         return document if isinstance(document, dict) else {}
 

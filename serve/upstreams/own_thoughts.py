@@ -1,16 +1,14 @@
 """Sends a model the thoughts that it can read: its own, and those that nobody else is known to have made."""
 
-import json
 import logging
 import re
 from collections.abc import Coroutine, Mapping, Set
 from dataclasses import replace
 from typing import Any
 
-import orjson
-
 from pointsman.serve.protocols.off_loop import off_loop
 from pointsman.serve.protocols.thoughts import without_thinking, without_thoughts
+from pointsman.serve.protocols.write_json import write_json
 from pointsman.serve.upstreams.base import Call, Reply, Upstream, Wrapper
 
 __all__ = ["OwnThoughts"]
@@ -54,8 +52,4 @@ def _without_any(call: Call) -> Call:
 
 
 def _with(call: Call, document: Mapping[str, Any]) -> Call:
-    try:
-        body = orjson.dumps(document)
-    except TypeError:  # integers beyond 64 bits
-        body = json.dumps(document).encode("ascii")
-    return replace(call, body=body, document=document)
+    return replace(call, body=write_json(document), document=document)

@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import orjson
-
 from pointsman.serve.protocols.edit_json import add_members
 from pointsman.serve.protocols.off_loop import off_loop
+from pointsman.serve.protocols.write_json import write_json
 from pointsman.serve.upstreams.base import Call, Reply, Upstream, Wrapper
 
 __all__ = ["WithParameters"]
@@ -39,5 +38,5 @@ class WithParameters(Wrapper):
         if len(added) == len(absent):
             body = await off_loop(len(call.body), add_members, call.body, added)
         else:
-            body = await off_loop(len(call.body), orjson.dumps, document)
+            body = await off_loop(len(call.body), write_json, document)
         return await self._upstream.send(replace(call, body=body, document=document))

@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 from pointsman.core.errors import PointsmanError
 from pointsman.core.pair import ModelPair
 from pointsman.serve.engine.steps.score_prompt import RouterThreads
@@ -12,6 +10,7 @@ from pointsman.serve.http.errors import RequestError
 from pointsman.serve.policy.served_router import ServedRouter
 from pointsman.serve.protocols.off_loop import off_loop
 from pointsman.serve.protocols.turns import is_models_turn, turns_of
+from pointsman.serve.protocols.write_json import write_json
 from pointsman.serve.request.context import RequestContext
 
 __all__ = ["FirstModel", "steady_threshold"]
@@ -64,6 +63,6 @@ def _first_prompt(context: RequestContext) -> str:
     place = "messages" if "messages" in document else "input"
     begun = {**document, place: turns[:end]}
     try:
-        return context.surface.read(orjson.dumps(begun)).prompt
-    except (RequestError, TypeError):
+        return context.surface.read(write_json(begun)).prompt
+    except RequestError:
         return ""

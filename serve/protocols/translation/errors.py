@@ -3,9 +3,8 @@
 import re
 from typing import Any
 
-import orjson
-
 from pointsman.serve.http.errors import error_body
+from pointsman.serve.protocols.read_json import read_json
 
 __all__ = ["chat_error", "messages_error_message"]
 
@@ -42,8 +41,8 @@ def messages_error_message(body: bytes) -> bytes:
 def _error(body: bytes) -> dict[str, Any] | None:
     """The error in a body; None if it has no message."""
     try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        document = read_json(body)
+    except ValueError:
         return None
     error = document.get("error") if isinstance(document, dict) else None
     return error if isinstance(error, dict) and error.get("message") else None

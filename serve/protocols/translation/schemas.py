@@ -2,9 +2,8 @@
 
 from typing import Any
 
-import orjson
-
 from pointsman.serve.http.errors import RequestError
+from pointsman.serve.protocols.write_json import write_json
 
 __all__ = ["claude_schema", "schema_instruction"]
 
@@ -54,7 +53,7 @@ def schema_instruction(form: object) -> str:
     schema = form.get("schema") if isinstance(form, dict) else None
     if not isinstance(schema, dict):
         return _INSTRUCTION
-    return f"{_INSTRUCTION} It matches this JSON schema:\n{orjson.dumps(schema).decode()}"
+    return f"{_INSTRUCTION} It matches this JSON schema:\n{write_json(schema).decode()}"
 
 
 _INNER = frozenset(

@@ -5,7 +5,7 @@ import json
 import re
 from typing import Any
 
-import orjson
+from pointsman.serve.protocols.write_json import write_json
 
 __all__ = ["arguments_object", "arguments_text", "fit_id", "fit_name", "is_complete", "object_schema"]
 
@@ -30,7 +30,7 @@ def fit_name(name: str) -> str:
 
 def arguments_text(given: object) -> str:
     """A call's arguments as JSON text, as in OpenAI's APIs."""
-    return orjson.dumps(given if isinstance(given, dict) else {}).decode()
+    return write_json(given if isinstance(given, dict) else {}).decode()
 
 
 def arguments_object(given: object) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import logging
 from dataclasses import replace
 
-import orjson
 from starlette.types import Receive, Scope, Send
 
 from pointsman.core.decision import Decision
@@ -15,6 +14,7 @@ from pointsman.serve.http.errors import RequestError
 from pointsman.serve.protocols.off_loop import off_loop
 from pointsman.serve.protocols.requests import ChatRequest, read_question
 from pointsman.serve.protocols.surfaces import guess_surface
+from pointsman.serve.protocols.write_json import write_json
 from pointsman.serve.request.context import RequestContext
 from pointsman.serve.server.endpoints.headers import JSON, decision_headers, refuse
 from pointsman.serve.server.endpoints.route_batch import decide_batch, read_prompts
@@ -64,7 +64,8 @@ class RouteOnly:
         except ClientGone:
             _LOG.debug("a client disconnected before its decision")
         else:
-            await send_body(send, 200, orjson.dumps(answer), (JSON, *decision_headers(decision)))
+            told = await off_loop(len(body), write_json, answer)
+            await send_body(send, 200, told, (JSON, *decision_headers(decision)))
 
     async def _decide_batch(self, question: ChatRequest, scope: Scope, send: Send) -> None:
         prompts = read_prompts(question.document)
@@ -75,4 +76,4 @@ class RouteOnly:
 
 
 def _listed(decisions: list[Decision]) -> bytes:
-    return orjson.dumps({"decisions": [decision.to_dict() for decision in decisions]})
+    return write_json({"decisions": [decision.to_dict() for decision in decisions]})

@@ -7,11 +7,10 @@ those: only the parameters listed here reach it.
 from collections.abc import Callable, Collection
 from typing import Any
 
-import orjson
-
 from pointsman.serve.http.errors import RequestError
 from pointsman.serve.protocols.openai_streams import DONE
 from pointsman.serve.protocols.translation.chat_over_messages.parameters import PARAMETERS
+from pointsman.serve.protocols.write_json import write_json
 from pointsman.serve.upstreams.base import Call, refuse_surface
 
 __all__ = [
@@ -98,8 +97,11 @@ def without_unknown_hints(arguments: dict[str, Any], supported: Collection[str])
 def whole_bytes(answer: Any) -> bytes:
     """JSON of a whole answer."""
     if isinstance(answer, dict):
-        return orjson.dumps(answer)
-    return bytes(answer.model_dump_json(exclude_none=True, warnings=False).encode())
+        return write_json(answer)
+    try:
+        return bytes(answer.model_dump_json(exclude_none=True, warnings=False).encode())
+    except ValueError:  # Pydantic writes no lone surrogates
+        return write_json(answer.model_dump(mode="json", exclude_none=True, warnings=False))
 
 
 def event_bytes(chunk: Any) -> bytes:
@@ -107,7 +109,7 @@ def event_bytes(chunk: Any) -> bytes:
     if isinstance(chunk, bytes):
         return chunk
     if isinstance(chunk, dict):
-        return b"event: %s\ndata: %s\n\n" % (str(chunk.get("type")).encode(), orjson.dumps(chunk))
+        return b"event: %s\ndata: %s\n\n" % (str(chunk.get("type")).encode(), write_json(chunk))
     return b"data: " + whole_bytes(chunk) + b"\n\n"
 
 

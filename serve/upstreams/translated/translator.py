@@ -1,22 +1,21 @@
 """Serves a model on APIs that its service does not have, by translating requests, answers and streams."""
 
-import json
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
-
-import orjson
 
 from pointsman.serve.http.errors import UpstreamFailure
 from pointsman.serve.http.streams import Headers
 from pointsman.serve.protocols.long_documents import explored, is_long
 from pointsman.serve.protocols.off_loop import off_loop
 from pointsman.serve.protocols.openai_streams import EventStream
+from pointsman.serve.protocols.read_json import read_json
 from pointsman.serve.protocols.sse import PrimedStream, event_data, relay_events
 from pointsman.serve.protocols.token_count import count_input_tokens
 from pointsman.serve.protocols.upstream_errors import ReportedError, ReportedFailure, find_error
 from pointsman.serve.protocols.usage import Usage
+from pointsman.serve.protocols.write_json import write_json
 from pointsman.serve.upstreams.base import Call, Reply, Upstream, Wrapper, refuse_surface
 from pointsman.serve.upstreams.providers import Target
 from pointsman.serve.upstreams.translated.directions import CHAT_PATH, MESSAGES_PATH, RESPONSES_PATH, Direction, Events
@@ -106,7 +105,7 @@ class Translator(Wrapper):
     def _answer(self, reply: Reply, headers: Headers, call: Call, direction: Direction) -> Reply:
         document = reply.document if reply.document is not None else _parsed(reply.body)
         made = direction.answer(document, {**call.document, "model": self._model})
-        body = _dumped(made)
+        body = write_json(made)
         if is_long(body):
             made = explored(made, "answer")
         return Reply(reply.status, headers, body, document=made, source=document)
@@ -118,7 +117,7 @@ class Translator(Wrapper):
         asked = replace(call, path=direction.path, headers=headers)
         first = document = hints.applied(await off_loop(len(call.body), direction.request, call.document))
         for _ in range(_MOST_MENDED):
-            body = await off_loop(len(call.body), _dumped, document)
+            body = await off_loop(len(call.body), write_json, document)
             reply = await self._upstream.send(replace(asked, document=document, body=body))
             mended = hints.mended(document, reply.status, reply.body)
             if mended is None:
@@ -186,8 +185,8 @@ def _ended(made: Events, usage: Usage, direction: Direction) -> bytes:
 
 def _event(event: dict[str, Any], direction: Direction) -> bytes:
     if direction.named:
-        return b"event: %s\ndata: %s\n\n" % (event["type"].encode("ascii"), _dumped(event))
-    return b"data: %s\n\n" % _dumped(event)
+        return b"event: %s\ndata: %s\n\n" % (event["type"].encode("ascii"), write_json(event))
+    return b"data: %s\n\n" % write_json(event)
 
 
 def _asks_for_usage(document: Mapping[str, Any]) -> bool:
@@ -206,16 +205,5 @@ def _headers(given: Headers, content_type: bytes) -> Headers:
 
 def _parsed(data: bytes) -> dict[str, Any]:
     """The JSON object in an answer or an event, which was checked before; NaN and the like are accepted."""
-    try:
-        document = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        document = json.loads(data)
+    document = read_json(data)
     return document if isinstance(document, dict) else {}
-
-
-def _dumped(document: Mapping[str, Any]) -> bytes:
-    """JSON of a document; by the standard library if it has lone surrogates or long numbers, which clients may send."""
-    try:
-        return orjson.dumps(document)
-    except TypeError:
-        return json.dumps(document).encode("ascii")

@@ -1,11 +1,15 @@
 """Losses that people or a scorer tell, instead of a judge or beside it."""
 
+from types import SimpleNamespace
+
 import httpx
 import pytest
 
 from pointsman.core.errors import ConfigError
+from pointsman.core.pair import ModelPair
 from pointsman.serve.autopilot import draw
 from pointsman.serve.autopilot.counting import waits_for_label
+from pointsman.serve.autopilot.drawn import make_row
 from pointsman.serve.autopilot.labels import loss_of, question_of
 from pointsman.serve.config import StoreConfig
 from pointsman.serve.config.load import make_config
@@ -25,6 +29,30 @@ def planted(monkeypatch):
     with LocalServer(models.app()) as server:
         models.url = f"{server.url}/v1"
         yield models
+
+
+async def test_texts_that_were_cut_off_are_shown(tmp_path):
+    """The question and both answers of a comparison may hold what no database takes."""
+    generation = SimpleNamespace(number=0, plan=SimpleNamespace(reach=1, inside=1.0, outside=0.1))
+    drawn = SimpleNamespace(
+        running=[SimpleNamespace(generation=generation)],
+        sample=SimpleNamespace(request_id="r", question="q \ud83d"),
+        prompt=SimpleNamespace(embedding=None, win_rate=0.5, n_characters=3, win_rates=()),
+        place=SimpleNamespace(scores=[0.5], untils=(), probability=1.0, candidate=None),
+        n_undrawn=0, wants_label=True, label_share=1.0,
+    )  # fmt: skip
+    compared = SimpleNamespace(
+        row=SimpleNamespace(id="1", at=1.0, cost_usd=0.0, model_a="small"), share=0.5, agreed=True,
+        answer="weak \ud83d\x00", other=SimpleNamespace(answer="\ude00 strong"),
+    )  # fmt: skip
+    store = Store(StoreConfig(url=f"sqlite:///{tmp_path}/p.db"))
+    await store.start()
+    try:
+        await store.add([make_row(drawn, compared, ModelPair("big", "small"))])
+        (row,) = await store.waiting_labels()
+    finally:
+        await store.close()
+    assert row.shown == {"request_id": "r", "question": "q ?", "strong": "? strong", "weak": "weak ?\ufffd"}
 
 
 def _row(i: int, **more) -> AutopilotRow:

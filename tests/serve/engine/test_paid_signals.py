@@ -62,6 +62,22 @@ async def test_agreement_is_the_share_of_samples_with_the_same_result():
     assert await nobody.agreement(context, call, "small", Said("4")) is None
 
 
+async def test_what_was_cut_off_is_asked_about_all_the_same(judge):
+    """A lone surrogate, which JSON may carry, reaches the samples, the judge and the checker."""
+    failover = Scripted("4", "True", logprob=math.log(0.9))
+    context, call = asking(user="Hi \ud83d", n=10**30)
+    signals = PaidSignals(CascadeConfig(samples=1, p_true="judge"), failover, checker=None)
+    assert await signals.agreement(context, call, "small", Said("4")) == 1.0
+    assert await signals.p_true(context, call, Said("4 \ud83d")) == pytest.approx(0.9)
+    assert failover.asked[0][1]["user"] == "Hi \ud83d"
+    assert failover.asked[1][1]["messages"][0]["content"].count("\ud83d") == 1
+    checker = Checker(CheckerConfig(url=judge.url, timeout_s=30.0))
+    said = Said('{"score": 0.25, "why": "\\ud83d"}')
+    assert await checker.score("2 + 2?", [said], {"user": "Hi \ud83d", "n": math.inf}) == 0.25
+    await checker.close()
+    assert judge.received[-1]["request"] == {"user": "Hi \ud83d", "n": None}
+
+
 @pytest.mark.parametrize(
     ("word", "p", "expected"),
     [("True", 0.9, 0.9), ("False", 0.9, 0.1), ("no", 0.6, 0.4), ("Perhaps", 0.9, None), (None, 0.9, None)],

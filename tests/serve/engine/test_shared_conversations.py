@@ -1,6 +1,7 @@
 """Conversations whose turns go to several processes."""
 
 import itertools
+import json
 from contextlib import AsyncExitStack
 
 import pytest
@@ -46,10 +47,8 @@ class Replicas:
     async def turn(self, messages, model="auto"):
         """The decision on the next turn, by the next replica."""
         body = {"model": model, "messages": messages}
-        import orjson
-
         engine = next(self._turns)
-        decision = await engine.decide(RequestContext(CHAT.read(orjson.dumps(body)), surface=CHAT))
+        decision = await engine.decide(RequestContext(CHAT.read(json.dumps(body).encode()), surface=CHAT))
         if engine.state.sessions is not None:
             await engine.state.sessions._write()  # which it does within 50 ms, before an answer is there
         return decision
@@ -65,7 +64,7 @@ async def converse(replicas, first, *, n_turns=30, model="auto"):
     return models
 
 
-@pytest.mark.parametrize("first", [EASY, HARD])
+@pytest.mark.parametrize("first", [EASY, HARD, "Hi \ud83d"])
 async def test_replicas_agree_without_a_store(first):
     """At a fixed threshold four processes that share nothing keep thirty turns with the model of the first."""
     async with Replicas(4, values(threshold=0.6)) as replicas:

@@ -57,7 +57,7 @@ class Scripted(Upstream):
         if isinstance(said, Reply):
             return said
         answer = {"choices": [{"message": {"content": said}}], "usage": {"prompt_tokens": 100, "completion_tokens": 50}}
-        return Reply(200, (), orjson.dumps(answer))
+        return Reply(200, (), json.dumps(answer).encode())
 
 
 def prefers(text):
@@ -221,6 +221,15 @@ async def test_the_strong_model_is_asked_what_the_weak_one_was():
     first, second = shadow.models["big"].asked
     assert first == {"model": "big", "messages": sample().document["messages"], "temperature": 0.3, "max_tokens": 99}
     assert second["max_tokens"] == 5
+
+
+async def test_what_was_cut_off_is_compared():
+    """A lone surrogate, which JSON may carry, in the request and in both answers."""
+    shadow = make(strong="strong \ud83d words")
+    odd = sample(messages=[{"role": "user", "content": "Why \ud83d"}])
+    (row,) = await compared(shadow, replace(odd, question="Why \ud83d", answer="weak \ud83d words"))
+    assert shadow.models["big"].asked[0]["messages"] == odd.document["messages"]
+    assert row.tokens_b == 50
 
 
 async def test_what_it_spends_is_spending():

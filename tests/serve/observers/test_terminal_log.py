@@ -95,15 +95,16 @@ def test_a_narrow_terminal_shows_what_is_out_of_the_ordinary():
     ("auto", True, True), ("auto", False, False), ("json", True, False), ("pretty", False, True), ("text", False, True),
 ])  # fmt: skip
 def test_people_read_a_terminal_and_machines_a_pipe(style, terminal, pretty, monkeypatch):
-    """Unless it is said otherwise; a pipe never gets colours."""
+    """Unless it is said otherwise; a pipe never gets colours. A text that was cut off is written, too."""
     made, ours = [], SimpleNamespace(fileno=lambda: 2, isatty=lambda: terminal)
     monkeypatch.setattr(sys, "stderr", ours)
     monkeypatch.setattr("pointsman.serve.observers.request_log.LogWriter", lambda _: logging.NullHandler())
     monkeypatch.setattr(logging, "basicConfig", lambda *, level, handlers: made.extend(handlers))
     set_up_logging(style)
     assert isinstance(made[0].formatter, TerminalFormatter) == pretty
-    record = logging.LogRecord("pointsman", logging.WARNING, __file__, 0, "careful", (), None)
-    assert ("\033[" in made[0].formatter.format(record)) == (pretty and terminal)
+    record = logging.LogRecord("pointsman", logging.WARNING, __file__, 0, "careful \ud83d", (), None)
+    said = made[0].formatter.format(record)
+    assert "careful" in said and ("\033[" in said) == (pretty and terminal)
 
 
 def test_other_messages_keep_their_level_and_exception():

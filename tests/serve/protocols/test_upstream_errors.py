@@ -11,7 +11,7 @@ from pointsman.serve.config.secret import Secret
 from pointsman.serve.http.errors import UpstreamFailure
 from pointsman.serve.protocols.anthropic_stream import MessagesStream
 from pointsman.serve.protocols.openai_streams import ChatStream, ResponsesStream
-from pointsman.serve.protocols.sse import relay_events
+from pointsman.serve.protocols.sse import event_data, relay_events
 from pointsman.serve.protocols.upstream_errors import ReportedFailure, describe_refusal, find_error
 from pointsman.serve.protocols.whole_answers import chat_as_stream, holds_answer
 
@@ -130,6 +130,21 @@ async def test_a_finished_answer_is_complete_however_its_connection_ends(failure
     out = await relayed(stream, event(CHUNK), event(LAST), failure)
     assert out[-1] == b"data: [DONE]\n\n"
     assert not stream.failed and stream.failure is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "begun"),
+    [
+        (ChatStream, CHUNK),
+        (ResponsesStream, {"type": "response.output_text.delta", "delta": "hi"}),
+        (MessagesStream, {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "hi"}}),
+    ],
+)
+async def test_an_error_that_quotes_half_an_emoji_ends_a_stream(kind, begun):
+    """In the API's words, as valid JSON."""
+    _, last = await relayed(kind(), event(begun), UpstreamFailure("it broke", said="Hi \ud83d"))
+    (data,) = event_data(last)
+    assert orjson.loads(data)["error"]["message"] == "it broke: Hi ?"
 
 
 async def test_a_stream_of_two_answers_needs_both():

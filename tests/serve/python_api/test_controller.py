@@ -104,6 +104,14 @@ def test_a_completion_has_attributes(controller, upstream):
     assert upstream.last.headers["authorization"] == "Bearer sk-1"
 
 
+def test_what_was_cut_off_is_asked(controller, upstream):
+    """A lone surrogate, as in the server; keys that are numbers are text, as OpenAI's client sends them."""
+    cut = [{"role": "user", "content": "Hi \ud83d"}]
+    answer = controller.completion(model="big-1", messages=cut, logit_bias={50256: -100})
+    assert answer.choices[0].message.content == "".join(WORDS)
+    assert upstream.last.document == {"model": "big-1", "messages": cut, "logit_bias": {"50256": -100}}
+
+
 def test_routellms_keywords_work(controller, upstream):
     """A router and a threshold may be given apart, as in RouteLLM's completion()."""
     controller.completion(router="random", threshold=1.0, messages=HELLO)

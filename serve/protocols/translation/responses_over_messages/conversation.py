@@ -2,9 +2,8 @@
 
 from typing import Any
 
-import orjson
-
 from pointsman.serve.http.errors import RequestError
+from pointsman.serve.protocols.read_json import read_json
 from pointsman.serve.protocols.translation.blocks import (
     content_blocks,
     file_block,
@@ -18,6 +17,7 @@ from pointsman.serve.protocols.translation.custom_tools import INPUT
 from pointsman.serve.protocols.translation.read import Document, Untranslatable, items, string
 from pointsman.serve.protocols.translation.responses_over_messages.tools import SEARCH, sent_name
 from pointsman.serve.protocols.translation.tools import arguments_object, fit_id
+from pointsman.serve.protocols.write_json import write_json
 
 __all__ = ["input_turns", "sealed"]
 
@@ -54,7 +54,7 @@ def input_turns(given: object, instructions: object) -> tuple[list[dict[str, Any
 
 def sealed(block: Document) -> str:
     """A block of thinking as the `encrypted_content` of a reasoning item."""
-    return _SEAL + orjson.dumps(signed_thought(block)).decode()
+    return _SEAL + write_json(signed_thought(block)).decode()
 
 
 def unsealed(content: object) -> dict[str, Any] | None:
@@ -62,8 +62,8 @@ def unsealed(content: object) -> dict[str, Any] | None:
     if not isinstance(content, str) or not content.startswith(_SEAL):
         return None
     try:
-        return signed_thought(orjson.loads(content[len(_SEAL) :]))
-    except orjson.JSONDecodeError:
+        return signed_thought(read_json(content[len(_SEAL) :]))
+    except ValueError:
         return None
 
 

@@ -21,6 +21,7 @@ from pointsman.serve.engine.second_look import LEAST_CHECKED, SecondLook
 from pointsman.serve.engine.served_verifier import ServedVerifier
 from pointsman.serve.http.errors import RequestError, UpstreamFailure
 from pointsman.serve.protocols.logprobs import WithoutLogprobs, ask_for_logprobs, hide_logprobs, refuses_logprobs
+from pointsman.serve.protocols.off_loop import off_loop
 from pointsman.serve.protocols.said import Said, read_said
 from pointsman.serve.request.cascade_run import CascadeRun, Stage
 from pointsman.serve.request.context import RequestContext
@@ -116,7 +117,7 @@ class Escalation:
                         run.stages.append(Stage(model, "failed", "fallback"))
                     run.stages.append(Stage(answered.model, "answered", "", seconds=perf_counter() - started))
                     await _discard(kept)
-                    kept, found = None, self._shown(answered, asked)
+                    kept, found = None, await self._shown(answered, asked)
                     return found
                 verdict, shown = await self._read(context, run, call, answered, asked)
                 word = "accepted" if verdict.accepted else "escalated"
@@ -148,7 +149,7 @@ class Escalation:
         certified = verifier is None and reads and run.certified is not None
         asks = self._config.logprobs and (certified or (verifier is not None and verifier.reads_probabilities))
         if asks and model not in self.refused_logprobs:
-            wanted = ask_for_logprobs(call.body, call.document, call.path)
+            wanted = await off_loop(len(call.body), ask_for_logprobs, call.body, call.document, call.path)
         if wanted is None:
             return await self._failover.ask(call, models, new_stream, context.attempts), False
         body, document = wanted
@@ -174,7 +175,7 @@ class Escalation:
         if answered.stream is None or answered.reply.chunks is None:
             said = read_said(answered.reply.parsed())
             verdict = await self._judge(context, run, call, answered.model, said)
-            return verdict, self._shown(answered, asked)
+            return verdict, await self._shown(answered, asked)
         beginning = await collect(answered.reply.chunks, up_to=self._prefix)
         if answered.stream.failed:
             verdict = _Verdict(False, "broken")
@@ -183,7 +184,7 @@ class Escalation:
             verdict = await self._judge(context, run, call, answered.model, said, partial=not beginning.whole)
         replay = Replay(beginning.events, None if beginning.whole else answered.reply.chunks)
         shown = replace(answered, reply=replace(answered.reply, chunks=replay))
-        return verdict, self._shown(shown, asked)
+        return verdict, await self._shown(shown, asked)
 
     async def _judge(
         self,
@@ -258,7 +259,7 @@ class Escalation:
             _LOG.exception("the verifier failed on an answer of %s", model)
             return None
 
-    def _shown(self, answered: Answered, asked: bool) -> Answered:
+    async def _shown(self, answered: Answered, asked: bool) -> Answered:
         """The answer without the log-probabilities that the client did not ask for."""
         reply = answered.reply
         if not asked:
@@ -267,7 +268,8 @@ class Escalation:
             return replace(answered, reply=replace(reply, chunks=WithoutLogprobs(reply.chunks)))
         if b'logprobs"' not in reply.body:
             return answered
-        return replace(answered, reply=replace(reply, body=hide_logprobs(reply.parsed()), document=None))
+        body = await off_loop(len(reply.body), hide_logprobs, reply.parsed())
+        return replace(answered, reply=replace(reply, body=body, document=None))
 
 
 async def _discard(answered: Answered | None) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pointsman.serve.http.streams import ByteStream
+from pointsman.serve.protocols.off_loop import off_loop
 from pointsman.serve.protocols.read_json import read_json
 from pointsman.serve.protocols.sse import event_data
 from pointsman.serve.protocols.write_json import write_json
@@ -62,7 +63,8 @@ class WithoutLogprobs:
         return self
 
     async def __anext__(self) -> bytes:
-        return hide_logprobs_in_events(await self._chunks.__anext__())
+        events = await self._chunks.__anext__()
+        return await off_loop(len(events), hide_logprobs_in_events, events)
 
     async def aclose(self) -> None:
         await self._chunks.aclose()

@@ -1,5 +1,6 @@
 """Cascades in a running server: what the client gets, what upstreams are asked, and what it costs."""
 
+import asyncio
 import json
 import random
 import re
@@ -17,8 +18,10 @@ from pointsman.serve import create_app
 from pointsman.serve.cli import main
 from pointsman.serve.config import StoreConfig
 from pointsman.serve.config.load import make_config
+from pointsman.serve.engine import escalate
 from pointsman.serve.engine.explain_cascade import cascade_lines
 from pointsman.serve.engine.held_stream import Replay, collect
+from pointsman.serve.protocols import logprobs
 from pointsman.serve.protocols.said import read_said
 from pointsman.serve.protocols.sse import event_data
 from pointsman.serve.store.store import Store
@@ -197,6 +200,48 @@ def test_log_probabilities_are_asked_for_read_and_not_shown(verifier, path, stre
             assert '"logprob"' not in response.text
         text = stream_text(sure) if stream else sure.text
         assert "It is 4." in text
+
+
+def on_loop():
+    """Whether an event loop waits for what calls this."""
+    return asyncio._get_running_loop() is not None
+
+
+def test_log_probabilities_of_long_texts_keep_nobody_waiting(verifier, monkeypatch):
+    """Long bodies are changed in a thread, short ones on the event loop."""
+    found = []
+
+    def watched(work):
+        def run(*args):
+            found.append(on_loop())
+            return work(*args)
+
+        return run
+
+    for name in ("ask_for_logprobs", "hide_logprobs"):
+        monkeypatch.setattr(escalate, name, watched(getattr(escalate, name)))
+    with serving(verifier=verifier, threshold=0.55) as client:
+        for length in (1, 300):
+            response = post(client, {"small": SURE}, user="x" * 300 * length, n=length)
+            assert response.json()["choices"][0]["logprobs"] is None
+    assert found == [True, True, False, False]
+
+
+async def test_log_probabilities_of_long_events_keep_nobody_waiting(monkeypatch):
+    """Likewise the events of a stream."""
+    found = []
+
+    def watched(events):
+        found.append(on_loop())
+        return events
+
+    async def chunks():
+        for n_characters in (1, 100_000):
+            yield b'data: {"logprobs":"%b"}\n\n' % (b"x" * n_characters)
+
+    monkeypatch.setattr(logprobs, "hide_logprobs_in_events", watched)
+    assert len([event async for event in logprobs.WithoutLogprobs(chunks())]) == 2
+    assert found == [True, False]
 
 
 def test_log_probabilities_that_the_client_asks_for_are_its_own(verifier):

@@ -1,15 +1,12 @@
 """Upstreams that speak OpenAI's protocol: bytes in, bytes out, over one pool of connections."""
 
 import asyncio
-import json
 import os
 import ssl
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from http.client import responses
 from typing import Any
-
-import orjson
 
 from pointsman.serve.config import TimeoutConfig
 from pointsman.serve.http.errors import RequestError, UpstreamFailure, error_body
@@ -18,6 +15,7 @@ from pointsman.serve.protocols.edit_json import replace_model
 from pointsman.serve.protocols.large_json import LARGE_BYTES, read_large
 from pointsman.serve.protocols.long_documents import explored, is_long
 from pointsman.serve.protocols.off_loop import off_loop
+from pointsman.serve.protocols.read_json import read_json
 from pointsman.serve.protocols.upstream_errors import describe_refusal, find_error
 from pointsman.serve.protocols.whole_answers import chat_as_stream, holds_answer
 from pointsman.serve.upstreams.base import Call, Reply, Upstream
@@ -246,12 +244,9 @@ def _read_object(body: bytes) -> dict[str, Any] | None:
 
 def _loads(text: bytes) -> Any:
     try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        try:
-            return json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise RequestError("the answer is not JSON") from error
+        return read_json(text)
+    except ValueError as error:
+        raise RequestError("the answer is not JSON") from error
 
 
 def _brief(error: OSError) -> str:

@@ -21,7 +21,7 @@ from pointsman.backends.assets import asset_path
 from pointsman.backends.embedders.by_text import TextEmbedder
 from pointsman.backends.embedders.lengthened import LengthenedEmbedder
 from pointsman.backends.embedders.static import cut
-from pointsman.core.arrays import Float32Array, IntArray
+from pointsman.core.arrays import Float32Array
 from pointsman.core.embedding import EmbedderIdentity
 from pointsman.core.errors import CheckpointError
 from pointsman.core.mapped import map_arrays
@@ -69,8 +69,8 @@ class CommonSenseEmbedder(TextEmbedder):
         runs, bounds = hashed_runs(texts)
         of_length = np.add.reduceat(self._runs.take(runs), bounds, axis=1)[:, ::2]
         seen = np.add.accumulate(of_length)[-1]  # in this order however many texts there are
-        seen /= np.sqrt(len(runs) * (bounds[1::2] - bounds[::2]))
-        for row, look in zip(out, seen.tolist(), strict=True):
+        for row, look, begin, end in zip(out, seen.tolist(), bounds[::2], bounds[1::2], strict=True):
+            look /= math.sqrt(len(runs) * (end - begin))
             easy, hard = (self._directions @ row[:-1] + self._constants).tolist()
             row[-1] = SCALE * in_common_sense(easy + look.real, hard + look.imag)
 
@@ -82,7 +82,7 @@ def in_common_sense(easy: float, hard: float) -> float:
     return (exp_hard - exp_easy) / (math.exp(-most) + exp_easy + exp_hard)
 
 
-def hashed_runs(texts: Sequence[str]) -> tuple[NDArray[np.uint32], IntArray]:
+def hashed_runs(texts: Sequence[str]) -> tuple[NDArray[np.uint32], list[int]]:
     """Buckets, in [0, N_BUCKETS), of the runs of 1 to 5 characters of texts, in lower case, white space as one space.
 
     Of a text longer than 600 characters the first 400 and the last 200 count: what is asked stands at an end. Runs may
@@ -94,7 +94,7 @@ def hashed_runs(texts: Sequence[str]) -> tuple[NDArray[np.uint32], IntArray]:
     """
     shown = [f" {' '.join(cut(text, _HEAD_CHARS, _TAIL_CHARS).lower().split())} " for text in texts]
     lengths = [length for text in shown for length in (len(text), len(_BEYOND))]
-    bounds = np.array([0, *accumulate(lengths)][:-1])
+    bounds = [0, *accumulate(lengths)][:-1]
     codes = "".join([*(text + _BEYOND for text in shown), "\0"]).encode("utf-32-le", "surrogatepass")
     windows = np.ndarray((len(_FACTORS), len(codes) // 4 - len(_BEYOND)), np.uint32, codes, strides=(4, 4))
     hashed = windows * _FACTORS

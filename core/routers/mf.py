@@ -48,9 +48,18 @@ class MFRouter(EmbeddingRouter):
 
     def score_one(self, embedding: Float32Array) -> float:
         if self.landmarks is None:
-            logit = float(embedding @ self._vector32) + self.folded.constant
-        else:
-            logit = self.landmarks.mean(embedding, self._vector32) + self.folded.constant
+            return self._win_rate(embedding, float(embedding @ self._vector32))
+        return self._win_rate(embedding, self.landmarks.mean(embedding, self._vector32))
+
+    def read_many(self, prompts: Sequence[str]) -> list[Reading]:
+        if self.landmarks is None:
+            return super().read_many(prompts)
+        embeddings = self.embed(prompts)
+        means = zip(embeddings, self.landmarks.means(embeddings, self._vector32), strict=True)
+        return [Reading(self._win_rate(each, mean), "win_rate", each.copy()) for each, mean in means]
+
+    def _win_rate(self, embedding: Float32Array, logit: float) -> float:
+        logit += self.folded.constant
         if self._linear32 is not None:
             logit += float(embedding @ self._linear32)
         return 1.0 / (1.0 + math.exp(-logit)) if logit >= 0 else 1.0 - 1.0 / (1.0 + math.exp(logit))

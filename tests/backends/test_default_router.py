@@ -46,6 +46,16 @@ def test_its_win_rates_differ_and_are_repeatable():
     assert [router.calculate_strong_win_rate(prompt) for prompt in PROMPTS] == pytest.approx(rates.tolist(), abs=1e-6)
 
 
+def test_prompts_that_are_read_together_are_read_as_each_alone():
+    """To the last bit: a decision does not depend on who is served at the same time."""
+    router = load_router(load_checkpoint("mf"))
+    prompts = [*PROMPTS, "", "?", "word " * 300, "Ein Wort, 言葉, 🌳 \ud83d", *("and " * n for n in range(30))]
+    alone = [router.read(prompt) for prompt in prompts]
+    for together, one in zip(router.read_many(prompts), alone, strict=True):
+        assert together.win_rate == one.win_rate
+        assert (together.embedding == one.embedding).all()
+
+
 @pytest.mark.parametrize(("name", "least"), [("mmlu", 0.57), ("gsm8k", 0.57)])
 def test_it_routes_benchmarks_that_it_never_saw_better_than_chance(shared_data, name, least):
     """It recovers more of the gap between two other models than the .5 of a random order: what the readme says."""

@@ -63,6 +63,16 @@ def test_the_quick_mean_equals_the_memberships(seed, temperature):
         assert quick == pytest.approx(float(landmarks.memberships(e[None, :])[0] @ values), abs=1e-4)
 
 
+@given(seeds, st.integers(0, 5), st.floats(0.02, 10.0))
+def test_several_prompts_have_the_means_that_each_has_alone(seed, n_prompts, temperature):
+    """To the last bit, an embedding of norm 0 among them: a decision does not depend on who is served beside it."""
+    landmarks, rng = _landmarks(seed, temperature=temperature), np.random.default_rng(seed)
+    values = rng.standard_normal(5).astype(np.float32)
+    embeddings = rng.standard_normal((n_prompts, DIM)).astype(np.float32)
+    embeddings[1:2] = 0.0
+    assert landmarks.means(embeddings, values) == [landmarks.mean(e, values) for e in embeddings]
+
+
 @pytest.mark.parametrize("shape", [(256, 257), (101, 300), (3, 10_000), (20_000, 1)])
 def test_many_landmarks_are_as_few(shape):
     """However many they are and however long, the quick mean equals the memberships."""
@@ -70,6 +80,7 @@ def test_many_landmarks_are_as_few(shape):
     landmarks, values = Landmarks(rng.standard_normal(shape), 0.05), rng.standard_normal(shape[0]).astype(np.float32)
     e = rng.standard_normal((1, shape[1])).astype(np.float32)
     assert landmarks.mean(e[0], values) == pytest.approx(float(landmarks.memberships(e)[0] @ values), abs=1e-4)
+    assert landmarks.means(np.concatenate([e, -e]), values) == [landmarks.mean(each, values) for each in (e[0], -e[0])]
 
 
 @pytest.mark.parametrize(

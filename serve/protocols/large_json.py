@@ -16,7 +16,17 @@ import numpy.typing as npt
 
 from pointsman.serve.http.errors import RequestError
 
-__all__ = ["LARGE_BYTES", "MAX_DEPTH", "TOO_DEEP", "Structure", "in_parts", "member_places", "read_large", "slices"]
+__all__ = [
+    "LARGE_BYTES",
+    "MAX_DEPTH",
+    "TOO_DEEP",
+    "Structure",
+    "in_parts",
+    "is_too_deep",
+    "member_places",
+    "read_large",
+    "slices",
+]
 
 LARGE_BYTES = 64 * 1024  # what is shorter is quicker at once
 MAX_DEPTH = 300  # levels of arrays and objects: whatever goes through a document recursively gets to its end
@@ -52,26 +62,33 @@ class Structure:
     level: npt.NDArray[np.int32]
 
 
-def find_structure(body: bytes, *, bounded: bool = True) -> Structure:
+def find_structure(body: bytes, *, bounded: bool = True, max_depth: int = MAX_DEPTH) -> Structure:
     """Positions where a JSON text can be cut; if a text is not JSON, one of the pieces is not JSON either.
 
     Args:
         bounded: whether the number of values is.
+        max_depth: most levels of arrays and objects.
 
     Raises:
-        RequestError: it holds too many values, or is nested too deeply.
+        RequestError: it holds too many values, is nested too deeply, or has more closing brackets or colons than JSON
+            can have: those would take memory without being values.
     """
     found: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8], npt.NDArray[np.int32]]] = []
-    depth = n_containers = n_values = 0
+    depth = n_containers = n_values = n_colons = 0
     for at, kind in _marks(body):
         steps = _STEPS[kind]
         level = depth + np.cumsum(steps, dtype=np.int32)
-        if level.size and level.max() > MAX_DEPTH:
+        if level.size and level.max() > max_depth:
             raise RequestError(TOO_DEEP)
+        if level.size and level.min() < 0:
+            raise RequestError(_INVALID)
         depth = int(level[-1]) if level.size else depth
         found.append((at, kind, np.minimum(level, level - steps)))
         n_containers += int(np.count_nonzero(steps == 1))
         n_values += int(np.count_nonzero(kind == _COMMA))
+        n_colons += int(np.count_nonzero(kind == _COLON))
+        if n_colons > n_containers + n_values:  # before each member is its object's beginning, or a comma
+            raise RequestError(_INVALID)
         if bounded and (n_containers > _MAX_CONTAINERS or n_values > _MAX_VALUES):
             raise RequestError(
                 f"the body holds too many values, wanted at most {_MAX_CONTAINERS:,} arrays and objects, and "
@@ -98,13 +115,27 @@ def read_large(body: bytes, loads: Callable[[bytes], Any], *, bounded: bool = Tr
 
 
 def member_places(body: bytes) -> Iterator[tuple[int, int]]:
-    """Positions of each member of a JSON object, and of the colon after its key."""
-    structure = find_structure(body)
+    """Positions of each member of a JSON object, and of the colon after its key.
+
+    However many values it holds: it was accepted before, and translating it may have added some.
+    """
+    structure = find_structure(body, bounded=False, max_depth=len(body))
     outermost = structure.level == 1
     colons = structure.at[outermost & (structure.kind == _COLON)].tolist()
     commas = structure.at[outermost & (structure.kind == _COMMA)].tolist()
     begins = [int(structure.at[0]), *commas] if colons else []
     yield from ((begin + 1, colon) for begin, colon in zip(begins, colons, strict=True))
+
+
+def is_too_deep(value: Any) -> bool:
+    """Whether a value that was read has more than `MAX_DEPTH` levels of arrays and objects."""
+    level: list[Any] = [value] if isinstance(value, (dict, list)) else []
+    for _ in range(MAX_DEPTH):
+        inner = [part.values() if isinstance(part, dict) else part for part in level]
+        level = [part for parts in inner for part in parts if isinstance(part, (dict, list))]
+        if not level:
+            return False
+    return True
 
 
 def in_parts(begin: int, end: int) -> Iterator[tuple[int, int]]:

@@ -9,7 +9,7 @@ import orjson
 
 from pointsman.core.quick_dataclass import quick_dataclass
 from pointsman.serve.http.errors import RequestError
-from pointsman.serve.protocols.large_json import LARGE_BYTES, MAX_DEPTH, TOO_DEEP, read_large
+from pointsman.serve.protocols.large_json import LARGE_BYTES, MAX_DEPTH, TOO_DEEP, is_too_deep, read_large
 from pointsman.serve.protocols.long_documents import explored, is_long
 from pointsman.serve.protocols.model_field import AUTO
 from pointsman.serve.protocols.task import TEXT_PARTS, Task, read_prompt, read_task
@@ -134,7 +134,7 @@ def read_object(body: bytes) -> dict[str, Any]:
     document = _loads(body) if len(body) <= LARGE_BYTES else read_large(body, _loads)
     if not isinstance(document, dict):
         raise RequestError(f"the body is a JSON {_json_type(document)}, wanted an object with model and messages")
-    if len(body) <= LARGE_BYTES and body.count(b"[") + body.count(b"{") > MAX_DEPTH and _is_too_deep(document):
+    if len(body) <= LARGE_BYTES and body.count(b"[") + body.count(b"{") > MAX_DEPTH and is_too_deep(document):
         raise RequestError(TOO_DEEP)
     return document
 
@@ -144,16 +144,6 @@ def _loads(body: bytes) -> Any:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         return _read_leniently(body, error)
-
-
-def _is_too_deep(document: dict[str, Any]) -> bool:
-    level: list[Any] = [document]
-    for _ in range(MAX_DEPTH):
-        inner = [part.values() if isinstance(part, dict) else part for part in level]
-        level = [value for values in inner for value in values if isinstance(value, (dict, list))]
-        if not level:
-            return False
-    return True
 
 
 def _stream(document: Mapping[str, Any]) -> bool:

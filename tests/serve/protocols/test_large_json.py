@@ -19,7 +19,7 @@ scalars = st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=6) |
 trees = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(hard, inner, max_size=4), max_leaves=12
 )
-marks = [b"", *(bytes([character]) for character in b'"\\[]{},:1 \xe2')]
+marks = [b"", b"\xef\xbb\xbf", *(bytes([character]) for character in b'"\\[]{},:1 \xe2')]
 edits = st.lists(st.tuples(st.integers(0, 60), st.sampled_from(marks)), max_size=3)
 
 
@@ -119,6 +119,29 @@ def test_too_many_values_are_refused_before_they_are_made(values, monkeypatch):
     tracemalloc.stop()
     assert caught.value.status == 413
     assert peak < 20_000_000
+
+
+@pytest.mark.parametrize("character", b"]}:,", ids=chr)
+@pytest.mark.parametrize("begin", [b"", b'{"model":"auto","x":'], ids=["alone", "in an object"])
+def test_what_no_value_has_takes_no_memory(character, begin, monkeypatch):
+    """Each structural character takes 13 bytes while a body is read: who sends only those is refused at once."""
+    monkeypatch.setattr(large_json, "_BLOCK_BYTES", 256 * 1024)
+    body = begin + bytes([character]) * 4_000_000
+    tracemalloc.start()
+    with pytest.raises(RequestError):
+        read_chat(body)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 30_000_000
+
+
+def test_a_body_that_grew_in_translation_is_changed(monkeypatch):
+    """More values, and levels, than a client may send: it was counted when it came."""
+    monkeypatch.setattr(large_json, "_BLOCK_BYTES", 256 * 1024)
+    monkeypatch.setattr(large_json, "_PIECE_BYTES", 256 * 1024)
+    parts = [[{"type": "model"}]] * 30_000 + [json.loads("[" * 299 + "]" * 299)]
+    body = json.dumps({"model": "auto", "messages": parts}).encode()
+    assert json.loads(replace_model(body, "big")) == {"model": "big", "messages": parts}
 
 
 def test_a_long_request_is_read_as_a_short_one(monkeypatch):

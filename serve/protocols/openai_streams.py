@@ -1,6 +1,5 @@
 """The state of an event stream: whether its answer is complete or failed, and its length."""
 
-import json
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -8,6 +7,7 @@ import orjson
 
 from pointsman.serve.http.errors import UpstreamFailure
 from pointsman.serve.protocols.edit_json import hide_usage
+from pointsman.serve.protocols.read_json import read_json
 from pointsman.serve.protocols.token_count import TextSample
 from pointsman.serve.protocols.turns import event_marks, message_marks
 from pointsman.serve.protocols.upstream_errors import ReportedError, ReportedFailure, find_error
@@ -170,17 +170,9 @@ class ResponsesStream(EventStream):
 
 def _read(data: bytes) -> dict[str, Any]:
     try:
-        chunk = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        chunk = _read_leniently(data)
+        chunk = read_json(data)
+    except ValueError:
+        raise UpstreamFailure("the upstream sent a stream event that is not JSON", code="upstream_malformed") from None
     if not isinstance(chunk, dict):
         raise UpstreamFailure("the upstream sent a stream event that is not a JSON object", code="upstream_malformed")
     return chunk
-
-
-def _read_leniently(data: bytes) -> Any:
-    """Accepts what some upstreams send and clients read, though it is not JSON: NaN, infinities, lone surrogates."""
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError):
-        raise UpstreamFailure("the upstream sent a stream event that is not JSON", code="upstream_malformed") from None

@@ -5,20 +5,43 @@ from typing import Any
 
 import orjson
 
-__all__ = ["read_json"]
+from pointsman.serve.protocols.large_json import MAX_DEPTH, is_too_deep
+
+__all__ = ["UTF8_MARK", "read_json", "read_piece"]
+
+UTF8_MARK = b"\xef\xbb\xbf"  # some services begin their answers with it
 
 
 def read_json(data: bytes | str) -> Any:
     """The value of a JSON text, which may hold lone surrogates, numbers beyond double precision, NaN and infinities.
 
     Raises:
-        ValueError: it is not JSON, or nested too deeply.
+        ValueError: it is not JSON, not UTF-8, or nested more deeply than `MAX_DEPTH` levels, which not everything that
+            goes through a document recursively, or writes it, gets to the end of.
+    """
+    if isinstance(data, bytes):
+        value = read_piece(data.removeprefix(UTF8_MARK))
+        deep = len(data) > 2 * MAX_DEPTH and data.count(b"[") + data.count(b"{") > MAX_DEPTH
+    else:
+        value = read_piece(data)
+        deep = len(data) > 2 * MAX_DEPTH and data.count("[") + data.count("{") > MAX_DEPTH
+    if deep and is_too_deep(value):
+        raise ValueError("the JSON is nested too deeply")
+    return value
+
+
+def read_piece(data: bytes | str) -> Any:
+    """The value of a piece of such a text, which begins with no byte order mark, and whose depth is known.
+
+    Raises:
+        ValueError: it is not JSON, or not UTF-8.
     """
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
         pass
+    text = data.decode("utf-8", "surrogatepass") if isinstance(data, bytes) else data  # json would guess the encoding
     try:
-        return json.loads(data)
+        return json.loads(text)
     except RecursionError:
         raise ValueError("the JSON is nested too deeply") from None

@@ -15,7 +15,7 @@ from pointsman.serve.protocols.edit_json import replace_model
 from pointsman.serve.protocols.large_json import LARGE_BYTES, read_large
 from pointsman.serve.protocols.long_documents import explored, is_long
 from pointsman.serve.protocols.off_loop import off_loop
-from pointsman.serve.protocols.read_json import read_json
+from pointsman.serve.protocols.read_json import UTF8_MARK, read_json, read_piece
 from pointsman.serve.protocols.upstream_errors import describe_refusal, find_error
 from pointsman.serve.protocols.whole_answers import chat_as_stream, holds_answer
 from pointsman.serve.upstreams.base import Call, Reply, Upstream
@@ -236,15 +236,18 @@ def _as_type(headers: Headers, content_type: bytes) -> Headers:
 def _read_object(body: bytes) -> dict[str, Any] | None:
     """The JSON object in a body, or None. NaN and infinities, which some upstreams send, are accepted."""
     try:
-        document = _loads(body) if len(body) <= LARGE_BYTES else read_large(body, _loads, bounded=False)
-    except RequestError:
+        if len(body) <= LARGE_BYTES:
+            document = read_json(body)
+        else:
+            document = read_large(body.removeprefix(UTF8_MARK), _loads, bounded=False)
+    except ValueError:
         return None
     return document if isinstance(document, dict) else None
 
 
 def _loads(text: bytes) -> Any:
     try:
-        return read_json(text)
+        return read_piece(text)
     except ValueError as error:
         raise RequestError("the answer is not JSON") from error
 

@@ -5,6 +5,7 @@ import json
 import re
 from typing import Any
 
+from pointsman.serve.protocols.large_json import MAX_DEPTH, is_too_deep
 from pointsman.serve.protocols.write_json import write_json
 
 __all__ = ["arguments_object", "arguments_text", "fit_id", "fit_name", "is_complete", "object_schema"]
@@ -36,7 +37,8 @@ def arguments_text(given: object) -> str:
 def arguments_object(given: object) -> dict[str, Any]:
     """A call's arguments as an object, as in Anthropic's API.
 
-    If a model wrote anything but a JSON object, it is kept as `raw_arguments`, for the tool to reject.
+    If a model wrote anything but a JSON object, or nested it too deeply, it is kept as `raw_arguments`, for the tool to
+    reject.
     """
     if isinstance(given, dict):
         return given
@@ -46,7 +48,8 @@ def arguments_object(given: object) -> dict[str, Any]:
         parsed = json.loads(given, strict=False)
     except (ValueError, RecursionError):
         parsed = None
-    return parsed if isinstance(parsed, dict) else {"raw_arguments": given}
+    deep = given.count("[") + given.count("{") > MAX_DEPTH and is_too_deep(parsed)
+    return parsed if isinstance(parsed, dict) and not deep else {"raw_arguments": given}
 
 
 def is_complete(arguments: str) -> bool:

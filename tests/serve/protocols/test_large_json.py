@@ -13,6 +13,7 @@ from pointsman.serve.protocols import edit_json, large_json
 from pointsman.serve.protocols.edit_json import ask_for_usage, replace_model
 from pointsman.serve.protocols.large_json import LARGE_BYTES, read_large
 from pointsman.serve.protocols.requests import read_chat
+from pointsman.serve.upstreams import openai
 
 hard = st.text('\\"[]{},: €\U0001f600\ud83d\ude00abn/u', max_size=40)
 scalars = st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=6) | hard
@@ -72,6 +73,31 @@ def test_damaged_text_is_refused_where_the_whole_is(document, changes):
         place %= len(text) + 1
         text[place : place + 1] = piece
     assert outcome(lambda t: read_large(t, loads), bytes(text)) == outcome(loads, bytes(text))
+
+
+@settings(max_examples=40)
+@given(st.dictionaries(hard, trees, max_size=4), edits)
+@example({"a": "long enough"}, [(0, b"\xef\xbb\xbf{")])
+@example({"a": ["long enough", 1]}, [(5, b"\xef\xbb\xbf ")])
+@example({"a": 1, "b": 2, "c": 3}, [(8, b"\xef\xbb\xbf ")])
+def test_large_answers_are_accepted_where_small_ones_are(document, changes):
+    """With a byte order mark, which some services begin with, and not with one anywhere else."""
+    text = bytearray(json.dumps(document).encode())
+    for place, piece in changes:
+        place %= len(text) + 1
+        text[place : place + 1] = piece
+    small = openai._read_object(bytes(text))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(openai, "LARGE_BYTES", 0)
+        assert openai._read_object(bytes(text)) == small
+
+
+@pytest.mark.parametrize("n_bytes", [700, 100_000])
+def test_answers_nested_too_deeply_are_refused_whatever_their_size(n_bytes):
+    """Not everything that goes through them gets to the end of any depth."""
+    for depth in (large_json.MAX_DEPTH, large_json.MAX_DEPTH + 1):
+        text = b'{"a":' * depth + b'"%b"' % (b"x" * n_bytes) + b"}" * depth
+        assert (openai._read_object(text) is None) == (depth > large_json.MAX_DEPTH)
 
 
 @settings(max_examples=25)

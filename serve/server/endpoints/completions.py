@@ -92,17 +92,17 @@ class Completions:
         body = await read_body(scope, receive, self._limits)
         await self._engine.in_step.next_stage()
         record.received_at = perf_counter()
-        request = await off_loop(len(body), self._surface.read, body)
-        context = RequestContext(request, _passed_on(scope), self._surface, request_key(scope))
-        context.address = scope["client"][0] if scope.get("client") else ""
-        context.client = naming_headers(scope["headers"])
-        if self._engine.rules is not None:
-            context.rule_headers = self._engine.rules.read_headers(scope["headers"])
-        record.context = context
-        check_model(scope, context.request.model, means=self._engine.resolve.means(context.request.model))
-        if context.request.stream:
-            send.begin()
         async with WhileConnected(receive):
+            request = await off_loop(len(body), self._surface.read, body)
+            context = RequestContext(request, _passed_on(scope), self._surface, request_key(scope))
+            context.address = scope["client"][0] if scope.get("client") else ""
+            context.client = naming_headers(scope["headers"])
+            if self._engine.rules is not None:
+                context.rule_headers = self._engine.rules.read_headers(scope["headers"])
+            record.context = context
+            check_model(scope, context.request.model, means=self._engine.resolve.means(context.request.model))
+            if context.request.stream:
+                send.begin()
             answered = await self._engine.serve(record, context)
             await _send_answered(send, answered, record_headers(record))
         record.outcome = answered.outcome

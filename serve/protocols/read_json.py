@@ -19,18 +19,16 @@ def read_json(data: bytes | str) -> Any:
         ValueError: it is not JSON, not UTF-8, or nested more deeply than `MAX_DEPTH` levels, which not everything that
             goes through a document recursively, or writes it, gets to the end of.
     """
-    if isinstance(data, bytes):
-        value = read_piece(data.removeprefix(UTF8_MARK))
-        deep = len(data) > 2 * MAX_DEPTH and data.count(b"[") + data.count(b"{") > MAX_DEPTH
-    else:
-        value = read_piece(data)
-        deep = len(data) > 2 * MAX_DEPTH and data.count("[") + data.count("{") > MAX_DEPTH
-    if deep and is_too_deep(value):
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        value = _read_leniently(data.removeprefix(UTF8_MARK) if isinstance(data, bytes) else data)
+    if len(data) > 2 * MAX_DEPTH and _n_openings(data) > MAX_DEPTH and is_too_deep(value):
         raise ValueError("the JSON is nested too deeply")
     return value
 
 
-def read_piece(data: bytes | str) -> Any:
+def read_piece(data: bytes) -> Any:
     """The value of a piece of such a text, which begins with no byte order mark, and whose depth is known.
 
     Raises:
@@ -39,9 +37,16 @@ def read_piece(data: bytes | str) -> Any:
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
-        pass
+        return _read_leniently(data)
+
+
+def _read_leniently(data: bytes | str) -> Any:
     text = data.decode("utf-8", "surrogatepass") if isinstance(data, bytes) else data  # json would guess the encoding
     try:
         return json.loads(text)
     except RecursionError:
         raise ValueError("the JSON is nested too deeply") from None
+
+
+def _n_openings(data: bytes | str) -> int:
+    return data.count(b"[") + data.count(b"{") if isinstance(data, bytes) else data.count("[") + data.count("{")

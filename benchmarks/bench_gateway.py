@@ -5,10 +5,11 @@
 One machine, one run, one mock upstream, one load generator, each gateway in one process with its own recommended
 settings: Pointsman (default router `mf`; `store`, the same with a store and a policy; `full`, with the prompts' text
 and embeddings in the store, a budget, prices, drift watching and keys as well; and `random`), RouteLLM's server,
-LiteLLM's proxy, Portkey, and as the limits nginx and Envoy as bare proxies. All get the same 512 prompts. "Added" is
-over asking the mock upstream directly. Every answer is checked, every stream read to its end. The start, until the
-first answer, is the median of five; Pointsman's byte code is there, as in every installed package. A peer that is not
-installed is left out. --soak sends 200,000 more requests through each Pointsman measured, and follows its memory.
+LiteLLM's proxy, Portkey, and as the limits bare proxies: uvicorn, on which Pointsman is built, nginx and Envoy. All get
+the same 512 prompts. "Added" is over asking the mock upstream directly. Every answer is checked, every stream read to
+its end. The start, until the first answer, is the median of five; Pointsman's byte code is there, as in every installed
+package. A peer that is not installed is left out. --soak sends 200,000 more requests through each Pointsman measured,
+and follows its memory.
 
 A machine that others use is quicker at one time than at another. So `mf`, `random` and the peers are then loaded in
 turns, 20 times each, and compared round by round; so are, by one client, `mf` and what a store and all the rest add to

@@ -138,6 +138,7 @@ def gateways(folder: Path, upstream: int) -> Iterator[Gateway]:
     yield _routellm(url)
     yield _litellm(folder, url)
     yield _portkey(url)
+    yield _bare(upstream)
     yield _nginx(folder, upstream)
     yield _envoy(folder, upstream)
 
@@ -166,6 +167,12 @@ def _portkey(url: str) -> Gateway:
     command = ["node", str(script), "--headless", f"--port={port}"]
     trusted = {"TRUSTED_CUSTOM_HOSTS": "127.0.0.1,localhost"}
     return Gateway("portkey", command if script.exists() else None, Target(port, "bench", headers=headers), trusted)
+
+
+def _bare(upstream: int) -> Gateway:
+    """The limit in Python: the same server library, and nothing between it and the upstream."""
+    port, script = _free_port(), Path(__file__).parent / "peers/bare_proxy.py"
+    return Gateway("bare uvicorn", [sys.executable, str(script), str(port), str(upstream)], Target(port, "bench"))
 
 
 def _nginx(folder: Path, upstream: int) -> Gateway:

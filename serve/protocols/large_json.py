@@ -127,8 +127,13 @@ def member_places(body: bytes) -> Iterator[tuple[int, int]]:
     yield from ((begin + 1, colon) for begin, colon in zip(begins, colons, strict=True))
 
 
-def is_too_deep(value: Any) -> bool:
-    """Whether a value that was read has more than `MAX_DEPTH` levels of arrays and objects."""
+def is_too_deep(value: Any, text: bytes | str) -> bool:
+    """Whether a value that was read from a JSON text has more than `MAX_DEPTH` levels of arrays and objects."""
+    if len(text) <= 2 * MAX_DEPTH:
+        return False
+    n_openings = text.count("[") + text.count("{") if isinstance(text, str) else text.count(b"[") + text.count(b"{")
+    if n_openings <= MAX_DEPTH:
+        return False
     level: list[Any] = [value] if isinstance(value, (dict, list)) else []
     for _ in range(MAX_DEPTH):
         inner = [part.values() if isinstance(part, dict) else part for part in level]

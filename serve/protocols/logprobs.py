@@ -1,10 +1,10 @@
 """Requests log-probabilities that the client did not ask for, and removes them from what the client gets."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from pointsman.serve.http.streams import ByteStream
+from pointsman.serve.protocols.edit_json import add_members
 from pointsman.serve.protocols.off_loop import off_loop
 from pointsman.serve.protocols.read_json import read_json
 from pointsman.serve.protocols.sse import event_data
@@ -39,8 +39,7 @@ def ask_for_logprobs(body: bytes, document: Mapping[str, Any], path: str) -> tup
     changed = {**document, **added}
     if any(name in document for name in added):
         return write_json(changed), changed
-    end = body.rindex(b"}")
-    return b"".join((body[:end], b",", json.dumps(added).encode("ascii")[1:-1], body[end:])), changed
+    return add_members(body, added), changed
 
 
 def refuses_logprobs(status: int, body: bytes) -> bool:

@@ -22,7 +22,5 @@ async def off_loop(n_bytes: int, work: Callable[_P, _T], *args: _P.args, **optio
     """The result of `work` for a body of this many bytes."""
     if n_bytes <= LARGE_BYTES:
         return work(*args, **options)
-    if n_bytes <= _HUGE_BYTES:
-        return await asyncio.to_thread(work, *args, **options)
     called = partial(copy_context().run, work, *args, **options)
-    return await asyncio.get_running_loop().run_in_executor(_ONE, called)
+    return await asyncio.get_running_loop().run_in_executor(_ONE if n_bytes > _HUGE_BYTES else None, called)

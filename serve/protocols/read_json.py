@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from pointsman.serve.protocols.large_json import MAX_DEPTH, is_too_deep
+from pointsman.serve.protocols.large_json import is_too_deep
 
 __all__ = ["UTF8_MARK", "read_json", "read_piece"]
 
@@ -23,7 +23,7 @@ def read_json(data: bytes | str) -> Any:
         value = orjson.loads(data)
     except orjson.JSONDecodeError:
         value = _read_leniently(data.removeprefix(UTF8_MARK) if isinstance(data, bytes) else data)
-    if len(data) > 2 * MAX_DEPTH and _n_openings(data) > MAX_DEPTH and is_too_deep(value):
+    if is_too_deep(value, data):
         raise ValueError("the JSON is nested too deeply")
     return value
 
@@ -46,7 +46,3 @@ def _read_leniently(data: bytes | str) -> Any:
         return json.loads(text)
     except RecursionError:
         raise ValueError("the JSON is nested too deeply") from None
-
-
-def _n_openings(data: bytes | str) -> int:
-    return data.count(b"[") + data.count(b"{") if isinstance(data, bytes) else data.count("[") + data.count("{")

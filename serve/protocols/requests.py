@@ -9,7 +9,7 @@ import orjson
 
 from pointsman.core.quick_dataclass import quick_dataclass
 from pointsman.serve.http.errors import RequestError
-from pointsman.serve.protocols.large_json import LARGE_BYTES, MAX_DEPTH, TOO_DEEP, is_too_deep, read_large
+from pointsman.serve.protocols.large_json import LARGE_BYTES, TOO_DEEP, is_too_deep, read_large
 from pointsman.serve.protocols.long_documents import explored, is_long
 from pointsman.serve.protocols.model_field import AUTO
 from pointsman.serve.protocols.task import TEXT_PARTS, Task, read_prompt, read_task
@@ -134,7 +134,7 @@ def read_object(body: bytes) -> dict[str, Any]:
     document = _loads(body) if len(body) <= LARGE_BYTES else read_large(body, _loads)
     if not isinstance(document, dict):
         raise RequestError(f"the body is a JSON {_json_type(document)}, wanted an object with model and messages")
-    if len(body) <= LARGE_BYTES and body.count(b"[") + body.count(b"{") > MAX_DEPTH and is_too_deep(document):
+    if len(body) <= LARGE_BYTES and is_too_deep(document, body):
         raise RequestError(TOO_DEEP)
     return document
 

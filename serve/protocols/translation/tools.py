@@ -5,7 +5,7 @@ import json
 import re
 from typing import Any
 
-from pointsman.serve.protocols.large_json import MAX_DEPTH, is_too_deep
+from pointsman.serve.protocols.large_json import is_too_deep
 from pointsman.serve.protocols.write_json import write_json
 
 __all__ = ["arguments_object", "arguments_text", "fit_id", "fit_name", "is_complete", "object_schema"]
@@ -48,8 +48,7 @@ def arguments_object(given: object) -> dict[str, Any]:
         parsed = json.loads(given, strict=False)
     except (ValueError, RecursionError):
         parsed = None
-    deep = given.count("[") + given.count("{") > MAX_DEPTH and is_too_deep(parsed)
-    return parsed if isinstance(parsed, dict) and not deep else {"raw_arguments": given}
+    return parsed if isinstance(parsed, dict) and not is_too_deep(parsed, given) else {"raw_arguments": given}
 
 
 def is_complete(arguments: str) -> bool:
